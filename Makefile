@@ -1,0 +1,60 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup install demo test check format proto report clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+
+# The one install step. `setup` calls it for a working copy, server/Dockerfile for the image.
+PIP ?= $(BIN)/pip
+EXTRAS ?= server,torch,glyphs,dev
+EDITABLE ?= --editable
+
+PYTEST_ARGS ?=
+DEMO_OUT ?= demo-out
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing labelcast[$(EXTRAS)] into $(VENV)"
+	@$(MAKE) --no-print-directory install
+	@touch $@
+
+install: ## Install with PIP, EXTRAS and EDITABLE (what setup and the image call)
+	@$(PIP) install -qq --constraint constraints.txt $(EDITABLE) '.[$(EXTRAS)]'
+
+demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short run
+	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick)
+
+test: setup ## Run the tests; PYTEST_ARGS adds arguments
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup ## Lint, types, import rules, stub drift, Dockerfile and compose file
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python proto/generate.py --check
+	$(BIN)/hadolint server/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+
+format: setup ## Format the code and apply safe fixes
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+proto: setup ## Regenerate the gRPC stubs from proto/
+	$(BIN)/python proto/generate.py
+
+report: setup ## Run the benchmarks behind the README's figures
+	$(BIN)/python -m benchmarks.report
+
+clean: ## Remove environments, caches and outputs
+	rm -rf .venv .venv-proto $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""labelcast: soft labels by view, from compressed codes."""

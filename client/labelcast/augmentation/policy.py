@@ -1,0 +1,109 @@
+"""The recipe of the views: what is drawn for each, and from what ranges."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from labelcast.errors import ManifestError
+
+POLICY_NAME = "seeded/1"
+
+
+class Mix(StrEnum):
+    """How a view is mixed with its partner."""
+
+    NONE = "none"
+    CUTMIX = "cutmix"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentationPolicy:
+    """Rotate and crop, then flip, then mix.
+
+    Attributes:
+        view_height: pixels of every view.
+        view_width: pixels of every view.
+        rotation_degrees: angles are uniform in ± this.
+        crop_scale: least and greatest share of the image's area that a crop covers.
+        crop_ratio: greatest width over height of a crop, at least 1; ratios are drawn from 1 to
+            this, lying or standing with equal chance.
+        flip_probability: chance of a horizontal flip.
+        mix: CutMix (Yun et al., arXiv 1905.04899) with λ uniform in [0, 1), or none.
+        mix_probability: chance that a view is mixed.
+        key: 64 bits; another key gives other views under the same recipe.
+    """
+
+    view_height: int
+    view_width: int
+    rotation_degrees: float = 0.0
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_ratio: float = 1.0
+    flip_probability: float = 0.0
+    mix: Mix = Mix.NONE
+    mix_probability: float = 1.0
+    key: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale
+        checks = {
+            "view_height": 1 <= self.view_height <= 2**14,
+            "view_width": 1 <= self.view_width <= 2**14,
+            "rotation_degrees": 0 <= self.rotation_degrees <= 180,
+            "crop_scale": 0 < low <= high <= 1,
+            "crop_ratio": 1 <= self.crop_ratio <= 16,
+            "flip_probability": 0 <= self.flip_probability <= 1,
+            "mix_probability": 0 <= self.mix_probability <= 1,
+            "key": 0 <= self.key < 2**64,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ManifestError(
+                    f"augmentation policy: {name} is {getattr(self, name)!r}, which is out of range"
+                )
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON value that `from_json` reads back; its canonical digest identifies the policy."""
+        values = asdict(self) | {"crop_scale": list(self.crop_scale), "mix": str(self.mix)}
+        return {"policy": POLICY_NAME} | values
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a policy strictly.
+
+        Raises:
+            ManifestError: another kind of policy, or a field that is missing, unknown or out of
+                range: views drawn from a half-understood recipe would not be the teacher's views.
+        """
+        if value.get("policy") != POLICY_NAME:
+            raise ManifestError(
+                f"augmentation policy {value.get('policy')!r} is unknown;"
+                f" this labelcast draws {POLICY_NAME!r}"
+            )
+        names = {field.name for field in fields(cls)}
+        if set(value) != names | {"policy"}:
+            odd = sorted(set(value) ^ (names | {"policy"}))
+            raise ManifestError(f"augmentation policy: fields missing or unknown: {odd}")
+        floats = ("rotation_degrees", "crop_ratio", "flip_probability", "mix_probability")
+        try:
+            low, high = value["crop_scale"]
+            return cls(
+                **{name: _number(value, name) for name in floats},
+                **{name: _integer(value, name) for name in ("view_height", "view_width", "key")},
+                crop_scale=(float(low), float(high)),
+                mix=Mix(value["mix"]),
+            )
+        except (TypeError, ValueError):
+            raise ManifestError(f"augmentation policy is malformed: {dict(value)}") from None
+
+
+def _number(value: Mapping[str, Any], name: str) -> float:
+    if type(value[name]) not in (int, float):
+        raise ManifestError(f"augmentation policy: {name} must be a number")
+    return float(value[name])
+
+
+def _integer(value: Mapping[str, Any], name: str) -> int:
+    if type(value[name]) is not int:
+        raise ManifestError(f"augmentation policy: {name} must be an integer")
+    return int(value[name])

@@ -1,0 +1,163 @@
+"""policy × sample ID × augmentation seed → record.
+
+Rules:
+  * pure: relabeller and student call the same function and get the same bits on every platform, so
+    only integers and the IEEE operations + - * / and square root are used (exp, log and powers
+    differ between libraries), and every field is rounded to an integer;
+  * independent: a view's record depends on no other view that happens to be drawn beside it;
+  * append-only: a later policy may draw more words, never the same words for something else.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation.philox import philox
+from labelcast.augmentation.policy import AugmentationPolicy, Mix
+from labelcast.errors import ViewNotFoundError
+
+FIXED_POINT = 2**16
+
+Integers = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Records:
+    """Drawn parameters of N views, as columns of shape (N,).
+
+    Attributes:
+        crop_top, crop_left, crop_height, crop_width: int32, the crop in units of 1/65,536 of the
+            source's height or width.
+        rotation: int32, degrees in units of 1/65,536; content turns anti-clockwise.
+        flip: bool, horizontally, after the crop.
+        partner_sample_ids: uint64; the partner is the *unmixed* view of this sample under the
+            partner seed, with that view's own crop, rotation and flip. A view that is not mixed
+            is its own partner.
+        partner_seeds: uint32.
+        box_top, box_left, box_bottom, box_right: int32, pixels of the view that show the partner,
+            clipped; empty where the view is not mixed.
+    """
+
+    crop_top: Integers
+    crop_left: Integers
+    crop_height: Integers
+    crop_width: Integers
+    rotation: Integers
+    flip: NDArray[np.bool_]
+    partner_sample_ids: NDArray[np.uint64]
+    partner_seeds: NDArray[np.uint32]
+    box_top: Integers
+    box_left: Integers
+    box_bottom: Integers
+    box_right: Integers
+
+    def __len__(self) -> int:
+        return len(self.flip)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> "Records":
+        return Records(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def box_pixels(self) -> Integers:
+        """Pixels that show the partner: int32, shape (N,). From the clipped box, never from λ."""
+        return (self.box_bottom - self.box_top) * (self.box_right - self.box_left)
+
+
+def draw_records(
+    policy: AugmentationPolicy,
+    sample_ids: NDArray[np.uint64],
+    seeds: NDArray[np.uint32],
+    *,
+    sample_table: NDArray[np.uint64],
+) -> Records:
+    """Draw the records of views.
+
+    Args:
+        policy: the recipe.
+        sample_ids: uint64, shape (N,).
+        seeds: uint32, shape (N,).
+        sample_table: uint64, shape (S,), all sample IDs of the data set, strictly increasing;
+            partners are drawn from it.
+
+    Returns:
+        N records, in the order of the views.
+
+    Raises:
+        ViewNotFoundError: a sample ID is not in the table.
+    """
+    _require_known(sample_ids, sample_table)
+    low, high = (sample_ids & np.uint64(0xFFFFFFFF)), (sample_ids >> np.uint64(32))
+    words = np.concatenate(
+        [
+            philox((low.astype(np.uint32), high.astype(np.uint32), seeds, block), policy.key)
+            for block in np.arange(3, dtype=np.uint32)
+        ]
+    )
+    unit = words.astype(np.float64) * 2.0**-32
+    return Records(
+        **_draw_crop(policy, unit[0:5]),
+        rotation=_fixed((2 * unit[5] - 1) * policy.rotation_degrees),
+        flip=unit[6] < policy.flip_probability,
+        **_draw_mix(policy, sample_ids, seeds, sample_table, words[7], unit[8:12]),
+    )
+
+
+def _draw_crop(policy: AugmentationPolicy, unit: NDArray[np.float64]) -> dict[str, Integers]:
+    low, high = policy.crop_scale
+    area = low + unit[0] * (high - low)
+    ratio = 1 + unit[1] * (policy.crop_ratio - 1)
+    ratio = np.where(unit[2] < 0.5, ratio, 1 / ratio)
+    width = _fixed(np.minimum(np.sqrt(area * ratio), 1))
+    height = _fixed(np.minimum(np.sqrt(area / ratio), 1))
+    return {
+        "crop_top": np.floor(unit[3] * (FIXED_POINT - height + 1)).astype(np.int32),
+        "crop_left": np.floor(unit[4] * (FIXED_POINT - width + 1)).astype(np.int32),
+        "crop_height": height,
+        "crop_width": width,
+    }
+
+
+def _draw_mix(
+    policy: AugmentationPolicy,
+    sample_ids: NDArray[np.uint64],
+    seeds: NDArray[np.uint32],
+    sample_table: NDArray[np.uint64],
+    partner_word: NDArray[np.uint32],
+    unit: NDArray[np.float64],
+) -> dict[str, NDArray[np.generic]]:
+    mixed = unit[0] < policy.mix_probability
+    if policy.mix is Mix.NONE:
+        mixed = np.zeros_like(mixed)
+    # Multiply-shift: uniform up to 2**-32 times the size of the table, without a division.
+    position = (partner_word.astype(np.uint64) * np.uint64(len(sample_table))) >> np.uint64(32)
+    side = np.sqrt(1 - unit[1])
+    box: dict[str, NDArray[np.generic]] = {}
+    for (begin, end), pixels, centre in zip(
+        (("box_top", "box_bottom"), ("box_left", "box_right")),
+        (policy.view_height, policy.view_width),
+        unit[2:4],
+        strict=True,
+    ):
+        middle, half = np.floor(centre * pixels), np.floor(side * pixels / 2)
+        box[begin] = np.where(mixed, np.maximum(middle - half, 0), 0).astype(np.int32)
+        box[end] = np.where(mixed, np.minimum(middle + half, pixels), 0).astype(np.int32)
+    return box | {
+        "partner_sample_ids": np.where(mixed, sample_table[position], sample_ids),
+        "partner_seeds": seeds,
+    }
+
+
+def _fixed(values: NDArray[np.float64]) -> Integers:
+    return np.rint(values * FIXED_POINT).astype(np.int32)
+
+
+def _require_known(sample_ids: NDArray[np.uint64], sample_table: NDArray[np.uint64]) -> None:
+    positions = np.searchsorted(sample_table, sample_ids)
+    known = positions < len(sample_table)
+    known[known] = sample_table[positions[known]] == sample_ids[known]
+    if not known.all():
+        stranger = int(sample_ids[~known][0])
+        raise ViewNotFoundError(
+            f"sample ID {stranger} is not in the data set of {len(sample_table)} samples",
+            sample_id=stranger,
+        )

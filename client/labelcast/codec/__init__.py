@@ -1,0 +1,41 @@
+"""Codecs: how rows of bytes become soft labels. Needs numpy alone and does no I/O."""
+
+from labelcast.codec.artifact import check_golden, golden_rows, read_artifact, write_artifact
+from labelcast.codec.base import (
+    TOLERANCES,
+    Codec,
+    CodecHeader,
+    LabelKind,
+    Labels,
+    Precision,
+    Rows,
+    TemperatureRange,
+    Tolerance,
+)
+from labelcast.codec.bitpack import pack_codes, unpack_codes
+from labelcast.codec.raw import RawCodec
+from labelcast.codec.topk import Recovery, TopKCodec
+from labelcast.codec.vqae import VqaeCodec, VqaeShape
+
+__all__ = [
+    "TOLERANCES",
+    "Codec",
+    "CodecHeader",
+    "LabelKind",
+    "Labels",
+    "Precision",
+    "RawCodec",
+    "Recovery",
+    "Rows",
+    "TemperatureRange",
+    "Tolerance",
+    "TopKCodec",
+    "VqaeCodec",
+    "VqaeShape",
+    "check_golden",
+    "golden_rows",
+    "pack_codes",
+    "read_artifact",
+    "unpack_codes",
+    "write_artifact",
+]

@@ -1,0 +1,133 @@
+"""`topk`: the k likeliest classes with their probabilities, and a rule for the rest.
+
+The two rules are those of FKD (Shen and Xing, arXiv 2112.01528): spread what is missing evenly
+over the other classes, or renormalise what is there.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec.base import (
+    Codec,
+    CodecHeader,
+    LabelKind,
+    Labels,
+    Rows,
+    TensorSpecs,
+    choice,
+    integer,
+    only_keys,
+)
+from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
+
+# fp16 rounds each of up to k probabilities by at most 2**-11 of itself.
+_MAX_TOTAL = 1 + 2**-10
+
+
+class Recovery(StrEnum):
+    """What happens to the probability that the k classes do not hold."""
+
+    SPREAD = "spread"
+    RENORMALISE = "renormalise"
+
+
+class TopKCodec(Codec):
+    """A row is k class IDs (uint16, or uint32 from 65,537 classes on), then k fp16 probabilities."""
+
+    name = "topk"
+
+    def __init__(self, header: CodecHeader, k: int, recovery: Recovery) -> None:
+        super().__init__(header)
+        if header.label_kind is not LabelKind.PROBABILITIES:
+            raise CodecFormatError("topk gives probabilities; its header must say so")
+        self.k = k
+        self.recovery = recovery
+
+    @property
+    def id_dtype(self) -> np.dtype[Any]:
+        """Width of a class ID."""
+        return top_k_id_dtype(self.header.num_classes)
+
+    @property
+    def row_stride(self) -> int:
+        return self.k * (self.id_dtype.itemsize + 2)
+
+    def config(self) -> dict[str, Any]:
+        return {"k": self.k, "recovery": str(self.recovery)}
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    @classmethod
+    def tensor_specs(cls, header: CodecHeader, config: Mapping[str, Any]) -> TensorSpecs:
+        only_keys(config, "k", "recovery")
+        integer(config, "k", 1, header.num_classes)
+        choice(config, "recovery", Recovery)
+        return {}
+
+    @classmethod
+    def build(
+        cls, header: CodecHeader, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+    ) -> Self:
+        k = integer(config, "k", 1, header.num_classes)
+        return cls(header, k, choice(config, "recovery", Recovery))
+
+    def split(self, rows: Rows) -> tuple[NDArray[np.int64], Labels]:
+        """Class IDs (int64) and probabilities (float32) of `rows`, each of shape (N, k)."""
+        self._check_shape(rows)
+        return split_top_k(rows, self.k, self.header.num_classes)
+
+    def check_rows(self, rows: Rows) -> None:
+        self._check(*self.split(rows))
+
+    def decode(self, rows: Rows) -> Labels:
+        ids, probabilities = self.split(rows)
+        self._check(ids, probabilities)
+        total = probabilities.sum(axis=1, keepdims=True)
+        others = self.header.num_classes - self.k
+        labels = np.zeros((len(rows), self.header.num_classes), dtype=np.float32)
+        if self.recovery is Recovery.SPREAD and others:
+            labels += np.maximum(1 - total, 0) / np.float32(others)
+        else:
+            probabilities = probabilities / total
+        np.put_along_axis(labels, ids, probabilities, axis=1)
+        return labels
+
+    def _check(self, ids: NDArray[np.int64], probabilities: Labels) -> None:
+        if ids.size and ids.max() >= self.header.num_classes:
+            raise CodeRangeError(
+                f"class ID {ids.max()} is outside the {self.header.num_classes} classes"
+            )
+        in_order = np.sort(ids, axis=1)
+        if (in_order[:, 1:] == in_order[:, :-1]).any():
+            raise CodecFormatError("a row names one class twice")
+        total = probabilities.sum(axis=1)
+        valid = np.isfinite(probabilities).all() and (probabilities >= 0).all()
+        if not (valid and (total > 0).all() and (total <= _MAX_TOTAL).all()):
+            raise LabelValueError("top-k probabilities are not finite, negative, or sum to above 1")
+
+
+def top_k_id_dtype(num_classes: int) -> np.dtype[Any]:
+    """Type of one class ID: uint16, or uint32 where that is too narrow."""
+    return np.dtype("<u2" if num_classes <= 2**16 else "<u4")
+
+
+def split_top_k(rows: Rows, k: int, num_classes: int) -> tuple[NDArray[np.int64], Labels]:
+    """Class IDs and probabilities of top-k rows, unchecked.
+
+    Args:
+        rows: uint8, shape (N, k * (ID width + 2)).
+        k: classes a row.
+        num_classes: C; decides the width of an ID.
+
+    Returns:
+        int64 and float32, each of shape (N, k).
+    """
+    id_dtype = top_k_id_dtype(num_classes)
+    width = k * id_dtype.itemsize
+    ids = np.ascontiguousarray(rows[:, :width]).view(id_dtype).astype(np.int64)
+    return ids, np.ascontiguousarray(rows[:, width:]).view("<f2").astype(np.float32)

@@ -1,0 +1,48 @@
+"""Label sets: manifests, contracts, sections and the digests that pin them."""
+
+from labelcast.label_set.canonical_json import from_canonical, to_canonical
+from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
+from labelcast.label_set.contract import Expectation, LabelContract, policy_digest
+from labelcast.label_set.digests import (
+    check_digest,
+    class_list_digest,
+    dataset_digest,
+    digest_of,
+    is_digest,
+)
+from labelcast.label_set.lookup import SegmentIndex, ViewIndex
+from labelcast.label_set.manifest import Manifest, RowOrder, Segment
+from labelcast.label_set.section import (
+    SHARD_BYTES,
+    BlobRef,
+    Section,
+    Shard,
+    check_chunk,
+    chunk_checksum,
+)
+
+__all__ = [
+    "CHUNK_BYTES",
+    "SHARD_BYTES",
+    "BlobRef",
+    "Expectation",
+    "LabelContract",
+    "Manifest",
+    "RowOrder",
+    "Section",
+    "Segment",
+    "SegmentIndex",
+    "Shard",
+    "ViewIndex",
+    "check_chunk",
+    "check_digest",
+    "chunk_checksum",
+    "class_list_digest",
+    "dataset_digest",
+    "digest_of",
+    "from_canonical",
+    "is_digest",
+    "policy_digest",
+    "rows_per_chunk",
+    "to_canonical",
+]

@@ -1,0 +1,219 @@
+"""A label set as a directory: what `encode` writes, `push` reads and `pull` fetches.
+
+    manifest.json            canonical JSON
+    blobs/sha256-<hex>       every blob that the manifest names, under its digest
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelcast.codec import Codec, Rows, read_artifact
+from labelcast.errors import BlobNotFoundError, ManifestError
+from labelcast.label_set.chunking import rows_per_chunk
+from labelcast.label_set.digests import check_digest, digest_of
+from labelcast.label_set.lookup import SegmentIndex, ViewIndex
+from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest, Segment
+from labelcast.label_set.section import (
+    SHARD_BYTES,
+    BlobRef,
+    Section,
+    Shard,
+    check_chunk,
+    chunk_checksum,
+)
+from labelcast.views import Views
+
+MANIFEST_NAME = "manifest.json"
+
+
+class BundleWriter:
+    """Writes blobs first and the manifest last: a directory without a manifest is unfinished.
+
+    Args:
+        directory: made if missing; blobs that are there already are kept.
+        shard_bytes: largest shard.
+    """
+
+    def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self.directory = directory
+        self._shard_bytes = shard_bytes
+        (directory / "blobs").mkdir(parents=True, exist_ok=True)
+
+    def add_blob(self, content: bytes) -> BlobRef:
+        """Write one blob."""
+        ref = BlobRef(digest_of(content), len(content))
+        _write_whole(blob_path(self.directory, ref.digest), content)
+        return ref
+
+    def add_rows(self, stride: int, blocks: Iterable[Rows]) -> Section:
+        """Write a section as its rows come, in memory of one shard.
+
+        Args:
+            stride: bytes a row.
+            blocks: uint8, shape (n, stride) each.
+
+        Raises:
+            ManifestError: no rows at all.
+        """
+        per_chunk = rows_per_chunk(stride)
+        shard_rows = max(self._shard_bytes // (per_chunk * stride), 1) * per_chunk
+        shards, pending, rows = [], bytearray(), 0
+        for block in blocks:
+            pending += np.ascontiguousarray(block).data.cast("B")
+            rows += len(block)
+            while len(pending) >= shard_rows * stride:
+                shards.append(self._add_shard(pending[: shard_rows * stride], stride, per_chunk))
+                del pending[: shard_rows * stride]
+        if pending:
+            shards.append(self._add_shard(pending, stride, per_chunk))
+        if not rows:
+            raise ManifestError("a section needs at least one row")
+        return Section(stride, rows, per_chunk, tuple(shards))
+
+    def add_column(self, values: ArrayLike, dtype: str) -> Section:
+        """Write one integer a row, such as sample IDs."""
+        column = np.ascontiguousarray(values, dtype=dtype)
+        rows = column.view(np.uint8).reshape(len(column), column.dtype.itemsize)
+        return self.add_rows(column.dtype.itemsize, [rows])
+
+    def finish(self, manifest: Manifest) -> str:
+        """Write the manifest and return the label set's digest."""
+        _write_whole(self.directory / MANIFEST_NAME, manifest.to_bytes())
+        return manifest.digest
+
+    def _add_shard(self, content: bytearray, stride: int, per_chunk: int) -> Shard:
+        view, size = memoryview(content), per_chunk * stride
+        checksums = [chunk_checksum(view[at : at + size]) for at in range(0, len(view), size)]
+        index = np.asarray(checksums, dtype="<u4").tobytes()
+        return Shard(len(view) // stride, self.add_blob(bytes(view)), self.add_blob(index))
+
+
+class Bundle:
+    """Reads a label set from its directory; every read is checked.
+
+    Args:
+        directory: of the bundle.
+
+    Raises:
+        ManifestError: no manifest, or one that is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        path = directory / MANIFEST_NAME
+        if not path.is_file():
+            raise ManifestError(f"{directory} holds no {MANIFEST_NAME}: it is no finished label set")
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ManifestError(f"{path} is too large for a manifest")
+        self.manifest = Manifest.from_bytes(path.read_bytes())
+        self._shards: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
+
+    @property
+    def digest(self) -> str:
+        """The label set's identity."""
+        return self.manifest.digest
+
+    def path(self, ref: BlobRef) -> Path:
+        """File of a blob.
+
+        Raises:
+            BlobNotFoundError: missing, or of the wrong size.
+        """
+        path = blob_path(self.directory, ref.digest)
+        if not path.is_file() or path.stat().st_size != ref.size:
+            raise BlobNotFoundError(
+                f"{path} is missing or incomplete; encode or pull the label set again",
+                blob=ref.digest,
+            )
+        return path
+
+    def read_blob(self, ref: BlobRef) -> bytes:
+        """A blob whole.
+
+        Raises:
+            DigestMismatchError: it is damaged.
+        """
+        content = self.path(ref).read_bytes()
+        check_digest(content, ref.digest, str(self.path(ref)))
+        return content
+
+    def codec(self) -> Codec:
+        """The codec, proven on its golden rows."""
+        return read_artifact(self.read_blob(self.manifest.codec))
+
+    def column(self, section: Section, dtype: str) -> NDArray[np.generic]:
+        """A section of one integer a row, whole."""
+        parts = [self.read_blob(shard.data) for shard in section.shards]
+        return np.frombuffer(b"".join(parts), dtype=dtype)
+
+    def segment_index(self, segment: Segment) -> SegmentIndex:
+        """Sample and seed tables of a segment."""
+        return SegmentIndex(
+            self.column(segment.sample_ids, "<u8").astype(np.uint64),
+            self.column(segment.seeds, "<u4").astype(np.uint32),
+            segment.row_order,
+        )
+
+    def view_index(self) -> ViewIndex:
+        """Where every view lies."""
+        return ViewIndex([self.segment_index(segment) for segment in self.manifest.segments])
+
+    def gather(self, index: ViewIndex, views: Views) -> Rows:
+        """Packed rows of views.
+
+        Returns:
+            uint8, shape (N, stride), in the order of the views.
+
+        Raises:
+            ViewNotFoundError: a view is not in the label set.
+            ChecksumMismatchError: a chunk is damaged.
+        """
+        segments, rows = index.locate(views)
+        packed = np.empty((len(views), self.manifest.segments[0].codes.stride), dtype=np.uint8)
+        for number, segment in enumerate(self.manifest.segments):
+            chosen = np.flatnonzero(segments == number)
+            first = 0
+            for shard in segment.codes.shards:
+                inside = (rows[chosen] >= first) & (rows[chosen] < first + shard.rows)
+                at = chosen[inside]
+                packed[at] = self._shard_rows(segment.codes, shard, rows[at] - first)
+                first += shard.rows
+        return packed
+
+    def _shard_rows(self, section: Section, shard: Shard, rows: NDArray[np.int64]) -> Rows:
+        if shard.data.digest not in self._shards:
+            data = np.memmap(self.path(shard.data), dtype=np.uint8, mode="r")
+            index = np.frombuffer(self.read_blob(shard.index), dtype="<u4").copy()
+            self._shards[shard.data.digest] = (data, index)
+        data, index = self._shards[shard.data.digest]
+        size = section.chunk_bytes
+        for chunk in np.unique(rows // section.rows_per_chunk).tolist():
+            content = data[chunk * size : (chunk + 1) * size].tobytes()
+            check_chunk(content, index, chunk, shard.data.digest)
+        return data.reshape(-1, section.stride)[rows]
+
+
+def blob_path(directory: Path, digest: str) -> Path:
+    """Where a bundle keeps a blob; `digest` must have been checked by `is_digest`."""
+    return directory / "blobs" / digest.replace(":", "-")
+
+
+def file_digest(path: Path) -> str:
+    """Digest of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    # A reader must never see half a file, whatever kills this process.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

@@ -1,0 +1,47 @@
+"""Strict JSON with one spelling for each value, so that a digest identifies it."""
+
+import json
+from typing import Any, NoReturn
+
+from labelcast.errors import ManifestError
+
+
+def to_canonical(value: Any) -> bytes:
+    """The one spelling: sorted keys, no spaces, ASCII, shortest floats, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def from_canonical(content: bytes, what: str, *, max_bytes: int) -> Any:
+    """Read canonical JSON and nothing else.
+
+    Args:
+        content: the bytes.
+        what: names the document in errors.
+        max_bytes: refuse more than this before parsing.
+
+    Raises:
+        ManifestError: too large, not JSON, duplicate keys, or spelled otherwise.
+    """
+    if len(content) > max_bytes:
+        raise ManifestError(f"{what} has {len(content)} bytes, at most {max_bytes} are read")
+    try:
+        value = json.loads(content, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        canonical = to_canonical(value) == content
+    except (ValueError, RecursionError):
+        raise ManifestError(f"{what} is not JSON: truncated or damaged") from None
+    if not canonical:
+        raise ManifestError(
+            f"{what} is not canonical JSON (sorted keys, no spaces, ASCII, no repeated keys)"
+        )
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is repeated")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,172 @@
+"""The label contract: what a student and a label set must agree on before a label is used."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from labelcast.augmentation import AugmentationPolicy
+from labelcast.codec import LabelKind, TemperatureRange
+from labelcast.errors import ContractMismatchError, ManifestError
+from labelcast.label_set.canonical_json import to_canonical
+from labelcast.label_set.digests import digest_of
+from labelcast.label_set.fields import Fields
+
+ID_SCHEME = "uint64"
+
+
+def policy_digest(policy: AugmentationPolicy | None) -> str:
+    """Digest of an augmentation policy; None is the policy of unaugmented samples."""
+    return digest_of(to_canonical(None if policy is None else policy.as_json()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelContract:
+    """The part of a manifest that gives labels their meaning.
+
+    Attributes:
+        teacher: digest of the teacher's weights, or of its name where there are none.
+        teacher_name: for people.
+        dataset: digest over sample IDs and contents.
+        num_classes: C.
+        class_list: digest of the ordered class names.
+        policy: how views are made; None for unaugmented samples.
+        label_kind: logits or probabilities.
+        temperatures: where the labels are right; None for any.
+        codec: digest of the codec artifact.
+    """
+
+    teacher: str
+    teacher_name: str
+    dataset: str
+    num_classes: int
+    class_list: str
+    policy: AugmentationPolicy | None
+    label_kind: LabelKind
+    temperatures: TemperatureRange | None
+    codec: str
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON value that `from_fields` reads back."""
+        ends = self.temperatures
+        return {
+            "teacher": {"name": self.teacher_name, "digest": self.teacher},
+            "dataset": {"digest": self.dataset, "id_scheme": ID_SCHEME},
+            "classes": {"count": self.num_classes, "digest": self.class_list},
+            "augmentation": {
+                "policy": None if self.policy is None else self.policy.as_json(),
+                "digest": policy_digest(self.policy),
+            },
+            "label_kind": str(self.label_kind),
+            "temperatures": None if ends is None else {"low": ends.low, "high": ends.high},
+            "codec": self.codec,
+        }
+
+    @classmethod
+    def from_fields(cls, contract: Fields) -> Self:
+        """Read strictly."""
+        teacher, dataset = contract.object("teacher"), contract.object("dataset")
+        classes, augmentation = contract.object("classes"), contract.object("augmentation")
+        policy_json, ends = augmentation.take("policy"), contract.take("temperatures")
+        read = cls(
+            teacher=teacher.digest("digest"),
+            teacher_name=teacher.text("name"),
+            dataset=dataset.digest("digest"),
+            num_classes=classes.integer("count", 1, 2**20),
+            class_list=classes.digest("digest"),
+            policy=None if policy_json is None else AugmentationPolicy.from_json(policy_json),
+            label_kind=_label_kind(contract.text("label_kind")),
+            temperatures=None if ends is None else _temperatures(Fields(ends, "temperatures")),
+            codec=contract.digest("codec"),
+        )
+        if dataset.text("id_scheme") != ID_SCHEME:
+            raise ManifestError(f"contract.dataset.id_scheme must be {ID_SCHEME!r}")
+        if augmentation.digest("digest") != policy_digest(read.policy):
+            raise ManifestError("contract.augmentation.digest is not that of the policy beside it")
+        for part in (teacher, dataset, classes, augmentation, contract):
+            part.done()
+        return read
+
+    def require(self, expected: "Expectation") -> None:
+        """Refuse a label set that the student was not made for.
+
+        Raises:
+            ContractMismatchError: the first field that differs, with both values.
+        """
+        actual = {
+            "teacher": self.teacher,
+            "dataset": self.dataset,
+            "class_list": self.class_list,
+            "num_classes": self.num_classes,
+            "augmentation": policy_digest(self.policy),
+            "label_kind": self.label_kind,
+            "codec": self.codec,
+        }
+        for name, value in actual.items():
+            wanted = getattr(expected, name)
+            if wanted is not None and wanted != value:
+                _refuse(name, wanted, value)
+        if expected.temperature is not None:
+            self.require_temperature(expected.temperature)
+
+    def require_temperature(self, temperature: float) -> None:
+        """Refuse a softmax temperature at which the labels are wrong.
+
+        Raises:
+            ContractMismatchError: outside the label set's range.
+        """
+        ends = self.temperatures
+        if ends is not None and temperature not in ends:
+            _refuse("temperature", temperature, f"{ends.low:g} to {ends.high:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What a student expects of a label set; None where it does not care.
+
+    Attributes:
+        teacher: digest.
+        dataset: digest.
+        class_list: digest.
+        num_classes: C.
+        augmentation: digest of the policy, from `policy_digest`.
+        label_kind: logits or probabilities.
+        codec: digest.
+        temperature: at which the student takes its softmax.
+    """
+
+    teacher: str | None = None
+    dataset: str | None = None
+    class_list: str | None = None
+    num_classes: int | None = None
+    augmentation: str | None = None
+    label_kind: LabelKind | None = None
+    codec: str | None = None
+    temperature: float | None = None
+
+    def is_empty(self) -> bool:
+        """Whether nothing is expected."""
+        return all(getattr(self, field.name) is None for field in fields(self))
+
+
+def _refuse(field: str, expected: object, actual: object) -> None:
+    raise ContractMismatchError(
+        f"the label set's {field} is {actual}, this student expects {expected};"
+        " use the label set that was made for it",
+        field=field,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def _label_kind(text: str) -> LabelKind:
+    try:
+        return LabelKind(text)
+    except ValueError:
+        raise ManifestError(f"contract.label_kind {text!r} is unknown") from None
+
+
+def _temperatures(ends: Fields) -> TemperatureRange:
+    read = ends.number("low"), ends.number("high")
+    ends.done()
+    if not 0 < read[0] <= read[1] < float("inf"):
+        raise ManifestError("contract.temperatures must be a range above 0")
+    return TemperatureRange(*read)

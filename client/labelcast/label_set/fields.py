@@ -1,0 +1,72 @@
+"""Reading typed fields out of parsed JSON, with errors that name the field."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelcast.errors import ManifestError
+from labelcast.label_set.digests import is_digest
+
+
+class Fields:
+    """A JSON object whose fields are taken one by one; what is left over is an error.
+
+    Args:
+        value: the parsed value.
+        path: where it lies, for errors, like "segments[0].codes".
+    """
+
+    def __init__(self, value: Any, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise ManifestError(f"{path} must be an object")
+        self._left = dict(value)
+        self.path = path
+
+    def take(self, name: str) -> Any:
+        """Any value."""
+        if name not in self._left:
+            raise ManifestError(f"{self.path}.{name} is missing")
+        return self._left.pop(name)
+
+    def text(self, name: str) -> str:
+        """A string of at most 1,024 characters."""
+        value = self.take(name)
+        if not isinstance(value, str) or len(value) > 1024:
+            raise ManifestError(f"{self.path}.{name} must be a short string")
+        return value
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """An integer within bounds, both included."""
+        value = self.take(name)
+        if type(value) is not int or not low <= value <= high:
+            raise ManifestError(f"{self.path}.{name} must be an integer from {low} to {high}")
+        return value
+
+    def number(self, name: str) -> float:
+        """A float."""
+        value = self.take(name)
+        if type(value) is not float:
+            raise ManifestError(f"{self.path}.{name} must be a number with a decimal point")
+        return value
+
+    def digest(self, name: str) -> str:
+        """A sha256 digest."""
+        value = self.text(name)
+        if not is_digest(value):
+            raise ManifestError(f'{self.path}.{name} must be "sha256:" and 64 hex digits')
+        return value
+
+    def object(self, name: str) -> "Fields":
+        """A nested object."""
+        return Fields(self.take(name), f"{self.path}.{name}")
+
+    def objects(self, name: str) -> "list[Fields]":
+        """A list of objects."""
+        value = self.take(name)
+        if not isinstance(value, list):
+            raise ManifestError(f"{self.path}.{name} must be a list")
+        return [Fields(entry, f"{self.path}.{name}[{at}]") for at, entry in enumerate(value)]
+
+    def done(self) -> None:
+        """Refuse what nobody took: an ignored field could change what the labels mean."""
+        if self._left:
+            raise ManifestError(f"{self.path} has unknown fields {sorted(self._left)}")

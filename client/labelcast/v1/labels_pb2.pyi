@@ -1,0 +1,134 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Form(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FORM_UNSPECIFIED: _ClassVar[Form]
+    FORM_CODES: _ClassVar[Form]
+    FORM_LOGITS: _ClassVar[Form]
+    FORM_PROBABILITIES: _ClassVar[Form]
+    FORM_TOP_K: _ClassVar[Form]
+
+class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRECISION_UNSPECIFIED: _ClassVar[Precision]
+    PRECISION_FP16: _ClassVar[Precision]
+    PRECISION_FP32: _ClassVar[Precision]
+FORM_UNSPECIFIED: Form
+FORM_CODES: Form
+FORM_LOGITS: Form
+FORM_PROBABILITIES: Form
+FORM_TOP_K: Form
+PRECISION_UNSPECIFIED: Precision
+PRECISION_FP16: Precision
+PRECISION_FP32: Precision
+
+class Column(_message.Message):
+    __slots__ = ("width", "data")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    data: bytes
+    def __init__(self, width: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Views(_message.Message):
+    __slots__ = ("count", "sample_ids", "seeds")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    sample_ids: Column
+    seeds: Column
+    def __init__(self, count: _Optional[int] = ..., sample_ids: _Optional[_Union[Column, _Mapping]] = ..., seeds: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+
+class Representation(_message.Message):
+    __slots__ = ("form", "precision", "temperature", "k")
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    form: Form
+    precision: Precision
+    temperature: float
+    k: int
+    def __init__(self, form: _Optional[_Union[Form, str]] = ..., precision: _Optional[_Union[Precision, str]] = ..., temperature: _Optional[float] = ..., k: _Optional[int] = ...) -> None: ...
+
+class GetLabelSetRequest(_message.Message):
+    __slots__ = ("reference",)
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+
+class GetLabelSetResponse(_message.Message):
+    __slots__ = ("digest", "manifest", "report")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    manifest: bytes
+    report: bytes
+    def __init__(self, digest: _Optional[str] = ..., manifest: _Optional[bytes] = ..., report: _Optional[bytes] = ...) -> None: ...
+
+class GetCodecRequest(_message.Message):
+    __slots__ = ("label_set",)
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    def __init__(self, label_set: _Optional[str] = ...) -> None: ...
+
+class GetCodecResponse(_message.Message):
+    __slots__ = ("offset", "total_bytes", "data")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    total_bytes: int
+    data: bytes
+    def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class GetLabelsRequest(_message.Message):
+    __slots__ = ("label_set", "representation", "views")
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    representation: Representation
+    views: Views
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+
+class GetLabelsResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: LabelRows
+    def __init__(self, rows: _Optional[_Union[LabelRows, _Mapping]] = ...) -> None: ...
+
+class StreamLabelsRequest(_message.Message):
+    __slots__ = ("label_set", "representation", "views")
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    representation: Representation
+    views: Views
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+
+class StreamLabelsResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: LabelRows
+    def __init__(self, rows: _Optional[_Union[LabelRows, _Mapping]] = ...) -> None: ...
+
+class LabelRows(_message.Message):
+    __slots__ = ("first_row", "count", "crc32", "payload")
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    first_row: int
+    count: int
+    crc32: int
+    payload: bytes
+    def __init__(self, first_row: _Optional[int] = ..., count: _Optional[int] = ..., crc32: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,73 @@
+"""`Views`: which labels are asked for, as two columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelcast.errors import InvalidRequestError
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Views:
+    """An ordered batch of views, the unit of every request.
+
+    Attributes:
+        sample_ids: uint64, shape (N,).
+        seeds: uint32, shape (N,); the augmentation seed of each row.
+    """
+
+    sample_ids: NDArray[np.uint64]
+    seeds: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        ids, seeds = self.sample_ids, self.seeds
+        if ids.dtype != np.uint64 or seeds.dtype != np.uint32:
+            raise InvalidRequestError(
+                f"views need uint64 sample IDs and uint32 seeds, got {ids.dtype} and {seeds.dtype};"
+                " build them with Views.of(sample_ids, seeds)"
+            )
+        if ids.ndim != 1 or ids.shape != seeds.shape:
+            raise InvalidRequestError(
+                f"views need two columns of one length, got shapes {ids.shape} and {seeds.shape}"
+            )
+
+    @classmethod
+    def of(cls, sample_ids: ArrayLike, seeds: ArrayLike) -> "Views":
+        """Build views from anything array-like; one seed for all samples may be a scalar.
+
+        Args:
+            sample_ids: non-negative integers, shape (N,).
+            seeds: non-negative integers below 2**32, shape (N,) or scalar.
+
+        Raises:
+            InvalidRequestError: a value is not an integer, is negative or does not fit.
+        """
+        ids = _unsigned(sample_ids, np.iinfo(np.uint64).max, "sample ID").astype(np.uint64)
+        seed_column = _unsigned(seeds, MAX_SEED, "augmentation seed").astype(np.uint32)
+        if seed_column.ndim == 0:
+            seed_column = np.full(ids.shape, seed_column, dtype=np.uint32)
+        return cls(np.atleast_1d(ids), np.atleast_1d(seed_column))
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> "Views":
+        return Views(self.sample_ids[rows], self.seeds[rows])
+
+    def batches(self, size: int) -> Iterator["Views"]:
+        """Cut into consecutive views of at most `size` rows."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+
+def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]:
+    array = np.asarray(values)
+    if array.size and (array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)):
+        raise InvalidRequestError(f"a {what} must be a non-negative integer")
+    if array.size and int(array.max()) > maximum:
+        raise InvalidRequestError(f"a {what} must be at most {maximum}, got {int(array.max())}")
+    return array

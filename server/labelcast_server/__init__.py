@@ -1,0 +1,1 @@
+"""The labelcast service and the producers of label sets."""

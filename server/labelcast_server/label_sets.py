@@ -1,0 +1,126 @@
+"""The life cycle of a label set.
+
+    put ─▶ STAGED ── publish ─▶ PUBLISHED ── retire ─▶ RETIRED
+              └──────── retire ──────────────────────────▲  │
+                           PUBLISHED ◀── publish ───────────┘
+
+A staged set is complete and validated but has no reader. A published set is found by its tags and
+by its digest. A retired set keeps its bytes and its digest, loses its tags and is served to no one;
+publishing it again brings it back.
+"""
+
+import re
+import time
+
+from labelcast.errors import (
+    InvalidRequestError,
+    LabelSetNotFoundError,
+    LabelSetRetiredError,
+    TransitionError,
+)
+from labelcast.label_set import Manifest, is_digest
+from labelcast_server.store.base import LabelSetRecord, State, Store
+
+TRANSITIONS: dict[tuple[State, State], str] = {
+    (State.STAGED, State.PUBLISHED): "publish",
+    (State.PUBLISHED, State.PUBLISHED): "publish",
+    (State.RETIRED, State.PUBLISHED): "publish",
+    (State.STAGED, State.RETIRED): "retire",
+    (State.PUBLISHED, State.RETIRED): "retire",
+}
+
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,63})?")
+
+
+class LabelSets:
+    """What label sets there are and where each stands.
+
+    Args:
+        store: their durable home.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def stage(self, manifest: Manifest) -> LabelSetRecord:
+        """Record a validated label set; staging one that is known changes nothing."""
+        record = LabelSetRecord(manifest.digest, manifest.to_bytes(), State.STAGED, time.time())
+        await self._store.put_label_set(record)
+        return await self._store.label_set(record.digest)
+
+    async def publish(self, digest: str, tag: str) -> None:
+        """Let readers find a label set under a tag; a tag that points elsewhere moves.
+
+        Raises:
+            InvalidRequestError: not a tag.
+            LabelSetNotFoundError: unknown digest.
+            TransitionError: someone else moved the label set meanwhile.
+        """
+        check_tag(tag)
+        await self._move(digest, State.PUBLISHED, tag)
+
+    async def retire(self, digest: str) -> None:
+        """Take a label set away from its readers, with all its tags.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+            TransitionError: it is retired already.
+        """
+        await self._move(digest, State.RETIRED, None)
+
+    async def resolve(self, reference: str) -> str:
+        """Tag or digest → digest.
+
+        Raises:
+            LabelSetNotFoundError: neither.
+        """
+        if is_digest(reference):
+            return reference
+        tags = await self._store.tags()
+        if reference not in tags:
+            raise LabelSetNotFoundError(
+                f"no label set has the tag {reference[:80]!r}; list the tags or push one",
+                label_set=reference[:80],
+            )
+        return tags[reference]
+
+    async def readable(self, digest: str) -> LabelSetRecord:
+        """A label set that may be served.
+
+        Raises:
+            LabelSetNotFoundError: unknown, or not published yet.
+            LabelSetRetiredError: retired.
+        """
+        record = await self._store.label_set(digest)
+        if record.state is State.RETIRED:
+            raise LabelSetRetiredError(
+                f"label set {digest} is retired; publish it again or use its successor",
+                label_set=digest,
+            )
+        if record.state is not State.PUBLISHED:
+            raise LabelSetNotFoundError(
+                f"label set {digest} is not published; publish it under a tag", label_set=digest
+            )
+        return record
+
+    async def _move(self, digest: str, new: State, tag: str | None) -> None:
+        record = await self._store.label_set(digest)
+        if (record.state, new) not in TRANSITIONS:
+            raise TransitionError(
+                f"label set {digest} is {record.state} and cannot become {new}",
+                state=record.state,
+            )
+        await self._store.transition(digest, expected=record.state, new=new, tag=tag)
+
+
+def check_tag(tag: str) -> None:
+    """Refuse what is not a tag.
+
+    Raises:
+        InvalidRequestError: says what a tag looks like.
+    """
+    if _TAG.fullmatch(tag) is None:
+        raise InvalidRequestError(
+            f"{tag[:80]!r} is no tag; use up to 64 of a-z 0-9 . _ - with one optional colon part,"
+            " like glyphs:v1"
+        )

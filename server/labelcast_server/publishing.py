@@ -1,0 +1,295 @@
+"""The write side: uploads, validation, tags. Knows no HTTP and no Redis."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelcast.codec import Codec, read_artifact
+from labelcast.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    InvalidRequestError,
+    ManifestError,
+    StoreFullError,
+    StoreUnsafeError,
+    UploadOffsetError,
+)
+from labelcast.label_set import Manifest, Section, digest_of, is_digest
+from labelcast_server.label_sets import LabelSets
+from labelcast_server.reading import read_blob, read_column, read_rows, read_view_index
+from labelcast_server.store.base import (
+    BlobInfo,
+    Capacity,
+    LabelSetRecord,
+    State,
+    Store,
+    Upload,
+)
+
+UPLOAD_LIFETIME_SECONDS = 24 * 3600
+MAX_BLOB_BYTES = 2**31
+MAX_CHUNK_BYTES = 2**23
+# Redis keeps a little beside every chunk, and the append-only file is rewritten now and then.
+_STORE_OVERHEAD = 1.05
+_APPEND_CHUNKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetDetails:
+    """One label set as the admin API shows it.
+
+    Attributes:
+        record: manifest and state.
+        tags: that point to it.
+        memory_bytes: what the store spends on each blob, by digest.
+    """
+
+    record: LabelSetRecord
+    tags: tuple[str, ...]
+    memory_bytes: dict[str, int]
+
+
+class Publisher:
+    """Takes uploads, validates label sets and moves tags.
+
+    Args:
+        store: durable home.
+        allow_unsafe_store: accept a store that could forget what it is given.
+    """
+
+    def __init__(self, store: Store, *, allow_unsafe_store: bool = False) -> None:
+        self._store = store
+        self._label_sets = LabelSets(store)
+        self._allow_unsafe_store = allow_unsafe_store
+
+    # Uploads
+
+    async def check_capacity(self, required_bytes: int) -> Capacity:
+        """Room and safety of the store, before a push begins.
+
+        Raises:
+            StoreFullError: not enough room.
+            StoreUnsafeError: the store could forget what it is given.
+        """
+        problems = [] if self._allow_unsafe_store else await self._store.safety_problems()
+        if problems:
+            raise StoreUnsafeError(
+                f"the store could lose labels: {'; '.join(problems)}."
+                " Mend it, or start the service with --allow-unsafe-store",
+            )
+        capacity = await self._store.capacity()
+        needed = int(required_bytes * _STORE_OVERHEAD)
+        if capacity.headroom_bytes is not None and needed > capacity.headroom_bytes:
+            raise StoreFullError(
+                f"the push needs {needed} bytes and the store has room for"
+                f" {capacity.headroom_bytes} ({capacity.bound}); give it more memory or retire sets",
+                required_bytes=needed,
+                headroom_bytes=capacity.headroom_bytes,
+            )
+        return capacity
+
+    async def begin_upload(self, digest: str, size: int, chunk_bytes: int) -> Upload:
+        """Open an upload session.
+
+        Raises:
+            InvalidRequestError: an impossible digest, size or chunk size.
+            StoreFullError, StoreUnsafeError: as `check_capacity`.
+        """
+        if not is_digest(digest):
+            raise InvalidRequestError('digest must be "sha256:" and 64 lower-case hex digits')
+        if not 1 <= size <= MAX_BLOB_BYTES or not 1 <= chunk_bytes <= MAX_CHUNK_BYTES:
+            raise InvalidRequestError(
+                f"size must be 1 to {MAX_BLOB_BYTES} bytes, chunk_bytes 1 to {MAX_CHUNK_BYTES}"
+            )
+        await self._store.sweep(time.time())
+        await self.check_capacity(size)
+        upload = Upload(
+            upload_id=secrets.token_urlsafe(12),
+            blob=BlobInfo(digest, size, chunk_bytes),
+            received_bytes=0,
+            expires_at=time.time() + UPLOAD_LIFETIME_SECONDS,
+        )
+        await self._store.begin_upload(upload)
+        return upload
+
+    async def upload(self, upload_id: str) -> Upload:
+        """Where a session stands."""
+        return await self._store.upload(upload_id)
+
+    async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
+        """Take bytes from `offset` on; only whole chunks are kept.
+
+        A body that breaks off keeps what arrived as whole chunks, so the sender asks where the
+        session stands and goes on from there.
+
+        Args:
+            upload_id: the session.
+            offset: must be where the session stands.
+            body: pieces of any size.
+
+        Raises:
+            UploadOffsetError: not where the session stands, or more bytes than announced.
+        """
+        upload = await self._store.upload(upload_id)
+        chunk_bytes = upload.blob.chunk_bytes
+        if offset != upload.received_bytes:
+            raise UploadOffsetError(
+                f"bytes came from {offset} on, the upload stands at {upload.received_bytes};"
+                " go on from there",
+                received_bytes=upload.received_bytes,
+            )
+        pending = bytearray()
+        async for piece in body:
+            pending += piece
+            whole = len(pending) // chunk_bytes
+            if whole >= _APPEND_CHUNKS:
+                upload = await self._append(upload, pending[: whole * chunk_bytes])
+                del pending[: whole * chunk_bytes]
+        ends_blob = upload.received_bytes + len(pending) >= upload.blob.size
+        keep = len(pending) if ends_blob else len(pending) // chunk_bytes * chunk_bytes
+        return await self._append(upload, pending[:keep]) if keep else upload
+
+    async def _append(self, upload: Upload, content: bytearray) -> Upload:
+        size = upload.blob.chunk_bytes
+        chunks = [bytes(content[at : at + size]) for at in range(0, len(content), size)]
+        return await self._store.append_chunks(
+            upload.upload_id, upload.received_bytes // size, chunks
+        )
+
+    async def finish_upload(self, upload_id: str, digest: str) -> BlobInfo:
+        """Verify the content and make the blob visible.
+
+        Raises:
+            DigestMismatchError: the content is not what was announced; the session is dropped.
+            UploadOffsetError: bytes are missing.
+        """
+        upload = await self._store.upload(upload_id)
+        if upload.blob.digest != digest:
+            raise InvalidRequestError(f"the upload was begun for {upload.blob.digest}, not {digest}")
+        if upload.received_bytes == upload.blob.size:
+            hasher = hashlib.sha256()
+            for start in range(0, upload.blob.chunk_count, _APPEND_CHUNKS):
+                numbers = range(start, min(start + _APPEND_CHUNKS, upload.blob.chunk_count))
+                for chunk in await self._store.read_upload_chunks(upload_id, numbers):
+                    hasher.update(chunk)
+            actual = "sha256:" + hasher.hexdigest()
+            if actual != digest:
+                await self._store.abort_upload(upload_id)
+                raise DigestMismatchError(
+                    f"the uploaded bytes have digest {actual}, not {digest};"
+                    " nothing was kept, upload the blob again",
+                    expected=digest,
+                    actual=actual,
+                )
+        return await self._store.finish_upload(upload_id)
+
+    async def abort_upload(self, upload_id: str) -> None:
+        """Drop a session."""
+        await self._store.abort_upload(upload_id)
+
+    async def blob(self, digest: str) -> BlobInfo:
+        """A visible blob."""
+        return await self._store.blob(digest)
+
+    # Label sets
+
+    async def stage(self, digest: str, content: bytes) -> LabelSetRecord:
+        """Validate a manifest with everything it names, then record the label set.
+
+        Args:
+            digest: the identity that the caller computed.
+            content: canonical JSON.
+
+        Raises:
+            DigestMismatchError, ManifestError, CodecError, LabelcastError: what is wrong; nothing
+                is recorded.
+        """
+        actual = digest_of(content)
+        if actual != digest:
+            raise DigestMismatchError(
+                f"the manifest has digest {actual}, not {digest}; send its exact bytes",
+                expected=digest,
+                actual=actual,
+            )
+        manifest = Manifest.from_bytes(content)
+        await self._require_blobs(manifest)
+        codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
+        _check_codec(manifest, codec)
+        if manifest.report is not None:
+            await read_blob(self._store, manifest.report)
+        await read_view_index(self._store, manifest)
+        for number, segment in enumerate(manifest.segments):
+            if segment.hard_labels is not None:
+                await self._check_hard_labels(segment.hard_labels, manifest, number)
+            async for rows in read_rows(self._store, segment.codes):
+                await asyncio.to_thread(codec.check_rows, rows)
+        return await self._label_sets.stage(manifest)
+
+    async def publish(self, digest: str, tag: str) -> None:
+        """Point a tag to a label set, if the store is still one that keeps it."""
+        await self.check_capacity(0)
+        await self._label_sets.publish(digest, tag)
+
+    async def retire(self, reference: str) -> None:
+        """Take a label set away from its readers."""
+        await self._label_sets.retire(await self._label_sets.resolve(reference))
+
+    async def label_sets(self) -> list[tuple[LabelSetRecord, tuple[str, ...]]]:
+        """Every label set with its tags, oldest first."""
+        tags = await self._store.tags()
+        return [(record, _tags_of(record, tags)) for record in await self._store.label_sets()]
+
+    async def inspect(self, reference: str) -> LabelSetDetails:
+        """One label set in any state."""
+        record = await self._store.label_set(await self._label_sets.resolve(reference))
+        manifest = Manifest.from_bytes(record.manifest)
+        memory = {blob: await self._store.memory_bytes(blob) for blob in manifest.blobs()}
+        return LabelSetDetails(record, _tags_of(record, await self._store.tags()), memory)
+
+    async def _require_blobs(self, manifest: Manifest) -> None:
+        for ref in manifest.blobs().values():
+            try:
+                info = await self._store.blob(ref.digest)
+            except BlobNotFoundError:
+                raise ManifestError(
+                    f"the manifest names blob {ref.digest}, which was not uploaded; upload it first",
+                    blob=ref.digest,
+                ) from None
+            if info.size != ref.size:
+                raise ManifestError(f"blob {ref.digest} has {info.size} bytes, not {ref.size}")
+
+    async def _check_hard_labels(self, section: Section, manifest: Manifest, number: int) -> None:
+        labels = await read_column(self._store, section, "<u4")
+        if np.any(labels >= np.uint32(manifest.contract.num_classes)):
+            raise ManifestError(
+                f"segments[{number}].hard_labels go beyond the"
+                f" {manifest.contract.num_classes} classes"
+            )
+
+
+def _check_codec(manifest: Manifest, codec: Codec) -> None:
+    contract, header = manifest.contract, codec.header
+    for field, ours, theirs in (
+        ("num_classes", contract.num_classes, header.num_classes),
+        ("label_kind", contract.label_kind, header.label_kind),
+        ("temperatures", contract.temperatures, header.temperatures),
+    ):
+        if ours != theirs:
+            raise ManifestError(f"contract.{field} is {ours}, the codec's is {theirs}")
+    for number, segment in enumerate(manifest.segments):
+        if segment.codes.stride != codec.row_stride:
+            raise ManifestError(
+                f"segments[{number}].codes has rows of {segment.codes.stride} bytes,"
+                f" the codec's rows have {codec.row_stride}"
+            )
+
+
+def _tags_of(record: LabelSetRecord, tags: dict[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(tag for tag, digest in tags.items() if digest == record.digest))
+
+

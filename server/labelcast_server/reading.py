@@ -1,0 +1,98 @@
+"""Reading whole blobs and sections from the store, verified."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.errors import DigestMismatchError, ManifestError
+from labelcast.label_set import (
+    BlobRef,
+    Manifest,
+    Section,
+    SegmentIndex,
+    Shard,
+    ViewIndex,
+    check_chunk,
+    check_digest,
+)
+from labelcast_server.store.base import Store
+
+_CHUNKS_A_READ = 32
+
+
+async def read_blob(store: Store, ref: BlobRef) -> bytes:
+    """A small blob whole: codec, report, chunk index.
+
+    Raises:
+        BlobNotFoundError: the store lacks it.
+        DigestMismatchError: it is damaged.
+    """
+    info = await store.blob(ref.digest)
+    if info.size != ref.size:
+        raise DigestMismatchError(
+            f"blob {ref.digest} has {info.size} bytes, the manifest says {ref.size}; push it again"
+        )
+    parts = []
+    for start in range(0, info.chunk_count, _CHUNKS_A_READ):
+        numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))
+        parts += await store.read_chunks(ref.digest, numbers)
+    content = b"".join(parts)
+    check_digest(content, ref.digest, f"blob {ref.digest}")
+    return content
+
+
+async def read_chunk_index(store: Store, shard: Shard) -> NDArray[np.uint32]:
+    """CRC-32 of every chunk of a shard."""
+    return np.frombuffer(await read_blob(store, shard.index), dtype="<u4")
+
+
+async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
+    """All rows of a section in order, a few chunks at a time, each checked against its index.
+
+    Yields:
+        uint8, shape (n, stride).
+
+    Raises:
+        ManifestError: a shard was stored in other chunks than the manifest says.
+        ChecksumMismatchError: a chunk is damaged.
+    """
+    for shard in section.shards:
+        info = await store.blob(shard.data.digest)
+        if info.size != shard.data.size or info.chunk_bytes != section.chunk_bytes:
+            raise ManifestError(
+                f"shard {shard.data.digest} is stored as {info.size} bytes in chunks of"
+                f" {info.chunk_bytes}, the manifest says {shard.data.size} in {section.chunk_bytes};"
+                " upload it again"
+            )
+        index = await read_chunk_index(store, shard)
+        for start in range(0, info.chunk_count, _CHUNKS_A_READ):
+            numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))
+            chunks = await store.read_chunks(info.digest, numbers)
+            for number, chunk in zip(numbers, chunks, strict=True):
+                check_chunk(chunk, index, number, info.digest)
+            yield np.frombuffer(b"".join(chunks), dtype=np.uint8).reshape(-1, section.stride)
+
+
+async def read_column(store: Store, section: Section, dtype: str) -> NDArray[np.generic]:
+    """A whole section of one integer a row, such as sample IDs."""
+    rows = [block async for block in read_rows(store, section)]
+    return np.concatenate(rows).view(dtype)[:, 0]
+
+
+async def read_view_index(store: Store, manifest: Manifest) -> ViewIndex:
+    """The sample and seed tables of a label set.
+
+    Raises:
+        ManifestError: tables that are not increasing, or segments that overlap.
+    """
+    return ViewIndex(
+        [
+            SegmentIndex(
+                sample_ids=(await read_column(store, segment.sample_ids, "<u8")).astype(np.uint64),
+                seeds=(await read_column(store, segment.seeds, "<u4")).astype(np.uint32),
+                row_order=segment.row_order,
+            )
+            for segment in manifest.segments
+        ]
+    )

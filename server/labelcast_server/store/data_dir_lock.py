@@ -1,0 +1,94 @@
+"""One service per data directory."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from labelcast.errors import BusyError, StoreUnavailableError
+
+_LOCK_NAME = "lock"
+# `holder` takes the lock for an instant to look; a service that starts then must not give up.
+_PATIENCE_SECONDS = 0.2
+
+
+class DataDirLock:
+    """Exclusive lock on a directory; the kernel drops it when its last owner dies.
+
+    Forked children of the owner own it too: a directory is free only once they are gone.
+
+    Args:
+        data_dir: created, readable by its owner only, if it does not exist.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Take the lock, or fail at once.
+
+        Raises:
+            BusyError: another service has it; the message names the directory.
+            StoreUnavailableError: the directory cannot be created or written.
+        """
+        if self._descriptor is not None:
+            return
+        path = self._data_dir / _LOCK_NAME
+        try:
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the data directory {self._data_dir} cannot be used ({error.strerror});"
+                " choose one that you may write"
+            ) from error
+        if not _try_lock(descriptor, _PATIENCE_SECONDS):
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise BusyError(
+                f"the data directory {self._data_dir} is in use by another labelcast service"
+                f" (process {owner or 'unknown'}); stop that one or choose another directory",
+                data_dir=self._data_dir,
+                pid=owner,
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, because removing it would race with others."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def lock_holder(data_dir: Path) -> str | None:
+    """Process ID of the service that uses a data directory ("unknown" if unsaid), None if free."""
+    try:
+        descriptor = os.open(data_dir / _LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        if _try_lock(descriptor, 0):
+            return None
+        return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, patience_seconds: float) -> bool:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)

@@ -1,0 +1,93 @@
+"""The configuration of the embedded Redis, every line with its reason."""
+
+import os
+from pathlib import Path
+
+_TEMPLATE = """\
+# Written by labelcast at every start: changes made here are lost.
+
+# Reachable through the file system only, and by its owner only.
+port 0
+unixsocket {socket}
+unixsocketperm 700
+databases 1
+
+dir {directory}
+pidfile {pidfile}
+logfile {logfile}
+daemonize no
+supervised no
+
+# A reply must mean "on disk": an upload that was acknowledged is never sent again. Writes come as
+# large chunks, so a sync for each costs little.
+appendonly yes
+appendfsync always
+no-appendfsync-on-rewrite no
+# After a crash the file may end in half a command. Nobody was told that it was written, so dropping
+# it loses nothing, and refusing to start would need a person with redis-check-aof.
+aof-load-truncated yes
+# A rewritten file loads several times faster with a binary head.
+aof-use-rdb-preamble yes
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 256mb
+# Codes have the entropy of noise: compressing them costs time and saves nothing.
+rdbcompression no
+# The append-only file is the persistence; snapshots beside it would double the disk space.
+save ""
+stop-writes-on-bgsave-error yes
+
+# Refuse writes when memory is short, never drop labels.
+maxmemory {max_memory_bytes}
+maxmemory-policy noeviction
+"""
+
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+# The rest is for the fork that rewrites the file, and for the service itself.
+_DEFAULT_SHARE_OF_MEMORY = 7 / 8
+
+
+def config_text(*, directory: Path, socket: Path, max_memory_bytes: int) -> str:
+    """Content of redis.conf.
+
+    Args:
+        directory: where the append-only file, the log and the pid file lie.
+        socket: path of the Unix socket.
+        max_memory_bytes: `maxmemory`.
+    """
+    return _TEMPLATE.format(
+        socket=_quoted(socket),
+        directory=_quoted(directory),
+        pidfile=_quoted(directory / "redis.pid"),
+        logfile=_quoted(directory / "redis.log"),
+        max_memory_bytes=max_memory_bytes,
+    )
+
+
+def socket_in(config: str) -> Path | None:
+    """The socket that a configuration written by `config_text` names."""
+    for line in config.splitlines():
+        if line.startswith("unixsocket "):
+            quoted = line.removeprefix("unixsocket ").strip('"')
+            return Path(os.fsdecode(bytes.fromhex(quoted.replace("\\x", ""))))
+    return None
+
+
+def default_max_memory_bytes() -> int:
+    """What Redis may take of the memory of this machine, or of this container if that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CGROUP_LIMITS:
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return int(min(limits) * _DEFAULT_SHARE_OF_MEMORY)
+
+
+def _quoted(path: Path) -> str:
+    """A path for redis.conf: every byte escaped, so that no character of it means anything."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'

@@ -1,0 +1,52 @@
+"""Every key that labelcast writes to Redis.
+
+    labelcast:{labelcast}:uploads           hash  upload ID -> session (JSON)
+    labelcast:{labelcast}:blobs             hash  digest -> where its chunks lie (JSON)
+    labelcast:{labelcast}:garbage           hash  data ID -> chunks that are being dropped (JSON)
+    labelcast:{labelcast}:label-sets        set   digests of all label sets
+    labelcast:{labelcast}:label-set:<sha>   hash  manifest, state, created_at
+    labelcast:{labelcast}:tags              hash  tag -> digest
+    labelcast:{labelcast}:fence             written before publishing, to wait for the replicas
+    labelcast:{<data ID>:<group>}:<number>  string, one chunk
+
+Control keys share one hash tag, so one script may touch all of them in a cluster too. Chunk keys are
+tagged by groups, so that a cluster spreads one label set over its shards.
+
+The data ID of a blob is the ID of the session that wrote it. Two sessions for one digest therefore
+never meet, and finishing one is a single write to control keys: no key is ever renamed.
+"""
+
+import re
+import secrets
+
+CHUNKS_PER_GROUP = 64
+
+_CONTROL = "labelcast:{labelcast}:"
+UPLOADS = _CONTROL + "uploads"
+BLOBS = _CONTROL + "blobs"
+GARBAGE = _CONTROL + "garbage"
+LABEL_SETS = _CONTROL + "label-sets"
+TAGS = _CONTROL + "tags"
+FENCE = _CONTROL + "fence"
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def new_upload_id() -> str:
+    """A fresh upload ID: 12 random bytes, short because every chunk key holds it."""
+    return secrets.token_urlsafe(12)
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
+    return _UPLOAD_ID.fullmatch(text) is not None
+
+
+def label_set_key(digest: str) -> str:
+    """Key of one label set's record."""
+    return f"{_CONTROL}label-set:{digest}"
+
+
+def chunk_key(data_id: str, number: int) -> str:
+    """Key of one chunk."""
+    return f"labelcast:{{{data_id}:{number // CHUNKS_PER_GROUP}}}:{number}"

@@ -1,0 +1,173 @@
+"""`MemoryStore`: the contract in dictionaries, for tests of everything above the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
+from labelcast_server.store import rules
+from labelcast_server.store.base import (
+    BlobInfo,
+    Capacity,
+    LabelSetRecord,
+    State,
+    Store,
+    Upload,
+)
+
+
+@dataclass
+class _Session:
+    upload: Upload
+    chunks: list[bytes] = field(default_factory=list)
+
+
+class MemoryStore(Store):
+    """A store that forgets everything with its process.
+
+    No method awaits anything, so each is atomic among the tasks of one event loop.
+
+    Args:
+        max_bytes: chunk bytes it holds at most; None for no limit.
+    """
+
+    def __init__(self, *, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._sessions: dict[str, _Session] = {}
+        self._blobs: dict[str, tuple[BlobInfo, list[bytes]]] = {}
+        self._label_sets: dict[str, LabelSetRecord] = {}
+        self._tags: dict[str, str] = {}
+        self._closed = False
+
+    async def ping(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+
+    async def close(self) -> None:
+        self._closed = True
+
+    async def begin_upload(self, upload: Upload) -> None:
+        await self.ping()
+        rules.check_new_upload(upload)
+        known = self._sessions.get(upload.upload_id)
+        if known is not None and known.upload != upload:
+            raise InvalidRequestError("this upload ID is in use; draw a new one")
+        self._sessions.setdefault(upload.upload_id, _Session(upload))
+
+    async def upload(self, upload_id: str) -> Upload:
+        return (await self._session(upload_id)).upload
+
+    async def append_chunks(
+        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+    ) -> Upload:
+        session = await self._session(upload_id)
+        received = rules.received_after(session.upload, first_chunk, chunks)
+        added = received - session.upload.received_bytes
+        if self._max_bytes is not None and self._used_bytes() + added > self._max_bytes:
+            raise StoreFullError("the memory store is full")
+        session.chunks.extend(bytes(chunk) for chunk in chunks)
+        session.upload = replace(session.upload, received_bytes=received)
+        return session.upload
+
+    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+        session = await self._session(upload_id)
+        rules.check_numbers(numbers, len(session.chunks), "this upload so far")
+        return [session.chunks[number] for number in numbers]
+
+    async def finish_upload(self, upload_id: str) -> BlobInfo:
+        session = await self._session(upload_id)
+        rules.check_complete(session.upload)
+        del self._sessions[upload_id]
+        digest = session.upload.blob.digest
+        info, _ = self._blobs.setdefault(digest, (session.upload.blob, session.chunks))
+        return info
+
+    async def abort_upload(self, upload_id: str) -> None:
+        await self.ping()
+        self._sessions.pop(upload_id, None)
+
+    async def sweep(self, now: float) -> int:
+        await self.ping()
+        expired = [
+            upload_id
+            for upload_id, session in self._sessions.items()
+            if session.upload.expires_at < now
+        ]
+        for upload_id in expired:
+            del self._sessions[upload_id]
+        return len(expired)
+
+    async def blob(self, digest: str) -> BlobInfo:
+        return (await self._visible(digest))[0]
+
+    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+        info, chunks = await self._visible(digest)
+        rules.check_numbers(numbers, info.chunk_count, digest)
+        return [rules.whole_chunk(info, number, chunks[number]) for number in numbers]
+
+    async def memory_bytes(self, digest: str) -> int:
+        _, chunks = await self._visible(digest)
+        return sum(map(len, chunks))
+
+    async def put_label_set(self, record: LabelSetRecord) -> None:
+        await self.ping()
+        self._label_sets.setdefault(record.digest, record)
+
+    async def label_set(self, digest: str) -> LabelSetRecord:
+        await self.ping()
+        record = self._label_sets.get(digest)
+        if record is None:
+            raise rules.label_set_not_found(digest)
+        return record
+
+    async def label_sets(self) -> list[LabelSetRecord]:
+        await self.ping()
+        return sorted(
+            self._label_sets.values(), key=lambda record: (record.created_at, record.digest)
+        )
+
+    async def transition(
+        self, digest: str, *, expected: State, new: State, tag: str | None = None
+    ) -> None:
+        rules.check_transition(new, tag)
+        record = await self.label_set(digest)
+        if record.state is not expected:
+            raise rules.wrong_state(digest, record.state, expected)
+        self._label_sets[digest] = replace(record, state=new)
+        if new is State.RETIRED:
+            self._tags = {name: to for name, to in self._tags.items() if to != digest}
+        if tag is not None:
+            self._tags[tag] = digest
+
+    async def tags(self) -> dict[str, str]:
+        await self.ping()
+        return dict(self._tags)
+
+    async def capacity(self) -> Capacity:
+        await self.ping()
+        used = self._used_bytes()
+        if self._max_bytes is None:
+            return Capacity(used, None, "nothing")
+        return Capacity(used, self._max_bytes - used, "max_bytes")
+
+    async def safety_problems(self) -> list[str]:
+        await self.ping()
+        return ["a memory store forgets everything with its process; use Redis outside tests"]
+
+    async def _session(self, upload_id: str) -> _Session:
+        await self.ping()
+        session = self._sessions.get(upload_id)
+        if session is None:
+            raise rules.upload_not_found(upload_id)
+        return session
+
+    async def _visible(self, digest: str) -> tuple[BlobInfo, list[bytes]]:
+        await self.ping()
+        found = self._blobs.get(digest)
+        if found is None:
+            raise rules.blob_not_found(digest)
+        return found
+
+    def _used_bytes(self) -> int:
+        sessions = (session.chunks for session in self._sessions.values())
+        blobs = (chunks for _, chunks in self._blobs.values())
+        return sum(len(chunk) for chunks in (*sessions, *blobs) for chunk in chunks)

@@ -1,0 +1,375 @@
+"""`RedisStore`: the contract in a Redis of 6.2 or later.
+
+An upload writes its chunks under its own ID; finishing it is one script over control keys. A chunk
+is written with SET ... NX: whoever writes late finds the key taken and changes nothing, which is how
+a blob that is visible stays as it is.
+
+Durability: a reply means "in the append-only file, as its appendfsync says". `transition` also waits
+until every connected replica has everything; see there. Under appendfsync everysec a crash of the
+machine may take the last second with it; the embedded Redis runs with always.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from labelcast.errors import BlobNotFoundError, InvalidRequestError, StoreUnsafeError
+from labelcast_server.store import keys, rules
+from labelcast_server.store import redis_entries as entries
+from labelcast_server.store.base import (
+    BlobInfo,
+    Capacity,
+    LabelSetRecord,
+    State,
+    Store,
+    Upload,
+)
+from labelcast_server.store.redis_health import (
+    Info,
+    capacity_from,
+    online_replicas,
+    persistence_problems_from,
+    safety_problems_from,
+)
+from labelcast_server.store.redis_link import RedisLink
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+# One pipeline: large enough to hide the round trip, small enough not to hold up other clients.
+_BATCH_BYTES = 4 * 2**20
+_BATCH_COMMANDS = 512
+_REMEMBERED_BLOBS = 4096
+
+_T = TypeVar("_T")
+
+
+class RedisStore(Store):
+    """Keeps label sets in one Redis, shared by any number of services.
+
+    Args:
+        link: how to reach it.
+    """
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        # Where the chunks of visible blobs lie: never changes, so it need not be asked for each read.
+        self._remembered: dict[str, entries.StoredBlob] = {}
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> "RedisStore":
+        """Store at a URL; nothing is connected yet.
+
+        Args:
+            url: redis://, rediss:// or unix:///path/to/socket.
+            timeout_seconds: for connecting, and for each answer.
+
+        Raises:
+            InvalidRequestError: the URL is malformed; the message does not repeat it.
+        """
+        return cls(RedisLink(url, timeout_seconds=timeout_seconds))
+
+    @property
+    def address(self) -> str:
+        """Host and port or socket path, without credentials."""
+        return self._link.address
+
+    async def ping(self) -> None:
+        await self._link.command("PING", repeatable=True)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def begin_upload(self, upload: Upload) -> None:
+        rules.check_new_upload(upload)
+        value = entries.session_value(upload)
+        await self._link.command("HSETNX", keys.UPLOADS, upload.upload_id, value, repeatable=True)
+        if await self._session_value(upload.upload_id) != value:
+            raise InvalidRequestError("this upload ID is in use; draw a new one")
+
+    async def upload(self, upload_id: str) -> Upload:
+        return entries.session_from(upload_id, await self._session_value(upload_id))
+
+    async def append_chunks(
+        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+    ) -> Upload:
+        before = await self._session_value(upload_id)
+        upload = entries.session_from(upload_id, before)
+        received = rules.received_after(upload, first_chunk, chunks)
+        await self._write_chunks(upload, first_chunk, chunks)
+        advanced = replace(upload, received_bytes=received)
+        applied = await self._script(
+            entries.ADVANCE_UPLOAD,
+            [keys.UPLOADS],
+            [upload_id, before, entries.session_value(advanced)],
+        )
+        if not applied:
+            raise rules.upload_moved_on(await self.upload(upload_id))
+        return advanced
+
+    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+        upload = await self.upload(upload_id)
+        received_chunks = -(-upload.received_bytes // upload.blob.chunk_bytes)
+        rules.check_numbers(numbers, received_chunks, "this upload so far")
+        return await self._read(entries.StoredBlob(upload.blob, upload_id), numbers)
+
+    async def finish_upload(self, upload_id: str) -> BlobInfo:
+        session = await self._session_value(upload_id)
+        upload = entries.session_from(upload_id, session)
+        rules.check_complete(upload)
+        digest, own = upload.blob.digest, entries.blob_value(upload)
+        visible = await self._script(
+            entries.FINISH_UPLOAD,
+            [keys.UPLOADS, keys.BLOBS, keys.GARBAGE],
+            [upload_id, session, digest, own, entries.garbage_value(upload)],
+        )
+        if not isinstance(visible, bytes):
+            # Sessions that are complete do not advance: someone else finished or aborted this one.
+            raise rules.upload_not_found(upload_id)
+        if visible != own:
+            await self._unlink_chunks(upload_id, upload.blob.chunk_count)
+        return entries.blob_from(digest, visible).info
+
+    async def abort_upload(self, upload_id: str) -> None:
+        value = await self._link.command("HGET", keys.UPLOADS, upload_id, repeatable=True)
+        if value is not None:
+            await self._drop(entries.session_from(upload_id, value))
+
+    async def sweep(self, now: float) -> int:
+        dropped_before = await self._all_of(keys.GARBAGE)
+        for data_id, value in dropped_before.items():
+            garbage = entries.garbage_from(data_id, value)
+            await self._unlink_chunks(data_id, garbage.chunk_count)
+            if garbage.expires_at < now:
+                await self._link.command("HDEL", keys.GARBAGE, data_id)
+        sessions = await self._all_of(keys.UPLOADS)
+        uploads = [entries.session_from(*item) for item in sessions.items()]
+        return sum([await self._drop(upload) for upload in uploads if upload.expires_at < now])
+
+    async def blob(self, digest: str) -> BlobInfo:
+        return (await self._visible(digest)).info
+
+    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+        blob = self._remembered.get(digest) or await self._visible(digest)
+        rules.check_numbers(numbers, blob.info.chunk_count, digest)
+        try:
+            return await self._read(blob, numbers)
+        except BlobNotFoundError:
+            # Someone may have removed it and pushed it again since it was remembered.
+            present = await self._visible(digest)
+            if present == blob:
+                raise
+            rules.check_numbers(numbers, present.info.chunk_count, digest)
+            return await self._read(present, numbers)
+
+    async def memory_bytes(self, digest: str) -> int:
+        blob = await self._visible(digest)
+        total = 0
+        for numbers in _batches(range(blob.info.chunk_count), _BATCH_COMMANDS):
+            sizes = await self._link.pipeline(
+                (
+                    ("MEMORY USAGE", keys.chunk_key(blob.data_id, number), "SAMPLES", 0)
+                    for number in numbers
+                ),
+                repeatable=True,
+            )
+            for number, size in zip(numbers, sizes, strict=True):
+                if size is None:
+                    raise rules.chunk_gone(blob.info, number)
+                total += size
+        everything, blobs = await self._link.pipeline(
+            [("MEMORY USAGE", keys.BLOBS, "SAMPLES", 0), ("HLEN", keys.BLOBS)], repeatable=True
+        )
+        return total + int(everything or 0) // max(1, int(blobs))
+
+    async def put_label_set(self, record: LabelSetRecord) -> None:
+        await self._script(
+            entries.PUT_LABEL_SET,
+            [keys.label_set_key(record.digest), keys.LABEL_SETS],
+            [record.digest, record.manifest, record.state, repr(record.created_at)],
+        )
+
+    async def label_set(self, digest: str) -> LabelSetRecord:
+        fields = await self._link.command(
+            "HGETALL", keys.label_set_key(digest), repeatable=True
+        )
+        if not fields:
+            raise rules.label_set_not_found(digest)
+        return _record(digest, fields)
+
+    async def label_sets(self) -> list[LabelSetRecord]:
+        members = await self._link.command("SMEMBERS", keys.LABEL_SETS, repeatable=True)
+        digests = [member.decode() for member in members]
+        replies = await self._link.pipeline(
+            (("HGETALL", keys.label_set_key(digest)) for digest in digests), repeatable=True
+        )
+        records = [
+            _record(digest, fields)
+            for digest, fields in zip(digests, replies, strict=True)
+            if fields
+        ]
+        return sorted(records, key=lambda record: (record.created_at, record.digest))
+
+    async def transition(
+        self, digest: str, *, expected: State, new: State, tag: str | None = None
+    ) -> None:
+        """Take one step of the life cycle, between two checks that nothing can be forgotten.
+
+        Before it: Redis must be able to write to its disk, and every replica that is online must
+        have confirmed all earlier writes; else nothing is changed. After it: the same replicas
+        confirm the step itself.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+            TransitionError: its state is not `expected`.
+            StoreUnsafeError: a check failed; the message says whether the step was taken.
+        """
+        rules.check_transition(new, tag)
+        info = await self._info()
+        if problems := persistence_problems_from(info):
+            raise StoreUnsafeError(f"nothing was changed: {problems[0]}")
+        replicas = online_replicas(info)
+        if replicas:
+            await self._confirmed(replicas, ("SET", keys.FENCE, digest), "nothing was changed")
+        found = await self._confirmed(
+            replicas,
+            _eval(
+                entries.TRANSITION,
+                [keys.label_set_key(digest), keys.TAGS],
+                [digest, expected, new, tag or "", "1" if new is State.RETIRED else ""],
+            ),
+            f"the label set is {new} now",
+        )
+        if found is not None:
+            if found == b"":
+                raise rules.label_set_not_found(digest)
+            raise rules.wrong_state(digest, found.decode(), expected)
+
+    async def tags(self) -> dict[str, str]:
+        return {tag: value.decode() for tag, value in (await self._all_of(keys.TAGS)).items()}
+
+    async def capacity(self) -> Capacity:
+        return capacity_from(await self._info())
+
+    async def safety_problems(self) -> list[str]:
+        return safety_problems_from(await self._info())
+
+    async def _info(self) -> Info:
+        info: Info = await self._link.command("INFO", repeatable=True)
+        return info
+
+    async def _all_of(self, key: str) -> dict[str, bytes]:
+        fields: dict[bytes, bytes] = await self._link.command("HGETALL", key, repeatable=True)
+        return {name.decode(): value for name, value in fields.items()}
+
+    async def _script(
+        self, script: str, script_keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> object:
+        return await self._link.command(*_eval(script, script_keys, arguments))
+
+    async def _confirmed(
+        self, replicas: int, command: Sequence[str | bytes | int], so_far: str
+    ) -> bytes | None:
+        """Send a write, and wait until `replicas` replicas have it and all that came before it."""
+        # Shorter than the time limit of the connection, which would hide the count.
+        wait_ms = int(self._link.timeout_seconds * 500)
+        commands = [command, ("WAIT", replicas, wait_ms)] if replicas else [command]
+        reply, *confirmations = await self._link.pipeline(commands)
+        if confirmations and confirmations[0] < replicas:
+            raise StoreUnsafeError(
+                f"only {confirmations[0]} of {replicas} replicas of Redis confirmed within"
+                f" {wait_ms} ms; {so_far}; look at the replicas and try again"
+            )
+        return reply  # type: ignore[no-any-return]
+
+    async def _session_value(self, upload_id: str) -> bytes:
+        value: bytes | None = await self._link.command(
+            "HGET", keys.UPLOADS, upload_id, repeatable=True
+        )
+        if value is None:
+            raise rules.upload_not_found(upload_id)
+        return value
+
+    async def _visible(self, digest: str) -> entries.StoredBlob:
+        value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
+        if value is None:
+            self._remembered.pop(digest, None)
+            raise rules.blob_not_found(digest)
+        if len(self._remembered) >= _REMEMBERED_BLOBS:
+            self._remembered.clear()
+        blob = self._remembered[digest] = entries.blob_from(digest, value)
+        return blob
+
+    async def _read(self, blob: entries.StoredBlob, numbers: Sequence[int]) -> list[bytes]:
+        chunks: list[bytes] = []
+        for some in _batches(numbers, max(1, _BATCH_BYTES // blob.info.chunk_bytes)):
+            contents = await self._link.pipeline(
+                (("GET", keys.chunk_key(blob.data_id, number)) for number in some),
+                repeatable=True,
+            )
+            for number, content in zip(some, contents, strict=True):
+                chunks.append(rules.whole_chunk(blob.info, number, content))
+        return chunks
+
+    async def _write_chunks(
+        self, upload: Upload, first_chunk: int, chunks: Sequence[bytes]
+    ) -> None:
+        numbered = list(enumerate(chunks, first_chunk))
+        for some in _batches(numbered, max(1, _BATCH_BYTES // upload.blob.chunk_bytes)):
+            replies = await self._link.pipeline(
+                (
+                    ("SET", keys.chunk_key(upload.upload_id, number), chunk, "NX")
+                    for number, chunk in some
+                ),
+                repeatable=True,
+            )
+            taken = [item for item, reply in zip(some, replies, strict=True) if not reply]
+            # An earlier try that broke off, or a writer beside this one: the bytes must agree.
+            present = await self._link.pipeline(
+                (("GET", keys.chunk_key(upload.upload_id, number)) for number, _ in taken),
+                repeatable=True,
+            )
+            for (number, chunk), content in zip(taken, present, strict=True):
+                if content is None:
+                    raise rules.upload_not_found(upload.upload_id)
+                if content != chunk:
+                    raise rules.upload_conflict(upload, number)
+
+    async def _drop(self, upload: Upload) -> bool:
+        """Forget a session, then its chunks; whether this call was the one that forgot it."""
+        forgotten = await self._script(
+            entries.DROP_UPLOAD,
+            [keys.UPLOADS, keys.GARBAGE],
+            [upload.upload_id, entries.garbage_value(upload)],
+        )
+        if forgotten:
+            await self._unlink_chunks(upload.upload_id, upload.blob.chunk_count)
+        return bool(forgotten)
+
+    async def _unlink_chunks(self, data_id: str, chunk_count: int) -> None:
+        for numbers in _batches(range(chunk_count), _BATCH_COMMANDS):
+            await self._link.pipeline(
+                (("UNLINK", keys.chunk_key(data_id, number)) for number in numbers),
+                repeatable=True,
+            )
+
+
+def _eval(
+    script: str, script_keys: Sequence[str], arguments: Sequence[str | bytes]
+) -> list[str | bytes | int]:
+    return ["EVAL", script, len(script_keys), *script_keys, *arguments]
+
+
+def _record(digest: str, fields: dict[bytes, bytes]) -> LabelSetRecord:
+    return LabelSetRecord(
+        digest=digest,
+        manifest=fields[b"manifest"],
+        state=State(fields[b"state"].decode()),
+        created_at=float(fields[b"created_at"]),
+    )
+
+
+def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,143 @@
+"""How commands reach a Redis: connections, time limits, retries, and nothing of what they mean.
+
+Rules:
+  * a client of redis-py belongs to one event loop of one process: it is created on first use there;
+  * every wait is bounded by `timeout_seconds`, and a command that timed out is not tried again, so
+    no command takes much longer than one timeout for connecting and one for the answer;
+  * only a `repeatable` command is retried, and only when the connection failed.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import AuthenticationError, AuthorizationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from labelcast.errors import InvalidRequestError, StoreUnavailableError
+from labelcast_server.store.redis_errors import translated
+
+Command = Sequence[str | bytes | int | float]
+
+_BACKOFF_SECONDS = (0.05, 0.2)
+_MAX_CONNECTIONS = 16
+_NOT_WORTH_RETRYING = (AuthenticationError, AuthorizationError, BusyLoadingError)
+
+# Clients of a parent process. Collecting one here would unregister its sockets from an epoll object
+# that the parent still uses, so a forked child keeps them for ever instead.
+_inherited: list[object] = []
+
+
+class RedisLink:
+    """Sends commands to one Redis.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+        timeout_seconds: for connecting, and for each answer.
+
+    Raises:
+        InvalidRequestError: the URL is malformed; the message does not repeat it.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self.address = _address(url)
+        self.timeout_seconds = timeout_seconds
+        self._url = url
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+        self._pid = os.getpid()
+        self._closed = False
+        self._new_pool()
+
+    async def command(self, *words: str | bytes | int | float, repeatable: bool = False) -> Any:
+        """Send one command and return what redis-py makes of its reply."""
+        (reply,) = await self.pipeline([words], repeatable=repeatable)
+        return reply
+
+    async def pipeline(self, commands: Iterable[Command], *, repeatable: bool = False) -> list[Any]:
+        """Send commands in one go, on one connection, in order and without a transaction.
+
+        Raises:
+            StorageError: one of its subclasses; the commands may or may not have been carried out.
+        """
+        batch = list(commands)
+        with translated(self.address):
+            for pause in _BACKOFF_SECONDS if repeatable else ():
+                try:
+                    return await self._send(batch)
+                except _NOT_WORTH_RETRYING:
+                    raise
+                except RedisConnectionError:
+                    await asyncio.sleep(pause)
+            return await self._send(batch)
+
+    async def close(self) -> None:
+        """Close the connections of this event loop; the link is unusable afterwards."""
+        self._closed = True
+        if self._pid == os.getpid():
+            client = self._clients.pop(asyncio.get_running_loop(), None)
+            if client is not None:
+                await client.aclose(close_connection_pool=True)
+
+    async def _send(self, batch: list[Command]) -> list[Any]:
+        pipe = self._client().pipeline(transaction=False)
+        for words in batch:
+            pipe.execute_command(*words)
+        replies: list[Any] = await pipe.execute()
+        return replies
+
+    def _client(self) -> "Redis":
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+        if self._pid != os.getpid():
+            _inherited.append(self._clients)
+            self._clients = WeakKeyDictionary()
+            self._pid = os.getpid()
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = Redis.from_pool(self._new_pool())
+        return client
+
+    def _new_pool(self) -> BlockingConnectionPool:
+        try:
+            pool = BlockingConnectionPool.from_url(
+                self._url,
+                max_connections=_MAX_CONNECTIONS,
+                timeout=self.timeout_seconds,
+                socket_timeout=self.timeout_seconds,
+                socket_connect_timeout=self.timeout_seconds,
+                # redis-py would retry any command, also one that must not be sent twice.
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+            # Options from the URL's query are first looked at when a connection is made.
+            pool.make_connection()
+            return pool
+        except (ValueError, TypeError):
+            raise _bad_url() from None
+
+
+def _address(url: str) -> str:
+    """What may be shown of a URL: host and port, or the path of the socket."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "unix" and parts.path:
+            return unquote(parts.path)
+        if parts.scheme in ("redis", "rediss"):
+            return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+    except ValueError:
+        pass
+    raise _bad_url()
+
+
+def _bad_url() -> InvalidRequestError:
+    return InvalidRequestError(
+        "a store URL reads redis://[user:password@]host:port/0, rediss://... or unix:///path/to/socket"
+    )

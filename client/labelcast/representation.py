@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from labelcast.codec import CodecHeader, LabelKind, Precision
 from labelcast.codec.topk import top_k_id_dtype
@@ -73,8 +75,18 @@ class Representation:
             return code_stride
         if self.k is not None:
             return self.k * (top_k_id_dtype(num_classes).itemsize + 2)
-        assert self.precision is not None
-        return num_classes * self.precision.dtype.itemsize
+        return num_classes * self.dtype.itemsize
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a dense value.
+
+        Raises:
+            InvalidRequestError: codes have none.
+        """
+        if self.precision is None:
+            raise InvalidRequestError("codes are bytes; decode them with the label set's codec")
+        return self.precision.dtype
 
     def check(self, header: CodecHeader) -> None:
         """Refuse a form that labels of this codec cannot take without becoming other labels.

@@ -66,7 +66,9 @@ class Views:
 
 def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]:
     array = np.asarray(values)
-    if array.size and (array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)):
+    if array.size and (
+        array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)
+    ):
         raise InvalidRequestError(f"a {what} must be a non-negative integer")
     if array.size and int(array.max()) > maximum:
         raise InvalidRequestError(f"a {what} must be at most {maximum}, got {int(array.max())}")

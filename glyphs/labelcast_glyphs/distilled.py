@@ -83,7 +83,7 @@ def distil(
     teacher: nn.Module,
     *,
     images_per_class: int = 2,
-    num_crops: int = 8,
+    num_crops: int = 5,
     min_crop_scale: float = 0.4,
     max_rotation_degrees: float = 15.0,
     seed: int = 0,

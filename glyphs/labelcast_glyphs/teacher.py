@@ -45,7 +45,7 @@ class TeacherSettings:
 
     num_classes: int = 1000
     width: int = TEACHER_WIDTH
-    epochs: int = 60
+    epochs: int = 30
     batch_size: int = 125
     peak_learning_rate: float = 4e-3
     weight_decay: float = 0.05

@@ -48,7 +48,9 @@ class Authorizer:
         if hmac.compare_digest(given, self._admin):
             return
         if self._read is None or not hmac.compare_digest(given, self._read):
-            raise UnauthenticatedError("the token is not valid here; ask the service's admin for one")
+            raise UnauthenticatedError(
+                "the token is not valid here; ask the service's admin for one"
+            )
         if scope is not Scope.READ:
             raise PermissionDeniedError(f"this token may read only, not {scope}")
 

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,13 @@ from labelcast.errors import (
     StoreUnsafeError,
     UploadOffsetError,
 )
-from labelcast.label_set import Manifest, Section, digest_of, is_digest
+from labelcast.label_set import Manifest, Section, digest_of, from_canonical, is_digest
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_column, read_rows, read_view_index
 from labelcast_server.store.base import (
     BlobInfo,
     Capacity,
     LabelSetRecord,
-    State,
     Store,
     Upload,
 )
@@ -34,6 +34,7 @@ from labelcast_server.store.base import (
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
 MAX_CHUNK_BYTES = 2**23
+MAX_REPORT_BYTES = 2**20
 # Redis keeps a little beside every chunk, and the append-only file is rewritten now and then.
 _STORE_OVERHEAD = 1.05
 _APPEND_CHUNKS = 16
@@ -47,11 +48,15 @@ class LabelSetDetails:
         record: manifest and state.
         tags: that point to it.
         memory_bytes: what the store spends on each blob, by digest.
+        codec_name: "raw", "topk", "vqae" …
+        report: the fit report; None if there is none.
     """
 
     record: LabelSetRecord
     tags: tuple[str, ...]
     memory_bytes: dict[str, int]
+    codec_name: str
+    report: dict[str, Any] | None
 
 
 class Publisher:
@@ -170,7 +175,9 @@ class Publisher:
         """
         upload = await self._store.upload(upload_id)
         if upload.blob.digest != digest:
-            raise InvalidRequestError(f"the upload was begun for {upload.blob.digest}, not {digest}")
+            raise InvalidRequestError(
+                f"the upload was begun for {upload.blob.digest}, not {digest}"
+            )
         if upload.received_bytes == upload.blob.size:
             hasher = hashlib.sha256()
             for start in range(0, upload.blob.chunk_count, _APPEND_CHUNKS):
@@ -220,8 +227,7 @@ class Publisher:
         await self._require_blobs(manifest)
         codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
         _check_codec(manifest, codec)
-        if manifest.report is not None:
-            await read_blob(self._store, manifest.report)
+        await self._read_report(manifest)
         await read_view_index(self._store, manifest)
         for number, segment in enumerate(manifest.segments):
             if segment.hard_labels is not None:
@@ -249,7 +255,26 @@ class Publisher:
         record = await self._store.label_set(await self._label_sets.resolve(reference))
         manifest = Manifest.from_bytes(record.manifest)
         memory = {blob: await self._store.memory_bytes(blob) for blob in manifest.blobs()}
-        return LabelSetDetails(record, _tags_of(record, await self._store.tags()), memory)
+        artifact = await read_blob(self._store, manifest.codec)
+        return LabelSetDetails(
+            record=record,
+            tags=_tags_of(record, await self._store.tags()),
+            memory_bytes=memory,
+            codec_name=(await asyncio.to_thread(read_artifact, artifact)).name,
+            report=await self._read_report(manifest),
+        )
+
+    async def _read_report(self, manifest: Manifest) -> dict[str, Any] | None:
+        if manifest.report is None:
+            return None
+        # Checked before anything of it is read: the report is shown, so it is held in memory.
+        if manifest.report.size > MAX_REPORT_BYTES:
+            raise ManifestError(f"the fit report has more than {MAX_REPORT_BYTES} bytes")
+        content = await read_blob(self._store, manifest.report)
+        report = from_canonical(content, "the fit report", max_bytes=MAX_REPORT_BYTES)
+        if not isinstance(report, dict):
+            raise ManifestError("the fit report must be a JSON object")
+        return report
 
     async def _require_blobs(self, manifest: Manifest) -> None:
         for ref in manifest.blobs().values():
@@ -291,5 +316,3 @@ def _check_codec(manifest: Manifest, codec: Codec) -> None:
 
 def _tags_of(record: LabelSetRecord, tags: dict[str, str]) -> tuple[str, ...]:
     return tuple(sorted(tag for tag, digest in tags.items() if digest == record.digest))
-
-

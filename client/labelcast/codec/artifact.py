@@ -150,9 +150,7 @@ def _read_header(content: bytes) -> tuple[dict[str, Any], dict[str, tuple[str, t
 
 
 def _read_spec(spec: dict[str, Any]) -> tuple[type[Codec], CodecHeader, dict[str, Any]]:
-    only_keys(
-        spec, "format", "codec", "num_classes", "label_kind", "temperatures", "parameters"
-    )
+    only_keys(spec, "format", "codec", "num_classes", "label_kind", "temperatures", "parameters")
     if spec.get("format") != FORMAT_VERSION:
         raise CodecFormatError(
             f"artifact format {spec.get('format')!r} is unknown; this labelcast reads {FORMAT_VERSION}"

@@ -73,7 +73,9 @@ class TemperatureRange:
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < float("inf"):
-            raise CodecFormatError(f"temperature range {self.low}…{self.high} is not a range above 0")
+            raise CodecFormatError(
+                f"temperature range {self.low}…{self.high} is not a range above 0"
+            )
 
     def __contains__(self, temperature: float) -> bool:
         return self.low <= temperature <= self.high
@@ -216,4 +218,6 @@ def only_keys(config: Mapping[str, Any], *names: str) -> None:
     """
     unknown = sorted(set(config) - set(names))
     if unknown:
-        raise CodecFormatError(f"unknown codec parameters {unknown}; this codec needs a newer labelcast")
+        raise CodecFormatError(
+            f"unknown codec parameters {unknown}; this codec needs a newer labelcast"
+        )

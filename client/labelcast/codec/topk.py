@@ -25,7 +25,7 @@ from labelcast.codec.base import (
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
 
 # fp16 rounds each of up to k probabilities by at most 2**-11 of itself.
-_MAX_TOTAL = 1 + 2**-10
+MAX_TOTAL = 1 + 2**-10
 
 
 class Recovery(StrEnum):
@@ -107,7 +107,7 @@ class TopKCodec(Codec):
             raise CodecFormatError("a row names one class twice")
         total = probabilities.sum(axis=1)
         valid = np.isfinite(probabilities).all() and (probabilities >= 0).all()
-        if not (valid and (total > 0).all() and (total <= _MAX_TOTAL).all()):
+        if not (valid and (total > 0).all() and (total <= MAX_TOTAL).all()):
             raise LabelValueError("top-k probabilities are not finite, negative, or sum to above 1")
 
 

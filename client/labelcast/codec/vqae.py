@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from labelcast.codec.base import (
     Codec,
     CodecHeader,
-    Labels,
     LabelKind,
+    Labels,
     Precision,
     Rows,
     TensorSpecs,
@@ -118,7 +118,9 @@ class VqaeCodec(Codec):
     ) -> None:
         super().__init__(header)
         if header.label_kind is not LabelKind.LOGITS or header.temperatures is None:
-            raise CodecFormatError("vqae gives logits near fitted temperatures; its header must say so")
+            raise CodecFormatError(
+                "vqae gives logits near fitted temperatures; its header must say so"
+            )
         self.shape = shape
         self._stored = {"codebooks": codebooks}
         for number, (weight, bias) in enumerate(layers):

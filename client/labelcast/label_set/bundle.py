@@ -1,7 +1,7 @@
 """A label set as a directory: what `encode` writes, `push` reads and `pull` fetches.
 
-    manifest.json            canonical JSON
-    blobs/sha256-<hex>       every blob that the manifest names, under its digest
+manifest.json            canonical JSON
+blobs/sha256-<hex>       every blob that the manifest names, under its digest
 """
 
 import hashlib
@@ -107,7 +107,9 @@ class Bundle:
         self.directory = directory
         path = directory / MANIFEST_NAME
         if not path.is_file():
-            raise ManifestError(f"{directory} holds no {MANIFEST_NAME}: it is no finished label set")
+            raise ManifestError(
+                f"{directory} holds no {MANIFEST_NAME}: it is no finished label set"
+            )
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path} is too large for a manifest")
         self.manifest = Manifest.from_bytes(path.read_bytes())

@@ -1,7 +1,7 @@
 """Sections: columns of fixed-stride rows, cut into shards, cut into chunks.
 
-    section ── shard (a blob: 8–64 MiB, one digest) ── chunk (≤ 64 KiB, one CRC-32 in the shard's
-                                                            chunk index, itself a blob)
+section ── shard (a blob: 8–64 MiB, one digest) ── chunk (≤ 64 KiB, one CRC-32 in the shard's
+chunk index, itself a blob)
 """
 
 import zlib

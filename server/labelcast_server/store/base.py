@@ -119,7 +119,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def append_chunks(self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]) -> Upload:
+    async def append_chunks(
+        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+    ) -> Upload:
         """Store consecutive whole chunks (the blob's last one may be short) and advance.
 
         Raises:

@@ -1,6 +1,7 @@
 """The configuration of the embedded Redis, every line with its reason."""
 
 import os
+import re
 from pathlib import Path
 
 _TEMPLATE = """\
@@ -41,6 +42,7 @@ maxmemory {max_memory_bytes}
 maxmemory-policy noeviction
 """
 
+_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -70,8 +72,7 @@ def socket_in(config: str) -> Path | None:
     """The socket that a configuration written by `config_text` names."""
     for line in config.splitlines():
         if line.startswith("unixsocket "):
-            quoted = line.removeprefix("unixsocket ").strip('"')
-            return Path(os.fsdecode(bytes.fromhex(quoted.replace("\\x", ""))))
+            return _unquoted(line.removeprefix("unixsocket "))
     return None
 
 
@@ -89,5 +90,15 @@ def default_max_memory_bytes() -> int:
 
 
 def _quoted(path: Path) -> str:
-    """A path for redis.conf: every byte escaped, so that no character of it means anything."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
+    plain = set(range(0x20, 0x7F)) - set(b'"\\')
+    return (
+        '"'
+        + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(path))
+        + '"'
+    )
+
+
+def _unquoted(text: str) -> Path:
+    escaped = text.strip().strip('"').encode("ascii")
+    plain = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), escaped)
+    return Path(os.fsdecode(plain))

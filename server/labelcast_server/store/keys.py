@@ -9,8 +9,8 @@
     labelcast:{labelcast}:fence             written before publishing, to wait for the replicas
     labelcast:{<data ID>:<group>}:<number>  string, one chunk
 
-Control keys share one hash tag, so one script may touch all of them in a cluster too. Chunk keys are
-tagged by groups, so that a cluster spreads one label set over its shards.
+Control keys share one hash tag, so one script may touch all of them in a cluster too. Chunk keys
+are tagged by groups, so that a cluster spreads one label set over its shards.
 
 The data ID of a blob is the ID of the session that wrote it. Two sessions for one digest therefore
 never meet, and finishing one is a single write to control keys: no key is ever renamed.

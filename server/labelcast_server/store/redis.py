@@ -1,17 +1,16 @@
 """`RedisStore`: the contract in a Redis of 6.2 or later.
 
 An upload writes its chunks under its own ID; finishing it is one script over control keys. A chunk
-is written with SET ... NX: whoever writes late finds the key taken and changes nothing, which is how
-a blob that is visible stays as it is.
+is written with SET ... NX: whoever writes late finds the key taken and changes nothing, which is
+how a blob that is visible stays as it is.
 
-Durability: a reply means "in the append-only file, as its appendfsync says". `transition` also waits
-until every connected replica has everything; see there. Under appendfsync everysec a crash of the
-machine may take the last second with it; the embedded Redis runs with always.
+Durability: a reply means "in the append-only file, as its appendfsync says". `transition` also
+waits until every connected replica has everything; see there. Under appendfsync everysec a crash of
+the machine may take the last second with it; the embedded Redis runs with always.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError, StoreUnsafeError
 from labelcast_server.store import keys, rules
@@ -24,6 +23,7 @@ from labelcast_server.store.base import (
     Store,
     Upload,
 )
+from labelcast_server.store.redis_chunks import RedisChunks
 from labelcast_server.store.redis_health import (
     Info,
     capacity_from,
@@ -35,12 +35,7 @@ from labelcast_server.store.redis_link import RedisLink
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
-# One pipeline: large enough to hide the round trip, small enough not to hold up other clients.
-_BATCH_BYTES = 4 * 2**20
-_BATCH_COMMANDS = 512
 _REMEMBERED_BLOBS = 4096
-
-_T = TypeVar("_T")
 
 
 class RedisStore(Store):
@@ -52,7 +47,8 @@ class RedisStore(Store):
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        # Where the chunks of visible blobs lie: never changes, so it need not be asked for each read.
+        self._chunks = RedisChunks(link)
+        # Where the chunks of visible blobs lie never changes, so not every read asks for it.
         self._remembered: dict[str, entries.StoredBlob] = {}
 
     @classmethod
@@ -97,7 +93,7 @@ class RedisStore(Store):
         before = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, before)
         received = rules.received_after(upload, first_chunk, chunks)
-        await self._write_chunks(upload, first_chunk, chunks)
+        await self._chunks.write(upload, first_chunk, chunks)
         advanced = replace(upload, received_bytes=received)
         applied = await self._script(
             entries.ADVANCE_UPLOAD,
@@ -112,7 +108,7 @@ class RedisStore(Store):
         upload = await self.upload(upload_id)
         received_chunks = -(-upload.received_bytes // upload.blob.chunk_bytes)
         rules.check_numbers(numbers, received_chunks, "this upload so far")
-        return await self._read(entries.StoredBlob(upload.blob, upload_id), numbers)
+        return await self._chunks.read(entries.StoredBlob(upload.blob, upload_id), numbers)
 
     async def finish_upload(self, upload_id: str) -> BlobInfo:
         session = await self._session_value(upload_id)
@@ -128,7 +124,7 @@ class RedisStore(Store):
             # Sessions that are complete do not advance: someone else finished or aborted this one.
             raise rules.upload_not_found(upload_id)
         if visible != own:
-            await self._unlink_chunks(upload_id, upload.blob.chunk_count)
+            await self._chunks.unlink(upload_id, upload.blob.chunk_count)
         return entries.blob_from(digest, visible).info
 
     async def abort_upload(self, upload_id: str) -> None:
@@ -140,7 +136,7 @@ class RedisStore(Store):
         dropped_before = await self._all_of(keys.GARBAGE)
         for data_id, value in dropped_before.items():
             garbage = entries.garbage_from(data_id, value)
-            await self._unlink_chunks(data_id, garbage.chunk_count)
+            await self._chunks.unlink(data_id, garbage.chunk_count)
             if garbage.expires_at < now:
                 await self._link.command("HDEL", keys.GARBAGE, data_id)
         sessions = await self._all_of(keys.UPLOADS)
@@ -154,34 +150,22 @@ class RedisStore(Store):
         blob = self._remembered.get(digest) or await self._visible(digest)
         rules.check_numbers(numbers, blob.info.chunk_count, digest)
         try:
-            return await self._read(blob, numbers)
+            return await self._chunks.read(blob, numbers)
         except BlobNotFoundError:
             # Someone may have removed it and pushed it again since it was remembered.
             present = await self._visible(digest)
             if present == blob:
                 raise
             rules.check_numbers(numbers, present.info.chunk_count, digest)
-            return await self._read(present, numbers)
+            return await self._chunks.read(present, numbers)
 
     async def memory_bytes(self, digest: str) -> int:
         blob = await self._visible(digest)
-        total = 0
-        for numbers in _batches(range(blob.info.chunk_count), _BATCH_COMMANDS):
-            sizes = await self._link.pipeline(
-                (
-                    ("MEMORY USAGE", keys.chunk_key(blob.data_id, number), "SAMPLES", 0)
-                    for number in numbers
-                ),
-                repeatable=True,
-            )
-            for number, size in zip(numbers, sizes, strict=True):
-                if size is None:
-                    raise rules.chunk_gone(blob.info, number)
-                total += size
+        chunks = await self._chunks.memory_bytes(blob)
         everything, blobs = await self._link.pipeline(
             [("MEMORY USAGE", keys.BLOBS, "SAMPLES", 0), ("HLEN", keys.BLOBS)], repeatable=True
         )
-        return total + int(everything or 0) // max(1, int(blobs))
+        return chunks + int(everything or 0) // max(1, int(blobs))
 
     async def put_label_set(self, record: LabelSetRecord) -> None:
         await self._script(
@@ -191,9 +175,7 @@ class RedisStore(Store):
         )
 
     async def label_set(self, digest: str) -> LabelSetRecord:
-        fields = await self._link.command(
-            "HGETALL", keys.label_set_key(digest), repeatable=True
-        )
+        fields = await self._link.command("HGETALL", keys.label_set_key(digest), repeatable=True)
         if not fields:
             raise rules.label_set_not_found(digest)
         return _record(digest, fields)
@@ -301,41 +283,6 @@ class RedisStore(Store):
         blob = self._remembered[digest] = entries.blob_from(digest, value)
         return blob
 
-    async def _read(self, blob: entries.StoredBlob, numbers: Sequence[int]) -> list[bytes]:
-        chunks: list[bytes] = []
-        for some in _batches(numbers, max(1, _BATCH_BYTES // blob.info.chunk_bytes)):
-            contents = await self._link.pipeline(
-                (("GET", keys.chunk_key(blob.data_id, number)) for number in some),
-                repeatable=True,
-            )
-            for number, content in zip(some, contents, strict=True):
-                chunks.append(rules.whole_chunk(blob.info, number, content))
-        return chunks
-
-    async def _write_chunks(
-        self, upload: Upload, first_chunk: int, chunks: Sequence[bytes]
-    ) -> None:
-        numbered = list(enumerate(chunks, first_chunk))
-        for some in _batches(numbered, max(1, _BATCH_BYTES // upload.blob.chunk_bytes)):
-            replies = await self._link.pipeline(
-                (
-                    ("SET", keys.chunk_key(upload.upload_id, number), chunk, "NX")
-                    for number, chunk in some
-                ),
-                repeatable=True,
-            )
-            taken = [item for item, reply in zip(some, replies, strict=True) if not reply]
-            # An earlier try that broke off, or a writer beside this one: the bytes must agree.
-            present = await self._link.pipeline(
-                (("GET", keys.chunk_key(upload.upload_id, number)) for number, _ in taken),
-                repeatable=True,
-            )
-            for (number, chunk), content in zip(taken, present, strict=True):
-                if content is None:
-                    raise rules.upload_not_found(upload.upload_id)
-                if content != chunk:
-                    raise rules.upload_conflict(upload, number)
-
     async def _drop(self, upload: Upload) -> bool:
         """Forget a session, then its chunks; whether this call was the one that forgot it."""
         forgotten = await self._script(
@@ -344,15 +291,8 @@ class RedisStore(Store):
             [upload.upload_id, entries.garbage_value(upload)],
         )
         if forgotten:
-            await self._unlink_chunks(upload.upload_id, upload.blob.chunk_count)
+            await self._chunks.unlink(upload.upload_id, upload.blob.chunk_count)
         return bool(forgotten)
-
-    async def _unlink_chunks(self, data_id: str, chunk_count: int) -> None:
-        for numbers in _batches(range(chunk_count), _BATCH_COMMANDS):
-            await self._link.pipeline(
-                (("UNLINK", keys.chunk_key(data_id, number)) for number in numbers),
-                repeatable=True,
-            )
 
 
 def _eval(
@@ -368,8 +308,3 @@ def _record(digest: str, fields: dict[bytes, bytes]) -> LabelSetRecord:
         state=State(fields[b"state"].decode()),
         created_at=float(fields[b"created_at"]),
     )
-
-
-def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

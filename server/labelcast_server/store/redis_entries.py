@@ -1,7 +1,7 @@
 """Values of the control keys, and the scripts that change them atomically.
 
 Scripts compare whole values and never look inside, because Lua would read a size as a double. Each
-is sent as text every time: they are short and rare, and a restarted Redis has forgotten its scripts.
+is sent as text every time: they are short and rare, and a restarted Redis has forgotten them.
 """
 
 import json
@@ -17,8 +17,8 @@ return 1
 """
 
 # KEYS uploads, blobs, garbage; ARGV upload ID, session as read, digest, blob entry, garbage entry.
-# 0 if the session changed, else the entry of the visible blob. HDEL comes first: Redis lets a script
-# whose first write frees memory go on when memory is short.
+# 0 if the session changed, else the entry of the visible blob. HDEL comes first: Redis lets a
+# script whose first write frees memory go on when memory is short.
 FINISH_UPLOAD = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1])
@@ -109,9 +109,7 @@ def session_from(upload_id: str, value: bytes) -> Upload:
 
 def blob_value(upload: Upload) -> bytes:
     """A blob as the store keeps it once its session is finished."""
-    return _json(
-        data=upload.upload_id, size=upload.blob.size, chunk_bytes=upload.blob.chunk_bytes
-    )
+    return _json(data=upload.upload_id, size=upload.blob.size, chunk_bytes=upload.blob.chunk_bytes)
 
 
 def blob_from(digest: str, value: bytes) -> StoredBlob:

@@ -39,7 +39,9 @@ def received_after(upload: Upload, first_chunk: int, chunks: Sequence[bytes]) ->
     blob = upload.blob
     next_chunk = -(-upload.received_bytes // blob.chunk_bytes)
     if first_chunk != next_chunk:
-        raise _offset_error(upload, f"chunk {first_chunk} is not the next one, which is {next_chunk}")
+        raise _offset_error(
+            upload, f"chunk {first_chunk} is not the next one, which is {next_chunk}"
+        )
     if first_chunk + len(chunks) > blob.chunk_count:
         raise _offset_error(upload, f"there are more chunks than the blob's {blob.chunk_count}")
     for number, chunk in enumerate(chunks, first_chunk):

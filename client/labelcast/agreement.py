@@ -1,0 +1,86 @@
+"""How often a label's likeliest class is one that its view shows: the canary's measure.
+
+A label set records the figure when it is encoded; a student measures it again on the labels that
+it gets. Labels that belong to other views (a shuffled data set, a seed off by one, another class
+order) agree hardly more often than chance does.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation import AugmentationPolicy, draw_records
+from labelcast.errors import MisalignedLabelsError
+from labelcast.views import Views
+
+_MARGIN = 0.05
+_DEVIATIONS = 5.0
+_LEAST_VIEWS = 200
+
+
+def shown_classes(
+    views: Views,
+    policy: AugmentationPolicy | None,
+    sample_table: NDArray[np.uint64],
+    hard_labels: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Hard labels of each view's sample and of its partner.
+
+    Args:
+        views: N views.
+        policy: of the label set.
+        sample_table: uint64, shape (S,), strictly increasing.
+        hard_labels: int64, shape (S,), in the order of `sample_table`.
+
+    Returns:
+        int64, shape (2, N); twice the same where a view is not mixed.
+    """
+    own = hard_labels[np.searchsorted(sample_table, views.sample_ids)]
+    if policy is None:
+        return np.stack([own, own])
+    records = draw_records(policy, views.sample_ids, views.seeds, sample_table=sample_table)
+    partner = hard_labels[np.searchsorted(sample_table, records.partner_sample_ids)]
+    mixed = records.box_pixels() > 0
+    return np.stack([own, np.where(mixed, partner, own)])
+
+
+class Canary:
+    """Watches the first labels of a run.
+
+    Args:
+        expected: the agreement that was recorded for the label set.
+        views_to_watch: after so many the labels are trusted.
+    """
+
+    def __init__(self, expected: float, *, views_to_watch: int = 4096) -> None:
+        self._expected = expected
+        self._views_to_watch = views_to_watch
+        self._views = 0
+        self._agreeing = 0
+
+    @property
+    def watching(self) -> bool:
+        """Whether it still wants labels."""
+        return self._views < self._views_to_watch
+
+    def watch(self, likeliest: NDArray[np.integer], shown: NDArray[np.int64]) -> None:
+        """Take a batch.
+
+        Args:
+            likeliest: arg-max of each label, shape (N,).
+            shown: from `shown_classes`, shape (2, N).
+
+        Raises:
+            MisalignedLabelsError: the agreement is too low to be chance.
+        """
+        self._views += shown.shape[1]
+        self._agreeing += int((shown == likeliest).any(axis=0).sum())
+        observed, expected = self._agreeing / self._views, self._expected
+        deviation = (expected * (1 - expected) / self._views) ** 0.5
+        if self._views >= _LEAST_VIEWS and observed < expected - _MARGIN - _DEVIATIONS * deviation:
+            raise MisalignedLabelsError(
+                f"over the first {self._views} views {observed:.1%} of the labels name a class that"
+                f" the view shows; {expected:.1%} did when the set was made. The labels do not"
+                " belong to these views: check data set, sample IDs, class order and policy",
+                observed=observed,
+                expected=expected,
+            )

@@ -1,0 +1,130 @@
+"""`AsyncLabelClient`: `LabelClient` over grpc.aio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from labelcast.codec import Codec
+from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.label_set import Expectation
+from labelcast.representation import Representation
+from labelcast.session import (
+    ArtifactParts,
+    RemoteLabelSet,
+    Retries,
+    Session,
+    labels_request,
+    read_label_set,
+    read_labels,
+)
+from labelcast.transport import translate
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.views import Views
+
+
+class AsyncLabelClient(Session):
+    """The same over grpc.aio. Use one event loop a process for it."""
+
+    _asynchronous = True
+
+    async def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
+        """As `LabelClient.open`."""
+        call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
+        reply = await self._unary(call, pb.GetLabelSetRequest(reference=reference))
+        return read_label_set(reply, reference, expect)
+
+    async def codec(self, label_set: RemoteLabelSet) -> Codec:
+        """As `LabelClient.codec`."""
+        known = self._codecs.get(label_set.manifest.codec.digest)
+        if known is not None:
+            return known
+        content = self._cached_artifact(label_set)
+        if content is not None:
+            return self._accept_artifact(label_set, content, fetched=False)
+        call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
+        assembled = ArtifactParts(label_set)
+        try:
+            async for part in call(
+                pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
+            ):
+                assembled.add(part)
+        except grpc.RpcError as error:
+            raise translate(error, self._settings.address) from None
+        return self._accept_artifact(label_set, assembled.finish(), fetched=True)
+
+    async def labels(
+        self, label_set: RemoteLabelSet, views: Views, representation: Representation
+    ) -> DeliveredLabels:
+        """As `LabelClient.labels`."""
+        call = self._transport.unary("GetLabels", pb.GetLabelsResponse)
+        reply = await self._unary(call, labels_request(label_set, views, representation))
+        return read_labels(reply, label_set, views, representation)
+
+    async def stream(
+        self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
+    ) -> AsyncIterator[DeliveredLabels]:
+        """As `LabelClient.stream`."""
+        exchange = self._exchange(label_set, batches, representation)
+        retries = Retries(self._settings.reconnect_seconds)
+        while not exchange.done:
+            call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
+                metadata=self._transport.metadata
+            )
+            try:
+                await call.write(exchange.opening())
+                await _ask(call, exchange)
+                async for reply in call:
+                    completed = list(exchange.accept(reply.rows))
+                    await _ask(call, exchange)
+                    retries.progress()
+                    for batch in completed:
+                        yield batch
+                exchange.finish()
+            except (grpc.RpcError, asyncio.InvalidStateError) as error:
+                if not isinstance(error, grpc.RpcError):
+                    # A write on a call that has failed: the call's status says why.
+                    error = await _failure(call)
+                pause = retries.next_pause(translate(error, self._settings.address))
+                await asyncio.sleep(pause)
+                exchange.rewind()
+            finally:
+                call.cancel()
+
+    async def close(self) -> None:
+        """As `LabelClient.close`."""
+        channel = self._transport.take_channel()
+        if channel is not None:
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _unary(self, call: Any, request: Any) -> Any:
+        try:
+            return await call(request, **self._call_options())
+        except grpc.RpcError as error:
+            raise translate(error, self._settings.address) from None
+
+
+async def _ask(call: Any, exchange: StreamExchange) -> None:
+    while exchange.has_room and not exchange.all_asked:
+        request = exchange.next_request()
+        if request is not None:
+            await call.write(request)
+        if exchange.all_asked:
+            await call.done_writing()
+
+
+async def _failure(call: Any) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        await call.code(),
+        await call.initial_metadata(),
+        await call.trailing_metadata(),
+        details=await call.details(),
+    )

@@ -1,0 +1,41 @@
+"""Blobs kept on this machine, keyed by digest and checked on every read."""
+
+import os
+from pathlib import Path
+
+from labelcast.errors import DigestMismatchError
+from labelcast.label_set import BlobRef, check_digest
+
+
+class BlobCache:
+    """A directory that processes may share: files appear whole, under their digest.
+
+    Args:
+        directory: made on the first `put`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def get(self, ref: BlobRef) -> bytes | None:
+        """The blob, or None; a damaged file is removed and counts as absent."""
+        path = self._path(ref)
+        try:
+            content = path.read_bytes()
+            check_digest(content, ref.digest, str(path))
+        except FileNotFoundError:
+            return None
+        except DigestMismatchError:
+            path.unlink(missing_ok=True)
+            return None
+        return content
+
+    def put(self, ref: BlobRef, content: bytes) -> None:
+        """Keep a blob that its caller has verified."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = self._path(ref).with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(content)
+        partial.replace(self._path(ref))
+
+    def _path(self, ref: BlobRef) -> Path:
+        return self._directory / ref.digest.replace(":", "-")

@@ -1,0 +1,51 @@
+"""Options that say where the service is and who is asking."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelcast.registry import Registry
+
+DEFAULT_ADMIN_URL = "http://127.0.0.1:7071"
+TOKEN_VARIABLE = "LABELCAST_TOKEN"  # noqa: S105 - a variable's name
+
+AdminOption = Annotated[
+    str, typer.Option("--admin", metavar="URL", help="The service's admin API.")
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        help=f"Every user of this machine can see it; prefer --token-file or {TOKEN_VARIABLE}.",
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Holds the token, such as a service's admin.token."),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For each answer.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def connect(admin: str, token: str | None, token_file: Path | None, timeout: float) -> Registry:
+    """Registry of a service.
+
+    Args:
+        admin: URL of the admin API.
+        token: as given on the command line.
+        token_file: holds the token; read if there is no `token`.
+        timeout: seconds for each answer.
+
+    Raises:
+        InvalidRequestError: an impossible URL or token.
+        OSError: the file cannot be read.
+    """
+    if token is None and token_file is not None:
+        token = token_file.read_text(encoding="utf-8", errors="replace").strip()
+    if token is None:
+        token = os.environ.get(TOKEN_VARIABLE) or None
+    return Registry(admin, token, timeout_seconds=timeout)

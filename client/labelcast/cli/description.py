@@ -1,0 +1,105 @@
+"""What there is to say about a label set, from its manifest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from labelcast.cli.printing import byte_text
+from labelcast.label_set import Manifest, policy_digest
+
+TOTALS_AT = (1_000_000, 10_000_000, 100_000_000)
+_MAX_REPORT_LINES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes a label, in both meanings.
+
+    Attributes:
+        payload: the stride of a row of codes.
+        total: everything a reader needs (codes, chunk indices, sample, seed and hard label tables,
+            codec) divided by the labels.
+        total_at: the total that this codec would reach at so many labels.
+    """
+
+    payload: float
+    total: float
+    total_at: dict[int, float]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Sizes":
+        """Work them out."""
+        labels = manifest.num_labels
+        report = manifest.report
+        needed = sum(ref.size for ref in manifest.blobs().values())
+        needed -= 0 if report is None else report.size
+        codec = manifest.codec.size
+        growing = (needed - codec) / labels
+        return cls(
+            payload=sum(segment.codes.payload_bytes for segment in manifest.segments) / labels,
+            total=needed / labels,
+            total_at={count: growing + codec / count for count in TOTALS_AT},
+        )
+
+
+def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None) -> dict[str, Any]:
+    """A label set as JSON values."""
+    contract, sizes = manifest.contract, Sizes.of(manifest)
+    ends = contract.temperatures
+    return {
+        "digest": manifest.digest,
+        "labels": manifest.num_labels,
+        "segments": [
+            {"samples": segment.sample_ids.rows, "seeds": segment.seeds.rows}
+            for segment in manifest.segments
+        ],
+        "num_classes": contract.num_classes,
+        "label_kind": str(contract.label_kind),
+        "temperatures": None if ends is None else [ends.low, ends.high],
+        "teacher": {"name": contract.teacher_name, "digest": contract.teacher},
+        "dataset": contract.dataset,
+        "class_list": contract.class_list,
+        "augmentation": policy_digest(contract.policy),
+        "augmented": contract.policy is not None,
+        "codec": {"name": codec_name, "digest": contract.codec, "bytes": manifest.codec.size},
+        "bytes_a_label": {
+            "payload": sizes.payload,
+            "total": sizes.total,
+            "total_at": {str(count): value for count, value in sizes.total_at.items()},
+        },
+        "hard_labels": all(segment.hard_labels is not None for segment in manifest.segments),
+        "report": report,
+    }
+
+
+def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people."""
+    codec, size, teacher = described["codec"], described["bytes_a_label"], described["teacher"]
+    ends = described["temperatures"]
+    grids = [f"{entry['samples']:,} × {entry['seeds']:,}" for entry in described["segments"]]
+    totals = [f"{size['total_at'][str(at)]:.1f} at {at // 10**6} M" for at in TOTALS_AT]
+    kind = described["label_kind"] + (
+        "" if ends is None else f", temperatures {ends[0]:g} to {ends[1]:g}"
+    )
+    return [
+        ("digest", described["digest"]),
+        ("labels", f"{described['labels']:,} of {described['num_classes']:,} classes"),
+        ("samples × seeds", " + ".join(grids)),
+        ("label kind", kind),
+        ("teacher", teacher["name"]),
+        ("augmentation", described["augmentation"] if described["augmented"] else "none"),
+        ("codec", f"{codec['name']}, artifact of {byte_text(codec['bytes'])}"),
+        ("payload bytes a label", f"{size['payload']:g}"),
+        ("total bytes a label", f"{size['total']:.1f} ({', '.join(totals)} labels)"),
+        *_report_pairs(described["report"]),
+    ]
+
+
+def _report_pairs(report: dict[str, Any] | None) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in (report or {}).items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for key, leaf in inner:
+            if isinstance(leaf, bool | int | float | str) and len(str(leaf)) <= 64:
+                text = f"{leaf:.4g}" if isinstance(leaf, float) else str(leaf)
+                found.append((f"fit: {name} {key}".rstrip().replace("_", " "), text))
+    return found[:_MAX_REPORT_LINES]

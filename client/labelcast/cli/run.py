@@ -1,0 +1,79 @@
+"""From a typer application to an exit status: the service's command line uses it too.
+
+    0   done
+    1   a LabelcastError, or the operating system refused something
+    2   the command line or the settings are wrong
+    130 interrupted
+
+Errors are one line on standard error. Only what nobody foresaw shows a traceback.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from labelcast.errors import LabelcastError
+
+
+def run(app: typer.Typer, *, name: str) -> NoReturn:
+    """Run an application and end the process.
+
+    Args:
+        app: made by `new_app`.
+        name: of the program.
+    """
+    sys.exit(exit_code_of(app, name=name))
+
+
+def new_app(summary: str) -> typer.Typer:
+    """An application that prints plainly and leaves errors to `run`.
+
+    Args:
+        summary: the program's help text.
+    """
+    return typer.Typer(
+        help=summary, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+
+def exit_code_of(app: typer.Typer, *, name: str, arguments: list[str] | None = None) -> int:
+    """Run an application and return its exit status.
+
+    Args:
+        app: made by `new_app`.
+        name: of the program.
+        arguments: None for those of the process.
+    """
+    try:
+        status = app(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except LabelcastError as error:
+        _tell(error.message)
+        return int(getattr(error, "exit_code", 1))
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        _tell("interrupted")
+        return 130
+    except Exception as error:
+        # Errors of usage have no public base class in every typer that we accept.
+        wording = getattr(error, "format_message", None)
+        if wording is None:
+            raise
+        _tell(f"{wording()} (see {name} --help)")
+        return int(getattr(error, "exit_code", 2))
+    return status if isinstance(status, int) else 0
+
+
+def _tell(message: str) -> None:
+    # The message may quote a service: what a terminal would obey is not printed.
+    line = " ".join(message.split())
+    plain = "".join(character if character.isprintable() else "?" for character in line)
+    typer.echo(f"error: {plain}", err=True)

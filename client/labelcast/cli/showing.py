@@ -1,0 +1,103 @@
+"""`labelcast list` and `info`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelcast.cli.connection import (
+    DEFAULT_ADMIN_URL,
+    AdminOption,
+    JsonOption,
+    TimeoutOption,
+    TokenFileOption,
+    TokenOption,
+    connect,
+)
+from labelcast.cli.description import describe, pairs_of
+from labelcast.cli.printing import byte_text, print_columns, print_json, print_pairs
+from labelcast.errors import ManifestError
+from labelcast.label_set import from_canonical
+from labelcast.label_set.bundle import Bundle
+
+_MAX_REPORT_BYTES = 2**20
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group's commands."""
+    app.command("list")(list_label_sets)
+    app.command()(info)
+
+
+def list_label_sets(
+    admin: AdminOption = DEFAULT_ADMIN_URL,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Every label set that the service has, oldest first."""
+    with connect(admin, token, token_file, timeout) as registry:
+        found = registry.list()
+    if as_json:
+        print_json([asdict(summary) for summary in found])
+        return
+    rows = [
+        (
+            ", ".join(summary.tags) or "-",
+            summary.state,
+            f"{summary.labels:,}",
+            f"{summary.num_classes:,}",
+            byte_text(summary.payload_bytes),
+            summary.teacher_name,
+            summary.digest,
+        )
+        for summary in found
+    ]
+    print_columns(("TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"), rows)
+
+
+def info(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF|DIR", help="Tag or digest; or a directory, if it is one.")
+    ],
+    admin: AdminOption = DEFAULT_ADMIN_URL,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """What a label set holds, what it costs, and how well its codec fits."""
+    if Path(reference).is_dir():
+        described, pairs = _of_directory(Path(reference))
+    else:
+        with connect(admin, token, token_file, timeout) as registry:
+            details = registry.inspect(reference)
+        described = describe(details.manifest, details.codec_name, details.report)
+        store_bytes = sum(details.store_bytes.values())
+        described |= {
+            "state": details.summary.state,
+            "tags": list(details.summary.tags),
+            "created_at": details.summary.created_at,
+            "store_bytes": store_bytes,
+        }
+        pairs = [
+            ("tags", ", ".join(details.summary.tags) or "-"),
+            ("state", details.summary.state),
+            ("memory of the store", byte_text(store_bytes)),
+        ]
+    if as_json:
+        print_json(described)
+    else:
+        print_pairs([*pairs, *pairs_of(described)])
+
+
+def _of_directory(directory: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    bundle, report = Bundle(directory), None
+    if bundle.manifest.report is not None:
+        content = bundle.read_blob(bundle.manifest.report)
+        report = from_canonical(content, "the fit report", max_bytes=_MAX_REPORT_BYTES)
+        if not isinstance(report, dict):
+            raise ManifestError("the fit report must be a JSON object")
+    return describe(bundle.manifest, bundle.codec().name, report), []

@@ -1,0 +1,176 @@
+"""`LabelClient`: a thin shell around `exchange` and `transport`.
+
+It holds configuration only until it is used: it can be pickled, sent to another process and used
+there, each process opening its own channel.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import grpc
+
+from labelcast.codec import Codec
+from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.label_set import Expectation
+from labelcast.representation import Representation
+from labelcast.session import (
+    ArtifactParts,
+    RemoteLabelSet,
+    Retries,
+    Session,
+    labels_request,
+    read_label_set,
+    read_labels,
+)
+from labelcast.transport import translate
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.views import Views
+
+
+class LabelClient(Session):
+    """Synchronous client. Safe to share between threads; picklable."""
+
+    _asynchronous = False
+
+    def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
+        """Resolve a tag or digest once, and check it against what the student expects.
+
+        Raises:
+            LabelSetNotFoundError, LabelSetRetiredError: nothing to read there.
+            ContractMismatchError: names the field that differs.
+            NetworkError: the service cannot be reached, or does not answer in time.
+        """
+        call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
+        reply = self._unary(call, pb.GetLabelSetRequest(reference=reference))
+        return read_label_set(reply, reference, expect)
+
+    def codec(self, label_set: RemoteLabelSet) -> Codec:
+        """The codec, for decoding here; fetched once, proven on its golden rows."""
+        known = self._codecs.get(label_set.manifest.codec.digest)
+        if known is not None:
+            return known
+        content = self._cached_artifact(label_set)
+        if content is not None:
+            return self._accept_artifact(label_set, content, fetched=False)
+        call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
+        assembled = ArtifactParts(label_set)
+        try:
+            for part in call(
+                pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
+            ):
+                assembled.add(part)
+        except grpc.RpcError as error:
+            raise translate(error, self._settings.address) from None
+        return self._accept_artifact(label_set, assembled.finish(), fetched=True)
+
+    def labels(
+        self, label_set: RemoteLabelSet, views: Views, representation: Representation
+    ) -> DeliveredLabels:
+        """One batch of labels, in the order of `views`.
+
+        Raises:
+            ViewNotFoundError: a view that the label set lacks.
+            UnsupportedFormError, ContractMismatchError: labels cannot take that form.
+            StorageError, NetworkError: what happened on the way.
+        """
+        call = self._transport.unary("GetLabels", pb.GetLabelsResponse)
+        reply = self._unary(call, labels_request(label_set, views, representation))
+        return read_labels(reply, label_set, views, representation)
+
+    def stream(
+        self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
+    ) -> Iterator[DeliveredLabels]:
+        """Labels of many batches, in order, asked for ahead of the consumer.
+
+        A stream that breaks (service restarted, Redis away) is taken up again where it broke, for
+        up to `reconnect_seconds` without progress.
+
+        Args:
+            label_set: from `open`.
+            batches: read lazily, on a thread of gRPC's.
+            representation: form of the labels.
+
+        Raises:
+            As `labels`.
+        """
+        exchange = self._exchange(label_set, batches, representation)
+        retries = Retries(self._settings.reconnect_seconds)
+        while not exchange.done:
+            requests = _Requests(exchange)
+            call: Any = None
+            try:
+                call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
+                    requests, metadata=self._transport.metadata
+                )
+                for reply in call:
+                    with requests.condition:
+                        completed = list(exchange.accept(reply.rows))
+                        requests.condition.notify()
+                    retries.progress()
+                    yield from completed
+                if requests.failure is not None:
+                    raise requests.failure
+                exchange.finish()
+            except grpc.RpcError as error:
+                if requests.failure is not None:
+                    raise requests.failure from None
+                time.sleep(retries.next_pause(translate(error, self._settings.address)))
+                exchange.rewind()
+            finally:
+                requests.close()
+                if call is not None:
+                    call.cancel()
+
+    def close(self) -> None:
+        """Close the channel; the next call opens another."""
+        channel = self._transport.take_channel()
+        if channel is not None:
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _unary(self, call: Any, request: Any) -> Any:
+        try:
+            return call(request, **self._call_options())
+        except grpc.RpcError as error:
+            raise translate(error, self._settings.address) from None
+
+
+class _Requests:
+    """Request side of a synchronous stream: gRPC iterates it on a thread of its own."""
+
+    def __init__(self, exchange: StreamExchange) -> None:
+        self._exchange = exchange
+        self._opened = False
+        self._closed = False
+        self.condition = threading.Condition()
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> pb.StreamLabelsRequest:
+        with self.condition:
+            if not self._opened:
+                self._opened = True
+                return self._exchange.opening()
+            self.condition.wait_for(lambda: self._closed or self._exchange.has_room)
+            try:
+                request = None if self._closed else self._exchange.next_request()
+            except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+                self.failure = error
+                request = None
+            if request is None:
+                raise StopIteration
+            return request
+
+    def close(self) -> None:
+        with self.condition:
+            self._closed = True
+            self.condition.notify()

@@ -1,0 +1,246 @@
+"""Publishing label sets: the client of the admin API."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+from labelcast.blob_upload import VALIDATED_BYTES_A_SECOND, BlobUpload, patiently
+from labelcast.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    ServiceUnavailableError,
+    TransitionError,
+)
+from labelcast.label_set import CHUNK_BYTES, BlobRef, Manifest, to_canonical
+from labelcast.label_set.bundle import Bundle, file_digest
+from labelcast.rest import RestLink, understood
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did.
+
+    Attributes:
+        digest: identity of the label set.
+        tag: that points to it now.
+        uploaded_blobs: how many were sent.
+        uploaded_bytes: their content.
+        known_blobs: how many the service had already.
+    """
+
+    digest: str
+    tag: str
+    uploaded_blobs: int
+    uploaded_bytes: int
+    known_blobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetSummary:
+    """One label set in a list.
+
+    Attributes:
+        digest: its identity.
+        state: staged, published or retired.
+        tags: that point to it.
+        created_at: when it was recorded, ISO 8601.
+        labels: views that have a label.
+        num_classes: C.
+        payload_bytes: codes alone.
+        teacher_name: for people.
+    """
+
+    digest: str
+    state: str
+    tags: tuple[str, ...]
+    created_at: str
+    labels: int
+    num_classes: int
+    payload_bytes: int
+    teacher_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetDetails:
+    """One label set with everything that the service knows of it.
+
+    Attributes:
+        summary: as in the list.
+        manifest: checked against the digest.
+        codec_name: "raw", "topk", "vqae" …
+        store_bytes: memory that the store spends on each blob, by digest.
+        report: fit report, if there is one.
+    """
+
+    summary: LabelSetSummary
+    manifest: Manifest
+    codec_name: str
+    store_bytes: dict[str, int]
+    report: dict[str, Any] | None
+
+
+class Registry:
+    """Pushes, lists and retires label sets; close it or use it in a `with` block.
+
+    Args:
+        base_url: of the admin API, like http://127.0.0.1:7071.
+        token: admin token; a read token is enough to list and inspect.
+        timeout_seconds: for each answer; validating a large label set is given more by its size.
+
+    Raises:
+        InvalidRequestError: an impossible URL or token.
+    """
+
+    def __init__(
+        self, base_url: str, token: str | None = None, *, timeout_seconds: float = 60.0
+    ) -> None:
+        self._rest = RestLink(base_url, token, timeout_seconds=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._rest.close()
+
+    def push(self, bundle: Bundle, tag: str, *, progress: Progress | None = None) -> PushResult:
+        """Upload what the service lacks of a label set, and publish it.
+
+        Blobs that the service has are not sent, so a push that failed is simply run again. A
+        connection that breaks off is taken up again a few times.
+
+        Args:
+            bundle: the label set.
+            tag: to point to it.
+            progress: called with (bytes sent, bytes to send).
+
+        Raises:
+            BlobNotFoundError, DigestMismatchError: a file of the bundle is missing or damaged.
+            StoreFullError, StoreUnsafeError: the service's store cannot take it.
+            DataError: the service found something wrong with the content; nothing is published.
+            AuthorizationError: the token does not suffice.
+            NetworkError: the service cannot be reached.
+        """
+        refs = list(bundle.manifest.blobs().values())
+        missing = [ref for ref in refs if not self._has(ref)]
+        total = sum(ref.size for ref in missing)
+        self._rest.request("GET", "/v1/capacity", params={"required_bytes": total})
+        chunk_bytes, sent = _chunk_bytes(bundle.manifest), 0
+        report: Progress = progress or (lambda _done, _total: None)
+        report(0, total)
+        for ref in missing:
+            path = bundle.path(ref)
+            if (actual := file_digest(path)) != ref.digest:
+                raise DigestMismatchError(
+                    f"{path} is damaged: its digest is {actual}; encode the label set again",
+                    expected=ref.digest,
+                    actual=actual,
+                )
+            upload = BlobUpload(self._rest, ref, path, chunk_bytes.get(ref.digest, CHUNK_BYTES))
+            for received in upload.run():
+                report(sent + received, total)
+            sent += ref.size
+        digest = bundle.digest
+        self._stage(bundle.manifest)
+        self.tag(tag, digest)
+        return PushResult(digest, tag, len(missing), total, len(refs) - len(missing))
+
+    def list(self) -> list[LabelSetSummary]:
+        """Every label set in any state, oldest first."""
+        body = self._rest.request("GET", "/v1/label-sets")
+        with understood():
+            return [_summary(entry) for entry in body["label_sets"]]
+
+    def inspect(self, reference: str) -> LabelSetDetails:
+        """One label set by tag or digest.
+
+        Raises:
+            LabelSetNotFoundError: neither is known.
+            DigestMismatchError: the service shows another manifest than the digest stands for.
+        """
+        body = self._rest.request("GET", f"/v1/label-sets/{quote(reference, safe='')}")
+        with understood():
+            content = to_canonical(body["manifest"])
+            details = LabelSetDetails(
+                summary=_summary(body),
+                manifest=Manifest.from_bytes(content),
+                codec_name=str(body["codec"]["name"]),
+                store_bytes={str(k): int(v) for k, v in body["store_memory"]["blobs"].items()},
+                report=body["report"],
+            )
+        if details.manifest.digest != details.summary.digest:
+            raise DigestMismatchError("the service shows a manifest that is not the label set's")
+        return details
+
+    def retire(self, reference: str) -> None:
+        """Take a label set away from its readers, with all its tags.
+
+        Raises:
+            LabelSetNotFoundError: neither tag nor digest is known.
+            TransitionError: it is retired already.
+        """
+        self._rest.request("POST", f"/v1/label-sets/{quote(reference, safe='')}/retire")
+
+    def tag(self, tag: str, digest: str) -> None:
+        """Publish a label set under a tag; a tag that points elsewhere moves.
+
+        Raises:
+            InvalidRequestError: not a tag.
+            LabelSetNotFoundError: no such label set.
+        """
+        # Any state can become published, so a refused step means that someone was faster.
+        patiently(
+            lambda: self._rest.request(
+                "PUT", f"/v1/tags/{quote(tag, safe='')}", json={"digest": digest}
+            ),
+            (ServiceUnavailableError, TransitionError),
+        )
+
+    def _has(self, ref: BlobRef) -> bool:
+        try:
+            self._rest.request("HEAD", f"/v1/blobs/{ref.digest}")
+        except BlobNotFoundError:
+            return False
+        return True
+
+    def _stage(self, manifest: Manifest) -> None:
+        total = sum(ref.size for ref in manifest.blobs().values())
+        patiently(
+            lambda: self._rest.request(
+                "PUT",
+                f"/v1/label-sets/{manifest.digest}",
+                content=manifest.to_bytes(),
+                headers={"Content-Type": "application/json"},
+                timeout_seconds=self._rest.timeout_seconds + total / VALIDATED_BYTES_A_SECOND,
+            ),
+            (ServiceUnavailableError,),
+        )
+
+
+def _chunk_bytes(manifest: Manifest) -> dict[str, int]:
+    """Chunk size of every blob of rows; all others are stored in `CHUNK_BYTES`."""
+    return {
+        shard.data.digest: section.chunk_bytes
+        for segment in manifest.segments
+        for section in segment.sections().values()
+        for shard in section.shards
+    }
+
+
+def _summary(body: dict[str, Any]) -> LabelSetSummary:
+    return LabelSetSummary(
+        digest=str(body["digest"]),
+        state=str(body["state"]),
+        tags=tuple(str(tag) for tag in body["tags"]),
+        created_at=str(body["created_at"]),
+        labels=int(body["labels"]),
+        num_classes=int(body["num_classes"]),
+        payload_bytes=int(body["payload_bytes"]),
+        teacher_name=str(body["teacher_name"]),
+    )

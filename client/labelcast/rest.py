@@ -1,0 +1,157 @@
+"""Requests to the admin API: what httpx raises and what the service reports become our errors."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from labelcast.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    LabelcastError,
+    ManifestError,
+    ProtocolError,
+    ServiceUnavailableError,
+    error_from_reason,
+)
+
+_CONNECT_SECONDS = 10.0
+_REASON_HEADER = "Labelcast-Reason"
+_TOKEN = re.compile(r"[!-~]+")
+
+
+class RestLink:
+    """One service's admin API.
+
+    Args:
+        base_url: like http://127.0.0.1:7071.
+        token: sent as bearer token; None sends none.
+        timeout_seconds: for each answer.
+
+    Raises:
+        InvalidRequestError: an impossible URL or token; the message repeats neither's secrets.
+    """
+
+    def __init__(self, base_url: str, token: str | None, *, timeout_seconds: float) -> None:
+        self.origin, base = _checked_url(base_url)
+        self.timeout_seconds = timeout_seconds
+        if token is not None and _TOKEN.fullmatch(token) is None:
+            raise InvalidRequestError("a token consists of visible ASCII characters")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._client = httpx.Client(
+            base_url=base, headers=headers | {"Accept": "application/json"}, follow_redirects=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str | int] | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Send one request.
+
+        Args:
+            method: HTTP method.
+            path: below the base URL, quoted.
+            params: query.
+            json: body, if it is JSON.
+            content: body, if it is bytes.
+            headers: beside the standing ones.
+            timeout_seconds: for the answer, where it takes longer than usual.
+
+        Returns:
+            The JSON object of the answer; {} for an answer without body.
+
+        Raises:
+            ServiceUnavailableError: nobody answers, or the connection broke off.
+            DeadlineExceededError: no answer in time.
+            ProtocolError: whoever answers is no labelcast admin API.
+            LabelcastError: what the service reported, as the class it raised.
+        """
+        limit = timeout_seconds or self.timeout_seconds
+        timeout = httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS))
+        try:
+            response = self._client.request(
+                method,
+                path,
+                params=params,
+                json=json,
+                content=content,
+                headers=headers,
+                timeout=timeout,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise ServiceUnavailableError(
+                f"no service answers at {self.origin}; check the URL, and that the service runs"
+            ) from None
+        except httpx.TimeoutException:
+            raise DeadlineExceededError(
+                f"{self.origin} gave no answer within {limit:g} s; look at its log, or wait longer"
+            ) from None
+        except httpx.HTTPError:
+            raise ServiceUnavailableError(
+                f"the connection to {self.origin} broke off; push again to go on"
+            ) from None
+        return self._answer(response)
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        if response.is_success and not response.content:
+            return {}
+        try:
+            body = response.json() if response.content else {}
+        except ValueError:
+            body = None
+        if response.is_success and isinstance(body, dict):
+            return body
+        raise self._reported(response, body)
+
+    def _reported(self, response: httpx.Response, body: object) -> LabelcastError:
+        reason = response.headers.get(_REASON_HEADER)
+        if reason is None or response.is_success or not isinstance(body, dict):
+            return ProtocolError(
+                f"{self.origin} answered {response.status_code} and is no labelcast admin API;"
+                " check the URL"
+            )
+        facts = body.get("facts")
+        # The constructor's own parameters cannot be facts.
+        kept = {
+            str(name): str(value)
+            for name, value in (facts.items() if isinstance(facts, dict) else ())
+            if name not in ("self", "message")
+        }
+        message = str(body.get("message") or f"the service refused with {reason}")
+        return error_from_reason(reason, message, kept)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Turn what an answer of an unexpected shape raises inside into `ProtocolError`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ManifestError):
+        raise ProtocolError(
+            "the service's answer is not what this labelcast understands; compare versions"
+        ) from None
+
+
+def _checked_url(text: str) -> tuple[str, httpx.URL]:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        raise InvalidRequestError(
+            "the admin URL must be like http://127.0.0.1:7071, without credentials or query"
+        )
+    return f"{url.scheme}://{url.netloc.decode('ascii')}", url

@@ -1,0 +1,228 @@
+"""What both clients share: settings, retries, and reading replies. Opens nothing itself."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelcast import wire
+from labelcast.cache import BlobCache
+from labelcast.codec import Codec, read_artifact
+from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
+from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.label_set import Expectation, LabelContract, Manifest, check_digest, from_canonical
+from labelcast.representation import Representation
+from labelcast.transport import Transport, WireBytes
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.views import Views
+
+_MAX_REPORT_BYTES = 2**22
+_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RemoteLabelSet:
+    """A label set that a client has resolved, checked and pinned by digest.
+
+    Attributes:
+        digest: of the manifest.
+        manifest: verified against the digest.
+        report: how well the codes keep the labels, verified against the manifest; {} if none.
+    """
+
+    digest: str
+    manifest: Manifest
+    report: dict[str, Any]
+
+    @property
+    def contract(self) -> LabelContract:
+        """What the labels mean."""
+        return self.manifest.contract
+
+    @property
+    def code_stride(self) -> int:
+        """Payload bytes a label."""
+        return self.manifest.segments[0].codes.stride
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    address: str
+    token: str | None
+    deadline_seconds: float
+    reconnect_seconds: float
+    rows_in_flight: int
+    cache_directory: Path | None
+
+
+class Session:
+    """Configuration and per-process state of a client; the shells add the calls."""
+
+    _asynchronous: bool
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        deadline_seconds: float = 30.0,
+        reconnect_seconds: float = 60.0,
+        rows_in_flight: int = 16_384,
+        cache_directory: Path | None = None,
+    ) -> None:
+        """Keep the configuration; nothing is opened yet.
+
+        Args:
+            address: host:port of the service.
+            token: bearer token, where the service wants one for reading.
+            deadline_seconds: of every unary call.
+            reconnect_seconds: how long a broken stream is taken up again before giving up.
+            rows_in_flight: labels asked for ahead of the consumer on a stream.
+            cache_directory: keeps codecs between runs; None for none.
+        """
+        self._settings = _Settings(
+            address=address,
+            token=token,
+            deadline_seconds=deadline_seconds,
+            reconnect_seconds=reconnect_seconds,
+            rows_in_flight=rows_in_flight,
+            cache_directory=cache_directory,
+        )
+        self._transport = Transport(address, token, asynchronous=self._asynchronous)
+        self._codecs: dict[str, Codec] = {}
+
+    def __getstate__(self) -> _Settings:
+        return self._settings
+
+    def __setstate__(self, settings: _Settings) -> None:
+        self._settings = settings
+        self._transport = Transport(
+            settings.address, settings.token, asynchronous=self._asynchronous
+        )
+        self._codecs = {}
+
+    @property
+    def wire_bytes(self) -> WireBytes:
+        """Bytes sent and received by this client in this process."""
+        return self._transport.wire_bytes
+
+    def _exchange(
+        self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
+    ) -> StreamExchange:
+        contract = label_set.contract
+        return StreamExchange(
+            label_set=label_set.digest,
+            representation=representation,
+            row_stride=representation.row_stride(contract.num_classes, label_set.code_stride),
+            num_classes=contract.num_classes,
+            batches=batches,
+            rows_in_flight=self._settings.rows_in_flight,
+        )
+
+    def _call_options(self) -> dict[str, Any]:
+        return {
+            "timeout": self._settings.deadline_seconds,
+            "metadata": self._transport.metadata,
+        }
+
+    def _cached_artifact(self, label_set: RemoteLabelSet) -> bytes | None:
+        directory = self._settings.cache_directory
+        return None if directory is None else BlobCache(directory).get(label_set.manifest.codec)
+
+    def _accept_artifact(self, label_set: RemoteLabelSet, content: bytes, fetched: bool) -> Codec:
+        ref, directory = label_set.manifest.codec, self._settings.cache_directory
+        check_digest(content, ref.digest, "the codec artifact")
+        codec = read_artifact(content)
+        if fetched and directory is not None:
+            BlobCache(directory).put(ref, content)
+        self._codecs[ref.digest] = codec
+        return codec
+
+
+class Retries:
+    """When a broken stream is tried again: growing pauses, forgotten on progress."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self.progress()
+
+    def progress(self) -> None:
+        """Something arrived: patience starts anew."""
+        self._failures = 0
+        self._since = 0.0
+
+    def next_pause(self, error: Exception) -> float:
+        """Seconds to wait before the next try; raises `error` if there is none."""
+        now = time.monotonic()
+        if not self._failures:
+            self._since = now
+        transient = isinstance(error, (ServiceUnavailableError, StoreUnavailableError))
+        if not transient or now - self._since > self._patience_seconds:
+            raise error from None
+        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
+        self._failures += 1
+        return pause
+
+
+class ArtifactParts:
+    """Puts a codec artifact together, within the size that the manifest announced."""
+
+    def __init__(self, label_set: RemoteLabelSet) -> None:
+        self._size = label_set.manifest.codec.size
+        self._content = bytearray()
+
+    def add(self, part: pb.GetCodecResponse) -> None:
+        """Take the next piece."""
+        if part.offset != len(self._content) or part.total_bytes != self._size:
+            raise ProtocolError("the service sent the codec artifact out of order")
+        self._content += part.data
+        if len(self._content) > self._size:
+            raise ProtocolError("the service sent more than the codec artifact")
+
+    def finish(self) -> bytes:
+        """The artifact, to be checked against its digest."""
+        return bytes(self._content)
+
+
+def read_label_set(
+    reply: pb.GetLabelSetResponse, reference: str, expect: Expectation | None
+) -> RemoteLabelSet:
+    """Verify a reply from end to end, and the contract if something is expected."""
+    check_digest(reply.manifest, reply.digest, "the manifest")
+    if reference.startswith("sha256:") and reference != reply.digest:
+        raise ProtocolError(f"the service answered with {reply.digest} when asked for {reference}")
+    manifest = Manifest.from_bytes(reply.manifest)
+    report: dict[str, Any] = {}
+    if manifest.report is not None:
+        check_digest(reply.report, manifest.report.digest, "the fit report")
+        report = from_canonical(reply.report, "the fit report", max_bytes=_MAX_REPORT_BYTES)
+    if expect is not None:
+        manifest.contract.require(expect)
+    return RemoteLabelSet(reply.digest, manifest, report)
+
+
+def labels_request(
+    label_set: RemoteLabelSet, views: Views, representation: Representation
+) -> pb.GetLabelsRequest:
+    """Request for one batch."""
+    return pb.GetLabelsRequest(
+        label_set=label_set.digest,
+        representation=wire.representation_to_proto(representation),
+        views=wire.views_to_proto(views),
+    )
+
+
+def read_labels(
+    reply: pb.GetLabelsResponse,
+    label_set: RemoteLabelSet,
+    views: Views,
+    representation: Representation,
+) -> DeliveredLabels:
+    """Verify the reply to `labels_request`."""
+    classes = label_set.contract.num_classes
+    stride = representation.row_stride(classes, label_set.code_stride)
+    rows = wire.rows_from_proto(reply.rows, first_row=0, stride=stride)
+    if len(rows) != len(views):
+        raise ProtocolError(f"the service sent {len(rows)} rows for {len(views)} views")
+    return DeliveredLabels(views, rows, representation, classes)

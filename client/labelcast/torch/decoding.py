@@ -1,0 +1,267 @@
+"""Codecs on any torch device, equal to the numpy decoders within the fp32 tolerance.
+
+Rows travel to the device packed, so a batch of VQAE labels is a few bytes a label on the bus;
+unpacking, checking and decoding happen there.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from labelcast.codec import (
+    Codec,
+    Precision,
+    RawCodec,
+    Recovery,
+    TopKCodec,
+    VqaeCodec,
+    check_golden,
+    golden_rows,
+    read_artifact,
+)
+from labelcast.codec.topk import MAX_TOTAL
+from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
+from labelcast.torch.precision import exact_fp32
+
+# Bounds what one block holds beside the labels themselves (activations, unpacked codes).
+_BLOCK_BYTES = 2**26
+_MAX_BLOCK_ROWS = 2**16
+
+
+def load_decoder(content: bytes, device: torch.device | str) -> "TorchDecoder":
+    """Read an artifact, build its decoder on `device` and prove it on the golden rows.
+
+    Raises:
+        CodecFormatError: the artifact is malformed.
+        GoldenRowsError: numpy or the device does not reproduce the golden rows.
+    """
+    decoder = TorchDecoder.from_codec(read_artifact(content), device)
+    decoder.prove(content)
+    return decoder
+
+
+class TorchDecoder(ABC):
+    """Decodes packed rows on one device; safe to call from several threads.
+
+    Attributes:
+        header: what the labels are.
+        row_stride: bytes a row.
+        device: where rows are decoded and labels lie.
+    """
+
+    _by_codec: ClassVar[dict[type[Codec], type["TorchDecoder"]]] = {}
+
+    def __init__(self, codec: Codec, device: torch.device) -> None:
+        self.name = codec.name
+        self.header = codec.header
+        self.row_stride = codec.row_stride
+        self.device = device
+
+    def __init_subclass__(cls, *, codec: type[Codec], **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        TorchDecoder._by_codec[codec] = cls
+
+    @staticmethod
+    def from_codec(codec: Codec, device: torch.device | str) -> "TorchDecoder":
+        """Build the decoder of `codec`; whoever has its artifact calls `prove` next.
+
+        Raises:
+            CodecFormatError: this codec has no torch decoder.
+        """
+        decoder_class = TorchDecoder._by_codec.get(type(codec))
+        if decoder_class is None:
+            raise CodecFormatError(f"codec {codec.name!r} has no torch decoder")
+        return decoder_class(codec, torch.device(device))
+
+    def __call__(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
+        """As `decode`."""
+        return self.decode(rows)
+
+    def decode(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
+        """Labels of `rows`.
+
+        Args:
+            rows: uint8, shape (N, row_stride), on any device; read-only arrays are welcome.
+
+        Returns:
+            float32, shape (N, C), in row order, newly allocated on the device, without gradient.
+
+        Raises:
+            CodecFormatError: wrong shape or dtype, padding bits set, or a class named twice.
+            CodeRangeError: a code or class ID out of range.
+            LabelValueError: stored values that are not finite, or no distribution.
+        """
+        rows = self._on_device(rows)
+        num_classes = self.header.num_classes
+        labels = torch.empty((len(rows), num_classes), dtype=torch.float32, device=self.device)
+        block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // self._work_bytes()))
+        with exact_fp32(self.device):
+            for start in range(0, len(rows), block):
+                part = rows[start : start + block]
+                self._decode_block(part, labels[start : start + len(part)])
+        return labels
+
+    def prove(self, content: bytes) -> None:
+        """Reproduce the golden rows of the artifact that the codec was read from.
+
+        Raises:
+            GoldenRowsError: this device computes differently; do not train with it.
+        """
+        rows, labels = golden_rows(content)
+        check_golden(self.decode(rows).cpu().numpy(), labels, f"{self.name} {self.device}")
+
+    @abstractmethod
+    def _work_bytes(self) -> int:
+        """Temporary memory of one row."""
+
+    @abstractmethod
+    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        """Check `rows` and write their labels into `labels`."""
+
+    def _on_device(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
+        if rows.ndim != 2 or rows.shape[1] != self.row_stride:
+            raise CodecFormatError(
+                f"{self.name} rows must have shape (N, {self.row_stride}), got {tuple(rows.shape)}"
+            )
+        if rows.dtype not in (torch.uint8, np.uint8):
+            raise CodecFormatError(f"{self.name} rows must be uint8, got {rows.dtype}")
+        if isinstance(rows, np.ndarray):
+            # torch warns of read-only memory, and a gRPC payload is nothing else.
+            rows = torch.from_numpy(np.require(rows, requirements="CW"))
+        return rows.to(self.device, non_blocking=True)
+
+
+class _RawDecoder(TorchDecoder, codec=RawCodec):
+    def __init__(self, codec: RawCodec, device: torch.device) -> None:
+        super().__init__(codec, device)
+        self._dtype = torch.float16 if codec.precision is Precision.FP16 else torch.float32
+
+    def _work_bytes(self) -> int:
+        return 2 * self.row_stride
+
+    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        labels.copy_(_floats(rows, self._dtype))
+        if not torch.isfinite(labels).all():
+            raise LabelValueError("raw rows hold NaN or infinity; relabel or drop those views")
+
+
+class _TopKDecoder(TorchDecoder, codec=TopKCodec):
+    def __init__(self, codec: TopKCodec, device: torch.device) -> None:
+        super().__init__(codec, device)
+        self._k = codec.k
+        self._id_bytes = codec.id_dtype.itemsize
+        others = self.header.num_classes - codec.k
+        self._others = others if codec.recovery is Recovery.SPREAD else 0
+
+    def _work_bytes(self) -> int:
+        return 48 * self._k
+
+    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        width = self._k * self._id_bytes
+        ids = _little_endian(rows[:, :width].reshape(len(rows), self._k, self._id_bytes))
+        probabilities = _floats(rows[:, width:], torch.float16).float()
+        total = probabilities.sum(dim=1, keepdim=True)
+        self._check(ids, probabilities, total)
+        if self._others:
+            labels.copy_(((1 - total).clamp(min=0) / self._others).expand_as(labels))
+        else:
+            labels.zero_()
+            probabilities = probabilities / total
+        labels.scatter_(1, ids, probabilities)
+
+    def _check(self, ids: torch.Tensor, probabilities: torch.Tensor, total: torch.Tensor) -> None:
+        in_order = ids.sort(dim=1).values
+        finite = torch.isfinite(probabilities) & (probabilities >= 0)
+        # One transfer for all findings: each would stall the device by itself.
+        too_large, twice, valid = torch.stack(
+            [
+                (in_order[:, -1] >= self.header.num_classes).any(),
+                (in_order[:, 1:] == in_order[:, :-1]).any(),
+                finite.all() & ((total > 0) & (total <= MAX_TOTAL)).all(),
+            ]
+        ).tolist()
+        if too_large:
+            raise CodeRangeError(f"a class ID is outside the {self.header.num_classes} classes")
+        if twice:
+            raise CodecFormatError("a row names one class twice")
+        if not valid:
+            raise LabelValueError("top-k probabilities are not finite, negative, or sum to above 1")
+
+
+class _VqaeDecoder(TorchDecoder, codec=VqaeCodec):
+    def __init__(self, codec: VqaeCodec, device: torch.device) -> None:
+        super().__init__(codec, device)
+        self._shape = codec.shape
+        M, K = codec.shape.codes, codec.shape.codebook_size
+        self._codewords = torch.tensor(codec.codebooks, device=device).reshape(M * K, -1)
+        self._first = torch.arange(M, device=device) * K
+        self._layers = [
+            (torch.tensor(weight.T.copy(), device=device), torch.tensor(bias, device=device))
+            for weight, bias in codec.layers
+        ]
+
+    def _work_bytes(self) -> int:
+        widest = max(inputs for inputs, _ in self._shape.layer_widths(self.header.num_classes))
+        return 2 * 4 * widest + 32 * self._shape.codes
+
+    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        codes = unpack_codes(rows, bits=self._shape.bits, count=self._shape.codes)
+        # A full codebook has no code outside it, and looking would stall the device.
+        full = self._shape.codebook_size == 1 << self._shape.bits
+        if not full and bool((codes >= self._shape.codebook_size).any()):
+            raise CodeRangeError(
+                f"a code is outside the codebook of {self._shape.codebook_size} codewords"
+            )
+        values = F.embedding(codes + self._first, self._codewords).flatten(1)
+        for weight, bias in self._layers[:-1]:
+            values = torch.addmm(bias, values, weight).relu_()
+        weight, bias = self._layers[-1]
+        torch.addmm(bias, values, weight, out=labels)
+
+
+def unpack_codes(packed: torch.Tensor, *, bits: int, count: int) -> torch.Tensor:
+    """Recover integers that `labelcast.codec.pack_codes` wrote, on the device of `packed`.
+
+    Args:
+        packed: uint8, shape (N, ceil(count * bits / 8)), little-endian bit order.
+        bits: width of one code, 1 to 16.
+        count: codes a row (M).
+
+    Returns:
+        int64, shape (N, M), newly allocated.
+
+    Raises:
+        CodecFormatError: padding bits that are not zero.
+    """
+    if bits == 8:
+        return packed.long()
+    if bits == 16:
+        return _little_endian(packed.reshape(len(packed), count, 2))
+    padding = packed.shape[1] * 8 - bits * count
+    if padding and bool((packed[:, -1] >> (8 - padding)).any()):
+        raise CodecFormatError("padding bits after the last code are not zero")
+    first = torch.arange(count, device=packed.device) * bits
+    # A code starts at any bit and has up to 16: three bytes hold all of it.
+    window = F.pad(packed, (0, 2))
+    offsets = first[:, None] // 8 + torch.arange(3, device=packed.device)
+    return (_little_endian(window[:, offsets]) >> (first % 8)) & ((1 << bits) - 1)
+
+
+def _little_endian(digits: torch.Tensor) -> torch.Tensor:
+    """Integers of bytes along the last axis: uint8 (..., n) to int64 (...)."""
+    total = digits[..., 0].long()
+    for place in range(1, digits.shape[-1]):
+        total |= digits[..., place].long() << (8 * place)
+    return total
+
+
+def _floats(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Reinterpret bytes; copied first where they do not lie on a multiple of the value's size."""
+    rows = rows.contiguous()
+    if rows.data_ptr() % dtype.itemsize or rows.storage_offset() % dtype.itemsize:
+        rows = rows.clone()
+    return rows.view(dtype)

@@ -1,0 +1,94 @@
+"""Where a training loop's soft labels come from."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelcast.client import LabelClient, RemoteLabelSet
+from labelcast.codec import LabelKind
+from labelcast.label_set import ViewIndex
+from labelcast.representation import Form, Representation
+from labelcast.torch.decoding import TorchDecoder
+from labelcast.views import Views
+
+
+class LabelSource(Protocol):
+    """Gives labels for batches of views, in order."""
+
+    label_kind: LabelKind
+
+    def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        """Float labels, shape (n, C), one tensor a batch."""
+        ...
+
+
+class ServiceLabels:
+    """Labels from the service: finished ones, or codes that are decoded here.
+
+    Args:
+        client: connected lazily.
+        label_set: from `client.open`, which has checked the contract.
+        representation: codes, logits or probabilities.
+        device: where codes are decoded and labels delivered.
+    """
+
+    def __init__(
+        self,
+        client: LabelClient,
+        label_set: RemoteLabelSet,
+        representation: Representation,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._client = client
+        self._label_set = label_set
+        self._representation = representation
+        self._device = torch.device(device)
+        kind = label_set.contract.label_kind
+        if representation.form is Form.PROBABILITIES:
+            kind = LabelKind.PROBABILITIES
+        self.label_kind = kind
+
+    @property
+    def recorded_agreement(self) -> float | None:
+        """What the label set's report says that the canary should see."""
+        value = self._label_set.report.get("hard_label_agreement")
+        return value if isinstance(value, float) else None
+
+    def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        """As `LabelSource`; float32 where decoded here, else the precision asked for."""
+        decoder = None
+        if self._representation.form is Form.CODES:
+            codec = self._client.codec(self._label_set)
+            decoder = TorchDecoder.from_codec(codec, self._device)
+        for batch in self._client.stream(self._label_set, batches, self._representation):
+            # Copied: torch has no read-only tensors, and these bytes belong to the message.
+            if decoder is None:
+                yield torch.from_numpy(batch.values.copy()).to(self._device)
+            else:
+                yield decoder.decode(torch.from_numpy(batch.rows.copy()).to(self._device))
+
+
+class ArrayLabels:
+    """Labels of an array in memory or a mapped file.
+
+    Args:
+        array: float, shape (rows, C).
+        index: which row is which view's; it must have one segment.
+        label_kind: of the values.
+    """
+
+    def __init__(self, array: NDArray[Any], index: ViewIndex, label_kind: LabelKind) -> None:
+        self._array = array
+        self._index = index
+        self.label_kind = label_kind
+
+    def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        """As `LabelSource`; in the array's precision."""
+        for views in batches:
+            _, rows = self._index.locate(views)
+            yield torch.from_numpy(np.ascontiguousarray(self._array[rows]))

@@ -1,0 +1,178 @@
+"""`SoftLabelLoader`: (augmented view, soft label) in order, epoch after epoch."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from labelcast.agreement import Canary, shown_classes
+from labelcast.augmentation import AugmentationPolicy, permutation
+from labelcast.prefetch import Prefetch
+from labelcast.torch.augmentation import ViewRenderer
+from labelcast.torch.labels import LabelSource
+from labelcast.torch.samples import ImageReader, SampleTable
+from labelcast.views import Views
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """What a training step needs.
+
+    Attributes:
+        epoch: counted from 0.
+        views: N views.
+        images: float, shape (N, channels, height, width): rendered and mixed.
+        labels: float, shape (N, C); None without a label source.
+        shown: int64, shape (2, N): hard labels of sample and partner.
+        mixed_area: float, shape (N,): the partner's share of the view.
+    """
+
+    epoch: int
+    views: Views
+    images: Tensor
+    labels: Tensor | None
+    shown: Tensor
+    mixed_area: Tensor
+
+
+class SoftLabelLoader:
+    """Iterates over all epochs of a run.
+
+    Labels are read ahead on a thread of this process, so image workers need no network. Order and
+    views are pure functions of `seeds` and `order_key`: runs that differ in their labels alone see
+    the same views in the same order.
+
+    Args:
+        dataset: a `SampleDataset`.
+        source: soft labels; None to train on hard labels.
+        policy: the label set's augmentation policy.
+        seeds: augmentation seed of each epoch.
+        batch_size: views a batch; the last of an epoch may be smaller.
+        order_key: which orders the epochs have.
+        device: where views are rendered.
+        keep_image_bytes: images are held in memory if all of them take no more than this.
+        image_workers: processes that read images.
+        read_ahead: batches of labels kept ready.
+        canary: watch the first labels; None where no agreement is recorded.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        source: LabelSource | None,
+        *,
+        policy: AugmentationPolicy | None,
+        seeds: Sequence[int],
+        batch_size: int,
+        order_key: int = 0,
+        device: torch.device | str = "cpu",
+        keep_image_bytes: int = 2**30,
+        image_workers: int = 0,
+        read_ahead: int = 8,
+        canary: Canary | None = None,
+    ) -> None:
+        self._table = SampleTable(dataset)
+        self._hard_labels = self._table.hard_labels()
+        self._source = source
+        self._policy = policy
+        self._renderer = ViewRenderer(policy, self._table.sample_ids)
+        self._seeds = list(seeds)
+        self._batch_size = batch_size
+        self._order_key = order_key
+        self._device = torch.device(device)
+        self._images = _BatchImages(self._table.reader(keep_bytes=keep_image_bytes))
+        self._image_workers = image_workers
+        self._read_ahead = read_ahead
+        self._canary = canary
+        self.label_wait_seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._seeds) * -(-len(self._table) // self._batch_size)
+
+    def plan(self) -> Iterator[tuple[int, Views]]:
+        """(epoch, views) of every batch, without reading anything."""
+        for epoch, seed in enumerate(self._seeds):
+            order = permutation(len(self._table), seed=epoch, key=self._order_key)
+            views = Views.of(self._table.sample_ids[order], seed)
+            for batch in views.batches(self._batch_size):
+                yield epoch, batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._source is None:
+            for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
+                yield self._batch(epoch, views, pixels, None)
+            return
+        labels = self._source.labels(views for _, views in self.plan())
+        with Prefetch(labels, self._read_ahead) as prefetched:
+            ready = iter(prefetched)
+            for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
+                began = time.perf_counter()
+                soft = next(ready)
+                self.label_wait_seconds += time.perf_counter() - began
+                yield self._batch(epoch, views, pixels, soft)
+
+    def _batch(
+        self, epoch: int, views: Views, pixels: tuple[Tensor, Tensor | None], labels: Tensor | None
+    ) -> Batch:
+        images, partners = pixels
+        shown = shown_classes(views, self._policy, self._table.sample_ids, self._hard_labels)
+        if self._canary is not None and labels is not None and self._canary.watching:
+            self._canary.watch(labels.argmax(dim=1).cpu().numpy(), shown)
+        return Batch(
+            epoch=epoch,
+            views=views,
+            images=self._renderer.render(
+                views,
+                images.to(self._device),
+                None if partners is None else partners.to(self._device),
+            ),
+            labels=None if labels is None else labels.to(self._device),
+            shown=torch.from_numpy(shown).to(self._device),
+            mixed_area=torch.from_numpy(self._renderer.mixed_area(views)).to(self._device),
+        )
+
+    def _image_batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        wanted = _Wanted(self)
+        return iter(
+            DataLoader(
+                self._images,
+                batch_size=None,
+                sampler=wanted,
+                num_workers=self._image_workers,
+                multiprocessing_context="forkserver" if self._image_workers else None,
+            )
+        )
+
+
+class _Wanted:
+    """Sample IDs of each batch and of its partners, as the DataLoader's sampler."""
+
+    def __init__(self, loader: SoftLabelLoader) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64] | None]]:
+        for _, views in self._loader.plan():
+            partners = self._loader._renderer.partners(views)  # noqa: SLF001 - one unit
+            yield views.sample_ids, None if partners is views else partners.sample_ids
+
+
+class _BatchImages(Dataset[tuple[Tensor, Tensor | None]]):
+    """Reads whole batches, so that a worker's message is one tensor."""
+
+    def __init__(self, read: ImageReader) -> None:
+        self._read = read
+
+    def __getitem__(
+        self, wanted: tuple[NDArray[np.uint64], NDArray[np.uint64] | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        own, partners = wanted
+        return self._read(own), None if partners is None else self._read(partners)

@@ -1,0 +1,192 @@
+"""Channels, deadlines and the translation of statuses: the client's only contact with gRPC."""
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2, status_pb2
+
+from labelcast.errors import (
+    DeadlineExceededError,
+    ForkedChannelError,
+    InternalServiceError,
+    LabelcastError,
+    ServiceUnavailableError,
+    error_from_reason,
+)
+
+ERROR_DOMAIN = "labelcast"
+_DETAILS_KEY = "grpc-status-details-bin"
+SERVICE = "labelcast.v1.LabelService"
+_FRAME_BYTES = 5  # gRPC puts a flag and a length before every message.
+_MAX_RECEIVE_BYTES = 64 * 2**20
+
+# Only unary calls are retried by gRPC itself; a stream is resumed by the client.
+_SERVICE_CONFIG = (
+    '{"methodConfig":[{"name":[{"service":"' + SERVICE + '"}],"retryPolicy":{"maxAttempts":4,'
+    '"initialBackoff":"0.1s","maxBackoff":"2s","backoffMultiplier":2,'
+    '"retryableStatusCodes":["UNAVAILABLE"]}}]}'
+)
+_OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+)
+
+
+@dataclass
+class WireBytes:
+    """Bytes of gRPC messages with their frames, without HTTP/2 and TCP headers.
+
+    Attributes:
+        sent: by this client.
+        received: by this client.
+    """
+
+    sent: int = 0
+    received: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, *, sent: int = 0, received: int = 0) -> None:
+        """Count messages; gRPC serialises on threads of its own."""
+        with self._lock:
+            self.sent += sent
+            self.received += received
+
+    @property
+    def total(self) -> int:
+        """Both directions."""
+        return self.sent + self.received
+
+
+_live_transports: "weakref.WeakSet[Transport]" = weakref.WeakSet()
+
+
+class Transport:
+    """One lazily opened channel a process.
+
+    Args:
+        address: host:port.
+        token: bearer token, or None.
+        asynchronous: use grpc.aio.
+    """
+
+    def __init__(self, address: str, token: str | None, *, asynchronous: bool) -> None:
+        self._address = address
+        self._token = token
+        self._asynchronous = asynchronous
+        self._channel: Any = None
+        self._pid = 0
+        self._lock = threading.Lock()
+        self.wire_bytes = WireBytes()
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]:
+        """Metadata of every call."""
+        return [] if self._token is None else [("authorization", f"Bearer {self._token}")]
+
+    def unary(self, method: str, reply: Any) -> Any:
+        """A unary-unary method."""
+        return self._method("unary_unary", method, reply)
+
+    def unary_stream(self, method: str, reply: Any) -> Any:
+        """A unary-stream method."""
+        return self._method("unary_stream", method, reply)
+
+    def stream_stream(self, method: str, reply: Any) -> Any:
+        """A stream-stream method."""
+        return self._method("stream_stream", method, reply)
+
+    def _method(self, kind: str, method: str, reply: Any) -> Any:
+        counted = self.wire_bytes
+
+        def serialise(message: Any) -> bytes:
+            content: bytes = message.SerializeToString()
+            counted.add(sent=len(content) + _FRAME_BYTES)
+            return content
+
+        def parse(content: bytes) -> Any:
+            counted.add(received=len(content) + _FRAME_BYTES)
+            return reply.FromString(content)
+
+        return getattr(self._open(), kind)(
+            f"/{SERVICE}/{method}", request_serializer=serialise, response_deserializer=parse
+        )
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._channel is not None and self._pid != os.getpid():
+                raise _forked()
+            if self._channel is None:
+                if _parent_had_live_channels:
+                    raise _forked()
+                package = grpc.aio if self._asynchronous else grpc
+                self._channel = package.insecure_channel(self._address, options=_OPTIONS)
+                self._pid = os.getpid()
+                _live_transports.add(self)
+            return self._channel
+
+    def take_channel(self) -> Any:
+        """The open channel or None, for its owner to close; the next call opens another."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+            _live_transports.discard(self)
+            return channel if self._pid == os.getpid() else None
+
+
+_parent_had_live_channels = False
+
+
+def _after_fork_in_child() -> None:
+    global _parent_had_live_channels
+    if len(_live_transports):
+        _parent_had_live_channels = True
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _forked() -> ForkedChannelError:
+    return ForkedChannelError(
+        "this process was forked while its parent had a live channel, and gRPC does not survive"
+        " that; start workers with multiprocessing_context='forkserver' (or 'spawn'),"
+        " or fetch labels in the main process"
+    )
+
+
+def translate(error: grpc.RpcError, address: str) -> LabelcastError:
+    """GRPC status → the exception that the service raised, or what happened on the way."""
+    call: Any = error
+    reported = _reported(call)
+    if reported is not None:
+        return reported
+    code, details = call.code(), str(call.details() or "")
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceededError(
+            f"no answer from {address} within the deadline; raise it or look at the service's load"
+        )
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return ServiceUnavailableError(
+            f"the service at {address} cannot be reached ({details[:200]});"
+            " check the address and that `labelcast-server serve` runs there"
+        )
+    return InternalServiceError(
+        f"the service at {address} failed with {code.name}: {details[:200]}"
+    )
+
+
+def _reported(call: Any) -> LabelcastError | None:
+    for key, value in call.trailing_metadata() or ():
+        if key != _DETAILS_KEY:
+            continue
+        status = status_pb2.Status.FromString(value)
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                return error_from_reason(info.reason, status.message, dict(info.metadata))
+    return None

@@ -1,0 +1,67 @@
+"""The FastAPI application."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Response
+
+from labelcast.errors import LabelcastError
+from labelcast_server.admin import routes_label_sets, routes_uploads
+from labelcast_server.admin.errors import handle_errors
+from labelcast_server.admin.schemas import ErrorBody, Health
+from labelcast_server.authorization import Authorizer
+from labelcast_server.publishing import Publisher
+
+_DESCRIPTION = """\
+Publishes label sets: push blobs, record the manifest that names them, point a tag to it.
+
+Reading routes take the read token, or none where the service has no read token; all others take
+the admin token. Every error has one shape: a stable `reason`, one line, and facts.
+"""
+
+logger = logging.getLogger("labelcast_server.admin")
+
+
+def create_app(
+    publisher: Publisher, authorizer: Authorizer, *, ping: Callable[[], Awaitable[None]]
+) -> FastAPI:
+    """Build the admin API.
+
+    Args:
+        publisher: does the work.
+        authorizer: decides who may ask for it.
+        ping: returns if the store answers, else raises.
+    """
+    app = FastAPI(
+        title="labelcast admin API",
+        version="1",
+        description=_DESCRIPTION,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        responses={"default": {"model": ErrorBody, "description": "What went wrong"}},
+    )
+    app.state.publisher = publisher
+    app.state.authorizer = authorizer
+    handle_errors(app)
+    for routes in (routes_uploads, routes_label_sets):
+        app.include_router(routes.reading)
+        app.include_router(routes.writing)
+
+    @app.get(
+        "/health",
+        tags=["health"],
+        summary="Does the service reach its store?",
+        responses={503: {"model": Health}},
+    )
+    async def health(response: Response) -> Health:
+        """Need no token, and tell no address."""
+        try:
+            await ping()
+        except LabelcastError as error:
+            logger.debug("unhealthy: %s", error)
+            response.status_code = 503
+            return Health(status="unavailable")
+        return Health(status="ok")
+
+    return app

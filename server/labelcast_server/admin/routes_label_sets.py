@@ -1,0 +1,83 @@
+"""Label sets and tags."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
+from labelcast_server.admin.access import PublisherDep, router_for
+from labelcast_server.admin.bodies import described_body, json_body, read_limited, require_raw
+from labelcast_server.admin.schemas import (
+    LabelSetBody,
+    LabelSetList,
+    LabelSetSummary,
+    SetTag,
+    StagedBody,
+    TagBody,
+    TagList,
+)
+from labelcast_server.authorization import Scope
+
+Reference = Annotated[str, Path(description="tag or digest", examples=["glyphs:v1"])]
+
+reading = router_for(Scope.READ, "label sets")
+writing = router_for(Scope.ADMIN, "label sets")
+
+
+@reading.get("/label-sets", summary="All label sets")
+async def list_label_sets(publisher: PublisherDep) -> LabelSetList:
+    """Every label set in any state, oldest first."""
+    found = await publisher.label_sets()
+    return LabelSetList(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
+
+
+@reading.get("/label-sets/{reference}", summary="One label set")
+async def get_label_set(reference: Reference, publisher: PublisherDep) -> LabelSetBody:
+    """Manifest, state, tags, codec, fit report, and the memory that the store spends on it."""
+    return LabelSetBody.of_details(await publisher.inspect(reference))
+
+
+@writing.put(
+    "/label-sets/{digest}",
+    status_code=201,
+    summary="Record a label set",
+    openapi_extra=described_body(
+        "application/json", {"type": "object"}, "The manifest: canonical JSON, byte for byte"
+    ),
+)
+async def put_label_set(digest: str, request: Request, publisher: PublisherDep) -> StagedBody:
+    """Validate a manifest with every blob and row that it names; no tag points to it yet."""
+    require_raw(request, "application/json")
+    content = await read_limited(request, MAX_MANIFEST_BYTES)
+    record = await publisher.stage(digest, content)
+    return StagedBody(digest=record.digest, state=record.state)
+
+
+@writing.post("/label-sets/{reference}/retire", status_code=204, summary="Retire a label set")
+async def retire_label_set(reference: Reference, publisher: PublisherDep) -> None:
+    """Take a label set away from its readers, with all its tags; its bytes stay."""
+    await publisher.retire(reference)
+
+
+@reading.get("/tags", summary="All tags")
+async def list_tags(publisher: PublisherDep) -> TagList:
+    """Tag → digest."""
+    found = await publisher.label_sets()
+    return TagList(tags={tag: record.digest for record, tags in found for tag in tags})
+
+
+@writing.put(
+    "/tags/{tag}",
+    summary="Point a tag to a label set",
+    openapi_extra=described_body(
+        "application/json", SetTag.model_json_schema(), "Where the tag is to point"
+    ),
+)
+async def put_tag(
+    tag: Annotated[str, Path(examples=["glyphs:v1"])],
+    publisher: PublisherDep,
+    wanted: Annotated[SetTag, Depends(json_body(SetTag))],
+) -> TagBody:
+    """Publish a label set under a tag; a tag that points elsewhere moves."""
+    await publisher.publish(wanted.digest, tag)
+    return TagBody(tag=tag, digest=wanted.digest)

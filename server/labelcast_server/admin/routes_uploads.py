@@ -1,0 +1,142 @@
+"""Blobs and upload sessions, after the OCI registry: begin, send ranges, finish with a digest."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
+
+from labelcast.errors import BlobNotFoundError, InvalidRequestError
+from labelcast.label_set import is_digest
+from labelcast_server.admin.access import PublisherDep, router_for
+from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
+from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
+from labelcast_server.authorization import Scope
+from labelcast_server.store.base import BlobInfo
+
+BLOB_SIZE_HEADER = "Labelcast-Blob-Size"
+
+reading = router_for(Scope.READ, "blobs")
+writing = router_for(Scope.ADMIN, "uploads")
+
+
+@writing.get("/capacity", summary="Is there room, and is the store safe?")
+async def get_capacity(
+    publisher: PublisherDep,
+    required_bytes: Annotated[int, Query(ge=0, le=2**60, description="of all blobs to push")] = 0,
+) -> CapacityBody:
+    """Refuse a push that cannot succeed, before it begins."""
+    return CapacityBody.of(await publisher.check_capacity(required_bytes))
+
+
+@reading.head(
+    "/blobs/{digest}",
+    summary="Is the blob there?",
+    response_class=Response,
+    responses={200: {"headers": {BLOB_SIZE_HEADER: {"schema": {"type": "integer"}}}}},
+)
+async def head_blob(digest: str, publisher: PublisherDep) -> Response:
+    """200 with the blob's size in a header, or 404."""
+    blob = await _blob(publisher, digest)
+    return Response(headers={BLOB_SIZE_HEADER: str(blob.size)})
+
+
+@reading.get("/blobs/{digest}", summary="What is known of a blob")
+async def get_blob(digest: str, publisher: PublisherDep) -> BlobBody:
+    """Size and chunk size; contents are served over gRPC."""
+    return BlobBody.of(await _blob(publisher, digest))
+
+
+@writing.post(
+    "/uploads",
+    status_code=201,
+    summary="Begin an upload",
+    responses={200: {"model": BlobBody, "description": "The blob is there already"}},
+    openapi_extra=described_body(
+        "application/json", BeginUpload.model_json_schema(), "The blob to be uploaded"
+    ),
+)
+async def begin_upload(
+    response: Response,
+    publisher: PublisherDep,
+    wanted: Annotated[BeginUpload, Depends(json_body(BeginUpload))],
+) -> UploadBody | BlobBody:
+    """Open a session; nobody sees its bytes before it is finished."""
+    if is_digest(wanted.digest):
+        try:
+            known = await publisher.blob(wanted.digest)
+        except BlobNotFoundError:
+            pass
+        else:
+            response.status_code = 200
+            return BlobBody.of(known)
+    return UploadBody.of(
+        await publisher.begin_upload(wanted.digest, wanted.size, wanted.chunk_bytes)
+    )
+
+
+@writing.get("/uploads/{upload_id}", summary="Where an upload stands")
+async def get_upload(upload_id: str, publisher: PublisherDep) -> UploadBody:
+    """`received_bytes` says where to go on."""
+    return UploadBody.of(await publisher.upload(upload_id))
+
+
+@writing.patch(
+    "/uploads/{upload_id}",
+    summary="Send bytes",
+    openapi_extra={
+        **described_body(
+            "application/octet-stream",
+            {"type": "string", "format": "binary"},
+            "Bytes FIRST to LAST; whole chunks are kept, also of a body that breaks off",
+        ),
+        "parameters": [
+            {
+                "name": "Content-Range",
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string", "pattern": r"^bytes \d+-\d+/\d+$"},
+                "example": "bytes 0-4192255/33554432",
+            }
+        ],
+    },
+    responses={416: {"description": "Out of order; `facts.received_bytes` says where to go on"}},
+)
+async def send_bytes(upload_id: str, request: Request, publisher: PublisherDep) -> UploadBody:
+    """Take the bytes of one range."""
+    announced = ContentRange.parse(request.headers.get("content-range"))
+    body = RangeBody(request, announced)
+    upload = await publisher.upload(upload_id)
+    if announced.total != upload.blob.size:
+        raise InvalidRequestError(
+            f"Content-Range says {announced.total} bytes in all, the upload was begun for"
+            f" {upload.blob.size}"
+        )
+    upload = await publisher.receive(upload_id, announced.first, body.pieces())
+    if body.is_short and not body.broke_off:
+        raise InvalidRequestError(
+            f"{announced.count} bytes were announced and {body.received} came;"
+            f" go on from {upload.received_bytes}",
+            received_bytes=upload.received_bytes,
+        )
+    return UploadBody.of(upload)
+
+
+@writing.put("/uploads/{upload_id}", summary="Finish an upload")
+async def finish_upload(
+    upload_id: str,
+    publisher: PublisherDep,
+    digest: Annotated[str, Query(description="sha256 of the content, verified")],
+) -> BlobBody:
+    """Verify the bytes and make the blob visible."""
+    return BlobBody.of(await publisher.finish_upload(upload_id, digest))
+
+
+@writing.delete("/uploads/{upload_id}", status_code=204, summary="Drop an upload")
+async def abort_upload(upload_id: str, publisher: PublisherDep) -> None:
+    """Forget the session and its bytes; an unknown one is no error."""
+    await publisher.abort_upload(upload_id)
+
+
+async def _blob(publisher: PublisherDep, digest: str) -> BlobInfo:
+    if not is_digest(digest):
+        raise InvalidRequestError('a blob is named by "sha256:" and 64 lower-case hex digits')
+    return await publisher.blob(digest)

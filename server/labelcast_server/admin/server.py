@@ -1,0 +1,52 @@
+"""Uvicorn inside an event loop that belongs to someone else."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class _GuestServer(uvicorn.Server):
+    """Leaves signals to the process it is a guest of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_admin(
+    app: FastAPI, sock: socket.socket, *, stop: asyncio.Event, drain_seconds: float = 10.0
+) -> None:
+    """Serve until `stop` is set or the task is cancelled, then let running requests end.
+
+    Args:
+        app: from `create_app`.
+        sock: bound; listens from here on and is closed at the end.
+        stop: set it to stop.
+        drain_seconds: for running requests; those that take longer are cut.
+    """
+    # Whoever connects from now on waits in the queue rather than being refused.
+    sock.listen()
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(drain_seconds)),
+    )
+    server = _GuestServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        server.should_exit = True
+        await serving

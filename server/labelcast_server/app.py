@@ -1,0 +1,200 @@
+"""The composition root: takes the ports, starts the processes, keeps them running, stops them.
+
+    supervisor ─┬─ redis-server     (embedded; only without --redis-url)
+                ├─ decoder          torch, one for each device
+                ├─ I/O worker × n   gRPC, torch-free, sharing the port
+                └─ admin            FastAPI
+
+A process that dies is started again; one that keeps dying ends the service. Redis stops last.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelcast.errors import LabelcastError, ServiceUnavailableError
+from labelcast_server import processes
+from labelcast_server.listeners import reserve_port
+from labelcast_server.processes import ProcessPlan, run_process
+from labelcast_server.settings import ServerSettings, resolve_admin_token
+from labelcast_server.store.embedded import EmbeddedRedis
+
+logger = logging.getLogger("labelcast_server.app")
+
+_START_SECONDS = 120.0
+_RESTART_WINDOW_SECONDS = 60.0
+_RESTARTS_IN_WINDOW = 5
+_POLL_SECONDS = 0.2
+_STOP_MARGIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running service is found."""
+
+    grpc: str
+    admin: str
+    admin_token_file: Path | None
+
+
+@dataclass
+class _Child:
+    """One process of the service and its recent deaths."""
+
+    name: str
+    main: Callable[..., Any]
+    process: Any = None
+    deaths: list[float] = field(default_factory=list)
+
+
+class Service:
+    """A running labelcast service.
+
+    Args:
+        settings: read from environment and command line.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._spawn = multiprocessing.get_context("spawn")
+        self._children = [_Child("decoder", processes.decoder)]
+        self._children += [
+            _Child(f"io-worker-{number}", processes.io_worker) for number in range(settings.workers)
+        ]
+        self._children.append(_Child("admin", processes.admin_api))
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to drain and return; safe from a signal handler."""
+        self._stop.set()
+
+    def run(self, on_ready: Callable[[Addresses], None]) -> None:
+        """Serve until stopped.
+
+        Args:
+            on_ready: called once, when every listener answers.
+
+        Raises:
+            BusyError: a port or the data directory is taken.
+            StorageError: Redis cannot be started or used.
+            ServiceUnavailableError: a process keeps dying.
+        """
+        settings = self._settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            grpc_port = stack.enter_context(reserve_port(settings.host, settings.grpc_port))
+            admin_port = stack.enter_context(reserve_port(settings.host, settings.admin_port))
+            plan = ProcessPlan(
+                store_url=stack.enter_context(self._store_url()),
+                host=settings.host,
+                grpc_port=grpc_port.getsockname()[1],
+                admin_port=admin_port.getsockname()[1],
+                run_directory=Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="labelcast-"))
+                ),
+                cache_directory=_empty_cache(settings),
+                admin_token=resolve_admin_token(settings),
+                read_token=settings.read_token and settings.read_token.get_secret_value(),
+                allow_unsafe_store=settings.allow_unsafe_store,
+                device=settings.device,
+                decoder_threads=settings.decoder_threads,
+                drain_seconds=settings.drain_seconds,
+                log_level=settings.log_level,
+            )
+            stack.callback(self._stop_children)
+            self._start_all(plan)
+            if self._stop.is_set():
+                return
+            on_ready(
+                Addresses(
+                    grpc=f"{settings.host}:{plan.grpc_port}",
+                    admin=f"http://{settings.host}:{plan.admin_port}",
+                    admin_token_file=None
+                    if settings.admin_token
+                    else settings.data_dir / "admin.token",
+                )
+            )
+            while not self._stop.wait(_POLL_SECONDS):
+                self._revive(plan)
+
+    @contextlib.contextmanager
+    def _store_url(self) -> Iterator[str]:
+        if self._settings.redis_url is not None:
+            yield self._settings.redis_url.get_secret_value()
+            return
+        with EmbeddedRedis(self._settings.data_dir) as redis:
+            yield redis.url
+
+    def _start_all(self, plan: ProcessPlan) -> None:
+        waiting = [(child, self._start(child, plan)) for child in self._children]
+        deadline = time.monotonic() + _START_SECONDS
+        for child, ready in waiting:
+            while not ready.wait(_POLL_SECONDS):
+                if self._stop.is_set():
+                    return
+                if not child.process.is_alive() or time.monotonic() > deadline:
+                    raise ServiceUnavailableError(
+                        f"the {child.name} process did not start; its log says why"
+                    )
+
+    def _start(self, child: _Child, plan: ProcessPlan) -> Any:
+        ready = self._spawn.Event()
+        child.process = self._spawn.Process(
+            target=run_process, args=(child.main, plan, ready), name=child.name
+        )
+        child.process.start()
+        return ready
+
+    def _revive(self, plan: ProcessPlan) -> None:
+        for child in self._children:
+            if child.process.is_alive():
+                continue
+            now = time.monotonic()
+            child.deaths = [at for at in child.deaths if now - at < _RESTART_WINDOW_SECONDS]
+            child.deaths.append(now)
+            logger.error("%s ended with %s", child.name, child.process.exitcode)
+            if len(child.deaths) > _RESTARTS_IN_WINDOW:
+                raise ServiceUnavailableError(
+                    f"the {child.name} process keeps dying; its log says why"
+                )
+            self._start(child, plan)
+
+    def _stop_children(self) -> None:
+        # Listeners first, so that nobody asks a decoder that is gone.
+        running = [child.process for child in reversed(self._children) if child.process]
+        for process in running:
+            process.terminate()
+            process.join(self._settings.drain_seconds + _STOP_MARGIN_SECONDS)
+            if process.is_alive():
+                logger.error("%s did not stop in time and is killed", process.name)
+                process.kill()
+                process.join()
+
+
+def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
+    """Run a service in this process's foreground until SIGINT or SIGTERM."""
+    service = Service(settings)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: service.stop())
+    service.run(on_ready)
+
+
+def _empty_cache(settings: ServerSettings) -> Path:
+    # Chunks come back from Redis when they are asked for; a cache that a crash left half written
+    # is not worth checking.
+    directory = (settings.cache_dir or settings.data_dir / "cache") / "chunks"
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise LabelcastError(f"cannot make the cache directory {directory}: {error}") from None
+    return directory

@@ -1,0 +1,158 @@
+"""Dense labels → bundle: encode every row, measure what the codes keep, write the manifest."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.agreement import shown_classes
+from labelcast.codec import Codec, LabelKind, Rows, write_artifact
+from labelcast.label_set import LabelContract, Manifest, RowOrder, Segment, to_canonical
+from labelcast.label_set.bundle import Bundle, BundleWriter
+from labelcast_server.dense_labels import DenseLabels
+from labelcast_server.label_files import check_label_kind
+
+_BLOCK_BYTES = 2**24
+_GOLDEN_ROWS = 16
+_TINY = np.float32(1e-30)
+
+
+class RowEncoder(Protocol):
+    """What bundling needs of an encoder (`labelcast_server.neural.encoding`)."""
+
+    codec: Codec
+
+    def encode(self, labels: NDArray[Any]) -> Rows:
+        """Labels (n, C) → packed rows (n, stride)."""
+        ...
+
+
+def write_bundle(
+    dense: DenseLabels,
+    encoder: RowEncoder,
+    out: Path,
+    *,
+    artifact: bytes | None = None,
+    fit_report: dict[str, Any] | None = None,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Bundle:
+    """Encode a whole file of dense labels into a label set.
+
+    Args:
+        dense: the labels with their meaning.
+        encoder: writes rows of `encoder.codec`.
+        out: directory of the bundle; one that is finished there is replaced.
+        artifact: of a fitted codec; codecs that are not fitted get theirs here.
+        fit_report: how the codec was fitted, kept in the set's report.
+        on_rows: called with the number of rows done, for a progress bar.
+
+    Raises:
+        LabelValueError: labels that cannot be encoded.
+        LabelFileError: labels of another class count than the codec.
+    """
+    description, codec = dense.description, encoder.codec
+    check_label_kind(_first_rows(dense), description.label_kind)
+    (out / "manifest.json").unlink(missing_ok=True)
+    writer = BundleWriter(out)
+    measured = _Agreement(dense, codec)
+    if artifact is None:
+        artifact = write_artifact(codec, encoder.encode(_first_rows(dense)[:_GOLDEN_ROWS]))
+
+    def encoded() -> Iterator[Rows]:
+        block = max(1, _BLOCK_BYTES // (4 * description.num_classes))
+        for start in range(0, dense.rows.num_rows, block):
+            labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
+            rows = encoder.encode(labels)
+            measured.add(start, labels, codec.decode(rows))
+            yield rows
+            on_rows(len(rows))
+
+    index, hard = dense.index, dense.hard_labels
+    segment = Segment(
+        row_order=RowOrder.SEED_MAJOR,
+        sample_ids=writer.add_column(index.sample_ids, "<u8"),
+        seeds=writer.add_column(index.seeds, "<u4"),
+        codes=writer.add_rows(codec.row_stride, encoded()),
+        hard_labels=None if hard is None else writer.add_column(hard, "<u4"),
+    )
+    report = measured.report() | ({} if fit_report is None else {"fit": fit_report})
+    codec_ref = writer.add_blob(artifact)
+    contract = LabelContract(
+        teacher=description.teacher,
+        teacher_name=description.teacher_name,
+        dataset=description.dataset,
+        num_classes=description.num_classes,
+        class_list=description.class_list,
+        policy=description.policy,
+        label_kind=codec.header.label_kind,
+        temperatures=codec.header.temperatures,
+        codec=codec_ref.digest,
+    )
+    writer.finish(
+        Manifest(
+            contract=contract,
+            segments=(segment,),
+            codec=codec_ref,
+            report=writer.add_blob(to_canonical(report)),
+        )
+    )
+    return Bundle(out)
+
+
+class _Agreement:
+    """How well codes keep labels, and how often labels name a class that their view shows."""
+
+    def __init__(self, dense: DenseLabels, codec: Codec) -> None:
+        self._dense = dense
+        self._codec = codec
+        self._views = dense.index.views()
+        self._rows = 0
+        self._kl = 0.0
+        self._same_top1 = 0
+        self._shown = 0
+
+    def add(self, start: int, labels: NDArray[Any], decoded: NDArray[np.float32]) -> None:
+        """Take a block of labels with what their codes decode to."""
+        self._rows += len(labels)
+        likeliest = decoded.argmax(axis=1)
+        self._same_top1 += int((likeliest == labels.argmax(axis=1)).sum())
+        ends = self._codec.header.temperatures
+        temperature = 1.0 if ends is None else ends.low
+        description, index = self._dense.description, self._dense.index
+        wanted = _log_probabilities(labels, description.label_kind, temperature)
+        given = _log_probabilities(decoded, self._codec.header.label_kind, temperature)
+        self._kl += float((np.exp(wanted) * (wanted - given)).sum())
+        if self._dense.hard_labels is not None:
+            views = self._views[start : start + len(labels)]
+            shown = shown_classes(
+                views, description.policy, index.sample_ids, self._dense.hard_labels
+            )
+            self._shown += int((shown == likeliest).any(axis=0).sum())
+
+    def report(self) -> dict[str, Any]:
+        """JSON value; KL in nats, over all rows, those the codec was fitted on included."""
+        known = self._dense.hard_labels is not None
+        return {
+            "labels": self._rows,
+            "kl_nats": self._kl / self._rows,
+            "top1_agreement": self._same_top1 / self._rows,
+            "hard_label_agreement": self._shown / self._rows if known else None,
+        }
+
+
+def _first_rows(dense: DenseLabels) -> NDArray[Any]:
+    return dense.rows.read(0, min(256, dense.rows.num_rows))
+
+
+def _log_probabilities(
+    labels: NDArray[Any], kind: LabelKind, temperature: float
+) -> NDArray[np.float32]:
+    values = labels.astype(np.float32)
+    if kind is LabelKind.PROBABILITIES:
+        return np.log(np.maximum(values, _TINY))
+    values /= np.float32(temperature)
+    values -= values.max(axis=1, keepdims=True)
+    values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+    return values

@@ -1,0 +1,161 @@
+"""Commands that make label sets: relabel, fit, encode."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelcast.errors import InvalidRequestError
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def relabel(
+    teacher: Annotated[
+        str, typer.Option(help="Import path, package.module:name, of a torch module or factory.")
+    ],
+    dataset: Annotated[
+        str,
+        typer.Option(help="Import path of a map-style data set with sample_ids and class_names."),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the dense labels.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Augmented views of each sample.")],
+    teacher_args: Annotated[
+        str | None, typer.Option(help="JSON object of keyword arguments.")
+    ] = None,
+    dataset_args: Annotated[
+        str | None, typer.Option(help="JSON object of keyword arguments.")
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of an augmentation policy; without it, samples as they are."),
+    ] = None,
+    teacher_name: Annotated[
+        str | None, typer.Option(help="For people; by default the import path.")
+    ] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Views a forward pass.")] = 500,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Run a teacher over every seeded view and write its logits."""
+    from labelcast.augmentation import AugmentationPolicy
+    from labelcast.torch import SampleTable
+    from labelcast_server.relabel.import_path import load_object
+    from labelcast_server.relabel.relabeller import relabel as run
+
+    recipe = None if policy is None else AugmentationPolicy.from_json(_read_json(policy))
+    dense = run(
+        load_object(teacher, teacher_args),
+        SampleTable(load_object(dataset, dataset_args)),
+        recipe,
+        seeds=seeds,
+        out=out,
+        teacher_name=teacher_name or teacher,
+        device=device,
+        batch_rows=batch_rows,
+        progress=not quiet,
+    )
+    print(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")
+
+
+def fit(
+    labels: Annotated[
+        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the codec.")],
+    codes: Annotated[int | None, typer.Option(help="Codes a label (M).")] = None,
+    codebook_size: Annotated[
+        int | None, typer.Option(help="Codewords a codebook (K), 2 to 65536.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Fitting steps.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of FitConfig settings.")] = None,
+    label_kind: Annotated[
+        str, typer.Option(help="Of a plain file: logits or probabilities.")
+    ] = "logits",
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a VQAE to dense labels; interrupted, it goes on where it was when run again."""
+    from labelcast.codec import LabelKind
+    from labelcast_server.dense_labels import open_labels
+    from labelcast_server.fitting import fit as run
+    from labelcast_server.fitting.config import parse_fit_config
+
+    given = {"codes": codes, "codebook_size": codebook_size, "steps": steps}
+    settings = _read_json(config) if config is not None else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    dense = open_labels(labels, LabelKind(label_kind))
+    fitted = run(
+        dense.rows,
+        parse_fit_config(settings),
+        out=out,
+        label_kind=dense.description.label_kind,
+        device=device,
+        progress=not quiet,
+    )
+    print(fitted.report.model_dump_json() if as_json else fitted.report.summary())
+
+
+def encode(
+    labels: Annotated[
+        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the label set.")],
+    codec: Annotated[
+        str,
+        typer.Option(help="Directory from fit, or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
+    ],
+    label_kind: Annotated[
+        str, typer.Option(help="Of a plain file: logits or probabilities.")
+    ] = "logits",
+    temperature: Annotated[
+        float, typer.Option(help="Softmax temperature of topk and of probabilities.")
+    ] = 1.0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode dense labels into a label set that `labelcast push` uploads."""
+    from tqdm import tqdm
+
+    from labelcast.codec import LabelKind
+    from labelcast_server.bundling import write_bundle
+    from labelcast_server.dense_labels import open_labels
+    from labelcast_server.neural.choice import choose_encoder
+
+    dense = open_labels(labels, LabelKind(label_kind), temperature=temperature)
+    chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
+    with tqdm(total=dense.rows.num_rows, desc="encode", unit="label", disable=quiet) as bar:
+        bundle = write_bundle(
+            dense,
+            chosen.encoder,
+            out,
+            artifact=chosen.artifact,
+            fit_report=chosen.fit_report,
+            on_rows=bar.update,
+        )
+    stride = chosen.encoder.codec.row_stride
+    if as_json:
+        print(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
+    else:
+        print(f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {stride} bytes in {out}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (relabel, fit, encode):
+        app.command()(command)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{path} must hold a JSON object")
+    return value

@@ -1,0 +1,118 @@
+"""Commands around a running service: serve, health, doctor."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelcast.errors import ServiceUnavailableError
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port for students; 0 picks one.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Port of the admin API; 0 picks one.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the embedded Redis and the admin token live.")
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Use this Redis; better given as LABELCAST_REDIS_URL if it has a password."
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="I/O worker processes.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Torch device of the decoder, or auto.")
+    ] = None,
+    allow_unsafe_store: Annotated[
+        bool | None, typer.Option(help="Accept a Redis that could forget labels.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
+) -> None:
+    """Run the service: gRPC for students, REST for admins, its own Redis unless one is given.
+
+    Every option is also an environment variable: LABELCAST_GRPC_PORT, LABELCAST_REDIS_URL …
+    """
+    from labelcast_server.app import Addresses
+    from labelcast_server.app import serve as run_service
+    from labelcast_server.settings import load_settings
+
+    given: dict[str, Any] = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "admin_port": admin_port,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+        "workers": workers,
+        "device": device,
+        "allow_unsafe_store": allow_unsafe_store,
+    }
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+
+    def announce(addresses: Addresses) -> None:
+        token_file = addresses.admin_token_file
+        if as_json:
+            found = {
+                "grpc": addresses.grpc,
+                "admin": addresses.admin,
+                "admin_token_file": None if token_file is None else str(token_file),
+            }
+            print(json.dumps(found), flush=True)
+            return
+        print(f"students: {addresses.grpc}\nadmins:   {addresses.admin}", flush=True)
+        if token_file is not None:
+            print(f"token:    {token_file}", flush=True)
+
+    run_service(settings, announce)
+
+
+def health(
+    address: Annotated[
+        str, typer.Option(help="host:port of the gRPC listener.")
+    ] = "127.0.0.1:7070",
+) -> None:
+    """Ask a service whether it can serve; exit status 0 if so, 1 if not."""
+    from labelcast_server.rpc.probe import is_serving
+
+    if not is_serving(address, timeout_seconds=5.0):
+        raise ServiceUnavailableError(f"the service at {address} is not serving")
+    print("serving")
+
+
+def doctor(
+    data_dir: Annotated[Path | None, typer.Option(help="Data directory to look at.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Redis to look at.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Say what is wrong with this machine or with a Redis; exit status 1 on any error."""
+    from dataclasses import asdict
+
+    from labelcast_server.doctor import diagnose
+    from labelcast_server.settings import load_settings
+
+    given: dict[str, Any] = {"data_dir": data_dir, "redis_url": redis_url}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
+    ports = [port for port in (settings.grpc_port, settings.admin_port) if port]
+    findings = asyncio.run(diagnose(url, settings.data_dir, ports))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.level:<8}{finding.check:<22}{finding.message}")
+            if finding.remedy is not None:
+                print(f"{'':<30}→ {finding.remedy}")
+    if any(finding.level == "error" for finding in findings):
+        sys.exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (serve, health, doctor):
+        app.command()(command)

@@ -1,0 +1,289 @@
+"""What `labelcast-server doctor` looks at: everything that keeps a service from running well.
+
+Looks, and changes nothing. Knows no command line: the caller prints.
+"""
+
+import asyncio
+import errno
+import importlib.metadata
+import importlib.util
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from labelcast.errors import LabelcastError, StorageError
+from labelcast_server.store.data_dir_lock import lock_holder
+from labelcast_server.store.open import open_store
+from labelcast_server.store.server_executable import find_redis_server
+
+Level = Literal["ok", "warning", "error"]
+
+_OLDEST_PYTHON = (3, 11)
+_STORE_TIMEOUT_SECONDS = 5.0
+_GPU_TIMEOUT_SECONDS = 20.0
+_LITTLE_DISK_BYTES = 2 * 2**30
+_LITTLE_MEMORY_BYTES = 256 * 2**20
+_ENOUGH_OPEN_FILES = 4096
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        check: what was looked at, a stable word for programs.
+        level: "error" keeps a service from running, "warning" may hurt it later.
+        message: one line of what was found.
+        remedy: what to do about it, None if nothing need be done.
+    """
+
+    check: str
+    level: Level
+    message: str
+    remedy: str | None = None
+
+
+async def diagnose(
+    store_url: str | None, data_dir: Path | None, ports: Sequence[int]
+) -> list[Finding]:
+    """Look at this machine as a service with these settings would find it.
+
+    Args:
+        store_url: the Redis to use; None if the service starts its own in `data_dir`.
+        data_dir: the data directory; None if there is none to look at.
+        ports: TCP ports that the service will listen on.
+
+    Returns:
+        One finding or more for each check, in the order of the checks. A problem is a finding,
+        never an exception.
+    """
+    findings = [check_python(), check_torch(), await asyncio.to_thread(check_gpu)]
+    if store_url is None:
+        findings.append(await asyncio.to_thread(check_redis_server))
+    if data_dir is not None:
+        findings += check_data_dir(data_dir)
+    findings += [check_port(port) for port in ports]
+    if store_url is not None:
+        findings += await check_store(store_url)
+    findings += check_kernel(_OVERCOMMIT, _HUGE_PAGES)
+    findings.append(check_open_files())
+    return findings
+
+
+def check_python() -> Finding:
+    """Whether this Python is one that we are tested on."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= _OLDEST_PYTHON:
+        return Finding("python", "ok", f"Python {version}")
+    return Finding("python", "error", f"Python {version} is too old", "use Python 3.11 or later")
+
+
+def check_torch() -> Finding:
+    """Whether torch is installed; importing it here would take seconds and is not our place."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding(
+            "torch",
+            "warning",
+            "torch is not installed: the service can give codes, but not finished labels",
+            "pip install 'labelcast[server]'",
+        )
+    return Finding("torch", "ok", f"torch {importlib.metadata.version('torch')}")
+
+
+def check_gpu() -> Finding:
+    """Whether the NVIDIA driver sees a GPU."""
+    no_gpu = "labels are decoded on the CPU"
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return Finding("gpu", "ok", f"no NVIDIA driver: {no_gpu}")
+    try:
+        answer = subprocess.run(
+            [command, "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_GPU_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return Finding("gpu", "warning", f"nvidia-smi does not answer: {no_gpu}", "look at dmesg")
+    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    if answer.returncode != 0 or not names:
+        return Finding(
+            "gpu",
+            "warning",
+            f"there is an NVIDIA driver, but no GPU: {no_gpu}",
+            "run nvidia-smi and see what it says; in a container, start it with --gpus all",
+        )
+    return Finding("gpu", "ok", f"{len(names)} GPU: {', '.join(names)}")
+
+
+def check_redis_server() -> Finding:
+    """Whether there is a redis-server for the embedded store."""
+    try:
+        found = find_redis_server()
+    except StorageError as error:
+        return Finding("redis-server", "error", error.message, "install Redis 6.2 or later")
+    return Finding("redis-server", "ok", f"redis-server {found.version_text} at {found.path}")
+
+
+def check_data_dir(data_dir: Path) -> list[Finding]:
+    """Whether the data directory can be written, has room and is free."""
+    existing = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return [
+            Finding(
+                "data-dir",
+                "error",
+                f"{data_dir} cannot be written",
+                "choose another directory or change its owner",
+            )
+        ]
+    free = shutil.disk_usage(existing).free
+    # A rewrite of the append-only file needs room for a second copy of it.
+    room = Finding("disk", "ok", f"{_gib(free)} free under {data_dir}")
+    if free < _LITTLE_DISK_BYTES:
+        room = Finding(
+            "disk",
+            "warning",
+            f"only {_gib(free)} free under {data_dir}",
+            "free disk space: label sets take up to twice their size while Redis rewrites its file",
+        )
+    owner = lock_holder(data_dir)
+    if owner is None:
+        return [Finding("data-dir", "ok", f"{data_dir} can be written and is free"), room]
+    in_use = Finding(
+        "data-dir",
+        "warning",
+        f"{data_dir} is in use by process {owner}",
+        "stop that service, or give this one another directory",
+    )
+    return [in_use, room]
+
+
+def check_port(port: int) -> Finding:
+    """Whether a TCP port can be listened on; port 0 stands for any."""
+    with socket.socket() as probe:
+        # As servers do it: connections of a service that just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            return Finding(
+                "port",
+                "error",
+                f"port {port} is {'taken' if taken else 'not allowed'} ({error.strerror})",
+                "stop what listens there, or choose another port",
+            )
+    return Finding("port", "ok", f"port {port} is free")
+
+
+async def check_store(store_url: str) -> list[Finding]:
+    """Whether the store answers, keeps what it is given and has room."""
+    try:
+        store = open_store(store_url, timeout_seconds=_STORE_TIMEOUT_SECONDS)
+        try:
+            await store.ping()
+            problems = await store.safety_problems()
+            capacity = await store.capacity()
+        finally:
+            await store.close()
+    except LabelcastError as error:
+        return [Finding("store", "error", error.message, "start Redis, or mend the store URL")]
+    findings = [Finding("store", "ok", "the store answers")]
+    findings += [
+        Finding("store-safety", "error", problem, "mend it, or allow an unsafe store on purpose")
+        for problem in problems
+    ] or [Finding("store-safety", "ok", "the store keeps what it is given")]
+    headroom = capacity.headroom_bytes
+    if headroom is None:
+        findings.append(Finding("store-room", "ok", f"bounded by {capacity.bound}"))
+    elif headroom < _LITTLE_MEMORY_BYTES:
+        findings.append(
+            Finding(
+                "store-room",
+                "warning",
+                f"only {_gib(headroom)} left under {capacity.bound}",
+                "raise maxmemory, add memory, or drop label sets",
+            )
+        )
+    else:
+        findings.append(
+            Finding("store-room", "ok", f"{_gib(headroom)} left under {capacity.bound}")
+        )
+    return findings
+
+
+def check_kernel(overcommit: Path, huge_pages: Path) -> list[Finding]:
+    """Whether the kernel is set up as Redis wants it; silent where there is no such setting.
+
+    Args:
+        overcommit: file with the value of vm.overcommit_memory.
+        huge_pages: file with the state of transparent huge pages.
+    """
+    findings = []
+    if (value := _read(overcommit)) is not None:
+        if value == "1":
+            findings.append(Finding("overcommit", "ok", "vm.overcommit_memory is 1"))
+        else:
+            findings.append(
+                Finding(
+                    "overcommit",
+                    "warning",
+                    f"vm.overcommit_memory is {value}: Redis may fail to rewrite its file when it"
+                    " uses more than half of the memory",
+                    "sysctl vm.overcommit_memory=1",
+                )
+            )
+    if (value := _read(huge_pages)) is not None:
+        if "[always]" in value:
+            findings.append(
+                Finding(
+                    "huge-pages",
+                    "warning",
+                    "transparent huge pages are always on: Redis is slow and large after a fork",
+                    f"echo madvise > {huge_pages}",
+                )
+            )
+        else:
+            findings.append(Finding("huge-pages", "ok", "transparent huge pages are not forced"))
+    return findings
+
+
+def check_open_files() -> Finding:
+    """Whether this process may open enough files for its connections and its cache."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= _ENOUGH_OPEN_FILES:
+        return Finding("open-files", "ok", f"{limit} open files allowed")
+    return Finding(
+        "open-files",
+        "warning",
+        f"only {limit} open files allowed, and each student's connection is one",
+        f"ulimit -n {_ENOUGH_OPEN_FILES * 4}",
+    )
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The worst level among findings, "ok" for none."""
+    levels = {finding.level for finding in findings}
+    return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

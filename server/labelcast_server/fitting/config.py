@@ -1,0 +1,112 @@
+"""Everything that decides a fit, beside the labels."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labelcast.codec import Precision, VqaeShape
+from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
+from labelcast.errors import InvalidRequestError
+
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+
+
+class Compute(StrEnum):
+    """Arithmetic of the fitting steps; metrics, encoding and decoding are always fp32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class FitConfig(BaseModel):
+    """Settings of a fit; frozen, and written into everything that the fit makes.
+
+    Attributes:
+        codes: codes a label (M).
+        codebook_size: codewords a codebook (K).
+        codeword_width: values a codeword (D).
+        encoder_hidden: widths of the encoder's hidden layers; they cost nothing at the student.
+        decoder_hidden: widths of the decoder's hidden layers; they are in the artifact.
+        precision: of the stored decoder.
+        steps: fitting steps.
+        batch_rows: labels a step.
+        run_rows: consecutive rows read together, so that a file larger than memory streams.
+        learning_rate: peak, reached after `warmup_steps`, then a half cosine down to 2 %.
+        warmup_steps: steps of linear rise; capped to a tenth of `steps`.
+        weight_decay: of AdamW.
+        ema_decay: of the codebooks' moving averages.
+        commitment: weight of the latents' pull towards their codewords.
+        revive_below: share of an even use under which a codeword is moved to a latent.
+        revive_until: share of the steps after which codewords stay where they are.
+        temperature: softmax temperature at which labels are compared.
+        holdout_every: every so-manieth block of rows is never fitted; 0 fits all.
+        block_rows: rows of one block; None takes one augmentation seed where the file is
+            seed-major, else a tenth of a hold-out period.
+        metric_rows: at most so many rows, evenly spaced, are measured on either side.
+        compute: arithmetic of the steps; `auto` takes bf16 where the hardware multiplies it.
+        seed: of weights, batches and codewords.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codes: int = Field(default=8, ge=1, le=MAX_CODES)
+    codebook_size: int = Field(default=256, ge=2, le=MAX_CODEBOOK)
+    codeword_width: int = Field(default=16, ge=1, le=MAX_WIDTH)
+    encoder_hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=MAX_HIDDEN_LAYERS)
+    decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
+    precision: Precision = Precision.FP16
+    steps: int = Field(default=4000, ge=1)
+    batch_rows: int = Field(default=512, ge=1, le=2**20)
+    run_rows: int = Field(default=32, ge=1, le=2**20)
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    commitment: float = Field(default=0.25, ge=0, le=100)
+    revive_below: float = Field(default=0.1, ge=0, lt=1)
+    revive_until: float = Field(default=0.8, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0, le=1000)
+    holdout_every: int = Field(default=6, ge=0)
+    block_rows: int | None = Field(default=None, ge=1)
+    metric_rows: int = Field(default=16_384, ge=1)
+    compute: Compute = Compute.AUTO
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.codes * self.codeword_width > MAX_WIDTH:
+            raise ValueError(f"codes * codeword_width is above {MAX_WIDTH}")
+        if self.holdout_every == 1:
+            raise ValueError("holdout_every=1 would hold out every row; use 2 or more, or 0")
+        return self
+
+    @property
+    def vqae(self) -> VqaeShape:
+        """The decoding half's sizes."""
+        return VqaeShape(
+            codes=self.codes,
+            codebook_size=self.codebook_size,
+            codeword_width=self.codeword_width,
+            hidden=self.decoder_hidden,
+            precision=self.precision,
+        )
+
+
+def parse_fit_config(values: Mapping[str, Any]) -> FitConfig:
+    """A configuration from a file or a command line.
+
+    Raises:
+        InvalidRequestError: one line that names the first wrong setting.
+    """
+    try:
+        return FitConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        given = f" (got {first['input']!r})" if field else ""
+        raise InvalidRequestError(
+            f"fit configuration: {field + ': ' if field else ''}{first['msg']}{given}", field=field
+        ) from None

@@ -1,0 +1,276 @@
+"""Dense label files, read in blocks: `.npy` and `.safetensors`, mapped and never loaded whole."""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec import LabelKind
+from labelcast.errors import LabelFileError, LabelValueError
+
+_MAX_HEADER_BYTES = 2**26
+_SAFETENSORS_DTYPES = {"F16": "<f2", "F32": "<f4", "BF16": "<u2"}
+# Probabilities in fp16 are each off by up to 2**-11 of themselves; files in the wild are also
+# rounded on their way, so a whole per cent is granted.
+_SUM_TOLERANCE = 1e-2
+
+LabelBlock = NDArray[np.float16] | NDArray[np.float32]
+
+
+class LabelRows(Protocol):
+    """Soft labels by row number: what fitting and encoding read.
+
+    Attributes:
+        num_rows: N.
+        num_classes: C.
+        rows_per_seed: rows of one augmentation seed where rows are seed-major, else None.
+    """
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def rows_per_seed(self) -> int | None: ...
+
+    def read(self, start: int, stop: int) -> LabelBlock:
+        """Rows start to stop - 1: finite, float16 or float32, newly allocated."""
+        ...
+
+    def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
+        """Rows in the order given: finite, float16 or float32, newly allocated."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """Rows of soft labels in a file.
+
+    Attributes:
+        path: the file.
+        rows_per_seed: N of a file of shape (seeds, N, C), whose rows are flattened seed-major;
+            None for a file of shape (rows, C).
+    """
+
+    path: Path
+    rows_per_seed: int | None
+    _values: NDArray[Any]
+    _is_bf16: bool = False
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the file, seeds times samples where it has three axes."""
+        return len(self._values)
+
+    @property
+    def num_classes(self) -> int:
+        """Values a row."""
+        return int(self._values.shape[1])
+
+    def expect_classes(self, num_classes: int) -> None:
+        """Refuse a file with another number of classes.
+
+        Raises:
+            LabelFileError: it has.
+        """
+        if self.num_classes != num_classes:
+            raise LabelFileError(
+                f"{self.path} has {self.num_classes} classes a row, expected {num_classes}",
+                path=self.path,
+            )
+
+    def read(self, start: int, stop: int) -> LabelBlock:
+        """Consecutive rows.
+
+        Returns:
+            float16 as stored, else float32; shape (stop - start, C), newly allocated.
+
+        Raises:
+            LabelFileError: the range lies outside the file.
+            LabelValueError: NaN or infinity, naming the first such row.
+        """
+        if not 0 <= start <= stop <= self.num_rows:
+            raise LabelFileError(f"{self.path} has no rows {start} to {stop}", path=self.path)
+        return self._checked(self._values[start:stop], np.arange(start, stop))
+
+    def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
+        """Any rows, in the order given.
+
+        Args:
+            rows: integers, shape (n,).
+
+        Returns:
+            As `read`, shape (n, C).
+
+        Raises:
+            As `read`.
+        """
+        if rows.size and not (rows.min() >= 0 and rows.max() < self.num_rows):
+            raise LabelFileError(f"{self.path} has only {self.num_rows} rows", path=self.path)
+        return self._checked(self._values[rows], rows)
+
+    def _checked(self, stored: NDArray[Any], rows: NDArray[np.int64]) -> LabelBlock:
+        values: LabelBlock
+        if self._is_bf16:
+            values = (stored.astype(np.uint32) << 16).view(np.float32)
+        else:
+            values = np.array(stored, dtype=stored.dtype.newbyteorder("="))
+        check_finite(values, rows)
+        return values
+
+
+def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile:
+    """Map a label file.
+
+    Args:
+        path: `.npy` or `.safetensors`, of shape (rows, C) or, seed-major, (seeds, samples, C).
+        tensor: name of the tensor in a safetensors file; needed only where there are several.
+
+    Returns:
+        The file's rows; values are checked as they are read.
+
+    Raises:
+        LabelFileError: missing, truncated, pickled, of another type or shape, or empty.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            if tensor is not None:
+                raise LabelFileError(f"{path} is an npy file, which has no tensor names")
+            return _label_file(path, _map_npy(path))
+        if path.suffix == ".safetensors":
+            values, dtype = _map_safetensors(path, tensor)
+            return _label_file(path, values, is_bf16=dtype == "BF16")
+    except OSError as error:
+        raise LabelFileError(f"cannot read {path}: {error.strerror or error}", path=path) from None
+    raise LabelFileError(f"{path} is neither .npy nor .safetensors", path=path)
+
+
+def check_finite(values: NDArray[Any], rows: NDArray[np.int64] | None = None) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        values: shape (n, C).
+        rows: the row numbers to name them by; by default their place in `values`.
+
+    Raises:
+        LabelValueError: naming the first row in `values` that holds one.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = int(np.argmin(finite.all(axis=1)))
+        row = first if rows is None else int(rows[first])
+        raise LabelValueError(
+            f"row {row} holds NaN or infinity; relabel or drop that view", row=row
+        )
+
+
+def looks_like_probabilities(block: NDArray[Any]) -> bool:
+    """Whether every row of `block` (n, C) is a distribution; of one class nothing can be told."""
+    values = block.astype(np.float32)
+    if values.shape[1] < 2 or not len(values):
+        return False
+    in_range = values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE
+    return bool(in_range and (np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())
+
+
+def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
+    """Refuse probabilities called logits, and the reverse: a fit on either would look healthy.
+
+    Args:
+        block: shape (n, C), n large enough to tell.
+        kind: what the caller says that they are.
+
+    Raises:
+        LabelValueError: they look like the other kind.
+    """
+    found = looks_like_probabilities(block)
+    if found and kind is LabelKind.LOGITS:
+        raise LabelValueError(
+            "every row sums to 1 and lies in 0…1: these are probabilities, not logits;"
+            " give label_kind=probabilities, or label again before the softmax"
+        )
+    if not found and kind is LabelKind.PROBABILITIES and block.shape[1] > 1:
+        raise LabelValueError(
+            "rows are no distributions (in 0…1 and summing to 1); give label_kind=logits, or"
+            " label again after the softmax"
+        )
+
+
+def _label_file(path: Path, values: NDArray[Any], *, is_bf16: bool = False) -> LabelFile:
+    if values.ndim not in (2, 3):
+        raise LabelFileError(
+            f"{path} has shape {values.shape}; labels are (rows, classes), or (seeds, samples,"
+            " classes)",
+            path=path,
+        )
+    if values.size == 0:
+        raise LabelFileError(f"{path} is empty: shape {values.shape}", path=path)
+    if not is_bf16 and (values.dtype.kind != "f" or values.dtype.itemsize not in (2, 4)):
+        raise LabelFileError(
+            f"{path} holds {values.dtype}; save float16 or float32 (for instance"
+            " labels.astype(np.float32))",
+            path=path,
+        )
+    rows_per_seed = values.shape[1] if values.ndim == 3 else None
+    return LabelFile(path, rows_per_seed, values.reshape(-1, values.shape[-1]), is_bf16)
+
+
+def _map_npy(path: Path) -> NDArray[Any]:
+    try:
+        values = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise LabelFileError(f"{path} is truncated, pickled or no npy file: {error}") from None
+    if not values.flags.c_contiguous:
+        raise LabelFileError(
+            f"{path} is in Fortran order, whose rows are scattered over the file; save"
+            " np.ascontiguousarray(labels)",
+            path=path,
+        )
+    return values
+
+
+def _map_safetensors(path: Path, tensor: str | None) -> tuple[NDArray[Any], str]:
+    broken = LabelFileError(f"{path} is truncated or no safetensors file", path=path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        header_bytes = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
+        if header_bytes > min(_MAX_HEADER_BYTES, size - 8):
+            raise broken
+        text = file.read(header_bytes)
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        entry = header[_only_tensor(path, sorted(header), tensor)]
+        dtype, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
+        first, last = (int(offset) for offset in entry["data_offsets"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise broken from None
+    if dtype not in _SAFETENSORS_DTYPES:
+        raise LabelFileError(
+            f"{path} holds {dtype}; save F16, F32 or BF16 (for instance labels.float())", path=path
+        )
+    stored = np.dtype(_SAFETENSORS_DTYPES[dtype])
+    # Python integers: a product of hostile sides must not wrap around.
+    expected = stored.itemsize
+    for side in shape:
+        expected *= side
+    if min(shape, default=0) <= 0 or not first >= 0 or last - first != expected:
+        raise broken
+    if 8 + header_bytes + last > size:
+        raise broken
+    return np.memmap(path, stored, mode="r", offset=8 + header_bytes + first, shape=shape), dtype
+
+
+def _only_tensor(path: Path, names: list[str], tensor: str | None) -> str:
+    if tensor is None and len(names) == 1:
+        return names[0]
+    if tensor is None or tensor not in names:
+        asked = "name one" if tensor is None else f"there is no {tensor!r}"
+        raise LabelFileError(f"{path} holds tensors {names}: {asked}", path=path)
+    return tensor

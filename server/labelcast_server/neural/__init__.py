@@ -1,0 +1,1 @@
+"""The home of torch: quantizer, autoencoder, encoders, the decoder process."""

@@ -1,0 +1,92 @@
+"""Which encoder a command line means."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelcast.codec import (
+    CodecHeader,
+    LabelKind,
+    Precision,
+    RawCodec,
+    Recovery,
+    TemperatureRange,
+)
+from labelcast.errors import InvalidRequestError
+from labelcast_server.dense_labels import Description
+from labelcast_server.neural.device import choose_device
+from labelcast_server.neural.encoder_file import load_encoder
+from labelcast_server.neural.encoding import Encoder, RawEncoder, TopKEncoder
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChosenEncoder:
+    """An encoder with what was stored beside it.
+
+    Attributes:
+        encoder: ready to encode.
+        artifact: of a fitted codec, else None.
+        fit_report: of a fitted codec, else None.
+    """
+
+    encoder: Encoder
+    artifact: bytes | None
+    fit_report: dict[str, Any] | None
+
+
+def choose_encoder(
+    text: str, description: Description, *, temperature: float, device: str
+) -> ChosenEncoder:
+    """Read ``raw:fp16``, ``raw:fp32``, ``topk:K[:renormalise]`` or a directory from `fit`.
+
+    Args:
+        text: from the command line.
+        description: of the labels that are to be encoded.
+        temperature: of a top-k softmax.
+        device: torch device or "auto".
+
+    Raises:
+        InvalidRequestError: none of these.
+        CodecError: the directory's artifact or encoder is damaged.
+    """
+    name, *arguments = text.split(":")
+    if name == "raw" and len(arguments) <= 1:
+        return ChosenEncoder(_raw(description, arguments), None, None)
+    if name == "topk" and 1 <= len(arguments) <= 2 and arguments[0].isdecimal():
+        try:
+            recovery = Recovery(arguments[1]) if len(arguments) == 2 else Recovery.SPREAD
+        except ValueError:
+            raise InvalidRequestError(
+                f"{arguments[1]!r} is no recovery; use {' or '.join(Recovery)}"
+            ) from None
+        encoder = TopKEncoder(
+            description.num_classes,
+            k=int(arguments[0]),
+            label_kind=description.label_kind,
+            temperature=description.temperature or temperature,
+            recovery=recovery,
+            device=choose_device(device),
+        )
+        return ChosenEncoder(encoder, None, None)
+    directory = Path(text)
+    if not (directory / "codec.safetensors").is_file():
+        raise InvalidRequestError(
+            f"{text!r} is no directory from `labelcast-server fit`, nor raw:fp16, raw:fp32 or topk:K"
+        )
+    artifact = (directory / "codec.safetensors").read_bytes()
+    fitted = load_encoder(directory / "encoder.safetensors", artifact, choose_device(device))
+    report = json.loads((directory / "fit-report.json").read_bytes())
+    return ChosenEncoder(fitted, artifact, report)
+
+
+def _raw(description: Description, arguments: list[str]) -> RawEncoder:
+    try:
+        precision = Precision(arguments[0]) if arguments else Precision.FP16
+    except ValueError:
+        raise InvalidRequestError(f"{arguments[0]!r} is no precision; use fp16 or fp32") from None
+    probabilities = description.label_kind is LabelKind.PROBABILITIES
+    at = description.temperature
+    ends = TemperatureRange(at, at) if probabilities and at is not None else None
+    header = CodecHeader(description.num_classes, description.label_kind, ends)
+    return RawEncoder(RawCodec(header, precision))

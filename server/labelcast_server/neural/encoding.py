@@ -1,0 +1,195 @@
+"""Soft labels → packed rows, for every codec under one contract."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labelcast.codec import (
+    Codec,
+    CodecHeader,
+    LabelKind,
+    Precision,
+    RawCodec,
+    Recovery,
+    Rows,
+    TemperatureRange,
+    TopKCodec,
+    VqaeCodec,
+    pack_codes,
+)
+from labelcast.errors import LabelFileError, LabelValueError
+from labelcast.torch.precision import exact_fp32
+from labelcast_server.label_files import check_finite
+from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder, log_probabilities
+
+_BLOCK_BYTES = 2**26
+_SUM_TOLERANCE = 1e-2
+
+
+class Encoder(ABC):
+    """Writes rows that `codec` decodes.
+
+    Every encoder MUST:
+      * write rows that `codec.check_rows` accepts;
+      * refuse NaN and infinity.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.num_classes = codec.header.num_classes
+
+    @property
+    def row_stride(self) -> int:
+        """Bytes a row."""
+        return self.codec.row_stride
+
+    def encode(self, labels: NDArray[Any]) -> Rows:
+        """Encode soft labels.
+
+        Args:
+            labels: floating, shape (n, C).
+
+        Returns:
+            uint8, shape (n, row_stride), in row order, newly allocated.
+
+        Raises:
+            LabelFileError: wrong number of classes, or no floating numbers.
+            LabelValueError: NaN, infinity, overflow of the codec's precision, or probabilities
+                that are none; names the first such row.
+        """
+        if labels.ndim != 2 or labels.shape[1] != self.num_classes or labels.dtype.kind != "f":
+            raise LabelFileError(
+                f"labels must be floating, of shape (rows, {self.num_classes}), got"
+                f" {labels.dtype} of shape {labels.shape}"
+            )
+        check_finite(labels)
+        rows = np.empty((len(labels), self.row_stride), dtype=np.uint8)
+        block = max(1, _BLOCK_BYTES // (16 * self.num_classes))
+        for start in range(0, len(labels), block):
+            part = labels[start : start + block]
+            rows[start : start + block] = self._encode_block(part, start)
+        return rows
+
+    @abstractmethod
+    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        """Encode finite labels; `first_row` is the number of the first, for messages."""
+
+
+class RawEncoder(Encoder):
+    """Keeps the values, in one precision."""
+
+    def __init__(self, codec: RawCodec) -> None:
+        super().__init__(codec)
+        self._precision = codec.precision
+
+    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        with np.errstate(over="ignore"):
+            values = labels.astype(self._precision.dtype)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            row = first_row + int(np.argmin(finite))
+            raise LabelValueError(f"row {row} overflows {self._precision}; use fp32", row=row)
+        return np.ascontiguousarray(values).view(np.uint8)
+
+
+class TopKEncoder(Encoder):
+    """Keeps the k likeliest classes at one temperature.
+
+    Args:
+        num_classes: C.
+        k: classes a row.
+        label_kind: what is given to `encode`.
+        temperature: logits are softened by it; probabilities are taken to have been.
+        recovery: what decoders do with the rest.
+        device: where the softmax is computed.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        k: int,
+        label_kind: LabelKind,
+        temperature: float = 1.0,
+        recovery: Recovery = Recovery.SPREAD,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        ends = TemperatureRange(temperature, temperature)
+        header = CodecHeader(num_classes, LabelKind.PROBABILITIES, ends)
+        TopKCodec.tensor_specs(header, {"k": k, "recovery": str(recovery)})
+        codec = TopKCodec(header, k, recovery)
+        super().__init__(codec)
+        self._id_dtype = codec.id_dtype
+        self._k = k
+        self._kind = label_kind
+        self._temperature = temperature
+        self._device = torch.device(device)
+
+    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32)).to(self._device)
+        if self._kind is LabelKind.PROBABILITIES:
+            probabilities = _normalised(values, first_row)
+        else:
+            probabilities = torch.softmax(values / self._temperature, dim=1)
+        top, ids = torch.topk(probabilities, self._k, dim=1)
+        id_bytes = ids.cpu().numpy().astype(self._id_dtype).view(np.uint8)
+        return np.concatenate([id_bytes, _fp16_down(top.cpu().numpy()).view(np.uint8)], axis=1)
+
+
+class VqaeEncoder(Encoder):
+    """Chooses the codewords whose decoding resembles the label.
+
+    Args:
+        model: the fitted network, on the device that is to encode, holding exactly the codebooks
+            of `codec` (see `labelcast_server.neural.export`).
+        codec: the decoding half.
+        label_kind: what is given to `encode`.
+        temperature: at which the codec was fitted.
+    """
+
+    def __init__(
+        self,
+        model: VectorQuantizedAutoencoder,
+        codec: VqaeCodec,
+        *,
+        label_kind: LabelKind,
+        temperature: float,
+    ) -> None:
+        super().__init__(codec)
+        self.model = model.eval()
+        self.label_kind = label_kind
+        self.temperature = temperature
+        self._bits = codec.shape.bits
+        self._device = model.quantizer.codebooks.device
+
+    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32)).to(self._device)
+        with exact_fp32(self._device):
+            teacher = log_probabilities(values, self.label_kind, self.temperature)
+            codes = self.model.quantizer.nearest(self.model.latents(teacher))
+        return pack_codes(codes.cpu().numpy(), bits=self._bits)
+
+
+def _normalised(values: torch.Tensor, first_row: int) -> torch.Tensor:
+    """Probabilities that sum to 1; files round them.
+
+    Raises:
+        LabelValueError: negative, or too far from 1 for rounding.
+    """
+    total = values.sum(dim=1, keepdim=True)
+    bad = ((values < 0).any(dim=1) | ((total[:, 0] - 1).abs() > _SUM_TOLERANCE)).cpu().numpy()
+    if bad.any():
+        row = first_row + int(np.argmax(bad))
+        raise LabelValueError(
+            f"row {row} is no distribution (in 0…1 and summing to 1); are these logits?", row=row
+        )
+    return values / total
+
+
+def _fp16_down(values: NDArray[np.float32]) -> NDArray[Any]:
+    """Round non-negative values towards zero, so that what summed to at most 1 still does."""
+    rounded = values.astype("<f2")
+    return np.where(rounded > values, (rounded.view("<u2") - 1).view("<f2"), rounded)

@@ -1,0 +1,168 @@
+"""What runs inside each process of the service; everything heavy is imported there, not here."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelcast.errors import LabelcastError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessPlan:
+    """Everything a process needs to know; it travels by pickle to a spawned interpreter.
+
+    Attributes:
+        store_url: redis:// or unix:// address, with its password if it has one.
+        host: address of the listeners.
+        grpc_port: taken by the supervisor.
+        admin_port: taken by the supervisor.
+        run_directory: private; holds the decoder's socket.
+        cache_directory: for the chunk cache.
+        admin_token: grants everything.
+        read_token: grants reading; None lets everyone read.
+        allow_unsafe_store: accept a Redis that could forget.
+        device: torch device or "auto".
+        decoder_threads: CPU threads of the decoder.
+        drain_seconds: grace for running streams.
+        log_level: name of a level.
+    """
+
+    store_url: str
+    host: str
+    grpc_port: int
+    admin_port: int
+    run_directory: Path
+    cache_directory: Path
+    admin_token: str
+    read_token: str | None
+    allow_unsafe_store: bool
+    device: str
+    decoder_threads: int
+    drain_seconds: float
+    log_level: str
+
+    def __repr__(self) -> str:
+        return "ProcessPlan(…)"
+
+    @property
+    def decoder_socket(self) -> Path:
+        """Where the decoder process listens."""
+        return self.run_directory / "decoder.sock"
+
+
+def run_process(
+    main: Callable[[ProcessPlan, asyncio.Event, Any], Coroutine[Any, Any, None]],
+    plan: ProcessPlan,
+    ready: Any,
+) -> None:
+    """Entry point of a spawned process: logging, signals, one event loop, one-line errors.
+
+    Args:
+        main: coroutine function of the process; it sets `ready` and ends when the event is set.
+        plan: configuration.
+        ready: multiprocessing event.
+    """
+    logging.basicConfig(
+        level=plan.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(_until_stopped(main, plan, ready))
+    except LabelcastError as error:
+        logging.getLogger("labelcast_server").error("%s", error)
+        raise SystemExit(1) from None
+
+
+async def _until_stopped(
+    main: Callable[[ProcessPlan, asyncio.Event, Any], Coroutine[Any, Any, None]],
+    plan: ProcessPlan,
+    ready: Any,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Ctrl-C reaches the whole group; the supervisor stops everyone in order.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    watcher = asyncio.create_task(_stop_with_parent(stop, os.getppid()))
+    try:
+        await main(plan, stop, ready)
+    finally:
+        watcher.cancel()
+
+
+async def _stop_with_parent(stop: asyncio.Event, parent: int) -> None:
+    # A supervisor that was killed cannot stop its children; none of them may outlive it for long.
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    stop.set()
+
+
+async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+    """gRPC: gather packed rows, have them decoded, send."""
+    from labelcast.wire import MESSAGE_BYTES
+    from labelcast_server.authorization import Authorizer
+    from labelcast_server.chunks import ChunkCache
+    from labelcast_server.decoding import DecoderClient
+    from labelcast_server.rpc.server import RpcServer
+    from labelcast_server.service import LabelService
+    from labelcast_server.store.open import open_store
+
+    store = open_store(plan.store_url)
+    decoder = DecoderClient(plan.decoder_socket, lambda codec: service.artifact_by_digest(codec))
+    service = LabelService(
+        store, ChunkCache(store, plan.cache_directory), decoder, block_bytes=MESSAGE_BYTES
+    )
+    authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
+    server = RpcServer(service, authorizer)
+    await server.start(f"{plan.host}:{plan.grpc_port}")
+    ready.set()
+    await server.serve_until(stop, drain_seconds=plan.drain_seconds)
+    await decoder.close()
+    await store.close()
+
+
+async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+    """REST: uploads, label sets, tags."""
+    from labelcast_server.admin.app import create_app
+    from labelcast_server.admin.server import serve_admin
+    from labelcast_server.authorization import Authorizer
+    from labelcast_server.listeners import bind_shared
+    from labelcast_server.publishing import Publisher
+    from labelcast_server.store.open import open_store
+
+    store = open_store(plan.store_url)
+    publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
+    authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
+    app = create_app(publisher, authorizer, ping=store.ping)
+    await serve_admin(app, bind_shared(plan.host, plan.admin_port), stop, ready.set)
+    await store.close()
+
+
+async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+    """torch: codes to labels, for every worker."""
+    from labelcast_server.neural.decoder_server import DecoderServer
+    from labelcast_server.neural.device import choose_device, limit_threads
+
+    limit_threads(plan.decoder_threads)
+    server = DecoderServer(choose_device(plan.device))
+    plan.decoder_socket.unlink(missing_ok=True)
+    listening = asyncio.Event()
+    serving = asyncio.create_task(server.serve(plan.decoder_socket, listening))
+    started = asyncio.create_task(listening.wait())
+    await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+    if listening.is_set():
+        ready.set()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+    started.cancel()
+    if serving.done():
+        serving.result()
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving

@@ -1,0 +1,1 @@
+"""Teacher over seeded views → dense labels, in bounded memory."""

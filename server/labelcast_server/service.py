@@ -1,0 +1,224 @@
+"""The read side: what students ask for. Knows no gRPC, HTTP, Redis or torch."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec import Codec, Rows, read_artifact
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set import Manifest, ViewIndex
+from labelcast.representation import Form, Representation
+from labelcast.views import Views
+from labelcast_server.chunks import ChunkCache
+from labelcast_server.label_sets import LabelSets
+from labelcast_server.reading import read_blob, read_view_index
+from labelcast_server.store.base import Store
+
+_OPEN_LABEL_SETS = 64
+_UNARY_BLOCKS = 32
+
+
+class Decoder(Protocol):
+    """What the service needs of the decoder process."""
+
+    async def decode(self, codec: str, representation: Representation, rows: Rows) -> bytes:
+        """Labels of packed rows, in a decoded form."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLabelSet:
+    """A label set with everything that serving it needs.
+
+    Attributes:
+        digest: its identity.
+        manifest: parsed.
+        report: fit report as stored; empty if none.
+        artifact: the codec, verified.
+        codec: the same, proven on its golden rows.
+        index: where every view lies.
+    """
+
+    digest: str
+    manifest: Manifest
+    report: bytes
+    artifact: bytes
+    codec: Codec
+    index: ViewIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows of a reply.
+
+    Attributes:
+        count: rows.
+        payload: count × stride bytes.
+    """
+
+    count: int
+    payload: bytes
+
+
+class LabelService:
+    """Use cases of a student.
+
+    Args:
+        store: label sets and blobs.
+        chunks: cache of packed rows.
+        decoder: where codes become labels.
+        block_bytes: payload of one block of a reply.
+    """
+
+    def __init__(
+        self, store: Store, chunks: ChunkCache, decoder: Decoder, *, block_bytes: int
+    ) -> None:
+        self._store = store
+        self._label_sets = LabelSets(store)
+        self._chunks = chunks
+        self._decoder = decoder
+        self._block_bytes = block_bytes
+        self._open: OrderedDict[str, OpenLabelSet] = OrderedDict()
+        self._opening = asyncio.Lock()
+
+    async def label_set(self, reference: str) -> OpenLabelSet:
+        """Resolve a tag or digest and load what it names.
+
+        Raises:
+            LabelSetNotFoundError, LabelSetRetiredError: nothing to serve there.
+            StorageError, DataError: the store failed or holds damaged bytes.
+        """
+        digest = await self._label_sets.resolve(reference)
+        # Asked every time: a set that was retired since must not be served from memory.
+        record = await self._label_sets.readable(digest)
+        async with self._opening:
+            known = self._open.get(digest)
+            if known is None:
+                known = await self._load(digest, record.manifest)
+                self._open[digest] = known
+                while len(self._open) > _OPEN_LABEL_SETS:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(digest)
+        return known
+
+    async def reader(self, digest: str, representation: Representation) -> "LabelReader":
+        """Prepare to read labels of one set in one form.
+
+        Raises:
+            UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+            As `label_set`.
+        """
+        label_set = await self.label_set(digest)
+        if representation.form is not Form.CODES:
+            representation.check(label_set.codec.header)
+        return LabelReader(
+            label_set, representation, self._chunks, self._decoder, self._block_bytes
+        )
+
+    async def artifact_by_digest(self, digest: str) -> bytes:
+        """Artifact of a codec that an open label set uses, for the decoder process."""
+        return next(
+            known.artifact for known in self._open.values() if known.manifest.codec.digest == digest
+        )
+
+    async def ping(self) -> None:
+        """Return if labels can be served: the store answers."""
+        await self._store.ping()
+
+    async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
+        manifest = Manifest.from_bytes(content)
+        artifact = await read_blob(self._store, manifest.codec)
+        return OpenLabelSet(
+            digest=digest,
+            manifest=manifest,
+            report=b""
+            if manifest.report is None
+            else await read_blob(self._store, manifest.report),
+            artifact=artifact,
+            codec=await asyncio.to_thread(read_artifact, artifact),
+            index=await read_view_index(self._store, manifest),
+        )
+
+
+class LabelReader:
+    """Labels of one set in one form, for one stream or call."""
+
+    def __init__(
+        self,
+        label_set: OpenLabelSet,
+        representation: Representation,
+        chunks: ChunkCache,
+        decoder: Decoder,
+        block_bytes: int,
+    ) -> None:
+        self._label_set = label_set
+        self._representation = representation
+        self._chunks = chunks
+        self._decoder = decoder
+        stride = representation.row_stride(
+            label_set.manifest.contract.num_classes, label_set.codec.row_stride
+        )
+        self._block_rows = max(1, block_bytes // stride)
+
+    def require_one_reply(self, count: int) -> None:
+        """Refuse a batch that one unary reply should not carry.
+
+        Raises:
+            InvalidRequestError: says how many views fit.
+        """
+        limit = self._block_rows * _UNARY_BLOCKS
+        if count > limit:
+            raise InvalidRequestError(
+                f"{count} labels do not fit one reply, at most {limit} do in this form;"
+                " use StreamLabels for more"
+            )
+
+    async def read(self, views: Views) -> AsyncIterator[Block]:
+        """Labels of `views`, in their order, in blocks.
+
+        The next block is prepared while its predecessor is being sent.
+
+        Raises:
+            ViewNotFoundError: before anything is yielded.
+            StorageError, DataError, ServiceUnavailableError: at the block that met it.
+        """
+        segments, rows = self._label_set.index.locate(views)
+        upcoming: asyncio.Task[Block] | None = None
+        try:
+            for start in range(0, len(views), self._block_rows):
+                block = slice(start, start + self._block_rows)
+                following = asyncio.ensure_future(self._block(segments[block], rows[block]))
+                if upcoming is not None:
+                    current, upcoming = upcoming, following
+                    yield await current
+                upcoming = following
+            if upcoming is not None:
+                yield await upcoming
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
+
+    async def _block(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Block:
+        packed = await self._gather(segments, rows)
+        if self._representation.form is Form.CODES:
+            return Block(len(packed), packed.tobytes())
+        codec = self._label_set.manifest.codec.digest
+        payload = await self._decoder.decode(codec, self._representation, packed)
+        return Block(len(packed), payload)
+
+    async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
+        manifest = self._label_set.manifest
+        if len(manifest.segments) == 1:
+            return await self._chunks.gather(manifest.segments[0].codes, rows)
+        packed = np.empty((len(rows), self._label_set.codec.row_stride), dtype=np.uint8)
+        for number in np.unique(segments).tolist():
+            inside = segments == number
+            packed[inside] = await self._chunks.gather(
+                manifest.segments[number].codes, rows[inside]
+            )
+        return packed

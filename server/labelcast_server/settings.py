@@ -1,0 +1,188 @@
+"""What the service can be told, and the only place that reads the environment.
+
+Every field of `ServerSettings` is a variable with the prefix ``LABELCAST_``; keyword arguments of
+`load_settings`, which the command line passes, win over variables.
+"""
+
+import difflib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from labelcast.errors import RequestError
+from labelcast.wire import MAX_VIEWS_PER_REQUEST
+
+PREFIX = "LABELCAST_"
+ADMIN_TOKEN_NAME = "admin.token"  # noqa: S105 - a file's name
+
+# The client's token and the compose file's address share our prefix and may be set beside us.
+_VARIABLES_OF_OTHERS = {"LABELCAST_TOKEN", "LABELCAST_BIND"}
+# Kubernetes describes a service named `labelcast` or `labelcast-…` to every pod in such variables.
+_KUBERNETES_NAME = re.compile(r"LABELCAST_.*(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_[A-Z]+.*)")
+_KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
+_TOKEN = re.compile(r"[!-~]{1,4096}")
+
+
+class SettingsError(RequestError):
+    """The service was told something that cannot be; commands end with exit status 2."""
+
+    reason = "settings"
+    exit_code: ClassVar[int] = 2
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    # An empty token would open what it was meant to close; other characters cannot be sent.
+    if _TOKEN.fullmatch(secret.get_secret_value()) is None:
+        raise ValueError("must be 1 to 4096 visible ASCII characters; unset it to go without")
+    return secret
+
+
+def _url(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("is empty; unset it to use the embedded Redis")
+    return secret
+
+
+Token = Annotated[SecretStr, AfterValidator(_token)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ServerSettings(BaseSettings):
+    """The service's settings; build them with `load_settings`.
+
+    Attributes:
+        host: address that both ports are bound to.
+        grpc_port: labels for students; 0 picks a free one.
+        admin_port: REST for publishing; 0 picks a free one.
+        data_dir: embedded Redis, admin token and cache.
+        redis_url: Redis to use; None runs an embedded one.
+        admin_token: grants everything; None keeps a generated one, see `resolve_admin_token`.
+        read_token: grants reading; None lets everyone read who reaches the ports.
+        allow_unsafe_store: accept a Redis that could forget what it is given.
+        workers: I/O processes.
+        device: where dense labels are decoded: auto, cpu, cuda or cuda:N.
+        cache_dir: cache of chunks; None is `data_dir`/cache, see `chunk_cache_dir`.
+        max_request_views: most views of one request.
+        drain_seconds: time for running requests to end when the service stops.
+        log_level: least severity that is logged.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", min_length=1)
+    grpc_port: Port = 7070
+    admin_port: Port = 7071
+    data_dir: Path = Path(".labelcast")
+    redis_url: Annotated[SecretStr, AfterValidator(_url)] | None = None
+    admin_token: Token | None = None
+    read_token: Token | None = None
+    allow_unsafe_store: bool = False
+    workers: int = Field(1, ge=1, le=256)
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
+    cache_dir: Path | None = None
+    max_request_views: int = Field(MAX_VIEWS_PER_REQUEST, ge=1, le=MAX_VIEWS_PER_REQUEST)
+    drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def chunk_cache_dir(self) -> Path:
+        """Where chunks are cached."""
+        return self.data_dir / "cache" if self.cache_dir is None else self.cache_dir
+
+    @model_validator(mode="after")
+    def _check_tokens_differ(self) -> Self:
+        if self.admin_token is not None and self.admin_token == self.read_token:
+            raise ValueError("read_token must differ from admin_token: readers would be admins")
+        return self
+
+
+def load_settings(**overrides: Any) -> ServerSettings:
+    """Read the environment.
+
+    Args:
+        **overrides: what the command line says, by field; None leaves a field to its variable.
+
+    Raises:
+        SettingsError: a variable with our prefix that we do not know, or an impossible value; the
+            message names the variable and never repeats a value.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        return ServerSettings(**{name: v for name, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX + str(found['loc'][0]).upper() if found['loc'] else 'settings'}:"
+            f" {found['msg'].removeprefix('Value error, ')}"
+            for found in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("; ".join(problems)) from None
+
+
+def resolve_admin_token(settings: ServerSettings) -> str:
+    """The admin token: the one that was set, else one generated at the first start and kept.
+
+    It lies in `<data_dir>/admin.token`, readable by its owner only. Services that start together
+    agree on one.
+
+    Raises:
+        SettingsError: the file is damaged, readable by everyone, or cannot be written.
+    """
+    if settings.admin_token is not None:
+        return settings.admin_token.get_secret_value()
+    path = settings.data_dir / ADMIN_TOKEN_NAME
+    try:
+        if not path.exists():
+            _keep_new_token(path)
+        if path.stat().st_mode & stat.S_IRWXO:
+            raise SettingsError(
+                f"{path} is open to every user of this machine; delete it to get a new token"
+            )
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"the admin token cannot be kept in {path} ({error.strerror});"
+            f" choose another data directory or set {PREFIX}ADMIN_TOKEN"
+        ) from None
+    if _TOKEN.fullmatch(token) is None:
+        raise SettingsError(f"{path} holds no token; delete it to get a new one")
+    return token
+
+
+def _keep_new_token(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp opens with 0600; the link appears whole, and only if nobody else was faster.
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_urlsafe(32) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        Path(partial).unlink()
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in ServerSettings.model_fields}
+    for name in sorted(environ):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known | _VARIABLES_OF_OTHERS:
+            continue
+        if _KUBERNETES_NAME.fullmatch(upper) or _KUBERNETES_VALUE.match(environ[name]):
+            continue
+        near = difflib.get_close_matches(upper, sorted(known), n=1, cutoff=0)[0]
+        raise SettingsError(
+            f"the variable {name} is unknown; did you mean {near}?", variable=name, nearest=near
+        )

@@ -1,0 +1,285 @@
+"""`EmbeddedRedis`: a private, real Redis whose data lie in a directory of ours."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import quote
+
+import psutil
+
+from labelcast.errors import BusyError, StoreUnavailableError
+from labelcast_server.store import embedded_client
+from labelcast_server.store.data_dir_lock import DataDirLock
+from labelcast_server.store.embedded_config import (
+    config_text,
+    default_max_memory_bytes,
+    socket_in,
+)
+from labelcast_server.store.server_executable import RedisExecutable, find_redis_server
+
+_log = logging.getLogger(__name__)
+
+# sockaddr_un holds 108 bytes with the closing NUL on Linux, 104 on macOS.
+_LONGEST_SOCKET_PATH = 103
+_STARTUP_POLL_SECONDS = 0.02
+_PROGRESS_EVERY_SECONDS = 5.0
+_KILL_TIMEOUT_SECONDS = 10.0
+
+_T = TypeVar("_T")
+
+
+class EmbeddedRedis:
+    """Runs a redis-server on a Unix socket, its append-only file in `<data_dir>/redis`.
+
+    Rules:
+      * the directory is locked before anything in it is touched, and until `stop`;
+      * Redis runs in a session of its own, so a Ctrl-C in the terminal does not reach it: whoever
+        started it stops it, after everything that needs it;
+      * a Redis left by an owner that was killed is ended before a new one starts, never shared:
+        its configuration may be an older version's;
+      * only the process that called `start` can stop it: in a forked child `stop` does nothing.
+
+    Not safe for use from several threads at once.
+
+    Args:
+        data_dir: created if it does not exist.
+        max_memory_bytes: maxmemory; by default seven eighths of the memory there is.
+        start_timeout_seconds: for Redis to answer, and then for each step of its loading.
+        stop_timeout_seconds: for Redis to end by itself before it is terminated.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        max_memory_bytes: int | None = None,
+        start_timeout_seconds: float = 60.0,
+        stop_timeout_seconds: float = 60.0,
+    ) -> None:
+        self._data_dir = data_dir.absolute()
+        self._directory = self._data_dir / "redis"
+        self._lock = DataDirLock(self._data_dir)
+        self._max_memory_bytes = max_memory_bytes
+        self._start_timeout_seconds = start_timeout_seconds
+        self._stop_timeout_seconds = stop_timeout_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._executable: RedisExecutable | None = None
+        self._socket: Path | None = None
+        self._owner_pid = os.getpid()
+
+    @property
+    def url(self) -> str:
+        """Store URL of the running Redis."""
+        return f"unix://{quote(str(_started(self._socket)))}"
+
+    @property
+    def pid(self) -> int:
+        """Process ID of the running Redis."""
+        return _started(self._process).pid
+
+    @property
+    def executable(self) -> Path:
+        """The redis-server in use."""
+        return _started(self._executable).path
+
+    @property
+    def version(self) -> str:
+        """Its version, such as "6.2.14"."""
+        return _started(self._executable).version_text
+
+    def is_running(self) -> bool:
+        """Whether the Redis that `start` started is still alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start Redis and return when it has loaded its data; start it again if it died.
+
+        Raises:
+            BusyError: another service uses the directory.
+            StoreUnavailableError: there is no redis-server, or it did not come up.
+        """
+        if self.is_running():
+            return
+        self._lock.acquire()
+        self._owner_pid = os.getpid()
+        try:
+            self._executable = find_redis_server()
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            self._end_leftover()
+            self._socket = self._choose_socket()
+            self._launch(self._executable.path)
+            self._wait_until_ready(_started(self._process), self._socket)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End Redis and free the directory; nothing happens if it is stopped already."""
+        if self._owner_pid != os.getpid():
+            return
+        if self._process is not None:
+            self._end_process(self._process)
+            self._process = None
+        if self._socket is not None:
+            _remove_socket(self._socket, self._data_dir)
+            self._socket = None
+        self._lock.release()
+
+    def __enter__(self) -> "EmbeddedRedis":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _choose_socket(self) -> Path:
+        socket = self._data_dir / "redis.sock"
+        if len(os.fsencode(socket)) <= _LONGEST_SOCKET_PATH:
+            return socket
+        directory = tempfile.mkdtemp(prefix="labelcast-")
+        if len(os.fsencode(directory)) + len("/redis.sock") > _LONGEST_SOCKET_PATH:
+            Path(directory).rmdir()
+            directory = tempfile.mkdtemp(prefix="labelcast-", dir="/tmp")
+        return Path(directory) / "redis.sock"
+
+    def _launch(self, executable: Path) -> None:
+        config = self._directory / "redis.conf"
+        config.write_text(
+            config_text(
+                directory=self._directory,
+                socket=_started(self._socket),
+                max_memory_bytes=self._max_memory_bytes or default_max_memory_bytes(),
+            )
+        )
+        # Redis complains on standard error until it has opened its log.
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [executable, config],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                start_new_session=True,
+            )
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], socket: Path) -> None:
+        deadline = time.monotonic() + self._start_timeout_seconds
+        loaded, next_report = -1, time.monotonic() + _PROGRESS_EVERY_SECONDS
+        while True:
+            if process.poll() is not None:
+                raise StoreUnavailableError(
+                    f"the embedded redis-server ended at start: {self._last_log_line()}"
+                    f" (see {self._log_path})"
+                )
+            answer = embedded_client.ask(socket)
+            now = time.monotonic()
+            if answer is not None and answer.pid == process.pid:
+                if answer.loaded_bytes is None:
+                    return
+                if answer.loaded_bytes > loaded:
+                    loaded, deadline = answer.loaded_bytes, now + self._start_timeout_seconds
+                if now >= next_report:
+                    next_report = now + _PROGRESS_EVERY_SECONDS
+                    percent = 100 * loaded // max(1, answer.total_bytes)
+                    _log.info("the embedded Redis is loading its data: %d %%", percent)
+            if now >= deadline:
+                raise StoreUnavailableError(
+                    f"the embedded redis-server made no progress in"
+                    f" {self._start_timeout_seconds:g} s: {self._last_log_line()}"
+                    f" (see {self._log_path})"
+                )
+            time.sleep(_STARTUP_POLL_SECONDS)
+
+    def _end_process(self, process: subprocess.Popen[bytes]) -> None:
+        socket = _started(self._socket)
+        if process.poll() is None and embedded_client.request_shutdown(socket):
+            try:
+                process.wait(self._stop_timeout_seconds)
+            except subprocess.TimeoutExpired:
+                _log.warning("the embedded Redis did not end when asked to; terminating it")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(number)
+                try:
+                    process.wait(_KILL_TIMEOUT_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def _end_leftover(self) -> None:
+        """End the Redis of an owner that died without stopping it, if there is one.
+
+        Only called with the lock held, so nobody else can be using it on purpose.
+        """
+        socket = self._read(self._directory / "redis.conf", socket_in)
+        if socket is None:
+            return
+        answer = embedded_client.ask(socket)
+        if answer is not None:
+            pid = answer.pid
+            _log.warning("ending the Redis (process %d) that a killed service left behind", pid)
+            embedded_client.request_shutdown(socket)
+            ended = embedded_client.wait_for_end(pid, self._stop_timeout_seconds)
+        else:
+            pid = self._read(self._directory / "redis.pid", int) or 0
+            ended = not self._works_here(pid)
+        if not ended:
+            raise BusyError(
+                f"a redis-server (process {pid}) left behind in {self._data_dir} does not end;"
+                " end it and start again",
+                data_dir=self._data_dir,
+                pid=pid,
+            )
+        _remove_socket(socket, self._data_dir)
+        (self._directory / "redis.pid").unlink(missing_ok=True)
+
+    @staticmethod
+    def _read(path: Path, parse: Callable[[str], _T | None]) -> _T | None:
+        try:
+            return parse(path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _works_here(self, pid: int) -> bool:
+        """Whether a process works in our directory, as Redis does; others reuse process IDs."""
+        try:
+            return pid > 0 and Path(psutil.Process(pid).cwd()).samefile(self._directory)
+        except (psutil.Error, OSError):
+            return False
+
+    def _last_log_line(self) -> str:
+        try:
+            with self._log_path.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 4096))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return "it left no log"
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+
+    @property
+    def _log_path(self) -> Path:
+        return self._directory / "redis.log"
+
+
+def _started(value: _T | None) -> _T:
+    if value is None:
+        raise StoreUnavailableError("the embedded Redis is not started")
+    return value
+
+
+def _remove_socket(socket: Path, data_dir: Path) -> None:
+    socket.unlink(missing_ok=True)
+    if socket.parent != data_dir and socket.parent.name.startswith("labelcast-"):
+        shutil.rmtree(socket.parent, ignore_errors=True)

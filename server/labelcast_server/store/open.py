@@ -1,0 +1,28 @@
+"""From a store URL to a store."""
+
+from urllib.parse import urlsplit
+
+from labelcast.errors import InvalidRequestError
+from labelcast_server.store.base import Store
+from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.redis import DEFAULT_TIMEOUT_SECONDS, RedisStore
+
+
+def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+    """The store at `url`; nothing is connected before its first use.
+
+    Args:
+        url: redis://, rediss:// or unix:///path/to/socket; memory:// for tests only, because it
+            forgets everything and each call opens another one.
+        timeout_seconds: for connecting, and for each answer.
+
+    Raises:
+        InvalidRequestError: the URL is malformed; the message does not repeat it.
+    """
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise InvalidRequestError("the store URL is malformed") from None
+    if scheme == "memory":
+        return MemoryStore()
+    return RedisStore.from_url(url, timeout_seconds=timeout_seconds)

@@ -1,0 +1,22 @@
+"""Fixtures that any test may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real_redis import RealRedis, running_redis
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """A real Redis, shared by the session; use `redis_url` unless you need its process."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis
+
+
+@pytest.fixture
+def redis_url(redis_server: RealRedis) -> str:
+    """URL of a real, safe and empty Redis."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url

@@ -1,0 +1,49 @@
+"""Blobs and label sets to put into a store."""
+
+import hashlib
+from collections.abc import Sequence
+
+from labelcast_server.store.base import BlobInfo, LabelSetRecord, State, Store, Upload
+from labelcast_server.store.keys import new_upload_id
+
+NEVER = 4e9
+
+
+def digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def cut(content: bytes, chunk_bytes: int) -> list[bytes]:
+    return [content[at : at + chunk_bytes] for at in range(0, len(content), chunk_bytes)]
+
+
+def session(content: bytes, chunk_bytes: int = 10, expires_at: float = NEVER) -> Upload:
+    blob = BlobInfo(digest(content), len(content), chunk_bytes)
+    return Upload(new_upload_id(), blob, 0, expires_at)
+
+
+async def begin(store: Store, content: bytes, chunk_bytes: int = 10) -> Upload:
+    upload = session(content, chunk_bytes)
+    await store.begin_upload(upload)
+    return upload
+
+
+async def push(store: Store, content: bytes, chunk_bytes: int = 10) -> BlobInfo:
+    upload = await begin(store, content, chunk_bytes)
+    await store.append_chunks(upload.upload_id, 0, cut(content, chunk_bytes))
+    return await store.finish_upload(upload.upload_id)
+
+
+async def content_of(store: Store, blob: BlobInfo) -> bytes:
+    return b"".join(await store.read_chunks(blob.digest, range(blob.chunk_count)))
+
+
+def label_set(name: str, created_at: float = 1.0) -> LabelSetRecord:
+    manifest = name.encode()
+    return LabelSetRecord(digest(manifest), manifest, State.STAGED, created_at)
+
+
+async def put(store: Store, *records: LabelSetRecord) -> Sequence[LabelSetRecord]:
+    for record in records:
+        await store.put_label_set(record)
+    return records

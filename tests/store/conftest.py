@@ -1,0 +1,60 @@
+"""Every store, empty, for the one suite that all of them pass."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis import Redis
+
+from labelcast_server.store.base import Store
+from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.open import open_store
+
+
+@pytest.fixture(scope="session")
+def embedded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("embedded")) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def embedded_url(embedded_redis: EmbeddedRedis) -> str:
+    with Redis.from_url(embedded_redis.url) as client:
+        client.flushall()
+    return embedded_redis.url
+
+
+@pytest.fixture(params=["memory", "redis", "embedded"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    store = open_store(_url(request))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def redis_store(redis_url: str) -> AsyncIterator[Store]:
+    store = open_store(redis_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def loop_runner() -> Iterator[asyncio.Runner]:
+    """Event loop for tests by hypothesis, which cannot await."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(params=["memory", "redis", "embedded"])
+def any_store(request: pytest.FixtureRequest, loop_runner: asyncio.Runner) -> Iterator[Store]:
+    """`store`, for `loop_runner`."""
+    store = open_store(_url(request))
+    yield store
+    loop_runner.run(store.close())
+
+
+def _url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url

@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
-import grpc
-import grpc.aio
-
 from labelcast.codec import Codec
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import Expectation
@@ -20,7 +17,7 @@ from labelcast.session import (
     read_label_set,
     read_labels,
 )
-from labelcast.transport import translate
+from labelcast.transport import RpcError, failure_of, translate
 from labelcast.v1 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -51,7 +48,7 @@ class AsyncLabelClient(Session):
                 pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
             ):
                 assembled.add(part)
-        except grpc.RpcError as error:
+        except RpcError as error:
             raise translate(error, self._settings.address) from None
         return self._accept_artifact(label_set, assembled.finish(), fetched=True)
 
@@ -83,10 +80,10 @@ class AsyncLabelClient(Session):
                     for batch in completed:
                         yield batch
                 exchange.finish()
-            except (grpc.RpcError, asyncio.InvalidStateError) as error:
-                if not isinstance(error, grpc.RpcError):
+            except (RpcError, asyncio.InvalidStateError) as error:
+                if not isinstance(error, RpcError):
                     # A write on a call that has failed: the call's status says why.
-                    error = await _failure(call)
+                    error = await failure_of(call)
                 pause = retries.next_pause(translate(error, self._settings.address))
                 await asyncio.sleep(pause)
                 exchange.rewind()
@@ -108,7 +105,7 @@ class AsyncLabelClient(Session):
     async def _unary(self, call: Any, request: Any) -> Any:
         try:
             return await call(request, **self._call_options())
-        except grpc.RpcError as error:
+        except RpcError as error:
             raise translate(error, self._settings.address) from None
 
 
@@ -119,12 +116,3 @@ async def _ask(call: Any, exchange: StreamExchange) -> None:
             await call.write(request)
         if exchange.all_asked:
             await call.done_writing()
-
-
-async def _failure(call: Any) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(
-        await call.code(),
-        await call.initial_metadata(),
-        await call.trailing_metadata(),
-        details=await call.details(),
-    )

@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-import grpc
-
 from labelcast.codec import Codec
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import Expectation
@@ -24,7 +22,7 @@ from labelcast.session import (
     read_label_set,
     read_labels,
 )
-from labelcast.transport import translate
+from labelcast.transport import RpcError, translate
 from labelcast.v1 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -61,7 +59,7 @@ class LabelClient(Session):
                 pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
             ):
                 assembled.add(part)
-        except grpc.RpcError as error:
+        except RpcError as error:
             raise translate(error, self._settings.address) from None
         return self._accept_artifact(label_set, assembled.finish(), fetched=True)
 
@@ -113,7 +111,7 @@ class LabelClient(Session):
                 if requests.failure is not None:
                     raise requests.failure
                 exchange.finish()
-            except grpc.RpcError as error:
+            except RpcError as error:
                 if requests.failure is not None:
                     raise requests.failure from None
                 time.sleep(retries.next_pause(translate(error, self._settings.address)))
@@ -138,7 +136,7 @@ class LabelClient(Session):
     def _unary(self, call: Any, request: Any) -> Any:
         try:
             return call(request, **self._call_options())
-        except grpc.RpcError as error:
+        except RpcError as error:
             raise translate(error, self._settings.address) from None
 
 

@@ -19,6 +19,8 @@ from labelcast.errors import (
 
 _CONNECT_SECONDS = 10.0
 _REASON_HEADER = "Labelcast-Reason"
+# Names and addresses; httpx lets other characters pass.
+_HOST = re.compile(r"[\w.:-]+")
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -150,7 +152,8 @@ def _checked_url(text: str) -> tuple[str, httpx.URL]:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+    proper = url.scheme in ("http", "https") and _HOST.fullmatch(url.host) is not None
+    if not proper or url.userinfo or url.query:
         raise InvalidRequestError(
             "the admin URL must be like http://127.0.0.1:7071, without credentials or query"
         )

@@ -11,6 +11,7 @@ A process that dies is started again; one that keeps dying ends the service. Red
 import contextlib
 import logging
 import multiprocessing
+import os
 import shutil
 import signal
 import tempfile
@@ -103,10 +104,12 @@ class Service:
                 ),
                 cache_directory=_empty_cache(settings),
                 admin_token=resolve_admin_token(settings),
-                read_token=settings.read_token and settings.read_token.get_secret_value(),
+                read_token=None
+                if settings.read_token is None
+                else settings.read_token.get_secret_value(),
                 allow_unsafe_store=settings.allow_unsafe_store,
                 device=settings.device,
-                decoder_threads=settings.decoder_threads,
+                decoder_threads=settings.decoder_threads or max(1, (os.cpu_count() or 2) // 2),
                 drain_seconds=settings.drain_seconds,
                 log_level=settings.log_level,
             )
@@ -191,7 +194,7 @@ def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> No
 def _empty_cache(settings: ServerSettings) -> Path:
     # Chunks come back from Redis when they are asked for; a cache that a crash left half written
     # is not worth checking.
-    directory = (settings.cache_dir or settings.data_dir / "cache") / "chunks"
+    directory = settings.chunk_cache_dir / "chunks"
     shutil.rmtree(directory, ignore_errors=True)
     try:
         directory.mkdir(parents=True)

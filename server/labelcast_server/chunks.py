@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Rows
-from labelcast.errors import ManifestError, StoreFullError
+from labelcast.errors import StoreFullError
 from labelcast.label_set import Section, Shard, check_chunk
-from labelcast_server.reading import read_chunk_index
+from labelcast_server.reading import read_chunk_index, shard_blob
 from labelcast_server.store.base import Store
 
 _CHUNKS_A_READ = 32
@@ -103,12 +103,7 @@ class ChunkCache:
             known = self._shards.get(shard.data.digest)
             if known is not None:
                 return known
-            info = await self._store.blob(shard.data.digest)
-            if info.chunk_bytes != section.chunk_bytes or info.size != shard.data.size:
-                raise ManifestError(
-                    f"shard {shard.data.digest} is not stored in the chunks of its manifest;"
-                    " push the label set again"
-                )
+            info = await shard_blob(self._store, section, shard)
             name = shard.data.digest.replace(":", "-")
             mapped = _MappedShard(
                 data=_map(self._directory / name, info.size),

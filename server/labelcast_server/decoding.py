@@ -6,7 +6,7 @@ a Unix socket that lies in a private directory:
     frame    header (payload bytes: u64, request number: u32, kind: u8) + payload, little-endian
     LOAD     codec digest (71 ASCII bytes) + artifact            → DONE, empty
     DECODE   codec digest + form, precision, k, temperature + packed rows
-                                                                 → DONE, rows of that representation
+                                    → DONE, rows of that representation; MISSING, send LOAD first
     ERROR    canonical JSON {"reason", "message", "facts"}
 """
 
@@ -14,7 +14,6 @@ import asyncio
 import itertools
 import json
 import struct
-from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from pathlib import Path
 
@@ -40,6 +39,7 @@ class Kind(IntEnum):
     DECODE = 2
     DONE = 3
     ERROR = 4
+    MISSING = 5
 
 
 def encode_decode_request(digest: str, representation: Representation, rows: Rows) -> bytes:
@@ -81,19 +81,19 @@ def _decode_error(payload: bytes) -> LabelcastError:
     return error_from_reason(value["reason"], value["message"], value["facts"])
 
 
+class _CodecMissingError(Exception):
+    """The decoder process does not hold the codec."""
+
+
 class DecoderClient:
     """One connection of one worker to the decoder process, opened at first use.
 
     Args:
         socket_path: where the decoder listens.
-        fetch_artifact: codec digest → verified artifact; asked once for each codec.
     """
 
-    def __init__(
-        self, socket_path: Path, fetch_artifact: Callable[[str], Awaitable[bytes]]
-    ) -> None:
+    def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
-        self._fetch_artifact = fetch_artifact
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -101,11 +101,14 @@ class DecoderClient:
         self._loaded: set[str] = set()
         self._lock = asyncio.Lock()
 
-    async def decode(self, codec: str, representation: Representation, rows: Rows) -> bytes:
+    async def decode(
+        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
+    ) -> bytes:
         """Labels of packed rows in a decoded form.
 
         Args:
             codec: digest of the artifact.
+            artifact: sent to the decoder process if this connection has not sent it yet.
             representation: any form but codes.
             rows: uint8, shape (N, stride).
 
@@ -116,8 +119,14 @@ class DecoderClient:
             CodecError: rows or artifact are bad.
             ServiceUnavailableError: the decoder process is gone; it is being started again.
         """
-        await self._ensure_loaded(codec)
-        return await self._request(Kind.DECODE, encode_decode_request(codec, representation, rows))
+        request = encode_decode_request(codec, representation, rows)
+        while True:
+            await self._ensure_loaded(codec, artifact)
+            try:
+                return await self._request(Kind.DECODE, request)
+            except _CodecMissingError:
+                # The decoder holds a bounded number of codecs and has let this one go.
+                self._loaded.discard(codec)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -126,19 +135,18 @@ class DecoderClient:
             await asyncio.gather(self._reading, return_exceptions=True)
         self._drop()
 
-    async def _ensure_loaded(self, codec: str) -> None:
+    async def _ensure_loaded(self, codec: str, artifact: bytes) -> None:
         if codec in self._loaded:
             return
         async with self._lock:
             if codec not in self._loaded:
-                artifact = await self._fetch_artifact(codec)
                 await self._request(Kind.LOAD, codec.encode("ascii") + artifact)
                 self._loaded.add(codec)
 
     async def _request(self, kind: Kind, payload: bytes) -> bytes:
         writer = self._writer or await self._connect()
         number = next(self._numbers) & 0xFFFFFFFF
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
             writer.write(HEADER.pack(len(payload), number, kind) + payload)
@@ -172,6 +180,8 @@ class DecoderClient:
                     continue
                 if kind == Kind.DONE:
                     answer.set_result(payload)
+                elif kind == Kind.MISSING:
+                    answer.set_exception(_CodecMissingError())
                 else:
                     answer.set_exception(_decode_error(payload))
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -124,7 +124,7 @@ class DenseLabels:
         path = directory / DESCRIPTION_NAME
         if not path.is_file():
             raise LabelFileError(
-                f"{directory} holds no {DESCRIPTION_NAME}: run `labelcast-server relabel` to its end"
+                f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast-server relabel`"
             )
         description = Description.from_bytes(path.read_bytes())
         tables = _read_tables(directory / TABLES_NAME)
@@ -162,9 +162,9 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
             and (hard is None or (hard.dtype == np.int64 and len(hard) == samples))
         )
     except (OSError, KeyError, safetensors.SafetensorError):
-        fits = False
+        raise LabelFileError(f"{path} is missing or damaged; relabel again") from None
     if not fits:
-        raise LabelFileError(f"{path} is missing or damaged; relabel again")
+        raise LabelFileError(f"{path} holds other tables than relabel writes; relabel again")
     return tables
 
 

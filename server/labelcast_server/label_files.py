@@ -22,20 +22,22 @@ LabelBlock = NDArray[np.float16] | NDArray[np.float32]
 
 
 class LabelRows(Protocol):
-    """Soft labels by row number: what fitting and encoding read.
-
-    Attributes:
-        num_rows: N.
-        num_classes: C.
-        rows_per_seed: rows of one augmentation seed where rows are seed-major, else None.
-    """
+    """Soft labels by row number: what fitting and encoding read."""
 
     @property
-    def num_rows(self) -> int: ...
+    def num_rows(self) -> int:
+        """N."""
+        ...
+
     @property
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """C."""
+        ...
+
     @property
-    def rows_per_seed(self) -> int | None: ...
+    def rows_per_seed(self) -> int | None:
+        """Rows of one augmentation seed where rows are seed-major, else None."""
+        ...
 
     def read(self, start: int, stop: int) -> LabelBlock:
         """Rows start to stop - 1: finite, float16 or float32, newly allocated."""

@@ -74,7 +74,8 @@ def run_process(
     try:
         asyncio.run(_until_stopped(main, plan, ready))
     except LabelcastError as error:
-        logging.getLogger("labelcast_server").error("%s", error)
+        # One line, no traceback: the error says what to do.
+        logging.getLogger("labelcast_server").error("%s", error)  # noqa: TRY400
         raise SystemExit(1) from None
 
 
@@ -97,7 +98,7 @@ async def _until_stopped(
 
 async def _stop_with_parent(stop: asyncio.Event, parent: int) -> None:
     # A supervisor that was killed cannot stop its children; none of them may outlive it for long.
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells of a parent's death
         await asyncio.sleep(0.5)
     stop.set()
 
@@ -113,7 +114,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     from labelcast_server.store.open import open_store
 
     store = open_store(plan.store_url)
-    decoder = DecoderClient(plan.decoder_socket, lambda codec: service.artifact_by_digest(codec))
+    decoder = DecoderClient(plan.decoder_socket)
     service = LabelService(
         store, ChunkCache(store, plan.cache_directory), decoder, block_bytes=MESSAGE_BYTES
     )
@@ -139,12 +140,17 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
     app = create_app(publisher, authorizer, ping=store.ping)
-    await serve_admin(app, bind_shared(plan.host, plan.admin_port), stop, ready.set)
+    listener = bind_shared(plan.host, plan.admin_port)
+    listener.listen()
+    ready.set()
+    await serve_admin(app, listener, stop=stop, drain_seconds=plan.drain_seconds)
     await store.close()
 
 
 async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     """torch: codes to labels, for every worker."""
+    # Threads that spin between batches would take the cores from I/O workers and students.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from labelcast_server.neural.decoder_server import DecoderServer
     from labelcast_server.neural.device import choose_device, limit_threads
 

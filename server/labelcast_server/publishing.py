@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from labelcast_server.store.base import (
     Store,
     Upload,
 )
+from labelcast_server.store.keys import new_upload_id
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
@@ -92,7 +92,7 @@ class Publisher:
         if capacity.headroom_bytes is not None and needed > capacity.headroom_bytes:
             raise StoreFullError(
                 f"the push needs {needed} bytes and the store has room for"
-                f" {capacity.headroom_bytes} ({capacity.bound}); give it more memory or retire sets",
+                f" {capacity.headroom_bytes} ({capacity.bound}); give it more memory",
                 required_bytes=needed,
                 headroom_bytes=capacity.headroom_bytes,
             )
@@ -114,7 +114,7 @@ class Publisher:
         await self._store.sweep(time.time())
         await self.check_capacity(size)
         upload = Upload(
-            upload_id=secrets.token_urlsafe(12),
+            upload_id=new_upload_id(),
             blob=BlobInfo(digest, size, chunk_bytes),
             received_bytes=0,
             expires_at=time.time() + UPLOAD_LIFETIME_SECONDS,
@@ -175,9 +175,7 @@ class Publisher:
         """
         upload = await self._store.upload(upload_id)
         if upload.blob.digest != digest:
-            raise InvalidRequestError(
-                f"the upload was begun for {upload.blob.digest}, not {digest}"
-            )
+            raise InvalidRequestError(f"the upload is of {upload.blob.digest}, not {digest}")
         if upload.received_bytes == upload.blob.size:
             hasher = hashlib.sha256()
             for start in range(0, upload.blob.chunk_count, _APPEND_CHUNKS):
@@ -282,7 +280,7 @@ class Publisher:
                 info = await self._store.blob(ref.digest)
             except BlobNotFoundError:
                 raise ManifestError(
-                    f"the manifest names blob {ref.digest}, which was not uploaded; upload it first",
+                    f"the manifest names blob {ref.digest}; upload it first",
                     blob=ref.digest,
                 ) from None
             if info.size != ref.size:

@@ -16,7 +16,7 @@ from labelcast.label_set import (
     check_chunk,
     check_digest,
 )
-from labelcast_server.store.base import Store
+from labelcast_server.store.base import BlobInfo, Store
 
 _CHUNKS_A_READ = 32
 
@@ -47,6 +47,24 @@ async def read_chunk_index(store: Store, shard: Shard) -> NDArray[np.uint32]:
     return np.frombuffer(await read_blob(store, shard.index), dtype="<u4")
 
 
+async def shard_blob(store: Store, section: Section, shard: Shard) -> BlobInfo:
+    """How the store holds a shard.
+
+    Raises:
+        BlobNotFoundError: it does not.
+        ManifestError: in other chunks than the manifest says.
+    """
+    info = await store.blob(shard.data.digest)
+    # Two small columns may be one blob: what fits one chunk lies the same either way.
+    one_chunk = info.size <= min(info.chunk_bytes, section.chunk_bytes)
+    if info.size != shard.data.size or not (info.chunk_bytes == section.chunk_bytes or one_chunk):
+        raise ManifestError(
+            f"shard {info.digest} is stored as {info.size} bytes in chunks of {info.chunk_bytes},"
+            f" not {shard.data.size} in {section.chunk_bytes}; upload it again"
+        )
+    return info
+
+
 async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
     """All rows of a section in order, a few chunks at a time, each checked against its index.
 
@@ -58,16 +76,7 @@ async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.
         ChecksumMismatchError: a chunk is damaged.
     """
     for shard in section.shards:
-        info = await store.blob(shard.data.digest)
-        # Two small columns may be one blob: what fits one chunk lies the same either way.
-        one_chunk = info.size <= min(info.chunk_bytes, section.chunk_bytes)
-        same_chunks = info.chunk_bytes == section.chunk_bytes or one_chunk
-        if info.size != shard.data.size or not same_chunks:
-            raise ManifestError(
-                f"shard {shard.data.digest} is stored as {info.size} bytes in chunks of"
-                f" {info.chunk_bytes}, the manifest says {shard.data.size} in {section.chunk_bytes};"
-                " upload it again"
-            )
+        info = await shard_blob(store, section, shard)
         index = await read_chunk_index(store, shard)
         for start in range(0, info.chunk_count, _CHUNKS_A_READ):
             numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))

@@ -26,7 +26,9 @@ _UNARY_BLOCKS = 32
 class Decoder(Protocol):
     """What the service needs of the decoder process."""
 
-    async def decode(self, codec: str, representation: Representation, rows: Rows) -> bytes:
+    async def decode(
+        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
+    ) -> bytes:
         """Labels of packed rows, in a decoded form."""
         ...
 
@@ -120,12 +122,6 @@ class LabelService:
             label_set, representation, self._chunks, self._decoder, self._block_bytes
         )
 
-    async def artifact_by_digest(self, digest: str) -> bytes:
-        """Artifact of a codec that an open label set uses, for the decoder process."""
-        return next(
-            known.artifact for known in self._open.values() if known.manifest.codec.digest == digest
-        )
-
     async def ping(self) -> None:
         """Return if labels can be served: the store answers."""
         await self._store.ping()
@@ -207,8 +203,12 @@ class LabelReader:
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
             return Block(len(packed), packed.tobytes())
-        codec = self._label_set.manifest.codec.digest
-        payload = await self._decoder.decode(codec, self._representation, packed)
+        payload = await self._decoder.decode(
+            self._label_set.manifest.codec.digest,
+            self._label_set.artifact,
+            self._representation,
+            packed,
+        )
         return Block(len(packed), payload)
 
     async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:

@@ -19,7 +19,6 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from labelcast.errors import RequestError
-from labelcast.wire import MAX_VIEWS_PER_REQUEST
 
 PREFIX = "LABELCAST_"
 ADMIN_TOKEN_NAME = "admin.token"  # noqa: S105 - a file's name
@@ -71,7 +70,8 @@ class ServerSettings(BaseSettings):
         workers: I/O processes.
         device: where dense labels are decoded: auto, cpu, cuda or cuda:N.
         cache_dir: cache of chunks; None is `data_dir`/cache, see `chunk_cache_dir`.
-        max_request_views: most views of one request.
+        decoder_threads: CPU threads of the decoder; 0 takes half of the cores, since a student or
+            an I/O worker often runs beside it.
         drain_seconds: time for running requests to end when the service stops.
         log_level: least severity that is logged.
     """
@@ -91,7 +91,7 @@ class ServerSettings(BaseSettings):
     workers: int = Field(1, ge=1, le=256)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
     cache_dir: Path | None = None
-    max_request_views: int = Field(MAX_VIEWS_PER_REQUEST, ge=1, le=MAX_VIEWS_PER_REQUEST)
+    decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -14,11 +14,11 @@ from redis import exceptions as foreign
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
+    DigestMismatchError,
     InvalidRequestError,
     StorageError,
     StoreFullError,
     StoreUnavailableError,
-    UploadNotFoundError,
 )
 from labelcast_server.store import keys
 from labelcast_server.store.base import State, Store
@@ -233,6 +233,21 @@ async def test_a_late_writer_leaves_no_chunks_behind(
         assert client.keys("*") == []
 
 
+async def test_a_chunk_that_another_writer_left_is_kept_if_it_is_the_same(
+    redis_server: RealRedis, redis_store: Store
+) -> None:
+    upload = await begin(redis_store, bytes(range(95)))
+    chunks = cut(bytes(range(95)), 10)
+    with redis_server.client() as client:
+        client.set(keys.chunk_key(upload.upload_id, 3), chunks[3])
+        await redis_store.append_chunks(upload.upload_id, 0, chunks[:5])
+        client.set(keys.chunk_key(upload.upload_id, 6), b"otherbytes")
+        with pytest.raises(DigestMismatchError, match=r"chunk 6 .* sent before with other bytes"):
+            await redis_store.append_chunks(upload.upload_id, 5, chunks[5:])
+        assert client.get(keys.chunk_key(upload.upload_id, 6)) == b"otherbytes"
+    assert (await redis_store.upload(upload.upload_id)).received_bytes == 50
+
+
 async def test_foreign_values_under_our_keys(redis_server: RealRedis, redis_store: Store) -> None:
     with redis_server.client() as client:
         client.set(keys.UPLOADS, "not a hash")
@@ -317,11 +332,6 @@ def test_every_foreign_error_becomes_ours(
     assert "host:1" in caught.value.message
     assert "secret" not in caught.value.message
     assert caught.value.__cause__ is None
-
-
-async def test_uploads_that_are_gone_are_told_apart_from_failures(redis_store: Store) -> None:
-    with pytest.raises(UploadNotFoundError):
-        await redis_store.upload("unknown")
 
 
 def _wait_for_replica(client: Redis) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from labelcast.errors import (
     BlobNotFoundError,
-    DigestMismatchError,
     InvalidRequestError,
     LabelSetNotFoundError,
     StoreUnavailableError,
@@ -300,16 +299,3 @@ async def test_a_closed_store_says_so(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailableError, match="closed"):
         await store.ping()
-
-
-async def test_of_different_bytes_for_one_chunk_the_first_stay(redis_store: Store) -> None:
-    # Two writers pass the check of the offset together; only stores with a network let them.
-    upload = await begin(redis_store, CONTENT)
-    outcomes = await asyncio.gather(
-        redis_store.append_chunks(upload.upload_id, 0, CHUNKS),
-        redis_store.append_chunks(upload.upload_id, 0, [bytes(len(chunk)) for chunk in CHUNKS]),
-        return_exceptions=True,
-    )
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert len(failures) == 1
-    assert isinstance(failures[0], DigestMismatchError)

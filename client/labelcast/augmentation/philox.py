@@ -54,6 +54,7 @@ def permutation(count: int, *, seed: int, key: int = 0) -> NDArray[np.int64]:
     positions = np.arange(count, dtype=np.uint64)
     low, high = (positions & _LOW).astype(np.uint32), (positions >> _HALF).astype(np.uint32)
     # The last word keeps these counters apart from those of `draw_records`.
-    words = philox((low, high, np.uint32(seed), np.uint32(0xFFFFFFFF)), key)  # type: ignore[arg-type]
+    last = np.full_like(low, 0xFFFFFFFF)
+    words = philox((low, high, np.full_like(low, seed), last), key)
     ranks = (words[0].astype(np.uint64) << _HALF) | words[1]
     return np.argsort(ranks, kind="stable").astype(np.int64)

@@ -84,14 +84,18 @@ class AugmentationPolicy:
         if set(value) != names | {"policy"}:
             odd = sorted(set(value) ^ (names | {"policy"}))
             raise ManifestError(f"augmentation policy: fields missing or unknown: {odd}")
-        floats = ("rotation_degrees", "crop_ratio", "flip_probability", "mix_probability")
         try:
             low, high = value["crop_scale"]
             return cls(
-                **{name: _number(value, name) for name in floats},
-                **{name: _integer(value, name) for name in ("view_height", "view_width", "key")},
+                view_height=_integer(value, "view_height"),
+                view_width=_integer(value, "view_width"),
+                rotation_degrees=_number(value, "rotation_degrees"),
                 crop_scale=(float(low), float(high)),
+                crop_ratio=_number(value, "crop_ratio"),
+                flip_probability=_number(value, "flip_probability"),
                 mix=Mix(value["mix"]),
+                mix_probability=_number(value, "mix_probability"),
+                key=_integer(value, "key"),
             )
         except (TypeError, ValueError):
             raise ManifestError(f"augmentation policy is malformed: {dict(value)}") from None

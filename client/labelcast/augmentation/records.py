@@ -87,64 +87,54 @@ def draw_records(
     """
     _require_known(sample_ids, sample_table)
     low, high = (sample_ids & np.uint64(0xFFFFFFFF)), (sample_ids >> np.uint64(32))
+    counter = (low.astype(np.uint32), high.astype(np.uint32), seeds)
     words = np.concatenate(
-        [
-            philox((low.astype(np.uint32), high.astype(np.uint32), seeds, block), policy.key)
-            for block in np.arange(3, dtype=np.uint32)
-        ]
+        [philox((*counter, np.full_like(seeds, block)), policy.key) for block in range(3)]
     )
     unit = words.astype(np.float64) * 2.0**-32
+    top, left, height, width = _draw_crop(policy, unit[0:5])
+    mixed = unit[8] < (0 if policy.mix is Mix.NONE else policy.mix_probability)
+    # Multiply-shift: uniform up to 2**-32 times the size of the table, without a division.
+    position = (words[7].astype(np.uint64) * np.uint64(len(sample_table))) >> np.uint64(32)
+    side = np.where(mixed, np.sqrt(1 - unit[9]), 0)
+    box_top, box_bottom = _draw_side(side, unit[10], policy.view_height)
+    box_left, box_right = _draw_side(side, unit[11], policy.view_width)
     return Records(
-        **_draw_crop(policy, unit[0:5]),
+        crop_top=top,
+        crop_left=left,
+        crop_height=height,
+        crop_width=width,
         rotation=_fixed((2 * unit[5] - 1) * policy.rotation_degrees),
         flip=unit[6] < policy.flip_probability,
-        **_draw_mix(policy, sample_ids, seeds, sample_table, words[7], unit[8:12]),
+        partner_sample_ids=np.where(mixed, sample_table[position], sample_ids),
+        partner_seeds=seeds,
+        box_top=box_top,
+        box_left=box_left,
+        box_bottom=box_bottom,
+        box_right=box_right,
     )
 
 
-def _draw_crop(policy: AugmentationPolicy, unit: NDArray[np.float64]) -> dict[str, Integers]:
+def _draw_crop(
+    policy: AugmentationPolicy, unit: NDArray[np.float64]
+) -> tuple[Integers, Integers, Integers, Integers]:
     low, high = policy.crop_scale
     area = low + unit[0] * (high - low)
     ratio = 1 + unit[1] * (policy.crop_ratio - 1)
     ratio = np.where(unit[2] < 0.5, ratio, 1 / ratio)
     width = _fixed(np.minimum(np.sqrt(area * ratio), 1))
     height = _fixed(np.minimum(np.sqrt(area / ratio), 1))
-    return {
-        "crop_top": np.floor(unit[3] * (FIXED_POINT - height + 1)).astype(np.int32),
-        "crop_left": np.floor(unit[4] * (FIXED_POINT - width + 1)).astype(np.int32),
-        "crop_height": height,
-        "crop_width": width,
-    }
+    top = np.floor(unit[3] * (FIXED_POINT - height + 1)).astype(np.int32)
+    left = np.floor(unit[4] * (FIXED_POINT - width + 1)).astype(np.int32)
+    return top, left, height, width
 
 
-def _draw_mix(
-    policy: AugmentationPolicy,
-    sample_ids: NDArray[np.uint64],
-    seeds: NDArray[np.uint32],
-    sample_table: NDArray[np.uint64],
-    partner_word: NDArray[np.uint32],
-    unit: NDArray[np.float64],
-) -> dict[str, NDArray[np.generic]]:
-    mixed = unit[0] < policy.mix_probability
-    if policy.mix is Mix.NONE:
-        mixed = np.zeros_like(mixed)
-    # Multiply-shift: uniform up to 2**-32 times the size of the table, without a division.
-    position = (partner_word.astype(np.uint64) * np.uint64(len(sample_table))) >> np.uint64(32)
-    side = np.sqrt(1 - unit[1])
-    box: dict[str, NDArray[np.generic]] = {}
-    for (begin, end), pixels, centre in zip(
-        (("box_top", "box_bottom"), ("box_left", "box_right")),
-        (policy.view_height, policy.view_width),
-        unit[2:4],
-        strict=True,
-    ):
-        middle, half = np.floor(centre * pixels), np.floor(side * pixels / 2)
-        box[begin] = np.where(mixed, np.maximum(middle - half, 0), 0).astype(np.int32)
-        box[end] = np.where(mixed, np.minimum(middle + half, pixels), 0).astype(np.int32)
-    return box | {
-        "partner_sample_ids": np.where(mixed, sample_table[position], sample_ids),
-        "partner_seeds": seeds,
-    }
+def _draw_side(
+    side: NDArray[np.float64], centre: NDArray[np.float64], pixels: int
+) -> tuple[Integers, Integers]:
+    middle, half = np.floor(centre * pixels), np.floor(side * pixels / 2)
+    begin, end = np.maximum(middle - half, 0), np.minimum(middle + half, pixels)
+    return begin.astype(np.int32), end.astype(np.int32)
 
 
 def _fixed(values: NDArray[np.float64]) -> Integers:

@@ -35,10 +35,11 @@ def pack_codes(codes: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:
         raise CodeRangeError(f"a code does not fit into {bits} bits")
     if bits in (8, 16):
         whole = np.ascontiguousarray(codes, dtype=f"<u{bits // 8}")
-        return whole.view(np.uint8).reshape(len(codes), -1)
+        return whole.view(np.uint8).reshape(len(codes), packed_bytes(bits, codes.shape[1]))
     wide = np.ascontiguousarray(codes, dtype="<u2")
     planes = np.unpackbits(wide.view(np.uint8).reshape(*wide.shape, 2), axis=2, bitorder="little")
-    return np.packbits(planes[:, :, :bits].reshape(len(codes), -1), axis=1, bitorder="little")
+    used = planes[:, :, :bits].reshape(len(codes), bits * codes.shape[1])
+    return np.packbits(used, axis=1, bitorder="little")
 
 
 def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray[np.uint32]:
@@ -68,4 +69,5 @@ def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray
         raise CodecFormatError("padding bits after the last code are not zero")
     weights = np.uint32(1) << np.arange(bits, dtype=np.uint32)
     columns = planes[:, : bits * count].reshape(len(packed), count, bits)
-    return (columns * weights).sum(axis=2, dtype=np.uint32)
+    codes: NDArray[np.uint32] = (columns * weights).sum(axis=2, dtype=np.uint32)
+    return codes

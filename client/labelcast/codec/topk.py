@@ -36,7 +36,7 @@ class Recovery(StrEnum):
 
 
 class TopKCodec(Codec):
-    """A row is k class IDs (uint16, or uint32 from 65,537 classes on), then k fp16 probabilities."""
+    """A row is k class IDs (uint16; uint32 from 65,537 classes on), then k fp16 probabilities."""
 
     name = "topk"
 

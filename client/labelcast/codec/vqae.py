@@ -6,6 +6,7 @@ decoding half is in an artifact; fitting is in `labelcast_server.fitting`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -66,7 +67,7 @@ class VqaeShape:
     def layer_widths(self, num_classes: int) -> list[tuple[int, int]]:
         """(inputs, outputs) of each linear layer."""
         widths = [self.codes * self.codeword_width, *self.hidden, num_classes]
-        return list(zip(widths[:-1], widths[1:], strict=True))
+        return list(pairwise(widths))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -179,7 +180,8 @@ class VqaeCodec(Codec):
         codes = unpack_codes(rows, bits=self.shape.bits, count=self.shape.codes)
         if codes.size and codes.max() >= self.shape.codebook_size:
             raise CodeRangeError(
-                f"code {codes.max()} is outside the codebook of {self.shape.codebook_size} codewords"
+                f"code {codes.max()} is outside the codebook of"
+                f" {self.shape.codebook_size} codewords"
             )
         return codes
 

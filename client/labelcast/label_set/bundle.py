@@ -189,7 +189,7 @@ class Bundle:
 
     def _shard_rows(self, section: Section, shard: Shard, rows: NDArray[np.int64]) -> Rows:
         if shard.data.digest not in self._shards:
-            data = np.memmap(self.path(shard.data), dtype=np.uint8, mode="r")
+            data: NDArray[np.uint8] = np.memmap(self.path(shard.data), dtype=np.uint8, mode="r")
             index = np.frombuffer(self.read_blob(shard.index), dtype="<u4").copy()
             self._shards[shard.data.digest] = (data, index)
         data, index = self._shards[shard.data.digest]

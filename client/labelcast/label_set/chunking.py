@@ -3,7 +3,7 @@
 Redis keeps a string in one allocation of jemalloc, whose size classes above 16 KiB are four to a
 doubling: ... 40, 48, 56, 64, 80 KiB. The value shares it with a header and a NUL byte, so 65,536
 bytes of rows do not fit 64 KiB: they take 80 KiB, and a quarter of the memory is wasted. 65,504
-leaves the header its room; beside the value stand the key and its entry, about 90 bytes, and its slot in the table of keys.
+leaves the header its room; the key and its entry take about 90 bytes more.
 
 Measured with ``MEMORY USAGE`` on Redis 7.0.15 (jemalloc 5.3), key and entry included:
 

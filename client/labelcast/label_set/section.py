@@ -142,7 +142,7 @@ class Section:
             raise ManifestError(f"{path}: only the last shard may end within a chunk")
 
 
-def chunk_checksum(chunk: bytes | memoryview | NDArray[np.uint8]) -> int:
+def chunk_checksum(chunk: bytes | memoryview) -> int:
     """CRC-32 of one chunk."""
     return zlib.crc32(chunk)
 

@@ -28,7 +28,7 @@ class ViewRenderer:
         """The view that each view is mixed with; itself where there is no mixing."""
         if self.policy is None or self.policy.mix is Mix.NONE:
             return views
-        records = self._records(views)
+        records = self._records(self.policy, views)
         return Views(records.partner_sample_ids, records.partner_seeds)
 
     def render(self, views: Views, images: Tensor, partner_images: Tensor | None) -> Tensor:
@@ -45,11 +45,12 @@ class ViewRenderer:
         if self.policy is None:
             return images
         size = (self.policy.view_height, self.policy.view_width)
-        records = self._records(views)
+        records = self._records(self.policy, views)
         rendered = crop_and_rotate(images, records, size)
         if self.policy.mix is Mix.NONE or partner_images is None:
             return rendered
-        partners = self._records(Views(records.partner_sample_ids, records.partner_seeds))
+        partner_views = Views(records.partner_sample_ids, records.partner_seeds)
+        partners = self._records(self.policy, partner_views)
         return paste(rendered, crop_and_rotate(partner_images, partners, size), records)
 
     def mixed_area(self, views: Views) -> NDArray[np.float32]:
@@ -57,13 +58,10 @@ class ViewRenderer:
         if self.policy is None:
             return np.zeros(len(views), dtype=np.float32)
         pixels = self.policy.view_height * self.policy.view_width
-        return (self._records(views).box_pixels() / pixels).astype(np.float32)
+        return (self._records(self.policy, views).box_pixels() / pixels).astype(np.float32)
 
-    def _records(self, views: Views) -> Records:
-        assert self.policy is not None
-        return draw_records(
-            self.policy, views.sample_ids, views.seeds, sample_table=self.sample_table
-        )
+    def _records(self, policy: AugmentationPolicy, views: Views) -> Records:
+        return draw_records(policy, views.sample_ids, views.seeds, sample_table=self.sample_table)
 
 
 def crop_and_rotate(images: Tensor, records: Records, size: tuple[int, int]) -> Tensor:

@@ -131,7 +131,7 @@ class TorchDecoder(ABC):
             raise CodecFormatError(f"{self.name} rows must be uint8, got {rows.dtype}")
         if isinstance(rows, np.ndarray):
             # torch warns of read-only memory, and a gRPC payload is nothing else.
-            rows = torch.from_numpy(np.require(rows, requirements="CW"))
+            rows = torch.from_numpy(np.require(rows, requirements=("C", "W")))
         return rows.to(self.device, non_blocking=True)
 
 

@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelcast.client import LabelClient, RemoteLabelSet
+from labelcast.client import LabelClient
 from labelcast.codec import LabelKind
 from labelcast.label_set import ViewIndex
 from labelcast.representation import Form, Representation
+from labelcast.session import RemoteLabelSet
 from labelcast.torch.decoding import TorchDecoder
 from labelcast.views import Views
 

@@ -52,7 +52,9 @@ def _leave() -> None:
 
 
 def _matmul_backends() -> list[Any]:
-    backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    backends = [
+        getattr(home, "matmul", None) for home in (torch.backends.cuda, torch.backends.mkldnn)
+    ]
     if all(hasattr(backend, "fp32_precision") for backend in backends):
         return backends
     return [_LegacySwitch()]

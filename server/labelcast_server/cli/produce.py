@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelcast.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from labelcast_server.fitting import FitReport
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
@@ -42,7 +45,7 @@ def relabel(
 ) -> None:
     """Run a teacher over every seeded view and write its logits."""
     from labelcast.augmentation import AugmentationPolicy
-    from labelcast.torch import SampleTable
+    from labelcast.torch.samples import SampleTable
     from labelcast_server.relabel.import_path import load_object
     from labelcast_server.relabel.relabeller import relabel as run
 
@@ -58,7 +61,7 @@ def relabel(
         batch_rows=batch_rows,
         progress=not quiet,
     )
-    print(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")
+    typer.echo(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")
 
 
 def fit(
@@ -97,7 +100,7 @@ def fit(
         device=device,
         progress=not quiet,
     )
-    print(fitted.report.model_dump_json() if as_json else fitted.report.summary())
+    typer.echo(fitted.report.model_dump_json() if as_json else _fit_summary(fitted.report))
 
 
 def encode(
@@ -130,22 +133,39 @@ def encode(
     dense = open_labels(labels, LabelKind(label_kind), temperature=temperature)
     chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
     with tqdm(total=dense.rows.num_rows, desc="encode", unit="label", disable=quiet) as bar:
+
+        def on_rows(rows: int) -> None:
+            bar.update(rows)
+
         bundle = write_bundle(
             dense,
             chosen.encoder,
             out,
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
-            on_rows=bar.update,
+            on_rows=on_rows,
         )
     stride = chosen.encoder.codec.row_stride
     if as_json:
-        print(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
+        typer.echo(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
     else:
-        print(f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {stride} bytes in {out}")
+        typer.echo(
+            f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {stride} bytes in {out}"
+        )
 
 
-def register(app: typer.Typer) -> None:
+def _fit_summary(report: "FitReport") -> str:
+    figures = report.unseen or report.seen
+    rows = "unseen rows" if report.unseen is not None else "fitted rows"
+    weight = report.bytes_a_label
+    return (
+        f"{weight.payload} bytes a label ({weight.total_here:.1f} with the codec,"
+        f" {weight.total_at[10_000_000]:.1f} at 10 million labels) instead of {weight.dense_fp16}\n"
+        f"on {rows}: KL {figures.kl_nats:.3f} nats, top-1 agreement {figures.top1_agreement:.1%}"
+    )
+
+
+def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (relabel, fit, encode):
         app.command()(command)

@@ -63,11 +63,11 @@ def serve(
                 "admin": addresses.admin,
                 "admin_token_file": None if token_file is None else str(token_file),
             }
-            print(json.dumps(found), flush=True)
+            typer.echo(json.dumps(found))
             return
-        print(f"students: {addresses.grpc}\nadmins:   {addresses.admin}", flush=True)
+        typer.echo(f"students: {addresses.grpc}\nadmins:   {addresses.admin}")
         if token_file is not None:
-            print(f"token:    {token_file}", flush=True)
+            typer.echo(f"token:    {token_file}")
 
     run_service(settings, announce)
 
@@ -82,7 +82,7 @@ def health(
 
     if not is_serving(address, timeout_seconds=5.0):
         raise ServiceUnavailableError(f"the service at {address} is not serving")
-    print("serving")
+    typer.echo("serving")
 
 
 def doctor(
@@ -102,17 +102,17 @@ def doctor(
     ports = [port for port in (settings.grpc_port, settings.admin_port) if port]
     findings = asyncio.run(diagnose(url, settings.data_dir, ports))
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(f"{finding.level:<8}{finding.check:<22}{finding.message}")
+            typer.echo(f"{finding.level:<8}{finding.check:<22}{finding.message}")
             if finding.remedy is not None:
-                print(f"{'':<30}→ {finding.remedy}")
+                typer.echo(f"{'':<30}→ {finding.remedy}")
     if any(finding.level == "error" for finding in findings):
         sys.exit(1)
 
 
-def register(app: typer.Typer) -> None:
+def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (serve, health, doctor):
         app.command()(command)

@@ -7,6 +7,7 @@ After arXiv 2603.03808. Shape letters: `N` rows, `C` classes, `M` codes a label,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,26 @@ def log_probabilities(labels: Tensor, kind: LabelKind, temperature: float) -> Te
     return torch.log_softmax(values / temperature, dim=1)
 
 
+class Mlp(nn.ModuleList):
+    """Linear layers with a ReLU between them, as `labelcast.codec.VqaeCodec` computes them."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The layers."""
+        return [layer for layer in self if isinstance(layer, nn.Linear)]
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (N, first width) to (N, last width)."""
+        *hidden, last = self.linears
+        for layer in hidden:
+            values = torch.relu(layer(values))
+        result: Tensor = last(values)
+        return result
+
+
 class VectorQuantizedAutoencoder(nn.Module):
     """Encoder, product quantizer and the decoder of `labelcast.codec.VqaeCodec`."""
 
@@ -61,11 +82,9 @@ class VectorQuantizedAutoencoder(nn.Module):
         vqae = shape.vqae
         latent_width = vqae.codes * vqae.codeword_width
         self.shape = shape
-        self.encoder = _linears([2 * shape.num_classes, *shape.encoder_hidden, latent_width])
-        # Keeps the latents' scale, and with it the weight of the commitment, through the fit.
-        self.norm = nn.LayerNorm(latent_width)
+        self.encoder = Mlp([2 * shape.num_classes, *shape.encoder_hidden, latent_width])
         self.quantizer = ProductQuantizer(vqae.codes, vqae.codebook_size, vqae.codeword_width)
-        self.decoder = _linears([latent_width, *vqae.hidden, shape.num_classes])
+        self.decoder = Mlp([latent_width, *vqae.hidden, shape.num_classes])
 
     def latents(self, log_probabilities: Tensor) -> Tensor:
         """Encode without quantizing.
@@ -76,13 +95,14 @@ class VectorQuantizedAutoencoder(nn.Module):
         Returns:
             float32, shape (N, M, D).
         """
-        latents = self.norm(_mlp(self.encoder, _features(log_probabilities)).float())
+        latents: Tensor = self.encoder(_features(log_probabilities)).float()
         vqae = self.shape.vqae
         return latents.reshape(-1, vqae.codes, vqae.codeword_width)
 
     def decode(self, codewords: Tensor) -> Tensor:
         """Logits of codewords (N, M, D): float32, shape (N, C)."""
-        return _mlp(self.decoder, codewords.flatten(1)).float()
+        logits: Tensor = self.decoder(codewords.flatten(1)).float()
+        return logits
 
     @torch.no_grad()
     def start_from(
@@ -101,10 +121,8 @@ class VectorQuantizedAutoencoder(nn.Module):
             temperature: what the decoder's logits are divided by.
             batch_rows: rows of a fitting step.
         """
-        self.decoder[-1].bias.copy_(log_probabilities.mean(dim=0) * temperature)
-        self.quantizer.start_from(
-            self.latents(log_probabilities), generator, batch_rows=batch_rows
-        )
+        self.decoder.linears[-1].bias.copy_(log_probabilities.mean(dim=0) * temperature)
+        self.quantizer.start_from(self.latents(log_probabilities), generator, batch_rows=batch_rows)
 
 
 def _features(log_probabilities: Tensor) -> Tensor:
@@ -115,15 +133,3 @@ def _features(log_probabilities: Tensor) -> Tensor:
     """
     relative = log_probabilities + math.log(log_probabilities.shape[1])
     return torch.cat([relative.clamp(min=_FLOOR) - _FLOOR, (relative / 2).exp()], dim=1) / _SCALE
-
-
-def _linears(widths: Sequence[int]) -> nn.ModuleList:
-    pairs = zip(widths[:-1], widths[1:], strict=True)
-    return nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairs)
-
-
-def _mlp(layers: nn.ModuleList, values: Tensor) -> Tensor:
-    for layer in layers[:-1]:
-        values = torch.relu(layer(values))
-    last: Tensor = layers[-1](values)
-    return last

@@ -72,7 +72,7 @@ def choose_encoder(
     directory = Path(text)
     if not (directory / "codec.safetensors").is_file():
         raise InvalidRequestError(
-            f"{text!r} is no directory from `labelcast-server fit`, nor raw:fp16, raw:fp32 or topk:K"
+            f"{text!r} is no directory from `labelcast-server fit`, nor raw:fp16 or topk:K"
         )
     artifact = (directory / "codec.safetensors").read_bytes()
     fitted = load_encoder(directory / "encoder.safetensors", artifact, choose_device(device))

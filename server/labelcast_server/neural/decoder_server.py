@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from labelcast.codec import CodecHeader, Rows
-from labelcast.errors import CodecFormatError, LabelcastError
+from labelcast.errors import LabelcastError
 from labelcast.label_set import check_digest
 from labelcast.representation import Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
@@ -32,7 +32,7 @@ _LOADED_CODECS = 16
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Job:
-    codec: str
+    decoder: TorchDecoder
     representation: Representation
     rows: Rows
     answer: asyncio.Future[bytes]
@@ -84,15 +84,14 @@ class DecoderServer:
     ) -> None:
         try:
             reply = await self._handle(kind, payload)
-            header = HEADER.pack(len(reply), number, Kind.DONE)
+            answer = Kind.MISSING if reply is None else Kind.DONE
         except Exception as error:  # noqa: BLE001 - one bad request must not end the process
-            reply = encode_error(publicise(error))
-            header = HEADER.pack(len(reply), number, Kind.ERROR)
-        writer.write(header)
-        writer.write(reply)
+            reply, answer = encode_error(publicise(error)), Kind.ERROR
+        writer.write(HEADER.pack(len(reply or b""), number, answer))
+        writer.write(reply or b"")
         await writer.drain()
 
-    async def _handle(self, kind: int, payload: bytes) -> bytes:
+    async def _handle(self, kind: int, payload: bytes) -> bytes | None:
         codec, rest = split_request(payload)
         if kind == Kind.LOAD:
             loop = asyncio.get_running_loop()
@@ -101,10 +100,10 @@ class DecoderServer:
         representation, packed = split_decode_request(rest)
         decoder = self._decoders.get(codec)
         if decoder is None:
-            raise CodecFormatError(f"codec {codec} is not loaded in the decoder; retry")
+            return None
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, decoder.row_stride)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        await self._jobs.put(_Job(codec, representation, rows, answer))
+        await self._jobs.put(_Job(decoder, representation, rows, answer))
         return await answer
 
     def _load(self, codec: str, artifact: bytes) -> None:
@@ -137,7 +136,7 @@ class DecoderServer:
         jobs, rows = [first], len(first.rows)
         while rows < _BATCH_ROWS and not self._jobs.empty():
             job = self._jobs.get_nowait()
-            if (job.codec, job.representation) != (first.codec, first.representation):
+            if job.decoder is not first.decoder or job.representation != first.representation:
                 self._postponed = job
                 break
             jobs.append(job)
@@ -156,7 +155,7 @@ class DecoderServer:
                     job.answer.set_result(reply)
 
     def _decode(self, jobs: list[_Job]) -> list[bytes]:
-        decoder = self._decoders[jobs[0].codec]
+        decoder = jobs[0].decoder
         header: CodecHeader = decoder.header
         representation = jobs[0].representation
         representation.check(header)

@@ -43,9 +43,7 @@ class EncoderSpec(BaseModel):
     fit_config: dict[str, Any]
 
 
-def write_encoder(
-    encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str, Any]
-) -> bytes:
+def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str, Any]) -> bytes:
     """Serialise the encoding half of a codec.
 
     Args:
@@ -99,7 +97,7 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
         raise CodecFormatError(f"{path} holds NaN or infinity")
     model.load_state_dict(tensors, strict=False)
     model.quantizer.codebooks.copy_(torch.from_numpy(codec.codebooks))
-    for layer, (weight, bias) in zip(model.decoder, codec.layers, strict=True):
+    for layer, (weight, bias) in zip(model.decoder.linears, codec.layers, strict=True):
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
     return VqaeEncoder(
@@ -111,5 +109,5 @@ def _weights(model: VectorQuantizedAutoencoder) -> dict[str, torch.Tensor]:
     return {
         name: value
         for name, value in model.state_dict().items()
-        if name.startswith(("encoder.", "norm."))
+        if name.startswith("encoder.")
     }

@@ -11,7 +11,6 @@ from labelcast.codec import (
     Codec,
     CodecHeader,
     LabelKind,
-    Precision,
     RawCodec,
     Recovery,
     Rows,
@@ -159,6 +158,7 @@ class VqaeEncoder(Encoder):
         temperature: float,
     ) -> None:
         super().__init__(codec)
+        self.vqae = codec
         self.model = model.eval()
         self.label_kind = label_kind
         self.temperature = temperature

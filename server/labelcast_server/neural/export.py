@@ -60,7 +60,7 @@ def export_codec(model: VectorQuantizedAutoencoder, temperatures: TemperatureRan
         CodecHeader(shape.num_classes, LabelKind.LOGITS, temperatures),
         shape.vqae,
         stored(model.quantizer.codebooks),
-        [(stored(layer.weight), stored(layer.bias)) for layer in model.decoder],
+        [(stored(layer.weight), stored(layer.bias)) for layer in model.decoder.linears],
     )
 
 

@@ -25,22 +25,20 @@ def present(labels: Tensor, representation: Representation, header: CodecHeader)
     Raises:
         LabelValueError: a value overflows the precision.
     """
+    precision = representation.precision or Precision.FP16
     if representation.form is Form.LOGITS:
-        return _rows(labels, representation.precision)
+        return _rows(labels, precision)
     if header.label_kind is LabelKind.LOGITS:
-        assert representation.temperature is not None
-        labels = torch.softmax(labels / representation.temperature, dim=1)
-    if representation.form is Form.PROBABILITIES:
-        return _rows(labels, representation.precision)
-    assert representation.k is not None
+        labels = torch.softmax(labels / (representation.temperature or 1.0), dim=1)
+    if representation.k is None:
+        return _rows(labels, precision)
     probabilities, ids = torch.topk(labels, representation.k, dim=1)
     id_dtype = torch.uint16 if top_k_id_dtype(header.num_classes).itemsize == 2 else torch.uint32
     id_rows = ids.to(id_dtype).view(torch.uint8).reshape(len(labels), -1)
     return torch.cat([id_rows, _rows(probabilities, Precision.FP16)], dim=1)
 
 
-def _rows(values: Tensor, precision: Precision | None) -> Tensor:
-    assert precision is not None
+def _rows(values: Tensor, precision: Precision) -> Tensor:
     cast = values.to(_DTYPES[precision]).contiguous()
     if not torch.isfinite(cast).all():
         raise LabelValueError(f"a label overflows {precision}; ask for fp32")

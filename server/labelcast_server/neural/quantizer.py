@@ -88,7 +88,7 @@ class ProductQuantizer(nn.Module):
             generator: a CPU generator, so that every device draws the same.
             below: share of an even use of the codebook under which a codeword counts as dead.
         """
-        M, K, _ = self.codebooks.shape
+        K = self.codebooks.shape[1]
         even_use = len(latents) / K
         drawn = self._draw(latents, generator)
         # As many draws as codewords, needed or not: counting the dead would stall a GPU.
@@ -121,7 +121,9 @@ class ProductQuantizer(nn.Module):
         """A random latent for every codeword: shape (M, K, D)."""
         M, K, _ = self.codebooks.shape
         if len(latents) >= K:
-            order = torch.stack([torch.randperm(len(latents), generator=generator)[:K] for _ in range(M)])
+            order = torch.stack(
+                [torch.randperm(len(latents), generator=generator)[:K] for _ in range(M)]
+            )
         else:
             order = torch.randint(len(latents), (M, K), generator=generator)
         order = order.to(latents.device)

@@ -13,7 +13,8 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex
-from labelcast.torch import ImageReader, SampleTable, ViewRenderer
+from labelcast.torch.augmentation import ViewRenderer
+from labelcast.torch.samples import ImageReader, SampleTable
 from labelcast.views import Views
 from labelcast_server.dense_labels import (
     DESCRIPTION_NAME,

@@ -77,11 +77,13 @@ class RpcServer:
         await self._server.stop(drain_seconds)
 
     async def _report_health(self) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING
+        serving = True
         try:
             await self._service.ping()
         except LabelcastError as error:
             logger.warning("not serving: %s", error)
-            status = health_pb2.HealthCheckResponse.NOT_SERVING
+            serving = False
+        states = health_pb2.HealthCheckResponse
+        status = states.SERVING if serving else states.NOT_SERVING
         for name in ("", SERVICE_NAME):
             await self._health.set(name, status)

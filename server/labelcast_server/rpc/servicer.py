@@ -1,7 +1,7 @@
 """The gRPC surface: messages in, use cases, messages out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -19,6 +19,8 @@ ERROR_DOMAIN = "labelcast"
 _MAX_REFERENCE = 200
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 
 
 class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
@@ -106,15 +108,17 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 row += block.count
 
     async def _call(
-        self, context: Context, method: Callable[[Any], Awaitable[Any]], request: Any
-    ) -> Any:
+        self, context: Context, method: Callable[[Request], Awaitable[Reply]], request: Request
+    ) -> Reply:
         try:
             self._authorize(context)
             return await method(request)
         except Exception as error:  # noqa: BLE001 - the boundary: nothing passes untranslated
             await abort(context, publicise(error))
 
-    async def _stream(self, context: Context, replies: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _stream(
+        self, context: Context, replies: AsyncIterator[Reply]
+    ) -> AsyncIterator[Reply]:
         # Interceptors of grpc.aio do not see what a streaming handler raises, so this is the place.
         try:
             self._authorize(context)
@@ -128,7 +132,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         self._authorizer.require(given if isinstance(given, str) else None, Scope.READ)
 
 
-async def abort(context: Context, error: LabelcastError) -> None:
+async def abort(context: Context, error: LabelcastError) -> NoReturn:
     """End a call with a status that carries reason and facts as google.rpc.ErrorInfo."""
     code = grpc.StatusCode[status_of(error).grpc]
     info = error_details_pb2.ErrorInfo(

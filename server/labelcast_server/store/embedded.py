@@ -164,11 +164,13 @@ class EmbeddedRedis:
                 max_memory_bytes=self._max_memory_bytes or default_max_memory_bytes(),
             )
         )
-        # Redis complains on standard error until it has opened its log.
-        with self._log_path.open("ab") as log:
+        # Redis complains on standard output until it has opened its log. It gets the configuration
+        # by standard input, because Redis 7 takes "?", "*" and "[" in a path for wildcards, and if
+        # nothing matches it starts with its defaults, on a TCP port.
+        with self._log_path.open("ab") as log, config.open("rb") as standard_input:
             self._process = subprocess.Popen(
-                [executable, config],
-                stdin=subprocess.DEVNULL,
+                [executable, "-"],
+                stdin=standard_input,
                 stdout=log,
                 stderr=log,
                 cwd=self._directory,

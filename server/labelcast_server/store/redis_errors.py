@@ -17,7 +17,7 @@ _CREDENTIALS = (
     foreign.AuthorizationError,
     foreign.AuthenticationWrongNumberOfArgsError,
 )
-_ERROR_CODE = re.compile(r"\b(?:NOAUTH|WRONGPASS|[A-Z]{3,20})\b")
+_ERROR_CODE = re.compile(r"\b[A-Z]{3,20}\b")
 _FULL = "its memory is full; raise maxmemory, add memory, or drop label sets"
 _DISK = "it cannot write to its disk; free disk space and look at its log"
 _UNAVAILABLE_CODES = {
@@ -104,10 +104,9 @@ def _code(error: Exception, text: str) -> str:
             return code
     if not isinstance(error, foreign.ResponseError):
         return ""
-    # A pipeline prefixes "Command # 1 (...) of pipeline caused error:", a script its own words.
-    tail = text.rsplit("caused error: ", 1)[-1]
-    for found in _ERROR_CODE.findall(tail):
+    # Inside a script the code comes after words of Redis's own.
+    for found in _ERROR_CODE.findall(text):
         if found in _UNAVAILABLE_CODES:
             return str(found)
-    first = tail.split(" ", 1)[0]
+    first = text.split(" ", 1)[0]
     return first if _ERROR_CODE.fullmatch(first) else ""

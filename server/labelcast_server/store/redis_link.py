@@ -96,7 +96,11 @@ class RedisLink:
         pipe = self._client().pipeline(transaction=together)
         for words in batch:
             pipe.execute_command(*words)
-        replies: list[Any] = await pipe.execute()
+        # redis-py would write the command, chunk and all, into the message of the error.
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
         return replies
 
     def _client(self) -> "Redis":

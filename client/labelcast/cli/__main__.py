@@ -1,0 +1,5 @@
+"""Allows `python -m labelcast.cli`."""
+
+from labelcast.cli import main
+
+main()

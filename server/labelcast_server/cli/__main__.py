@@ -1,0 +1,5 @@
+"""Allows `python -m labelcast_server.cli`."""
+
+from labelcast_server.cli import main
+
+main()

@@ -1,0 +1,281 @@
+"""The fitting steps: KL to the teacher through quantized latents.
+
+The loss is KL(teacher ‖ decoded) at the fit's temperature plus the commitment of arXiv 1711.00937;
+codebooks follow by moving averages. Nothing here depends on how often the fit was interrupted.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from labelcast.codec import LabelKind
+from labelcast.errors import InvalidRequestError
+from labelcast_server.fitting.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
+from labelcast_server.fitting.config import Compute, FitConfig
+from labelcast_server.fitting.metrics import kl_divergence, perplexities
+from labelcast_server.fitting.sampling import RowNumbers, Split, batch_rows, spaced
+from labelcast_server.label_files import LabelBlock, LabelRows
+from labelcast_server.neural.autoencoder import (
+    AutoencoderShape,
+    VectorQuantizedAutoencoder,
+    log_probabilities,
+)
+from labelcast_server.neural.quantizer import straight_through
+
+LOG_EVERY_STEPS = 50
+# k-means wants some tens of latents a codeword; more than this costs seconds for nothing.
+_START_ROWS_PER_CODEWORD = 32
+_MAX_START_ROWS = 2**15
+_FINAL_LEARNING_RATE = 0.02
+# 2**64 over the golden ratio: neighbouring steps and seeds do not share a generator.
+_ODD = 0x9E3779B97F4A7C15
+
+
+@dataclass(eq=False)
+class Loop:
+    """One fit, from its first or its resumed step to its last.
+
+    Attributes:
+        labels: what is fitted.
+        label_kind: what they are.
+        config: settings.
+        split: which rows are fitted.
+        device: where.
+        labels_digest: identifies the labels to checkpoints.
+        checkpoint: file of the unfinished fit.
+        log: JSON lines of step, kl, agreement and perplexity of the batch at hand.
+        checkpoint_seconds: at least so long between two checkpoints.
+        on_step: called after every step with its number; and the last logged line, if any.
+        model: the autoencoder.
+        step: the next step.
+        seconds: spent on fitting.
+    """
+
+    labels: LabelRows
+    label_kind: LabelKind
+    config: FitConfig
+    split: Split
+    device: torch.device
+    labels_digest: str
+    checkpoint: Path
+    log: Path
+    checkpoint_seconds: float
+    on_step: Callable[[int, dict[str, float]], None]
+    model: VectorQuantizedAutoencoder = field(init=False)
+    step: int = field(init=False, default=0)
+    seconds: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        shape = AutoencoderShape(
+            self.labels.num_classes, self.config.vqae, self.config.encoder_hidden
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.config.seed)
+            self.model = VectorQuantizedAutoencoder(shape).to(self.device)
+        self.compute = resolve_compute(self.config.compute, self.device)
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=self.config.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+
+    def run(self, *, resume: bool) -> None:
+        """Fit to the last step.
+
+        Args:
+            resume: go on from the checkpoint where there is one; else start anew.
+
+        Raises:
+            InvalidRequestError: the checkpoint is not of this fit, or the fit diverged.
+            LabelValueError: a label holds NaN or infinity.
+            KeyboardInterrupt: SIGINT; a checkpoint has been written.
+        """
+        if resume and self.checkpoint.exists():
+            self._resume()
+        else:
+            self.checkpoint.unlink(missing_ok=True)
+            self.log.write_text("")
+            self._start()
+        with self.log.open("a") as log, ThreadPoolExecutor(1) as reader, _sigint_noted() as stop:
+            upcoming = reader.submit(self._read_batch, self.step)
+            saved = time.perf_counter()
+            while self.step < self.config.steps:
+                begun = time.perf_counter()
+                batch = upcoming.result()
+                if self.step + 1 < self.config.steps:
+                    upcoming = reader.submit(self._read_batch, self.step + 1)
+                line = self._fit_batch(batch)
+                if line:
+                    log.write(json.dumps(line) + "\n")
+                self.step += 1
+                self.seconds += time.perf_counter() - begun
+                self.on_step(self.step, line)
+                if stop.is_set() or time.perf_counter() - saved >= self.checkpoint_seconds:
+                    log.flush()
+                    self._save()
+                    saved = time.perf_counter()
+                if stop.is_set():
+                    raise KeyboardInterrupt
+
+    def _start(self) -> None:
+        """Take from data what the first step needs."""
+        config = self.config
+        wanted = _START_ROWS_PER_CODEWORD * config.codebook_size
+        rows = self.split.seen(
+            spaced(self.split.seen_rows, min(_MAX_START_ROWS, max(wanted, config.batch_rows)))
+        )
+        teacher = self._teacher(self.labels.gather(rows))
+        self.model.start_from(
+            teacher,
+            torch.Generator().manual_seed(config.seed),
+            temperature=config.temperature,
+            batch_rows=config.batch_rows,
+        )
+
+    def _resume(self) -> None:
+        header = load_checkpoint(
+            self.checkpoint,
+            config=self.config,
+            labels_digest=self.labels_digest,
+            model=self.model,
+            optimizer=self._optimizer,
+        )
+        self.step, self.seconds = header.step, header.seconds
+        # A crash may have come after lines that the checkpoint does not know of.
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        known = [line for line in lines if _is_before(line, self.step)]
+        self.log.write_text("".join(f"{line}\n" for line in known))
+
+    def _save(self) -> None:
+        header = CheckpointHeader(
+            step=self.step,
+            seconds=self.seconds,
+            labels_digest=self.labels_digest,
+            config=self.config,
+        )
+        save_checkpoint(self.checkpoint, header, self.model, self._optimizer)
+
+    def _rows(self, step: int) -> RowNumbers:
+        config = self.config
+        return batch_rows(
+            self.split,
+            seed=config.seed,
+            step=step,
+            count=config.batch_rows,
+            run_rows=config.run_rows,
+        )
+
+    def _read_batch(self, step: int) -> LabelBlock:
+        return self.labels.gather(self._rows(step))
+
+    def _teacher(self, batch: LabelBlock) -> Tensor:
+        values = torch.from_numpy(batch).to(self.device)
+        return log_probabilities(values, self.label_kind, self.config.temperature)
+
+    def _fit_batch(self, batch: LabelBlock) -> dict[str, float]:
+        """One step; returns the line to log, or {}."""
+        config, model = self.config, self.model
+        teacher = self._teacher(batch)
+        with self._autocast():
+            latents = model.latents(teacher)
+        codes = model.quantizer.nearest(latents)
+        codewords = model.quantizer.look_up(codes)
+        with self._autocast():
+            logits = model.decode(straight_through(latents, codewords))
+        decoded = torch.log_softmax(logits / config.temperature, dim=1)
+        kl = kl_divergence(teacher, decoded).mean()
+        loss = kl + config.commitment * F.mse_loss(latents, codewords)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        rate = learning_rate(config, self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        model.quantizer.follow(latents, codes, decay=config.ema_decay)
+        if self.step < config.revive_until * config.steps:
+            generator = torch.Generator().manual_seed((config.seed + self.step * _ODD) % 2**63)
+            model.quantizer.revive(latents, generator, below=config.revive_below)
+        if self.step % LOG_EVERY_STEPS and self.step + 1 < config.steps:
+            return {}
+        return self._line(kl.item(), teacher, decoded)
+
+    def _line(self, kl: float, teacher: Tensor, decoded: Tensor) -> dict[str, float]:
+        if not math.isfinite(kl):
+            raise InvalidRequestError(
+                f"the fit diverged by step {self.step}; lower learning_rate"
+                f" (now {self.config.learning_rate})"
+            )
+        agreement = (teacher.argmax(dim=1) == decoded.argmax(dim=1)).double().mean()
+        perplexity = perplexities(self.model.quantizer.counts).mean()
+        return {
+            "step": self.step,
+            "kl": kl,
+            "agreement": agreement.item(),
+            "perplexity": perplexity.item(),
+        }
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.compute is Compute.BF16
+        )
+
+
+def learning_rate(config: FitConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine: a pure function, so that resuming needs no scheduler."""
+    warmup = min(config.warmup_steps, config.steps // 10)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.steps)
+    fall = _FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine
+    return config.learning_rate * fall * min(1.0, (step + 1) / (warmup + 1))
+
+
+def resolve_compute(compute: Compute, device: torch.device) -> Compute:
+    """What `auto` means on a device: bf16 only where it is multiplied in hardware."""
+    if compute is not Compute.AUTO:
+        return compute
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Younger than the oldest PyTorch that we support.
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+    return Compute.BF16 if fast else Compute.FP32
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] < step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+@contextmanager
+def _sigint_noted() -> Iterator[threading.Event]:
+    """Turn the first SIGINT into a flag, so that the step at hand is finished and saved."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)

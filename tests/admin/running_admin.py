@@ -1,0 +1,96 @@
+"""The admin API as it runs: uvicorn on a loopback port, a real Redis behind it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from labelcast.registry import Registry
+from labelcast_server.admin import create_app, serve_admin
+from labelcast_server.authorization import Authorizer
+from labelcast_server.publishing import Publisher
+from labelcast_server.store.base import Upload
+from labelcast_server.store.redis import RedisStore
+
+ADMIN_TOKEN = "admin-token-of-tests"
+READ_TOKEN = "read-token-of-tests"
+
+
+class WatchedPublisher(Publisher):
+    """Tells when it has done with the body of a PATCH."""
+
+    def __init__(self, store: RedisStore, *, allow_unsafe_store: bool) -> None:
+        super().__init__(store, allow_unsafe_store=allow_unsafe_store)
+        self.received = threading.Event()
+
+    async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
+        try:
+            return await super().receive(upload_id, offset, body)
+        finally:
+            self.received.set()
+
+
+class RunningAdmin:
+    """One admin server; `running_admin` makes them."""
+
+    def __init__(self, redis_url: str, *, allow_unsafe_store: bool, read_token: str | None) -> None:
+        self._redis_url = redis_url
+        self._allow_unsafe_store = allow_unsafe_store
+        self._authorizer = Authorizer(admin_token=ADMIN_TOKEN, read_token=read_token)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._up = threading.Event()
+        self.app: FastAPI
+        self.publisher: WatchedPublisher
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def registry(self, token: str | None = ADMIN_TOKEN, **options: Any) -> Registry:
+        return Registry(self.url, token, **options)
+
+    def client(self, token: str | None = ADMIN_TOKEN) -> httpx.Client:
+        """A client that knows nothing of the API."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._up.wait()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        store = RedisStore.from_url(self._redis_url, timeout_seconds=10)
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.publisher = WatchedPublisher(store, allow_unsafe_store=self._allow_unsafe_store)
+        self.app = create_app(self.publisher, self._authorizer, ping=store.ping)
+        self._up.set()
+        try:
+            await serve_admin(self.app, self._socket, stop=self._stop)
+        finally:
+            await store.close()
+
+
+@contextmanager
+def running_admin(
+    redis_url: str, *, allow_unsafe_store: bool = False, read_token: str | None = READ_TOKEN
+) -> Iterator[RunningAdmin]:
+    admin = RunningAdmin(redis_url, allow_unsafe_store=allow_unsafe_store, read_token=read_token)
+    admin.start()
+    try:
+        yield admin
+    finally:
+        admin.stop()

@@ -1,0 +1,173 @@
+"""Small label sets of every codec, for any test that needs one.
+
+    bundle, labels = make_bundle(tmp_path, codec="vqae", num_samples=40, num_seeds=3)
+
+`labels` is what every right reader must give for `bundle.view_index()`'s views in row order.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from labelcast.augmentation import AugmentationPolicy
+from labelcast.codec import (
+    Codec,
+    CodecHeader,
+    LabelKind,
+    Labels,
+    Precision,
+    RawCodec,
+    Recovery,
+    Rows,
+    TemperatureRange,
+    TopKCodec,
+    VqaeCodec,
+    VqaeShape,
+    pack_codes,
+    write_artifact,
+)
+from labelcast.label_set import (
+    SHARD_BYTES,
+    LabelContract,
+    Manifest,
+    RowOrder,
+    Segment,
+    class_list_digest,
+    digest_of,
+    to_canonical,
+)
+from labelcast.label_set.bundle import Bundle, BundleWriter
+
+CodecName = Literal["raw", "topk", "vqae"]
+
+POLICY = AugmentationPolicy(view_height=8, view_width=8, crop_scale=(0.5, 1.0), key=7)
+
+
+def make_bundle(
+    directory: Path,
+    codec: CodecName = "raw",
+    *,
+    num_samples: int = 50,
+    num_seeds: int = 3,
+    num_classes: int = 10,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Bundle, Labels]:
+    """A label set with random content.
+
+    Args:
+        directory: for the bundle; made if missing.
+        codec: which codec.
+        num_samples: samples, whose IDs are neither small nor consecutive.
+        num_seeds: augmentation seeds of each.
+        num_classes: C.
+        seed: same arguments, same bundle; another seed, another bundle.
+        **options: of `write_label_set`.
+
+    Returns:
+        The bundle, and float32 labels of shape (N, C) in the order of its rows.
+    """
+    rng = np.random.default_rng(seed)
+    made = make_codec(codec, num_classes, rng)
+    rows = make_rows(made, num_samples * num_seeds, rng)
+    bundle = write_label_set(
+        directory, made, rows, num_samples=num_samples, num_seeds=num_seeds, **options
+    )
+    return bundle, made.decode(rows)
+
+
+def make_codec(name: CodecName, num_classes: int, rng: np.random.Generator) -> Codec:
+    """A codec with random weights; the codebook's size leaves codes that are out of range."""
+    if name == "raw":
+        return RawCodec(CodecHeader(num_classes, LabelKind.LOGITS, None), Precision.FP16)
+    if name == "topk":
+        at_one = TemperatureRange(1.0, 1.0)
+        header = CodecHeader(num_classes, LabelKind.PROBABILITIES, at_one)
+        return TopKCodec(header, min(4, num_classes), Recovery.SPREAD)
+    shape = VqaeShape(codes=6, codebook_size=100, codeword_width=3, hidden=(12,))
+    layers = [
+        (_halves(rng, outputs, inputs), _halves(rng, outputs))
+        for inputs, outputs in shape.layer_widths(num_classes)
+    ]
+    header = CodecHeader(num_classes, LabelKind.LOGITS, TemperatureRange(1.0, 4.0))
+    return VqaeCodec(header, shape, _halves(rng, 6, 100, 3), layers)
+
+
+def make_rows(codec: Codec, count: int, rng: np.random.Generator) -> Rows:
+    """Random rows that the codec accepts: uint8, shape (count, row_stride)."""
+    if isinstance(codec, RawCodec):
+        values = rng.normal(scale=3, size=(count, codec.header.num_classes))
+        return values.astype("<f2").view(np.uint8).reshape(count, -1)
+    if isinstance(codec, TopKCodec):
+        ranks = rng.random((count, codec.header.num_classes)).argsort(axis=1)
+        ids = ranks[:, : codec.k].astype(codec.id_dtype)
+        shares = rng.dirichlet(np.ones(codec.k + 1), size=count)[:, : codec.k].astype("<f2")
+        return np.hstack([ids.view(np.uint8), np.ascontiguousarray(shares).view(np.uint8)])
+    assert isinstance(codec, VqaeCodec)
+    size = (count, codec.shape.codes)
+    codes = rng.integers(codec.shape.codebook_size, size=size, dtype=np.uint32)
+    return pack_codes(codes, bits=codec.shape.bits)
+
+
+def write_label_set(
+    directory: Path,
+    codec: Codec,
+    rows: Rows,
+    *,
+    num_samples: int,
+    num_seeds: int,
+    golden_rows: Rows | None = None,
+    contract_classes: int | None = None,
+    hard_label_bound: int | None = None,
+    row_order: RowOrder = RowOrder.SEED_MAJOR,
+    shard_bytes: int = SHARD_BYTES,
+    report: dict[str, Any] | None = None,
+) -> Bundle:
+    """A label set of given rows, which need not be right.
+
+    Args:
+        directory: for the bundle.
+        codec: put into it.
+        rows: uint8, shape (num_samples * num_seeds, row_stride).
+        num_samples: samples.
+        num_seeds: seeds.
+        golden_rows: rows of the artifact, where the first of `rows` are damaged on purpose.
+        contract_classes: what the contract says where it is not what the codec says.
+        hard_label_bound: hard labels are below this; by default the number of classes.
+        row_order: of the codes.
+        shard_bytes: largest shard.
+        report: fit report.
+    """
+    header, writer = codec.header, BundleWriter(directory, shard_bytes=shard_bytes)
+    sample_ids = 10**12 + 7 * np.arange(num_samples, dtype=np.uint64)
+    hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
+    artifact = writer.add_blob(
+        write_artifact(codec, rows[:8] if golden_rows is None else golden_rows)
+    )
+    segment = Segment(
+        row_order=row_order,
+        sample_ids=writer.add_column(sample_ids, "<u8"),
+        seeds=writer.add_column(3 * np.arange(num_seeds), "<u4"),
+        codes=writer.add_rows(codec.row_stride, [rows]),
+        hard_labels=writer.add_column(hard_labels, "<u4"),
+    )
+    names = [f"class {number}" for number in range(header.num_classes)]
+    contract = LabelContract(
+        teacher=digest_of(b"teacher"),
+        teacher_name="a teacher of tests",
+        dataset=digest_of(b"data set"),
+        num_classes=contract_classes or header.num_classes,
+        class_list=class_list_digest(names),
+        policy=POLICY,
+        label_kind=header.label_kind,
+        temperatures=header.temperatures,
+        codec=artifact.digest,
+    )
+    told = None if report is None else writer.add_blob(to_canonical(report))
+    writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=told))
+    return Bundle(directory)
+
+
+def _halves(rng: np.random.Generator, *shape: int) -> Any:
+    return rng.normal(scale=0.7, size=shape).astype(np.float16)

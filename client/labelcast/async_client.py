@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from labelcast.codec import Codec
 from labelcast.exchange import DeliveredLabels, StreamExchange
-from labelcast.label_set import Expectation
+from labelcast.label_set import BlobRef, Expectation
 from labelcast.representation import Representation
 from labelcast.session import (
-    ArtifactParts,
+    BlobParts,
     RemoteLabelSet,
     Retries,
     Session,
@@ -42,15 +42,26 @@ class AsyncLabelClient(Session):
         if content is not None:
             return self._accept_artifact(label_set, content, fetched=False)
         call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
-        assembled = ArtifactParts(label_set)
+        parts, content = BlobParts(label_set.manifest.codec), b""
         try:
             async for part in call(
                 pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
             ):
-                assembled.add(part)
+                content += parts.accept(part)
         except RpcError as error:
             raise translate(error, self._settings.address) from None
-        return self._accept_artifact(label_set, assembled.finish(), fetched=True)
+        return self._accept_artifact(label_set, content, fetched=True)
+
+    async def blob(self, label_set: RemoteLabelSet, ref: BlobRef) -> AsyncIterator[bytes]:
+        """As `LabelClient.blob`."""
+        call = self._transport.unary_stream("GetBlob", pb.GetBlobResponse)
+        request = pb.GetBlobRequest(label_set=label_set.digest, blob=ref.digest)
+        parts = BlobParts(ref)
+        try:
+            async for part in call(request, metadata=self._transport.metadata):
+                yield parts.accept(part)
+        except RpcError as error:
+            raise translate(error, self._settings.address) from None
 
     async def labels(
         self, label_set: RemoteLabelSet, views: Views, representation: Representation

@@ -1,7 +1,7 @@
 """Sending one blob to the admin API, over connections that may break off."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,13 @@ class BlobUpload:
         while at < self._ref.size:
             try:
                 at, certain = self._send_piece(at) if certain else self._standing(), True
-            except (UploadOffsetError, *_PASSING) as error:
+            except UploadOffsetError as error:
+                # What a cut request sent was still being stored when we asked.
+                at = _received(error.facts)
+                if at <= furthest:
+                    failures += 1
+                    _pause(failures, error)
+            except _PASSING as error:
                 failures, certain = failures + 1, False
                 _pause(failures, error)
             if at > furthest:
@@ -156,7 +162,7 @@ def patiently(attempt: Callable[[], object], passing: tuple[type[LabelcastError]
             return
 
 
-def _received(answer: dict[str, Any]) -> int:
+def _received(answer: Mapping[str, Any]) -> int:
     with understood():
         return int(answer["received_bytes"])
 

@@ -105,6 +105,9 @@ class RestLink:
             raise ServiceUnavailableError(
                 f"the connection to {self.origin} broke off; push again to go on"
             ) from None
+        if method == "HEAD" and response.is_error and response.status_code != 404:
+            # An answer to HEAD has no body and so no message: the same question with GET has.
+            return self.request("GET", path, params=params, timeout_seconds=timeout_seconds)
         return self._answer(response)
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:

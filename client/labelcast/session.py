@@ -11,7 +11,14 @@ from labelcast.cache import BlobCache
 from labelcast.codec import Codec, read_artifact
 from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
 from labelcast.exchange import DeliveredLabels, StreamExchange
-from labelcast.label_set import Expectation, LabelContract, Manifest, check_digest, from_canonical
+from labelcast.label_set import (
+    BlobRef,
+    Expectation,
+    LabelContract,
+    Manifest,
+    check_digest,
+    from_canonical,
+)
 from labelcast.representation import Representation
 from labelcast.transport import Transport, WireBytes
 from labelcast.v1 import labels_pb2 as pb
@@ -165,24 +172,24 @@ class Retries:
         return pause
 
 
-class ArtifactParts:
-    """Puts a codec artifact together, within the size that the manifest announced."""
+class BlobParts:
+    """Checks that the pieces of a blob come in order and within its announced size."""
 
-    def __init__(self, label_set: RemoteLabelSet) -> None:
-        self._size = label_set.manifest.codec.size
-        self._content = bytearray()
+    def __init__(self, ref: BlobRef) -> None:
+        self._ref = ref
+        self._received = 0
 
-    def add(self, part: pb.GetCodecResponse) -> None:
-        """Take the next piece."""
-        if part.offset != len(self._content) or part.total_bytes != self._size:
-            raise ProtocolError("the service sent the codec artifact out of order")
-        self._content += part.data
-        if len(self._content) > self._size:
-            raise ProtocolError("the service sent more than the codec artifact")
+    def accept(self, part: pb.GetCodecResponse | pb.GetBlobResponse) -> bytes:
+        """The content of the next piece.
 
-    def finish(self) -> bytes:
-        """The artifact, to be checked against its digest."""
-        return bytes(self._content)
+        Raises:
+            ProtocolError: out of order, or more than was announced.
+        """
+        end = part.offset + len(part.data)
+        if part.offset != self._received or end > self._ref.size:
+            raise ProtocolError(f"the service sent blob {self._ref.digest} out of order")
+        self._received = end
+        return part.data
 
 
 def read_label_set(

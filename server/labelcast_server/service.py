@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
-from labelcast.errors import InvalidRequestError
+from labelcast.errors import BlobNotFoundError, InvalidRequestError
 from labelcast.label_set import Manifest, ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
@@ -121,6 +121,26 @@ class LabelService:
         return LabelReader(
             label_set, representation, self._chunks, self._decoder, self._block_bytes
         )
+
+    async def blob(self, digest: str, blob: str) -> AsyncIterator[bytes]:
+        """A blob of a label set, piece by piece; the reader checks it against its digest.
+
+        Args:
+            digest: of the label set.
+            blob: digest of a blob that its manifest names.
+
+        Raises:
+            BlobNotFoundError: the manifest names no such blob, or the store lost it.
+            As `label_set`.
+        """
+        label_set = await self.label_set(digest)
+        if blob not in label_set.manifest.blobs():
+            raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
+        info = await self._store.blob(blob)
+        step = max(1, self._block_bytes // info.chunk_bytes)
+        for start in range(0, info.chunk_count, step):
+            numbers = range(start, min(start + step, info.chunk_count))
+            yield b"".join(await self._store.read_chunks(blob, numbers))
 
     async def ping(self) -> None:
         """Return if labels can be served: the store answers."""

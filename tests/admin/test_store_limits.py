@@ -71,7 +71,7 @@ def test_a_redis_that_could_forget_is_refused_unless_allowed(
 
 def test_a_push_goes_on_after_redis_was_restarted(tmp_path: Path, own_redis: Path) -> None:
     bundle, _ = make_bundle(tmp_path / "bundle", num_samples=9000, num_classes=500, num_seeds=1)
-    restarts = []
+    restarts: list[int] = []
 
     def restart(done: int, total: int) -> None:
         if 0 < done < total and not restarts and done > 4 * 2**20:

@@ -227,8 +227,9 @@ def test_a_push_gives_up_when_every_connection_is_cut(
     admin: RunningAdmin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelcast.blob_upload._PAUSES_SECONDS", (0.0, 0.0))
-    bundle, _ = make_bundle(tmp_path, num_samples=6000, num_seeds=2, num_classes=500)
-    with CuttingProxy(admin.port, cut_after_bytes=[2**20] * 100) as proxy:
+    bundle, _ = make_bundle(tmp_path, num_samples=2000, num_seeds=6, num_classes=500)
+    # Never a whole chunk of the codes; all that is smaller passes.
+    with CuttingProxy(admin.port, cut_after_bytes=[60_000] * 100) as proxy:
         with (
             Registry(f"http://127.0.0.1:{proxy.port}", ADMIN_TOKEN) as registry,
             pytest.raises(ServiceUnavailableError),

@@ -89,6 +89,24 @@ class GetCodecResponse(_message.Message):
     data: bytes
     def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class GetBlobRequest(_message.Message):
+    __slots__ = ("label_set", "blob")
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    blob: str
+    def __init__(self, label_set: _Optional[str] = ..., blob: _Optional[str] = ...) -> None: ...
+
+class GetBlobResponse(_message.Message):
+    __slots__ = ("offset", "total_bytes", "data")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    total_bytes: int
+    data: bytes
+    def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
 class GetLabelsRequest(_message.Message):
     __slots__ = ("label_set", "representation", "views")
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]

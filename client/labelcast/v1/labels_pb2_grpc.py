@@ -44,6 +44,11 @@ class LabelServiceStub(object):
                 request_serializer=labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.SerializeToString,
                 response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.FromString,
                 _registered_method=True)
+        self.GetBlob = channel.unary_stream(
+                '/labelcast.v1.LabelService/GetBlob',
+                request_serializer=labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.FromString,
+                _registered_method=True)
         self.GetLabels = channel.unary_unary(
                 '/labelcast.v1.LabelService/GetLabels',
                 request_serializer=labelcast_dot_v1_dot_labels__pb2.GetLabelsRequest.SerializeToString,
@@ -68,6 +73,13 @@ class LabelServiceServicer(object):
 
     def GetCodec(self, request, context):
         """The codec artifact, in order, for clients that decode locally.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBlob(self, request, context):
+        """Any blob that a label set's manifest names, in order, for clients that keep whole sets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,6 +112,11 @@ def add_LabelServiceServicer_to_server(servicer, server):
                     servicer.GetCodec,
                     request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.FromString,
                     response_serializer=labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.SerializeToString,
+            ),
+            'GetBlob': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBlob,
+                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.FromString,
+                    response_serializer=labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.SerializeToString,
             ),
             'GetLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLabels,
@@ -166,6 +183,33 @@ class LabelService(object):
             '/labelcast.v1.LabelService/GetCodec',
             labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.SerializeToString,
             labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelcast.v1.LabelService/GetBlob',
+            labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.SerializeToString,
+            labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -197,7 +197,8 @@ class Loop:
             logits = model.decode(straight_through(latents, codewords))
         decoded = torch.log_softmax(logits / config.temperature, dim=1)
         kl = kl_divergence(teacher, decoded).mean()
-        loss = kl + config.commitment * F.mse_loss(latents, codewords)
+        # The gradient of a KL falls with the square of the temperature; the commitment's does not.
+        loss = config.temperature**2 * kl + config.commitment * F.mse_loss(latents, codewords)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         rate = learning_rate(config, self.step)

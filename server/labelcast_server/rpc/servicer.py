@@ -48,6 +48,13 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         async for reply in self._stream(context, self._get_codec(request)):
             yield reply
 
+    async def GetBlob(  # noqa: N802
+        self, request: pb.GetBlobRequest, context: Context
+    ) -> AsyncIterator[pb.GetBlobResponse]:
+        """Send a blob in pieces."""
+        async for reply in self._stream(context, self._get_blob(request)):
+            yield reply
+
     async def GetLabels(
         self, request: pb.GetLabelsRequest, context: Context
     ) -> pb.GetLabelsResponse:
@@ -78,6 +85,16 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 total_bytes=len(artifact),
                 data=artifact[offset : offset + wire.MESSAGE_BYTES],
             )
+
+    async def _get_blob(self, request: pb.GetBlobRequest) -> AsyncIterator[pb.GetBlobResponse]:
+        digest = wire.label_set_from_proto(request.label_set)
+        known = await self._service.label_set(digest)
+        ref, offset = known.manifest.blobs().get(request.blob), 0
+        async for data in self._service.blob(digest, request.blob):
+            yield pb.GetBlobResponse(
+                offset=offset, total_bytes=0 if ref is None else ref.size, data=data
+            )
+            offset += len(data)
 
     async def _get_labels(self, request: pb.GetLabelsRequest) -> pb.GetLabelsResponse:
         representation = wire.representation_from_proto(request.representation)

@@ -1,0 +1,116 @@
+"""`labelcast pull` and `decode`: label sets on this machine, without a service."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from labelcast.cli.connection import TOKEN_VARIABLE, JsonOption
+from labelcast.cli.printing import byte_text, print_json
+from labelcast.client import LabelClient
+from labelcast.codec import LabelKind, Labels
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set.bundle import Bundle
+from labelcast.pulling import pull as pull_bundle
+from labelcast.views import Views
+
+_BLOCK_ROWS = 4096
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group's commands."""
+    app.command()(pull)
+    app.command()(decode)
+
+
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For the label set.")],
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The service's gRPC address.")
+    ] = "127.0.0.1:7070",
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a whole label set; run it again to go on after a failure."""
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    with LabelClient(address, token=token) as client, _progress() as progress:
+        task = progress.add_task("pull", total=None)
+
+        def on_bytes(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        bundle = pull_bundle(client, reference, out, on_bytes=on_bytes)
+        received = client.wire_bytes.received
+    if as_json:
+        print_json({"digest": bundle.digest, "received_bytes": received})
+    else:
+        labels = bundle.manifest.num_labels
+        typer.echo(f"{bundle.digest}\n{labels} labels in {byte_text(received)} in {out}")
+
+
+def decode(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .npy file, shape (views, classes).")],
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Only these augmentation seeds; may be repeated.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Probabilities at this temperature instead of logits.")
+    ] = None,
+) -> None:
+    """Decode a label set to fp16 with numpy alone; beside FILE, FILE.views.npy says whose they are.
+
+    Rows are the label set's views in the order of its rows; the views file has the columns
+    sample_id and seed.
+    """
+    bundle = Bundle(directory)
+    codec, index = bundle.codec(), bundle.view_index()
+    kind = codec.header.label_kind
+    if temperature is not None:
+        bundle.manifest.contract.require_temperature(temperature)
+    views = _chosen_views([segment.views() for segment in index.segments], seed)
+    shape = (len(views), codec.header.num_classes)
+    partial = out.with_suffix(".partial.npy")
+    labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    with _progress() as progress:
+        for start in progress.track(range(0, len(views), _BLOCK_ROWS), description="decode"):
+            block = slice(start, start + _BLOCK_ROWS)
+            decoded = codec.decode(bundle.gather(index, views[block]))
+            if temperature is not None and kind is LabelKind.LOGITS:
+                decoded = _softmax(decoded / np.float32(temperature))
+            labels[block] = decoded
+    labels.flush()
+    columns = np.empty(len(views), dtype=[("sample_id", "<u8"), ("seed", "<u4")])
+    columns["sample_id"], columns["seed"] = views.sample_ids, views.seeds
+    np.save(out.with_suffix(".views.npy"), columns)
+    partial.replace(out)
+    form = "probabilities" if temperature is not None or kind is LabelKind.PROBABILITIES else kind
+    typer.echo(f"{len(views)} labels of {shape[1]} classes as fp16 {form} in {out}")
+
+
+def _chosen_views(segments: list[Views], seeds: list[int] | None) -> Views:
+    views = Views(
+        np.concatenate([part.sample_ids for part in segments]),
+        np.concatenate([part.seeds for part in segments]),
+    )
+    if seeds is None:
+        return views
+    chosen = np.isin(views.seeds, seeds)
+    if not chosen.any():
+        raise InvalidRequestError(f"the label set has none of the seeds {seeds}")
+    return views[np.flatnonzero(chosen)]
+
+
+def _softmax(values: Labels) -> Labels:
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    probabilities: Labels = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _progress() -> Progress:
+    return Progress(console=Console(stderr=True), transient=False, disable=not sys.stderr.isatty())

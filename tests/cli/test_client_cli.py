@@ -1,0 +1,206 @@
+"""`labelcast` as people run it: a process with two streams and an exit status."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelcast.label_set.bundle import Bundle
+from tests.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
+from tests.bundles import make_bundle
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+LABELCAST = str(Path(sys.executable).with_name("labelcast"))
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[RunningAdmin]:
+    with running_admin(redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+def labelcast(admin: RunningAdmin, tmp_path: Path) -> Run:
+    """Runs the command against the server, with the admin token unless told otherwise."""
+
+    def run(
+        *arguments: object, token: str | None = ADMIN_TOKEN
+    ) -> "subprocess.CompletedProcess[str]":
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("LABELCAST_")}
+        environment |= {} if token is None else {"LABELCAST_TOKEN": token}
+        return subprocess.run(
+            [LABELCAST, *map(str, arguments), "--admin", admin.url],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    report = {"bits_per_label": 37.5, "validation": {"kl": 0.0123456, "top1_agreement": 0.98}}
+    return make_bundle(tmp_path / "bundle", "vqae", num_samples=1000, report=report)[0]
+
+
+def parsed(result: "subprocess.CompletedProcess[str]") -> Any:
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def failed(result: "subprocess.CompletedProcess[str]", status: int) -> str:
+    """The one line of an error."""
+    assert (result.returncode, result.stdout) == (status, "")
+    assert re.fullmatch(r"error: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr
+
+
+def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) -> None:
+    blobs = bundle.manifest.blobs()
+    pushed = parsed(labelcast("push", bundle.directory, "--tag", "glyphs:v1", "--json"))
+    assert pushed == {
+        "digest": bundle.digest,
+        "tag": "glyphs:v1",
+        "uploaded_blobs": len(blobs),
+        "uploaded_bytes": sum(ref.size for ref in blobs.values()),
+        "known_blobs": 0,
+    }
+    (summary,) = parsed(labelcast("list", "--json"))
+    assert (summary["tags"], summary["state"], summary["labels"]) == (
+        ["glyphs:v1"],
+        "published",
+        3000,
+    )
+    info = parsed(labelcast("info", "glyphs:v1", "--json"))
+    assert info["digest"] == bundle.digest
+    assert info["segments"] == [{"samples": 1000, "seeds": 3}]
+    assert info["codec"]["name"] == "vqae"
+    assert info["bytes_a_label"]["payload"] == 6
+    needed = sum(ref.size for ref in blobs.values())
+    assert bundle.manifest.report is not None
+    needed -= bundle.manifest.report.size
+    assert info["bytes_a_label"]["total"] == pytest.approx(needed / 3000)
+    # At a hundred million labels the codec weighs nothing.
+    growing = (needed - bundle.manifest.codec.size) / 3000
+    assert info["bytes_a_label"]["total_at"]["100000000"] == pytest.approx(growing, rel=1e-2)
+    assert info["report"]["validation"]["kl"] == 0.0123456
+    assert info["store_bytes"] > needed
+
+    local = parsed(labelcast("info", bundle.directory, "--json"))
+    only_there = {"state", "tags", "created_at", "store_bytes"}
+    assert local == {name: value for name, value in info.items() if name not in only_there}
+
+    assert parsed(labelcast("tag", "glyphs:v2", bundle.digest, "--json"))["tag"] == "glyphs:v2"
+    retired = parsed(labelcast("retire", "glyphs:v2", "--json"))
+    assert retired == {"digest": bundle.digest, "state": "retired"}
+    (summary,) = parsed(labelcast("list", "--json"))
+    assert (summary["tags"], summary["state"]) == ([], "retired")
+
+
+def test_the_same_for_people(labelcast: Run, bundle: Bundle) -> None:
+    pushed = labelcast("push", bundle.directory, "--tag", "glyphs:v1")
+    assert (pushed.returncode, pushed.stderr) == (0, "")
+    assert pushed.stdout.splitlines()[0] == f"glyphs:v1 is {bundle.digest}"
+    listed = labelcast("list")
+    head, line = listed.stdout.splitlines()
+    assert head.split() == ["TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"]
+    assert line.startswith("glyphs:v1  published  3,000 ")
+    assert line.endswith(bundle.digest)
+    info = labelcast("info", "glyphs:v1")
+    for expected in (
+        r"tags +glyphs:v1",
+        r"state +published",
+        r"labels +3,000 of 10 classes",
+        r"samples × seeds +1,000 × 3",
+        r"codec +vqae, artifact of [\d.]+ kB",
+        r"payload bytes a label +6",
+        r"total bytes a label +[\d.]+ \(.* at 1 M, .* at 10 M, .* at 100 M labels\)",
+        r"fit: bits per label +37.5",
+        r"fit: validation kl +0.01235",
+    ):
+        assert re.search(expected, info.stdout), expected
+    for result in (pushed, listed, info):
+        assert "\x1b" not in result.stdout
+
+
+def test_wrong_tokens_are_one_line_errors(labelcast: Run, bundle: Bundle, tmp_path: Path) -> None:
+    push = ("push", bundle.directory, "--tag", "glyphs:v1")
+    for token in ("wrong-token", READ_TOKEN, None):
+        error = failed(labelcast(*push, token=token), 1)
+        assert "token" in error
+        assert token is None or token not in error
+    token_file = tmp_path / "admin.token"
+    token_file.write_text(f"{ADMIN_TOKEN}\n")
+    # The command line wins over the variable, and the token itself over its file.
+    options = ("--token-file", token_file)
+    assert labelcast(*push, *options, token="wrong").returncode == 0
+    failed(labelcast(*push, *options, "--token", "wrong"), 1)
+    missing = failed(labelcast(*push, "--token-file", tmp_path / "missing"), 1)
+    assert "No such file" in missing
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("push",),
+        ("push", "somewhere"),
+        ("push", "somewhere", "--tag"),
+        ("publish", "somewhere"),
+        ("list", "--colour"),
+        ("list", "--timeout", "soon"),
+        ("info",),
+    ],
+)
+def test_usage_errors_are_one_line_and_status_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = subprocess.run([LABELCAST, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    failed(result, 2)
+
+
+def test_other_failures_are_one_line_and_status_1(labelcast: Run, tmp_path: Path) -> None:
+    assert "manifest.json" in failed(labelcast("push", tmp_path, "--tag", "a"), 1)
+    assert "nothing:v1" in failed(labelcast("info", "nothing:v1"), 1)
+    assert "nothing:v1" in failed(labelcast("retire", "nothing:v1"), 1)
+    unreachable = subprocess.run(
+        [LABELCAST, "list", "--admin", "http://127.0.0.1:1"], capture_output=True, text=True
+    )
+    assert "no service answers at http://127.0.0.1:1" in failed(unreachable, 1)
+
+
+def test_names_from_elsewhere_cannot_steer_a_terminal(labelcast: Run, bundle: Bundle) -> None:
+    from dataclasses import replace
+
+    from labelcast.label_set.bundle import BundleWriter
+
+    contract = replace(bundle.manifest.contract, teacher_name="\x1b[2Jteacher\n\x07")
+    BundleWriter(bundle.directory).finish(replace(bundle.manifest, contract=contract))
+    assert labelcast("push", bundle.directory, "--tag", "glyphs:v1").returncode == 0
+    for arguments in (("list",), ("info", "glyphs:v1"), ("info", bundle.directory)):
+        shown = labelcast(*arguments).stdout
+        assert "?[2Jteacher??" in shown
+        assert "\x1b" not in shown
+    failed(labelcast("info", "\x1b[2J"), 1)
+
+
+def test_help_names_every_command() -> None:
+    result = subprocess.run([LABELCAST, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    for command in ("push", "list", "info", "retire", "tag"):
+        assert re.search(rf"^  {command} ", result.stdout, re.MULTILINE)
+
+
+def test_the_server_command_line_can_use_the_wrapper_without_the_commands() -> None:
+    code = (
+        "import sys, labelcast.cli.run\n"
+        "print([name for name in sys.modules if name.startswith(('labelcast.registry', 'httpx'))])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "[]\n"

@@ -1,0 +1,47 @@
+import pytest
+
+from labelcast.errors import InvalidRequestError
+from labelcast_server.fitting import FitConfig, parse_fit_config
+from labelcast_server.fitting.config import Compute
+from labelcast_server.fitting.loop import learning_rate
+
+
+def test_settings_survive_json() -> None:
+    config = parse_fit_config({"codes": 4, "decoder_hidden": [7, 8]})
+    assert FitConfig.model_validate_json(config.model_dump_json()) == config
+    assert parse_fit_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"codes": 0}, "codes"),
+        ({"codes": 300}, "codes"),
+        ({"codebook_size": 1}, "codebook_size"),
+        ({"steps": "many"}, "steps"),
+        ({"learning_rate": -1}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"ema_decay": 1}, "ema_decay"),
+        ({"temperature": 0}, "temperature"),
+        ({"decoder_hidden": [0]}, "decoder_hidden"),
+        ({"decoder_hidden": [8] * 9}, "decoder_hidden"),
+        ({"holdout_every": 1}, "holdout_every"),
+        ({"codes": 256, "codeword_width": 100}, "codeword_width"),
+        ({"compute": "fp8"}, "compute"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidRequestError, match=named) as caught:
+        parse_fit_config(settings)
+    assert "\n" not in caught.value.message
+
+
+def test_the_learning_rate_rises_then_falls_to_a_fiftieth() -> None:
+    config = FitConfig(steps=1000, warmup_steps=100, compute=Compute.FP32)
+    rates = [learning_rate(config, step) for step in range(config.steps)]
+    peak = rates.index(max(rates))
+    assert 90 <= peak <= 110
+    assert rates[0] < 0.02 * config.learning_rate
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02 * config.learning_rate, rel=0.01)

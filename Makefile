@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto report clean
+.PHONY: help setup install demo test check format proto bench-serving report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 DEMO_OUT ?= demo-out
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the versions of constraints.txt
 
@@ -50,7 +50,10 @@ format: setup ## Format the code and apply safe fixes
 proto: setup ## Regenerate the gRPC stubs from proto/
 	$(BIN)/python proto/generate.py
 
-report: setup ## Run the benchmarks behind the README's figures
+bench-serving: setup ## Measure serving beside its peers (needs the label set of `make demo`)
+	$(BIN)/python -m benchmarks.serving --bundle $(DEMO_OUT)/label-set
+
+report: setup ## Write the README's tables from benchmarks/results
 	$(BIN)/python -m benchmarks.report
 
 clean: ## Remove environments, caches and outputs

@@ -89,7 +89,7 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "nearest"),
     [
         ("LABELCAST_GRCP_PORT", "LABELCAST_GRPC_PORT"),
-        ("LABELCAST_PORT", "LABELCAST_HOST"),
+        ("LABELCAST_PORT", "LABELCAST_GRPC_PORT"),
         ("LABELCAST_REDIS", "LABELCAST_REDIS_URL"),
         ("LABELCAST_ADMINTOKEN", "LABELCAST_ADMIN_TOKEN"),
         ("labelcast_worker", "LABELCAST_WORKERS"),

@@ -1,6 +1,7 @@
 """`AsyncLabelClient`: `LabelClient` over grpc.aio."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from labelcast.session import (
     read_label_set,
     read_labels,
 )
-from labelcast.transport import RpcError, failure_of, translate
+from labelcast.transport import RpcError, translate
 from labelcast.v1 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -81,25 +82,27 @@ class AsyncLabelClient(Session):
             call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
                 metadata=self._transport.metadata
             )
+            requests = _Requests(call, exchange)
             try:
-                await call.write(exchange.opening())
-                await _ask(call, exchange)
                 async for reply in call:
                     completed = list(exchange.accept(reply.rows))
-                    await _ask(call, exchange)
+                    requests.look_again()
                     retries.progress()
                     for batch in completed:
                         yield batch
+                if requests.failure is not None:
+                    raise requests.failure
                 exchange.finish()
-            except (RpcError, asyncio.InvalidStateError) as error:
-                if not isinstance(error, RpcError):
-                    # A write on a call that has failed: the call's status says why.
-                    error = await failure_of(call)
+            except RpcError as error:
+                if requests.failure is not None:
+                    raise requests.failure from None
+                await requests.stop()
                 pause = retries.next_pause(translate(error, self._settings.address))
                 await asyncio.sleep(pause)
                 exchange.rewind()
             finally:
                 call.cancel()
+                await requests.stop()
 
     async def close(self) -> None:
         """As `LabelClient.close`."""
@@ -120,10 +123,43 @@ class AsyncLabelClient(Session):
             raise translate(error, self._settings.address) from None
 
 
-async def _ask(call: Any, exchange: StreamExchange) -> None:
-    while exchange.has_room and not exchange.all_asked:
-        request = exchange.next_request()
-        if request is not None:
-            await call.write(request)
-        if exchange.all_asked:
-            await call.done_writing()
+class _Requests:
+    """Request side of an asynchronous stream: a task of its own.
+
+    Replies must be read while requests are being written. Once requests outweigh HTTP/2's window,
+    a service that waits for its replies to be taken would read no more of them.
+    """
+
+    def __init__(self, call: Any, exchange: StreamExchange) -> None:
+        self._call = call
+        self._exchange = exchange
+        self._room = asyncio.Event()
+        self._writing = asyncio.create_task(self._write())
+        self.failure: Exception | None = None
+
+    def look_again(self) -> None:
+        """Rows have arrived: there may be room."""
+        self._room.set()
+
+    async def stop(self) -> None:
+        """Write no more."""
+        self._writing.cancel()
+        await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _write(self) -> None:
+        # What ends the call meanwhile is learnt by whoever reads its replies.
+        with contextlib.suppress(RpcError, asyncio.InvalidStateError):
+            await self._call.write(self._exchange.opening())
+            while (request := await self._next()) is not None:
+                await self._call.write(request)
+            await self._call.done_writing()
+
+    async def _next(self) -> pb.StreamLabelsRequest | None:
+        while not self._exchange.has_room:
+            self._room.clear()
+            await self._room.wait()
+        try:
+            return self._exchange.next_request()
+        except Exception as error:  # noqa: BLE001 - raised again where the caller is
+            self.failure = error
+            return None

@@ -1,6 +1,7 @@
 """Blobs kept on this machine, keyed by digest and checked on every read."""
 
 import os
+import threading
 from pathlib import Path
 
 from labelcast.errors import DigestMismatchError
@@ -33,7 +34,9 @@ class BlobCache:
     def put(self, ref: BlobRef, content: bytes) -> None:
         """Keep a blob that its caller has verified."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        partial = self._path(ref).with_suffix(f".{os.getpid()}.partial")
+        # Neither another process nor another thread may write the same partial file.
+        writer = f"{os.getpid()}-{threading.get_ident()}"
+        partial = self._path(ref).with_suffix(f".{writer}.partial")
         partial.write_bytes(content)
         partial.replace(self._path(ref))
 

@@ -57,7 +57,7 @@ class LabelcastError(Exception):
 
     reason: ClassVar[str] = "labelcast"
 
-    def __init__(self, message: str, **facts: object) -> None:
+    def __init__(self, message: str, /, **facts: object) -> None:
         super().__init__(" ".join(message.split()))
         self.facts = {name: str(value) for name, value in facts.items()}
 

@@ -75,7 +75,10 @@ class StreamExchange:
         row_stride: bytes of a delivered row.
         num_classes: C.
         batches: what to deliver, in order; read lazily.
-        rows_in_flight: read-ahead.
+        rows_in_flight: read-ahead, at least 1.
+
+    Raises:
+        InvalidRequestError: a window that would admit nothing.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class StreamExchange:
         batches: Iterable[Views],
         rows_in_flight: int,
     ) -> None:
+        if rows_in_flight < 1:
+            raise InvalidRequestError(f"rows_in_flight is {rows_in_flight}, must be at least 1")
         self._label_set = label_set
         self._representation = representation
         self._row_stride = row_stride

@@ -1,9 +1,12 @@
 """Ordered, bounded read-ahead on a thread."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
+
+from labelcast.errors import InvalidRequestError
 
 Item = TypeVar("Item")
 
@@ -12,14 +15,20 @@ class Prefetch(Generic[Item]):
     """Runs an iterable ahead of its consumer.
 
     Items come in order; an exception of the iterable is raised where its item would have come.
-    Close it, or use it as a context manager: an abandoned one would wait for ever.
+    Close it, or use it as a context manager: an abandoned one would wait for ever. Whoever iterates
+    after the end, or while it is closed, sees the end and does not wait.
 
     Args:
         source: iterated on a thread of its own, which closes it if it is a generator.
-        depth: items kept ready.
+        depth: items kept ready, at least 1.
+
+    Raises:
+        InvalidRequestError: a depth below 1, which would mean no bound.
     """
 
     def __init__(self, source: Iterable[Item], depth: int) -> None:
+        if depth < 1:
+            raise InvalidRequestError(f"read-ahead of {depth} items; it must be at least 1")
         self._source = source
         self._ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
         self._closed = threading.Event()
@@ -31,10 +40,11 @@ class Prefetch(Generic[Item]):
             item, end = self._ready.get()
             if end is None:
                 yield item  # type: ignore[misc]
-            elif isinstance(end, StopIteration):
+                continue
+            self._leave(end)
+            if isinstance(end, StopIteration):
                 return
-            else:
-                raise end
+            raise end
 
     def close(self) -> None:
         """Stop reading ahead and wait for the thread."""
@@ -45,6 +55,10 @@ class Prefetch(Generic[Item]):
             except queue.Empty:
                 continue
         self._thread.join()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._ready.get_nowait()
+        self._leave(StopIteration())
 
     def __enter__(self) -> "Prefetch[Item]":
         return self
@@ -52,9 +66,15 @@ class Prefetch(Generic[Item]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _leave(self, end: BaseException) -> None:
+        # For whoever else waits, or iterates again; where there is no room, an end lies there.
+        with contextlib.suppress(queue.Full):
+            self._ready.put_nowait((None, end))
+
     def _run(self) -> None:
-        source = iter(self._source)
+        source: Iterator[Item] | None = None
         try:
+            source = iter(self._source)
             for item in source:
                 self._ready.put((item, None))
                 if self._closed.is_set():

@@ -46,6 +46,8 @@ class Representation:
             )
         if (self.precision is None) != (self.form is Form.CODES):
             raise InvalidRequestError("decoded labels need a precision, codes have none")
+        if self.form is Form.TOP_K and self.precision is not Precision.FP16:
+            raise InvalidRequestError("top-k probabilities are fp16")
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InvalidRequestError(f"temperature {self.temperature} is not a number above 0")
 

@@ -162,16 +162,6 @@ def _forked() -> ForkedChannelError:
 RpcError = grpc.RpcError
 
 
-async def failure_of(call: Any) -> grpc.aio.AioRpcError:
-    """The status of an asynchronous call that has failed, where only a write noticed it."""
-    return grpc.aio.AioRpcError(
-        await call.code(),
-        await call.initial_metadata(),
-        await call.trailing_metadata(),
-        details=await call.details(),
-    )
-
-
 def translate(error: grpc.RpcError, address: str) -> LabelcastError:
     """GRPC status → the exception that the service raised, or what happened on the way."""
     call: Any = error

@@ -66,9 +66,15 @@ class Views:
 
 def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]:
     array = np.asarray(values)
-    if array.size and (
-        array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)
-    ):
+    integers = array.dtype.kind in "iu"
+    if not integers and not isinstance(values, np.ndarray):
+        # numpy makes floats of a list that has integers below 2**63 and others above.
+        array = np.asarray(values, dtype=object)
+        integers = all(
+            isinstance(value, int | np.integer) and not isinstance(value, bool)
+            for value in array.flat
+        )
+    if array.size and not (integers and (array.dtype.kind == "u" or array.min() >= 0)):
         raise InvalidRequestError(f"a {what} must be a non-negative integer")
     if array.size and int(array.max()) > maximum:
         raise InvalidRequestError(f"a {what} must be at most {maximum}, got {int(array.max())}")

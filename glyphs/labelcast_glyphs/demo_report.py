@@ -13,10 +13,10 @@ from labelcast.registry import LabelSetDetails
 _TITLES = {
     "top1": "top-1",
     "retention": "retention",
-    "wire_bytes_per_label": "wire B/label",
-    "payload_bytes_per_label": "payload B/label",
-    "total_bytes_per_label": "total B/label",
-    "redis_bytes_per_label": "Redis B/label",
+    "wire_bytes_per_label": "wire\nB/label",
+    "payload_bytes_per_label": "payload\nB/label",
+    "total_bytes_per_label": "total\nB/label",
+    "redis_bytes_per_label": "Redis\nB/label",
     "stall_fraction": "stall",
 }
 _SHARES = ("top1", "retention", "stall_fraction")
@@ -76,7 +76,7 @@ def build_report(
 def print_table(report: dict[str, Any]) -> None:
     """Print the runs on standard output."""
     table = Table(title=f"Glyphs, {report['labels']:,} labels of {report['num_classes']} classes")
-    table.add_column("labels")
+    table.add_column("labels", no_wrap=True)
     for title in _TITLES.values():
         table.add_column(title, justify="right")
     for run in report["runs"]:

@@ -8,6 +8,7 @@
 A process that dies is started again; one that keeps dying ends the service. Redis stops last.
 """
 
+import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -27,7 +28,9 @@ from labelcast_server import processes
 from labelcast_server.listeners import reserve_port
 from labelcast_server.processes import ProcessPlan, run_process
 from labelcast_server.settings import ServerSettings, resolve_admin_token
+from labelcast_server.store.data_dir_lock import DataDirLock, lock_holder
 from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.open import open_store
 
 logger = logging.getLogger("labelcast_server.app")
 
@@ -36,6 +39,8 @@ _RESTART_WINDOW_SECONDS = 60.0
 _RESTARTS_IN_WINDOW = 5
 _POLL_SECONDS = 0.2
 _STOP_MARGIN_SECONDS = 5.0
+# sockaddr_un holds 104 bytes with the closing NUL on macOS, and a socket's name comes on top.
+_LONGEST_RUN_DIRECTORY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Service:
             _Child(f"io-worker-{number}", processes.io_worker) for number in range(settings.workers)
         ]
         self._children.append(_Child("admin", processes.admin_api))
+        self._redis: EmbeddedRedis | None = None
+        self._redis_deaths: list[float] = []
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -94,15 +101,15 @@ class Service:
         with contextlib.ExitStack() as stack:
             grpc_port = stack.enter_context(reserve_port(settings.host, settings.grpc_port))
             admin_port = stack.enter_context(reserve_port(settings.host, settings.admin_port))
+            store_url = stack.enter_context(self._store_url())
+            asyncio.run(_require_store(store_url))
             plan = ProcessPlan(
-                store_url=stack.enter_context(self._store_url()),
+                store_url=store_url,
                 host=settings.host,
                 grpc_port=grpc_port.getsockname()[1],
                 admin_port=admin_port.getsockname()[1],
-                run_directory=Path(
-                    stack.enter_context(tempfile.TemporaryDirectory(prefix="labelcast-"))
-                ),
-                cache_directory=_empty_cache(settings),
+                run_directory=Path(stack.enter_context(_run_directory())),
+                cache_directory=stack.enter_context(_fresh_cache(settings.chunk_cache_dir)),
                 admin_token=resolve_admin_token(settings),
                 read_token=None
                 if settings.read_token is None
@@ -134,8 +141,8 @@ class Service:
         if self._settings.redis_url is not None:
             yield self._settings.redis_url.get_secret_value()
             return
-        with EmbeddedRedis(self._settings.data_dir) as redis:
-            yield redis.url
+        with EmbeddedRedis(self._settings.data_dir) as self._redis:
+            yield self._redis.url
 
     def _start_all(self, plan: ProcessPlan) -> None:
         waiting = [(child, self._start(child, plan)) for child in self._children]
@@ -158,29 +165,41 @@ class Service:
         return ready
 
     def _revive(self, plan: ProcessPlan) -> None:
+        # A full disk ends a Redis that must not lose what it has acknowledged.
+        if self._redis is not None and not self._redis.is_running():
+            _note_death("redis", self._redis_deaths)
+            self._redis.start()
         for child in self._children:
-            if child.process.is_alive():
-                continue
-            now = time.monotonic()
-            child.deaths = [at for at in child.deaths if now - at < _RESTART_WINDOW_SECONDS]
-            child.deaths.append(now)
-            logger.error("%s ended with %s", child.name, child.process.exitcode)
-            if len(child.deaths) > _RESTARTS_IN_WINDOW:
-                raise ServiceUnavailableError(
-                    f"the {child.name} process keeps dying; its log says why"
-                )
-            self._start(child, plan)
+            if not child.process.is_alive():
+                _note_death(child.name, child.deaths)
+                self._start(child, plan)
 
     def _stop_children(self) -> None:
-        # Listeners first, so that nobody asks a decoder that is gone.
-        running = [child.process for child in reversed(self._children) if child.process]
+        # Listeners first, and together: nobody may ask a decoder that is gone, and a worker that
+        # waits for its turn would still take streams.
+        decoder, *listeners = self._children
+        self._stop_together(listeners)
+        self._stop_together([decoder])
+
+    def _stop_together(self, children: list[_Child]) -> None:
+        running = [child.process for child in children if child.process]
         for process in running:
             process.terminate()
-            process.join(self._settings.drain_seconds + _STOP_MARGIN_SECONDS)
+        deadline = time.monotonic() + self._settings.drain_seconds + _STOP_MARGIN_SECONDS
+        for process in running:
+            process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 logger.error("%s did not stop in time and is killed", process.name)
                 process.kill()
                 process.join()
+
+
+def _note_death(name: str, deaths: list[float]) -> None:
+    now = time.monotonic()
+    deaths[:] = [at for at in deaths if now - at < _RESTART_WINDOW_SECONDS] + [now]
+    logger.error("%s ended; starting it again", name)
+    if len(deaths) > _RESTARTS_IN_WINDOW:
+        raise ServiceUnavailableError(f"{name} keeps dying; its log says why")
 
 
 def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
@@ -191,13 +210,44 @@ def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> No
     service.run(on_ready)
 
 
-def _empty_cache(settings: ServerSettings) -> Path:
-    # Chunks come back from Redis when they are asked for; a cache that a crash left half written
-    # is not worth checking.
-    directory = settings.chunk_cache_dir / "chunks"
-    shutil.rmtree(directory, ignore_errors=True)
+async def _require_store(url: str) -> None:
+    """Raise now what every process would only log later: no such Redis, or a wrong password."""
+    store = open_store(url)
     try:
-        directory.mkdir(parents=True)
+        await store.ping()
+    finally:
+        await store.close()
+
+
+def _run_directory() -> "tempfile.TemporaryDirectory[str]":
+    directory = tempfile.TemporaryDirectory(prefix="labelcast-")
+    if len(os.fsencode(directory.name)) <= _LONGEST_RUN_DIRECTORY:
+        return directory
+    directory.cleanup()
+    return tempfile.TemporaryDirectory(prefix="labelcast-", dir="/tmp")  # noqa: S108 - mkdtemp
+
+
+@contextlib.contextmanager
+def _fresh_cache(directory: Path) -> Iterator[Path]:
+    """A directory of this service's own for chunks; those of services that have ended are removed.
+
+    Chunks come back from Redis when they are asked for; a cache that a crash left half written is
+    not worth checking, and workers of a service that was killed may write on for a moment.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in directory.glob("chunks*"):
+            if lock_holder(old) is None:
+                shutil.rmtree(old, ignore_errors=True)
+        unlocked = Path(tempfile.mkdtemp(prefix="new-", dir=directory))
+        lock = DataDirLock(unlocked)
+        lock.acquire()
+        # Others look at it only from here on, when it is locked.
+        own = unlocked.rename(directory / unlocked.name.replace("new-", "chunks-"))
     except OSError as error:
-        raise LabelcastError(f"cannot make the cache directory {directory}: {error}") from None
-    return directory
+        raise LabelcastError(f"cannot use the cache directory {directory}: {error}") from None
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        lock.release()

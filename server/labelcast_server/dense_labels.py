@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
-from labelcast.errors import LabelFileError
+from labelcast.errors import LabelFileError, ManifestError
 from labelcast.label_set import (
     RowOrder,
     SegmentIndex,
@@ -95,6 +95,12 @@ class Description:
             temperature=temperature,
         )
         fields.done()
+        if (read.label_kind is LabelKind.PROBABILITIES) != (temperature is not None):
+            raise LabelFileError(
+                f"{DESCRIPTION_NAME}: probabilities and only they have temperatures"
+            )
+        if temperature is not None and temperature <= 0:
+            raise LabelFileError(f"{DESCRIPTION_NAME}: temperature {temperature} is not above 0")
         return read
 
 
@@ -126,15 +132,20 @@ class DenseLabels:
             raise LabelFileError(
                 f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast-server relabel`"
             )
-        description = Description.from_bytes(path.read_bytes())
         tables = _read_tables(directory / TABLES_NAME)
-        index = SegmentIndex(tables["sample_ids"], tables["seeds"], RowOrder.SEED_MAJOR)
+        try:
+            description = Description.from_bytes(path.read_bytes())
+            index = SegmentIndex(tables["sample_ids"], tables["seeds"], RowOrder.SEED_MAJOR)
+        except ManifestError as error:
+            raise LabelFileError(f"{directory}: {error.message}; relabel again") from None
         rows = open_label_file(directory / LABELS_NAME)
         rows.expect_classes(description.num_classes)
-        if rows.num_rows != len(index.sample_ids) * len(index.seeds):
+        samples, seeds = len(index.sample_ids), len(index.seeds)
+        # Of shape (samples, seeds, C) it would have as many rows, each under another view's name.
+        if rows.num_rows != samples * seeds or rows.rows_per_seed not in (None, samples):
             raise LabelFileError(
                 f"{directory}: {rows.num_rows} labels are not"
-                f" {len(index.sample_ids)} samples × {len(index.seeds)} seeds; relabel again"
+                f" {samples} samples × {seeds} seeds; relabel again"
             )
         return cls(
             description=description, index=index, hard_labels=tables.get("hard_labels"), rows=rows

@@ -45,5 +45,9 @@ def bind_shared(host: str, port: int) -> socket.socket:
     shared = socket.socket(family)
     # Not SO_REUSEADDR: with it, two services that both wait to listen would both get the port.
     shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    shared.bind((host, port))
+    try:
+        shared.bind((host, port))
+    except OSError:
+        shared.close()
+        raise
     return shared

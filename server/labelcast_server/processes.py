@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -89,16 +90,18 @@ async def _until_stopped(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     # Ctrl-C reaches the whole group; the supervisor stops everyone in order.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
-    watcher = asyncio.create_task(_stop_with_parent(stop, os.getppid()))
+    watcher = asyncio.create_task(_stop_with_parent(stop))
     try:
         await main(plan, stop, ready)
     finally:
         watcher.cancel()
 
 
-async def _stop_with_parent(stop: asyncio.Event, parent: int) -> None:
-    # A supervisor that was killed cannot stop its children; none of them may outlive it for long.
-    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells of a parent's death
+async def _stop_with_parent(stop: asyncio.Event) -> None:
+    # A supervisor that was killed cannot stop its children; none of them may outlive it for long,
+    # not even one that was still importing when it happened.
+    parent = multiprocessing.parent_process()
+    while parent is None or os.getppid() == parent.pid:  # noqa: ASYNC110 - no event tells of it
         await asyncio.sleep(0.5)
     stop.set()
 

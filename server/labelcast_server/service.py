@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
-from labelcast.label_set import Manifest, ViewIndex
+from labelcast.label_set import Manifest, ViewIndex, check_digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.chunks import ChunkCache
@@ -98,15 +98,14 @@ class LabelService:
         digest = await self._label_sets.resolve(reference)
         # Asked every time: a set that was retired since must not be served from memory.
         record = await self._label_sets.readable(digest)
-        async with self._opening:
-            known = self._open.get(digest)
-            if known is None:
-                known = await self._load(digest, record.manifest)
-                self._open[digest] = known
-                while len(self._open) > _OPEN_LABEL_SETS:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(digest)
-        return known
+        if digest not in self._open:
+            async with self._opening:
+                if digest not in self._open:
+                    self._open[digest] = await self._load(digest, record.manifest)
+                    while len(self._open) > _OPEN_LABEL_SETS:
+                        self._open.popitem(last=False)
+        self._open.move_to_end(digest)
+        return self._open[digest]
 
     async def reader(self, digest: str, representation: Representation) -> "LabelReader":
         """Prepare to read labels of one set in one form.
@@ -147,6 +146,7 @@ class LabelService:
         await self._store.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
+        check_digest(content, digest, "the manifest in the store")
         manifest = Manifest.from_bytes(content)
         artifact = await read_blob(self._store, manifest.codec)
         return OpenLabelSet(
@@ -218,6 +218,8 @@ class LabelReader:
         finally:
             if upcoming is not None:
                 upcoming.cancel()
+                # If it has failed as well, the error of its predecessor has said why.
+                upcoming.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _block(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Block:
         packed = await self._gather(segments, rows)

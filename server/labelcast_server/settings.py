@@ -182,7 +182,10 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             continue
         if _KUBERNETES_NAME.fullmatch(upper) or _KUBERNETES_VALUE.match(environ[name]):
             continue
-        near = difflib.get_close_matches(upper, sorted(known), n=1, cutoff=0)[0]
+        names = [each.removeprefix(PREFIX) for each in sorted(known)]
+        (near,) = difflib.get_close_matches(upper.removeprefix(PREFIX), names, n=1, cutoff=0)
         raise SettingsError(
-            f"the variable {name} is unknown; did you mean {near}?", variable=name, nearest=near
+            f"the variable {name} is unknown; did you mean {PREFIX}{near}?",
+            variable=name,
+            nearest=PREFIX + near,
         )

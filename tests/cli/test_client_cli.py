@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from labelcast.cli.app import app
+from labelcast.cli.printing import print_columns, print_pairs
+from labelcast.cli.run import exit_code_of
 from labelcast.label_set.bundle import Bundle
 from tests.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 from tests.bundles import make_bundle
@@ -160,9 +163,17 @@ def test_wrong_tokens_are_one_line_errors(labelcast: Run, bundle: Bundle, tmp_pa
         ("info",),
     ],
 )
-def test_usage_errors_are_one_line_and_status_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    result = subprocess.run([LABELCAST, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    failed(result, 2)
+def test_usage_errors_are_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert exit_code_of(app, name="labelcast", arguments=list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(r"error: [^\n]+ \(see labelcast --help\)\n", printed.err)
+
+
+def test_usage_errors_end_the_process_with_status_2() -> None:
+    failed(subprocess.run([LABELCAST, "push"], capture_output=True, text=True), 2)
 
 
 def test_other_failures_are_one_line_and_status_1(labelcast: Run, tmp_path: Path) -> None:
@@ -175,19 +186,13 @@ def test_other_failures_are_one_line_and_status_1(labelcast: Run, tmp_path: Path
     assert "no service answers at http://127.0.0.1:1" in failed(unreachable, 1)
 
 
-def test_names_from_elsewhere_cannot_steer_a_terminal(labelcast: Run, bundle: Bundle) -> None:
-    from dataclasses import replace
-
-    from labelcast.label_set.bundle import BundleWriter
-
-    contract = replace(bundle.manifest.contract, teacher_name="\x1b[2Jteacher\n\x07")
-    BundleWriter(bundle.directory).finish(replace(bundle.manifest, contract=contract))
-    assert labelcast("push", bundle.directory, "--tag", "glyphs:v1").returncode == 0
-    for arguments in (("list",), ("info", "glyphs:v1"), ("info", bundle.directory)):
-        shown = labelcast(*arguments).stdout
-        assert "?[2Jteacher??" in shown
-        assert "\x1b" not in shown
-    failed(labelcast("info", "\x1b[2J"), 1)
+def test_text_from_elsewhere_cannot_steer_a_terminal(
+    labelcast: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "\x1b" not in failed(labelcast("info", "\x1b[2J"), 1)
+    print_pairs([("teacher", "\x1b[2Jteacher\n\x07")])
+    print_columns(("A",), [("\ud800\x1b",)])
+    assert capsys.readouterr().out == "teacher  ?[2Jteacher??\nA\n??\n"
 
 
 def test_help_names_every_command() -> None:

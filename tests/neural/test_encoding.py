@@ -22,10 +22,12 @@ from labelcast_server.neural.autoencoder import (
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
-from labelcast_server.neural.encoding import Encoder, RawEncoder, TopKEncoder, VqaeEncoder
+from labelcast_server.neural.compute import Compute
+from labelcast_server.neural.encoding import Encoder, RawEncoder, Search, TopKEncoder, VqaeEncoder
 from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
 
 NUM_CLASSES = 9
+IN_FP32 = Search(compute=Compute.FP32)
 LOGITS = np.random.default_rng(0).normal(0, 4, (50, NUM_CLASSES)).astype(np.float32)
 PROBABILITIES = torch.softmax(torch.from_numpy(LOGITS), dim=1).numpy()
 
@@ -34,8 +36,14 @@ def raw_encoder(precision: Precision = Precision.FP16) -> RawEncoder:
     return RawEncoder(RawCodec(CodecHeader(NUM_CLASSES, LabelKind.LOGITS, None), precision))
 
 
-def vqae_encoder(codebook_size: int = 6, kind: LabelKind = LabelKind.LOGITS) -> VqaeEncoder:
-    shape = AutoencoderShape(NUM_CLASSES, VqaeShape(3, codebook_size, 2, (8,)), (16,))
+def vqae_encoder(
+    codebook_size: int = 6,
+    kind: LabelKind = LabelKind.LOGITS,
+    codes: int = 3,
+    hidden: tuple[int, ...] = (8,),
+    search: Search = IN_FP32,
+) -> VqaeEncoder:
+    shape = AutoencoderShape(NUM_CLASSES, VqaeShape(codes, codebook_size, 2, hidden), (16,))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = VectorQuantizedAutoencoder(shape).requires_grad_(False)
@@ -43,7 +51,7 @@ def vqae_encoder(codebook_size: int = 6, kind: LabelKind = LabelKind.LOGITS) -> 
     model.start_from(teacher, torch.Generator().manual_seed(0), temperature=1.0, batch_rows=50)
     round_to_stored(model)
     codec = export_codec(model, TemperatureRange(1.0, 1.0))
-    return VqaeEncoder(model, codec, label_kind=kind, temperature=1.0)
+    return VqaeEncoder(model, codec, label_kind=kind, temperature=1.0, search=search)
 
 
 ENCODERS: dict[str, Encoder] = {
@@ -124,7 +132,7 @@ def top_k(
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_top_k_holds_the_likeliest_classes_at_the_temperature(temperature: float) -> None:
-    softened = torch.softmax(torch.from_numpy(LOGITS) / temperature, dim=1)
+    softened = torch.softmax(torch.from_numpy(LOGITS), dim=1)
     ids, probabilities = top_k(LOGITS, temperature=temperature)
     expected = softened.topk(3, dim=1)
     np.testing.assert_array_equal(ids, expected.indices)
@@ -169,20 +177,53 @@ def test_vqae_encodes_logits_up_to_a_constant_and_probabilities_alike() -> None:
 
 @pytest.mark.parametrize("codebook_size", [2, 6, 256, 300])
 def test_codes_are_chosen_for_the_codebooks_that_are_stored(codebook_size: int) -> None:
-    encoder = vqae_encoder(codebook_size)
+    encoder = vqae_encoder(codebook_size, search=Search(candidates=1))
     rows = encoder.encode(LOGITS)
-    codec = read_artifact(build_artifact(encoder.vqae, rows, torch.device("cpu")))
     model = encoder.model
-    teacher = log_probabilities(torch.from_numpy(LOGITS), LabelKind.LOGITS, 1.0)
-    latents = model.latents(teacher)
+    latents = model.latents(log_probabilities(torch.from_numpy(LOGITS), LabelKind.LOGITS, 1.0))
     stored = torch.from_numpy(encoder.vqae.codebooks)
     distances = (latents[:, :, None] - stored[None]).square().sum(dim=3)
     chosen = torch.from_numpy(encoder.vqae.unpack(rows).astype(np.int64))
     nearest = distances.gather(2, chosen[..., None])[..., 0]
     torch.testing.assert_close(nearest, distances.min(dim=2).values)
-    torch.testing.assert_close(
-        torch.from_numpy(codec.decode(rows)), model.decode(model.quantizer.look_up(chosen))
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
+def test_an_artifact_decodes_what_the_model_decodes(hidden: tuple[int, ...]) -> None:
+    encoder = vqae_encoder(hidden=hidden)
+    rows = encoder.encode(LOGITS)
+    codec = read_artifact(build_artifact(encoder.vqae, rows, torch.device("cpu")))
+    codes = torch.from_numpy(encoder.vqae.unpack(rows).astype(np.int64))
+    expected = encoder.model.decode(encoder.model.quantizer.look_up(codes))
+    torch.testing.assert_close(torch.from_numpy(codec.decode(rows)), expected)
+
+
+def mean_kl(encoder: VqaeEncoder) -> float:
+    teacher = torch.log_softmax(torch.from_numpy(LOGITS), dim=1)
+    labels = torch.from_numpy(encoder.codec.decode(encoder.encode(LOGITS)))
+    decoded = torch.log_softmax(labels, dim=1)
+    return float((teacher.exp() * (teacher - decoded)).sum(dim=1).mean())
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
+def test_a_search_finds_better_codes_and_a_longer_one_no_worse(hidden: tuple[int, ...]) -> None:
+    nearest, short, long = (
+        mean_kl(vqae_encoder(hidden=hidden, search=Search(candidates, rounds, Compute.FP32)))
+        for candidates, rounds in ((1, 1), (3, 1), (3, 3))
     )
+    assert long <= short + 1e-6 < nearest
+
+
+def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
+    search = Search(candidates=6, rounds=1, compute=Compute.FP32)
+    encoder = vqae_encoder(codes=1, search=search)
+    teacher = torch.log_softmax(torch.from_numpy(LOGITS), dim=1)
+    every = torch.log_softmax(
+        encoder.model.decode(encoder.model.quantizer.look_up(torch.arange(6)[:, None])), dim=1
+    )
+    costs = -(teacher.exp() @ every.T)
+    chosen = torch.from_numpy(encoder.vqae.unpack(encoder.encode(LOGITS)).astype(np.int64))
+    torch.testing.assert_close(costs.gather(1, chosen)[:, 0], costs.min(dim=1).values)
 
 
 def test_weights_that_fp16_cannot_hold_are_refused() -> None:

@@ -45,7 +45,13 @@ class AugmentationPolicy:
     key: int = 0
 
     def __post_init__(self) -> None:
-        low, high = self.crop_scale
+        # 15 and 15.0 draw the same views: they must have one spelling, or a manifest written with
+        # the one is refused when it is read with the other.
+        for name in ("rotation_degrees", "crop_ratio", "flip_probability", "mix_probability"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        low, high = (float(end) for end in self.crop_scale)
+        object.__setattr__(self, "crop_scale", (low, high))
+        object.__setattr__(self, "mix", Mix(self.mix))
         checks = {
             "view_height": 1 <= self.view_height <= 2**14,
             "view_width": 1 <= self.view_width <= 2**14,
@@ -68,13 +74,15 @@ class AugmentationPolicy:
         return {"policy": POLICY_NAME} | values
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Any) -> Self:
         """Read a policy strictly.
 
         Raises:
             ManifestError: another kind of policy, or a field that is missing, unknown or out of
                 range: views drawn from a half-understood recipe would not be the teacher's views.
         """
+        if not isinstance(value, Mapping):
+            raise ManifestError("augmentation policy: must be an object")
         if value.get("policy") != POLICY_NAME:
             raise ManifestError(
                 f"augmentation policy {value.get('policy')!r} is unknown;"
@@ -85,26 +93,33 @@ class AugmentationPolicy:
             odd = sorted(set(value) ^ (names | {"policy"}))
             raise ManifestError(f"augmentation policy: fields missing or unknown: {odd}")
         try:
-            low, high = value["crop_scale"]
             return cls(
                 view_height=_integer(value, "view_height"),
                 view_width=_integer(value, "view_width"),
-                rotation_degrees=_number(value, "rotation_degrees"),
-                crop_scale=(float(low), float(high)),
-                crop_ratio=_number(value, "crop_ratio"),
-                flip_probability=_number(value, "flip_probability"),
+                rotation_degrees=_number(value["rotation_degrees"], "rotation_degrees"),
+                crop_scale=_pair(value, "crop_scale"),
+                crop_ratio=_number(value["crop_ratio"], "crop_ratio"),
+                flip_probability=_number(value["flip_probability"], "flip_probability"),
                 mix=Mix(value["mix"]),
-                mix_probability=_number(value, "mix_probability"),
+                mix_probability=_number(value["mix_probability"], "mix_probability"),
                 key=_integer(value, "key"),
             )
-        except (TypeError, ValueError):
+        except ValueError:
             raise ManifestError(f"augmentation policy is malformed: {dict(value)}") from None
 
 
-def _number(value: Mapping[str, Any], name: str) -> float:
-    if type(value[name]) not in (int, float):
+def _pair(value: Mapping[str, Any], name: str) -> tuple[float, float]:
+    if not isinstance(value[name], list) or len(value[name]) != 2:
+        raise ManifestError(f"augmentation policy: {name} must be a list of two numbers")
+    low, high = value[name]
+    return _number(low, name), _number(high, name)
+
+
+def _number(value: Any, name: str) -> float:
+    # Integers above 2**1023 are no floats, and far smaller ones are out of every range.
+    if type(value) is not float and not (type(value) is int and abs(value) < 2**64):
         raise ManifestError(f"augmentation policy: {name} must be a number")
-    return float(value[name])
+    return float(value)
 
 
 def _integer(value: Mapping[str, Any], name: str) -> int:

@@ -16,6 +16,8 @@ import typer
 
 from labelcast.errors import LabelcastError
 
+_INTERRUPTED = 130
+
 
 def run(app: typer.Typer, *, name: str) -> NoReturn:
     """Run an application and end the process.
@@ -61,7 +63,7 @@ def exit_code_of(app: typer.Typer, *, name: str, arguments: list[str] | None = N
         return 1
     except (KeyboardInterrupt, typer.Abort):
         _tell("interrupted")
-        return 130
+        return _INTERRUPTED
     except Exception as error:
         # Errors of usage have no public base class in every typer that we accept.
         wording = getattr(error, "format_message", None)
@@ -69,6 +71,9 @@ def exit_code_of(app: typer.Typer, *, name: str, arguments: list[str] | None = N
             raise
         _tell(f"{wording()} (see {name} --help)")
         return int(getattr(error, "exit_code", 2))
+    if status == _INTERRUPTED:
+        # Newer typers turn Ctrl-C into a status of their own accord.
+        _tell("interrupted")
     return status if isinstance(status, int) else 0
 
 

@@ -27,6 +27,9 @@ def from_canonical(content: bytes, what: str, *, max_bytes: int) -> Any:
     try:
         value = json.loads(content, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
         canonical = to_canonical(value) == content
+        if b"\\ud" in content:
+            # Half a surrogate pair is JSON, but no text that could be shown or sent on.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise ManifestError(f"{what} is not JSON: truncated or damaged") from None
     if not canonical:

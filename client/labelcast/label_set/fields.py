@@ -28,10 +28,10 @@ class Fields:
         return self._left.pop(name)
 
     def text(self, name: str) -> str:
-        """A string of at most 1,024 characters."""
+        """A string of at most 1,024 characters, all fit for a terminal or a page."""
         value = self.take(name)
-        if not isinstance(value, str) or len(value) > 1024:
-            raise ManifestError(f"{self.path}.{name} must be a short string")
+        if not isinstance(value, str) or len(value) > 1024 or not value.isprintable():
+            raise ManifestError(f"{self.path}.{name} must be a short string without controls")
         return value
 
     def integer(self, name: str, low: int, high: int) -> int:

@@ -158,4 +158,7 @@ class Manifest:
             raise ManifestError("the manifest has no segments")
         if manifest.contract.codec != manifest.codec.digest:
             raise ManifestError("contract.codec is not the digest of the codec beside it")
+        if manifest.to_bytes() != content:
+            # One meaning must have one digest: 0 for 0.0 in a policy would make it two.
+            raise ManifestError("the manifest's numbers are not spelled as labelcast writes them")
         return manifest

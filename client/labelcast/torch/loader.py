@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import AugmentationPolicy, permutation
+from labelcast.errors import InvalidRequestError
 from labelcast.prefetch import Prefetch
 from labelcast.torch.augmentation import ViewRenderer
 from labelcast.torch.labels import LabelSource
@@ -113,8 +114,13 @@ class SoftLabelLoader:
             ready = iter(prefetched)
             for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
                 began = time.perf_counter()
-                soft = next(ready)
+                soft = next(ready, None)
                 self.label_wait_seconds += time.perf_counter() - began
+                if soft is None or len(soft) != len(views):
+                    raise InvalidRequestError(
+                        f"the label source gave {0 if soft is None else len(soft)} labels for a"
+                        f" batch of {len(views)} views"
+                    )
                 yield self._batch(epoch, views, pixels, soft)
 
     def _batch(

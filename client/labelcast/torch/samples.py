@@ -11,6 +11,7 @@ from torch import Tensor
 
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import class_list_digest, dataset_digest
+from labelcast.views import Views
 
 
 @runtime_checkable
@@ -37,7 +38,8 @@ class SampleTable:
         dataset: any `SampleDataset`.
 
     Raises:
-        InvalidRequestError: it lacks what `SampleDataset` asks for, or IDs repeat.
+        InvalidRequestError: it lacks what `SampleDataset` asks for, is empty, or an ID repeats or
+            is not an unsigned integer.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -47,11 +49,13 @@ class SampleTable:
                 " items (image, hard label): see labelcast.torch.SampleDataset"
             )
         self.dataset: SampleDataset = dataset
-        ids = np.asarray(dataset.sample_ids, dtype=np.uint64)
+        ids = Views.of(dataset.sample_ids, 0).sample_ids
         self._order = np.argsort(ids, kind="stable")
         self.sample_ids: NDArray[np.uint64] = ids[self._order]
         if len(ids) != len(dataset) or (self.sample_ids[1:] == self.sample_ids[:-1]).any():
             raise InvalidRequestError("sample_ids must hold one distinct ID for every item")
+        if not len(ids):
+            raise InvalidRequestError("the data set has no items")
 
     def __len__(self) -> int:
         return len(self.sample_ids)

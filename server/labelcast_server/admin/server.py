@@ -43,6 +43,8 @@ async def serve_admin(
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Longer than a client takes to read and hash a shard between two requests.
+        timeout_keep_alive=60,
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
     )
     server = _GuestServer(config)

@@ -1,7 +1,6 @@
 """Everything that decides a fit, beside the labels."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -9,16 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from labelcast.codec import Precision, VqaeShape
 from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
 from labelcast.errors import InvalidRequestError
+from labelcast_server.neural.compute import Compute
+from labelcast_server.neural.encoding import Search
 
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-
-
-class Compute(StrEnum):
-    """Arithmetic of the fitting steps; metrics, encoding and decoding are always fp32."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 class FitConfig(BaseModel):
@@ -46,7 +39,9 @@ class FitConfig(BaseModel):
         block_rows: rows of one block; None takes one augmentation seed where the file is
             seed-major, else a tenth of a hold-out period.
         metric_rows: at most so many rows, evenly spaced, are measured on either side.
-        compute: arithmetic of the steps; `auto` takes bf16 where the hardware multiplies it.
+        search_candidates: nearest codewords that the finished encoder tries for each code.
+        search_rounds: its passes over the codes.
+        compute: arithmetic of steps and search; metrics and decoding are always fp32.
         seed: of weights, batches and codewords.
     """
 
@@ -71,7 +66,9 @@ class FitConfig(BaseModel):
     temperature: float = Field(default=1.0, gt=0, le=1000)
     holdout_every: int = Field(default=6, ge=0)
     block_rows: int | None = Field(default=None, ge=1)
-    metric_rows: int = Field(default=16_384, ge=1)
+    metric_rows: int = Field(default=8192, ge=1)
+    search_candidates: int = Field(default=3, ge=1, le=MAX_CODEBOOK)
+    search_rounds: int = Field(default=1, ge=0, le=16)
     compute: Compute = Compute.AUTO
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -93,6 +90,11 @@ class FitConfig(BaseModel):
             hidden=self.decoder_hidden,
             precision=self.precision,
         )
+
+    @property
+    def search(self) -> Search:
+        """How the finished encoder chooses codes."""
+        return Search(self.search_candidates, self.search_rounds, self.compute)
 
 
 def parse_fit_config(values: Mapping[str, Any]) -> FitConfig:

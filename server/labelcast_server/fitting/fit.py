@@ -149,7 +149,11 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     round_to_stored(loop.model)
     codec = export_codec(loop.model, TemperatureRange(config.temperature, config.temperature))
     encoder = VqaeEncoder(
-        loop.model, codec, label_kind=loop.label_kind, temperature=config.temperature
+        loop.model,
+        codec,
+        label_kind=loop.label_kind,
+        temperature=config.temperature,
+        search=config.search,
     )
     golden = encoder.encode(labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS)))
     artifact = build_artifact(codec, golden, loop.device)

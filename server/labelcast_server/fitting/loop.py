@@ -22,7 +22,7 @@ from torch import Tensor
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast_server.fitting.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
-from labelcast_server.fitting.config import Compute, FitConfig
+from labelcast_server.fitting.config import FitConfig
 from labelcast_server.fitting.metrics import kl_divergence, perplexities
 from labelcast_server.fitting.sampling import RowNumbers, Split, batch_rows, spaced
 from labelcast_server.label_files import LabelBlock, LabelRows
@@ -83,7 +83,7 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.config.seed)
             self.model = VectorQuantizedAutoencoder(shape).to(self.device)
-        self.compute = resolve_compute(self.config.compute, self.device)
+        self.compute = self.config.compute.resolve(self.device)
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=self.config.learning_rate,
@@ -189,11 +189,11 @@ class Loop:
         """One step; returns the line to log, or {}."""
         config, model = self.config, self.model
         teacher = self._teacher(batch)
-        with self._autocast():
+        with self.compute.autocast(self.device):
             latents = model.latents(teacher)
         codes = model.quantizer.nearest(latents)
         codewords = model.quantizer.look_up(codes)
-        with self._autocast():
+        with self.compute.autocast(self.device):
             logits = model.decode(straight_through(latents, codewords))
         decoded = torch.log_softmax(logits / config.temperature, dim=1)
         kl = kl_divergence(teacher, decoded).mean()
@@ -228,11 +228,6 @@ class Loop:
             "perplexity": perplexity.item(),
         }
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.compute is Compute.BF16
-        )
-
 
 def learning_rate(config: FitConfig, step: int) -> float:
     """Linear warm-up, then half a cosine: a pure function, so that resuming needs no scheduler."""
@@ -240,19 +235,6 @@ def learning_rate(config: FitConfig, step: int) -> float:
     cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.steps)
     fall = _FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine
     return config.learning_rate * fall * min(1.0, (step + 1) / (warmup + 1))
-
-
-def resolve_compute(compute: Compute, device: torch.device) -> Compute:
-    """What `auto` means on a device: bf16 only where it is multiplied in hardware."""
-    if compute is not Compute.AUTO:
-        return compute
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Younger than the oldest PyTorch that we support.
-        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = device.type == "cpu" and bool(capabilities.get("amx_bf16"))
-    return Compute.BF16 if fast else Compute.FP32
 
 
 def _is_before(line: str, step: int) -> bool:

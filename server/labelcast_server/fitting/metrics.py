@@ -56,7 +56,7 @@ def measure(encoder: VqaeEncoder, labels: LabelRows, rows: RowNumbers) -> Metric
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = torch.from_numpy(labels.gather(rows[start : start + _BLOCK_ROWS])).to(device)
             teacher = log_probabilities(block, encoder.label_kind, temperature)
-            codes = model.quantizer.nearest(model.latents(teacher))
+            codes = encoder.choose(teacher)
             logits = model.decode(model.quantizer.look_up(codes))
             decoded = torch.log_softmax(logits / temperature, dim=1)
             totals += _block_totals(teacher, decoded)

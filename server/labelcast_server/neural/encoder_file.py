@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from labelcast.codec import LabelKind, VqaeCodec, read_artifact
 from labelcast.errors import CodecFormatError, DigestMismatchError
 from labelcast_server.neural.autoencoder import AutoencoderShape, VectorQuantizedAutoencoder
-from labelcast_server.neural.encoding import VqaeEncoder
+from labelcast_server.neural.encoding import Search, VqaeEncoder
 
 METADATA_KEY = "labelcast.encoder"
 
@@ -30,6 +30,7 @@ class EncoderSpec(BaseModel):
         label_kind: what it encodes.
         temperature: at which it was fitted.
         encoder_hidden: widths of its hidden layers.
+        search: how codes are chosen.
         fit_config: the whole configuration of the fit, for the record.
     """
 
@@ -40,6 +41,7 @@ class EncoderSpec(BaseModel):
     label_kind: LabelKind
     temperature: float = Field(gt=0, allow_inf_nan=False)
     encoder_hidden: tuple[int, ...]
+    search: Search
     fit_config: dict[str, Any]
 
 
@@ -56,6 +58,7 @@ def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str
         label_kind=encoder.label_kind,
         temperature=encoder.temperature,
         encoder_hidden=encoder.model.shape.encoder_hidden,
+        search=encoder.search,
         fit_config=fit_config,
     )
     tensors = {name: value.cpu().contiguous() for name, value in _weights(encoder.model).items()}
@@ -101,13 +104,15 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
     return VqaeEncoder(
-        model.to(device), codec, label_kind=spec.label_kind, temperature=spec.temperature
+        model.to(device),
+        codec,
+        label_kind=spec.label_kind,
+        temperature=spec.temperature,
+        search=spec.search,
     )
 
 
 def _weights(model: VectorQuantizedAutoencoder) -> dict[str, torch.Tensor]:
     return {
-        name: value
-        for name, value in model.state_dict().items()
-        if name.startswith("encoder.")
+        name: value for name, value in model.state_dict().items() if name.startswith("encoder.")
     }

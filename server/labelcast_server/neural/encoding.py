@@ -1,6 +1,7 @@
 """Soft labels → packed rows, for every codec under one contract."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.torch.precision import exact_fp32
 from labelcast_server.label_files import check_finite
 from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder, log_probabilities
+from labelcast_server.neural.compute import Compute
+from labelcast_server.neural.search import search_codes
 
 _BLOCK_BYTES = 2**26
 _SUM_TOLERANCE = 1e-2
@@ -128,7 +131,7 @@ class TopKEncoder(Encoder):
         self._device = torch.device(device)
 
     def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
-        values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32)).to(self._device)
+        values = _tensor(labels).to(self._device)
         if self._kind is LabelKind.PROBABILITIES:
             probabilities = _normalised(values, first_row)
         else:
@@ -136,6 +139,21 @@ class TopKEncoder(Encoder):
         top, ids = torch.topk(probabilities, self._k, dim=1)
         id_bytes = ids.cpu().numpy().astype(self._id_dtype).view(np.uint8)
         return np.concatenate([id_bytes, _fp16_down(top.cpu().numpy()).view(np.uint8)], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How thoroughly a VQAE encoder chooses codes; see `search_codes`.
+
+    Attributes:
+        candidates: nearest codewords tried for each code; 1 takes the nearest.
+        rounds: passes over the codes.
+        compute: arithmetic of the trial decodings.
+    """
+
+    candidates: int = 3
+    rounds: int = 1
+    compute: Compute = Compute.AUTO
 
 
 class VqaeEncoder(Encoder):
@@ -147,6 +165,7 @@ class VqaeEncoder(Encoder):
         codec: the decoding half.
         label_kind: what is given to `encode`.
         temperature: at which the codec was fitted.
+        search: how thoroughly codes are chosen.
     """
 
     def __init__(
@@ -156,21 +175,38 @@ class VqaeEncoder(Encoder):
         *,
         label_kind: LabelKind,
         temperature: float,
+        search: Search,
     ) -> None:
         super().__init__(codec)
         self.vqae = codec
         self.model = model.eval()
         self.label_kind = label_kind
         self.temperature = temperature
+        self.search = search
         self._bits = codec.shape.bits
         self._device = model.quantizer.codebooks.device
 
-    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
-        values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32)).to(self._device)
+    def choose(self, log_probabilities: torch.Tensor) -> torch.Tensor:
+        """Codes of the teacher's log-probabilities (n, C) at `temperature`: int64, (n, M)."""
         with exact_fp32(self._device):
-            teacher = log_probabilities(values, self.label_kind, self.temperature)
-            codes = self.model.quantizer.nearest(self.model.latents(teacher))
+            return search_codes(
+                self.model,
+                log_probabilities,
+                temperature=self.temperature,
+                candidates=self.search.candidates,
+                rounds=self.search.rounds,
+                compute=self.search.compute,
+            )
+
+    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        values = _tensor(labels).to(self._device)
+        codes = self.choose(log_probabilities(values, self.label_kind, self.temperature))
         return pack_codes(codes.cpu().numpy(), bits=self._bits)
+
+
+def _tensor(labels: NDArray[Any]) -> torch.Tensor:
+    """As float32; read-only memory, of which torch warns, is copied."""
+    return torch.from_numpy(np.require(labels, np.float32, requirements=("C", "W")))
 
 
 def _normalised(values: torch.Tensor, first_row: int) -> torch.Tensor:

@@ -6,6 +6,8 @@ uses moved to where the latents are (Jukebox, arXiv 2005.00341). Unused codeword
 in which such a fit fails: it goes on with a fraction of its bits.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,16 +49,17 @@ class ProductQuantizer(nn.Module):
         Returns:
             int64, shape (N, M).
         """
-        M, K, _ = self.codebooks.shape
-        block = max(1, _BLOCK_BYTES // (4 * M * K))
-        # |x - c|² without |x|², which is the same for every codeword.
-        norms = self.codebooks.square().sum(dim=2)[:, None, :]
-        directions = self.codebooks.transpose(1, 2)
+        codes = [_argmin(distances).T for distances in self._distances(latents)]
+        return torch.cat(codes)
+
+    @torch.no_grad()
+    def nearest_few(self, latents: Tensor, count: int) -> Tensor:
+        """Codes of the `count` nearest codewords: int64, shape (N, M, count), nearest first."""
         codes = [
-            _argmin(torch.baddbmm(norms, part.transpose(0, 1), directions, alpha=-2)).T
-            for part in latents.detach().split(block)
+            distances.topk(count, dim=2, largest=False).indices.transpose(0, 1)
+            for distances in self._distances(latents)
         ]
-        return torch.cat(codes) if codes else latents.new_empty((0, M), dtype=torch.int64)
+        return torch.cat(codes)
 
     def look_up(self, codes: Tensor) -> Tensor:
         """Codewords of `codes` (N, M): float32, shape (N, M, D), without gradient."""
@@ -116,6 +119,14 @@ class ProductQuantizer(nn.Module):
         even_use = batch_rows / self.codebooks.shape[1]
         self.counts.fill_(even_use)
         self.sums.copy_(self.codebooks * even_use)
+
+    def _distances(self, latents: Tensor) -> Iterator[Tensor]:
+        """Squared distances up to a constant of each row, in blocks of rows: (M, n, K)."""
+        M, K, _ = self.codebooks.shape
+        norms = self.codebooks.square().sum(dim=2)[:, None, :]
+        directions = self.codebooks.transpose(1, 2)
+        for part in latents.detach().split(max(1, _BLOCK_BYTES // (4 * M * K))):
+            yield torch.baddbmm(norms, part.transpose(0, 1), directions, alpha=-2)
 
     def _draw(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         """A random latent for every codeword: shape (M, K, D)."""

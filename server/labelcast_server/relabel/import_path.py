@@ -20,18 +20,21 @@ def load_object(path: str, arguments: str | None = None) -> Any:
         InvalidRequestError: says which part is wrong.
     """
     module_name, _, attribute = path.partition(":")
-    if not module_name or not attribute:
+    if not module_name or module_name.startswith(".") or not attribute:
         raise InvalidRequestError(f"{path!r} must be package.module:name")
     try:
-        found = attrgetter(attribute)(importlib.import_module(module_name))
+        module = importlib.import_module(module_name)
     except ImportError as error:
         raise InvalidRequestError(
             f"cannot import {module_name!r}: {error}; install it or set PYTHONPATH"
         ) from None
+    try:
+        found = attrgetter(attribute)(module)
     except AttributeError:
         raise InvalidRequestError(f"{module_name!r} has no {attribute!r}") from None
     keywords = _keywords(arguments)
-    if not callable(found) or hasattr(found, "state_dict"):
+    # A finished torch module is callable too, but wants images; its class wants arguments.
+    if not callable(found) or (hasattr(found, "state_dict") and not isinstance(found, type)):
         return found
     try:
         return found(**keywords)

@@ -29,6 +29,16 @@ _OPTIONS = (
 )
 
 
+class _ClientsThatLeft(logging.Filter):
+    """Drops the traceback that gRPC logs when a client vanishes in the middle of a reply."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("ExecuteBatchError raised in core")
+
+
+_CLIENTS_THAT_LEFT = _ClientsThatLeft()
+
+
 class RpcServer:
     """Serves until told to drain.
 
@@ -38,6 +48,7 @@ class RpcServer:
     """
 
     def __init__(self, service: LabelService, authorizer: Authorizer) -> None:
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_CLIENTS_THAT_LEFT)
         self._service = service
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)

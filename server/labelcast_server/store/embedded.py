@@ -114,7 +114,10 @@ class EmbeddedRedis:
             self._executable = find_redis_server()
             self._directory.mkdir(mode=0o700, exist_ok=True)
             self._end_leftover()
-            self._socket = self._choose_socket()
+            # Started again after a death, it must be found where it was.
+            self._socket = self._socket or self._choose_socket()
+            if not self._socket.parent.exists():
+                self._socket.parent.mkdir(mode=0o700)
             self._launch(self._executable.path)
             self._wait_until_ready(_started(self._process), self._socket)
         except BaseException:

@@ -1,0 +1,29 @@
+"""One running service for all tests that leave it as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.label_sets import KnownLabelSet, known_label_set
+from tests.e2e.running_service import RunningService, running_service
+
+CODECS = ("raw", "raw-fp32", "raw-probabilities", "topk", "vqae")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with two I/O workers; do not kill anything of it."""
+    with running_service(tmp_path_factory.mktemp("service"), "--workers", "2") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def label_sets(
+    service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, KnownLabelSet]:
+    """One label set for each codec, pushed under its name."""
+    directory = tmp_path_factory.mktemp("bundles")
+    made = {name: known_label_set(directory / name, name, shard_bytes=20_000) for name in CODECS}
+    for name, known in made.items():
+        service.push(known.bundle, name)
+    return made

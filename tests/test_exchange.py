@@ -1,0 +1,264 @@
+"""`StreamExchange` against a peer that splits, breaks off and lies."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from labelcast import wire
+from labelcast.codec import Precision
+from labelcast.errors import ChecksumMismatchError, InvalidRequestError, ProtocolError
+from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.representation import Representation
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.views import Views
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def row_of(views: Views, stride: int) -> NDArray[np.uint8]:
+    """Bytes that name their view: (id, seed) over and over."""
+    words = np.stack([views.sample_ids, views.seeds.astype(np.uint64)], axis=1).astype("<u8")
+    names = words.view(np.uint8).reshape(len(views), 16)
+    return np.tile(names, (1, -(-stride // 16)))[:, :stride]
+
+
+class Peer:
+    """The service's side of one stream, after real messages."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+        self.pending: deque[Views] = deque()
+        self.sent_rows = 0
+
+    def hear(self, request: pb.StreamLabelsRequest) -> int:
+        heard = pb.StreamLabelsRequest.FromString(request.SerializeToString())
+        views = wire.views_from_proto(heard.views)
+        self.pending.append(views)
+        return len(views)
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self.pending))
+
+    def answer(self, most: int) -> pb.LabelRows:
+        """At most so many rows of one request, as one message."""
+        head = self.pending.popleft()
+        if len(head) > most:
+            self.pending.appendleft(head[most:])
+            head = head[:most]
+        message = wire.rows_to_proto(self.sent_rows, len(head), row_of(head, self.stride).tobytes())
+        self.sent_rows += len(head)
+        return message
+
+
+def exchange_of(
+    batches: Iterator[Views] | list[Views], *, stride: int = 16, rows_in_flight: int = 64
+) -> StreamExchange:
+    return StreamExchange(
+        label_set=DIGEST,
+        representation=Representation.codes(),
+        row_stride=stride,
+        num_classes=10,
+        batches=batches,
+        rows_in_flight=rows_in_flight,
+    )
+
+
+def batches_of(sizes: list[int]) -> list[Views]:
+    """Views that are all different, so that a row tells its place."""
+    ends = np.cumsum([0, *sizes])
+    ids = np.arange(ends[-1], dtype=np.uint64) * np.uint64(2**33 + 1)
+    seeds = (np.arange(ends[-1]) % 7).astype(np.uint32)
+    whole = Views(ids, seeds)
+    return [whole[first:last] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def ask_all(exchange: StreamExchange, peer: Peer) -> None:
+    while exchange.has_room and (request := exchange.next_request()) is not None:
+        peer.hear(request)
+
+
+@settings(max_examples=200)
+@given(
+    sizes=st.lists(st.integers(1, 40), max_size=12),
+    stride=st.sampled_from([1, 16, 100, wire.MESSAGE_BYTES // 3, wire.MESSAGE_BYTES + 5]),
+    rows_in_flight=st.integers(1, 50),
+    data=st.data(),
+)
+def test_every_row_comes_once_and_in_order(
+    sizes: list[int], stride: int, rows_in_flight: int, data: st.DataObject
+) -> None:
+    batches = batches_of(sizes)
+    exchange = exchange_of(iter(batches), stride=stride, rows_in_flight=rows_in_flight)
+    most_a_request = max(1, min(wire.MESSAGE_BYTES // stride, rows_in_flight))
+    delivered: list[DeliveredLabels] = []
+    peer, received, breaks_left = Peer(stride), 0, 6
+    while not (exchange.all_asked and not peer.waiting):
+        steps = ["ask"] if exchange.has_room and not exchange.all_asked else []
+        steps += ["answer"] if peer.waiting else []
+        steps += ["break"] if breaks_left else []
+        step = data.draw(st.sampled_from(steps))
+        if step == "ask":
+            assert peer.sent_rows + peer.waiting - received < rows_in_flight
+            request = exchange.next_request()
+            assert request is None or 1 <= peer.hear(request) <= most_a_request
+        elif step == "answer":
+            reply = peer.answer(data.draw(st.integers(1, most_a_request)))
+            delivered += exchange.accept(reply)
+            received = peer.sent_rows
+        else:
+            # Whatever the peer knew is lost, with any reply that it may have had under way.
+            exchange.rewind()
+            peer, received, breaks_left = Peer(stride), 0, breaks_left - 1
+    assert exchange.done
+    exchange.finish()
+    assert [len(labels.rows) for labels in delivered] == sizes
+    for labels, batch in zip(delivered, batches, strict=True):
+        assert labels.views is batch
+        assert np.array_equal(labels.rows, row_of(batch, stride))
+        assert not labels.rows.flags.writeable
+
+
+def test_the_opening_names_label_set_and_form_alone() -> None:
+    opening = exchange_of([]).opening()
+    assert (opening.label_set, opening.representation.form) == (DIGEST, pb.FORM_CODES)
+    assert not opening.HasField("views")
+
+
+def test_batches_are_read_lazily() -> None:
+    read: list[int] = []
+
+    def batches() -> Iterator[Views]:
+        for number, batch in enumerate(batches_of([5] * 10)):
+            read.append(number)
+            yield batch
+
+    exchange, peer = exchange_of(batches(), rows_in_flight=5), Peer(16)
+    assert read == []
+    ask_all(exchange, peer)
+    assert read == [0]
+    assert len(list(exchange.accept(peer.answer(5)))) == 1
+    assert read == [0]
+
+
+def test_small_batches_share_a_request() -> None:
+    exchange, peer = exchange_of(batches_of([3] * 8), rows_in_flight=1000), Peer(16)
+    ask_all(exchange, peer)
+    assert [len(views) for views in peer.pending] == [24]
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(24))] == [3] * 8
+    assert exchange.done
+
+
+def test_a_batch_within_one_message_is_not_copied() -> None:
+    exchange, peer = exchange_of(batches_of([4, 4])), Peer(16)
+    ask_all(exchange, peer)
+    first, second = exchange.accept(peer.answer(8))
+    assert first.rows.base is not None
+    assert second.rows.__array_interface__["data"][0] == (
+        first.rows.__array_interface__["data"][0] + first.rows.nbytes
+    )
+
+
+def test_no_batches_are_done_at_once() -> None:
+    exchange = exchange_of([])
+    assert exchange.next_request() is None
+    assert exchange.done
+    exchange.finish()
+
+
+LIES: dict[str, Callable[[Peer], pb.LabelRows]] = {
+    "the same again": lambda peer: wire.rows_to_proto(0, 2, bytes(32)),
+    "a gap": lambda peer: wire.rows_to_proto(3, 2, bytes(32)),
+    "no rows": lambda peer: wire.rows_to_proto(2, 0, b""),
+    "more than was asked for": lambda peer: wire.rows_to_proto(2, 9, bytes(144)),
+    "half a row": lambda peer: wire.rows_to_proto(2, 2, bytes(31)),
+    "another stride": lambda peer: wire.rows_to_proto(2, 2, bytes(64)),
+    "an empty message": lambda peer: pb.LabelRows(),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lying_peer_is_refused_and_nothing_is_spoilt(lie: str) -> None:
+    exchange, peer = exchange_of(batches_of([4, 6])), Peer(16)
+    ask_all(exchange, peer)
+    assert list(exchange.accept(peer.answer(2))) == []
+    with pytest.raises(ProtocolError):
+        list(exchange.accept(LIES[lie](peer)))
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(8))] == [4, 6]
+
+
+def test_a_damaged_reply_is_refused_and_can_be_asked_for_again() -> None:
+    batches = batches_of([4])
+    exchange, peer = exchange_of(batches), Peer(16)
+    ask_all(exchange, peer)
+    assert list(exchange.accept(peer.answer(1))) == []
+    reply = peer.answer(3)
+    reply.payload = bytes(len(reply.payload))
+    with pytest.raises(ChecksumMismatchError):
+        list(exchange.accept(reply))
+    exchange.rewind()
+    again = Peer(16)
+    ask_all(exchange, again)
+    (labels,) = exchange.accept(again.answer(3))
+    assert np.array_equal(labels.rows, row_of(batches[0], 16))
+
+
+def test_rows_after_the_last_are_refused() -> None:
+    exchange, peer = exchange_of(batches_of([4])), Peer(16)
+    ask_all(exchange, peer)
+    assert len(list(exchange.accept(peer.answer(4)))) == 1
+    with pytest.raises(ProtocolError, match="nobody asked"):
+        list(exchange.accept(wire.rows_to_proto(4, 1, bytes(16))))
+
+
+def test_an_early_end_is_refused() -> None:
+    exchange, peer = exchange_of(batches_of([4])), Peer(16)
+    with pytest.raises(ProtocolError, match="before the last row"):
+        exchange.finish()
+    ask_all(exchange, peer)
+    assert list(exchange.accept(peer.answer(3))) == []
+    with pytest.raises(ProtocolError, match="before the last row"):
+        exchange.finish()
+
+
+def test_an_empty_batch_is_refused() -> None:
+    exchange = exchange_of([*batches_of([2]), Views.of([], [])])
+    with pytest.raises(InvalidRequestError, match="must not be empty"):
+        exchange.next_request()
+
+
+@pytest.mark.parametrize("rows_in_flight", [0, -1])
+def test_a_window_that_admits_nothing_is_refused(rows_in_flight: int) -> None:
+    with pytest.raises(InvalidRequestError, match="at least 1"):
+        exchange_of([], rows_in_flight=rows_in_flight)
+
+
+def delivered(representation: Representation, rows: NDArray[np.uint8]) -> DeliveredLabels:
+    views = Views.of(np.arange(len(rows)), 0)
+    return DeliveredLabels(views, rows, representation, num_classes=4)
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_dense_rows_are_values_without_a_copy(precision: Precision) -> None:
+    values = np.arange(8).reshape(2, 4).astype(precision.dtype)
+    labels = delivered(Representation.logits(precision), values.view(np.uint8))
+    assert np.array_equal(labels.values, values)
+    assert np.shares_memory(labels.values, values)
+    with pytest.raises(InvalidRequestError, match="not top-k"):
+        labels.top_k()
+
+
+def test_top_k_rows_are_ids_and_probabilities() -> None:
+    ids = np.array([[3, 0]], dtype="<u2")
+    probabilities = np.array([[0.75, 0.125]], dtype="<f2")
+    rows = np.hstack([ids.view(np.uint8), probabilities.view(np.uint8)])
+    labels = delivered(Representation.top_k(2, 1.0), rows)
+    assert [column.tolist() for column in labels.top_k()] == [[[3, 0]], [[0.75, 0.125]]]
+    for other in (labels, delivered(Representation.codes(), rows)):
+        with pytest.raises(InvalidRequestError, match="not dense"):
+            _ = other.values

@@ -1,0 +1,212 @@
+"""Values ⇄ messages: what is packed comes back, what is malformed is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from labelcast import wire
+from labelcast.codec import Precision
+from labelcast.errors import ChecksumMismatchError, InvalidRequestError, ProtocolError
+from labelcast.representation import Form, Representation
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.views import Views
+
+FP32_TEMPERATURES = st.floats(2**-100, 2**100, width=32).map(
+    lambda value: float(str(np.float32(value)))
+)
+REPRESENTATIONS = st.one_of(
+    st.just(Representation.codes()),
+    st.builds(Representation.logits, st.sampled_from(Precision)),
+    st.builds(Representation.probabilities, FP32_TEMPERATURES, st.sampled_from(Precision)),
+    st.builds(Representation.top_k, st.integers(1, 2**32 - 1), FP32_TEMPERATURES),
+)
+
+
+def sent(message: Any) -> Any:
+    """The message as the other side reads it."""
+    return type(message).FromString(message.SerializeToString())
+
+
+def column(*values: int) -> NDArray[np.uint64]:
+    return np.array(values, dtype=np.uint64)
+
+
+def views_message(count: int, ids: pb.Column, seeds: pb.Column | None = None) -> pb.Views:
+    return pb.Views(count=count, sample_ids=ids, seeds=seeds or wire.column_to_proto(column(1)))
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+@given(data=st.data())
+def test_columns_of_every_width_come_back_in_the_narrowest(bits: int, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.integers(0, 2**bits - 1), min_size=2, max_size=50))
+    values.append(2**bits - 1)
+    assume(len(set(values)) > 1)
+    message = sent(wire.column_to_proto(column(*values)))
+    assert message.width == bits // 8
+    assert len(message.data) == len(values) * message.width
+    assert wire.column_from_proto(message, len(values), "column").tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("largest", "width"),
+    [(255, 1), (256, 2), (2**16 - 1, 2), (2**16, 4), (2**32 - 1, 4), (2**32, 8)],
+)
+def test_widths_change_where_they_must(largest: int, width: int) -> None:
+    assert wire.column_to_proto(column(0, largest)).width == width
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 1000))
+def test_one_shared_value_takes_eight_bytes(value: int, count: int) -> None:
+    message = sent(wire.column_to_proto(np.full(count, value, dtype=np.uint64)))
+    assert (message.width, len(message.data)) == (0, 8)
+    assert wire.column_from_proto(message, count, "column").tolist() == [value] * count
+
+
+def test_values_are_little_endian_whatever_the_memory_order() -> None:
+    swapped = np.array([1, 0x0203], dtype=">u8")[::-1]
+    message = wire.column_to_proto(swapped)
+    assert message.data == b"\x03\x02\x01\x00"
+
+
+@pytest.mark.parametrize(
+    ("width", "data"),
+    [
+        (0, b""),
+        (0, bytes(4)),
+        (0, bytes(9)),
+        (0, bytes(24)),
+        (1, bytes(2)),
+        (1, bytes(4)),
+        (2, bytes(3)),
+        (3, bytes(9)),
+        (4, bytes(11)),
+        (8, bytes(8)),
+        (16, bytes(48)),
+        (2**32 - 1, bytes(3)),
+    ],
+)
+def test_malformed_columns_are_refused(width: int, data: bytes) -> None:
+    malformed = pb.Column(width=width, data=data)
+    with pytest.raises(InvalidRequestError, match=r"what: .*3 values"):
+        wire.column_from_proto(malformed, 3, "what")
+    with pytest.raises(InvalidRequestError, match="sample_ids"):
+        wire.views_from_proto(views_message(3, malformed))
+    with pytest.raises(InvalidRequestError, match="seeds"):
+        wire.views_from_proto(views_message(3, wire.column_to_proto(column(1)), malformed))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)), min_size=1))
+def test_views_come_back(pairs: list[tuple[int, int]]) -> None:
+    ids, seeds = zip(*pairs, strict=True)
+    views = Views(column(*ids), np.array(seeds, dtype=np.uint32))
+    read = wire.views_from_proto(sent(wire.views_to_proto(views)))
+    assert list(zip(read.sample_ids.tolist(), read.seeds.tolist(), strict=True)) == pairs
+
+
+@pytest.mark.parametrize("count", [0, wire.MAX_VIEWS_PER_REQUEST + 1, 2**32 - 1])
+def test_a_count_out_of_bounds_is_refused_before_anything_is_allocated(count: int) -> None:
+    shared = wire.column_to_proto(column(7))
+    with pytest.raises(InvalidRequestError, match=f"got {count}"):
+        wire.views_from_proto(views_message(count, shared, shared))
+
+
+def test_a_seed_beyond_32_bits_is_refused() -> None:
+    seeds = wire.column_to_proto(column(1, 2**32))
+    with pytest.raises(InvalidRequestError, match="seed"):
+        wire.views_from_proto(views_message(2, wire.column_to_proto(column(1)), seeds))
+
+
+@given(REPRESENTATIONS)
+def test_representations_come_back(representation: Representation) -> None:
+    message = sent(wire.representation_to_proto(representation))
+    assert wire.representation_from_proto(message) == representation
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 2.3, 4.0, 1e-3])
+def test_a_decimal_temperature_survives_being_a_float_of_32_bits(temperature: float) -> None:
+    message = sent(wire.representation_to_proto(Representation.probabilities(temperature)))
+    assert wire.representation_from_proto(message).temperature == temperature
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.Representation(),
+        pb.Representation(form=99),
+        pb.Representation(form=pb.FORM_CODES, precision=pb.PRECISION_FP16),
+        pb.Representation(form=pb.FORM_CODES, precision=7),
+        pb.Representation(form=pb.FORM_CODES, k=1),
+        pb.Representation(form=pb.FORM_LOGITS),
+        pb.Representation(form=pb.FORM_LOGITS, precision=7),
+        pb.Representation(form=pb.FORM_LOGITS, precision=pb.PRECISION_FP16, temperature=1),
+        pb.Representation(form=pb.FORM_PROBABILITIES, precision=pb.PRECISION_FP32),
+        pb.Representation(form=pb.FORM_TOP_K, precision=pb.PRECISION_FP16, temperature=1),
+        pb.Representation(form=pb.FORM_TOP_K, precision=pb.PRECISION_FP16, k=3),
+        *(
+            pb.Representation(
+                form=pb.FORM_PROBABILITIES, precision=pb.PRECISION_FP16, temperature=bad
+            )
+            for bad in (-1.0, float("nan"), float("inf"), float("-inf"))
+        ),
+    ],
+    ids=lambda message: " ".join(str(message).split()),
+)
+def test_contradictory_representations_are_refused(message: pb.Representation) -> None:
+    with pytest.raises(InvalidRequestError):
+        wire.representation_from_proto(sent(message))
+
+
+def test_every_form_and_precision_has_a_name_on_the_wire() -> None:
+    forms = {wire.representation_to_proto(each).form for each in SOME_OF_EACH_FORM}
+    assert forms == set(pb.Form.values()) - {pb.FORM_UNSPECIFIED}
+    assert len(SOME_OF_EACH_FORM) == len(Form)
+
+
+SOME_OF_EACH_FORM = [
+    Representation.codes(),
+    Representation.logits(),
+    Representation.probabilities(1.0),
+    Representation.top_k(1, 1.0),
+]
+
+
+@pytest.mark.parametrize("text", ["", "glyphs:latest", "sha256:", "sha256:" + "0" * 63, "0" * 64])
+def test_only_a_digest_pins_a_label_set(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="digest"):
+        wire.label_set_from_proto(text)
+    assert wire.label_set_from_proto("sha256:" + "0" * 64)
+
+
+@given(st.binary(max_size=60), st.integers(1, 6), st.integers(0, 2**64 - 1))
+def test_rows_come_back_without_a_copy(content: bytes, stride: int, first_row: int) -> None:
+    payload = content[: len(content) // stride * stride]
+    message = sent(wire.rows_to_proto(first_row, len(payload) // stride, payload))
+    rows = wire.rows_from_proto(message, first_row=first_row, stride=stride)
+    assert rows.shape == (len(payload) // stride, stride)
+    assert rows.tobytes() == payload
+    assert not rows.flags.writeable
+    assert not rows.flags.owndata
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_every_flipped_bit_is_found(payload: bytes, data: st.DataObject) -> None:
+    message = wire.rows_to_proto(5, len(payload), payload)
+    bit = data.draw(st.integers(0, 8 * len(payload) - 1))
+    damaged = bytearray(payload)
+    damaged[bit // 8] ^= 1 << (bit % 8)
+    message.payload = bytes(damaged)
+    with pytest.raises(ChecksumMismatchError):
+        wire.rows_from_proto(message, first_row=5, stride=1)
+
+
+@pytest.mark.parametrize(
+    ("first_row", "count", "size"), [(4, 3, 6), (6, 3, 6), (5, 2, 6), (5, 4, 6), (5, 3, 5)]
+)
+def test_rows_that_are_not_the_next_are_refused(first_row: int, count: int, size: int) -> None:
+    message = wire.rows_to_proto(first_row, count, bytes(size))
+    with pytest.raises(ProtocolError, match="expected row 5"):
+        wire.rows_from_proto(message, first_row=5, stride=2)

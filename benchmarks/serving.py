@@ -11,14 +11,11 @@ import argparse
 import json
 import os
 import platform
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from numpy.typing import NDArray
 
 from labelcast import LabelClient, Precision, RemoteLabelSet, Representation, Views
 from labelcast.label_set.bundle import Bundle
-from labelcast.registry import Registry
+from labelcast_glyphs.local_service import local_service
 from labelcast_server.store.embedded import EmbeddedRedis
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
@@ -51,8 +48,10 @@ def main() -> None:
     shuffled = views[order]
     rows = bundle.gather(index, views)
     with tempfile.TemporaryDirectory() as directory:
-        with running_service(Path(directory) / "service", bundle) as address:
-            measured = _service(address, shuffled, options)
+        with local_service(Path(directory) / "service") as service:
+            with service.registry() as registry:
+                registry.push(bundle, TAG)
+            measured = _service(service.grpc, shuffled, options)
         with EmbeddedRedis(Path(directory) / "peer") as peer:
             measured |= _peers(peer.url, rows, order, options)
     result = {
@@ -66,24 +65,6 @@ def main() -> None:
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
-
-
-@contextmanager
-def running_service(directory: Path, bundle: Bundle) -> Iterator[str]:
-    """A service that has published `bundle`; yields its gRPC address."""
-    command = [sys.executable, "-m", "labelcast_server.cli", "serve", "--json"]
-    command += ["--grpc-port", "0", "--admin-port", "0", "--data-dir", str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout is not None else ""
-        addresses = json.loads(line)
-        token = Path(addresses["admin_token_file"]).read_text().strip()
-        with Registry(addresses["admin"], token) as registry:
-            registry.push(bundle, TAG)
-        yield addresses["grpc"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _service(address: str, views: Views, options: argparse.Namespace) -> dict[str, Any]:

@@ -25,6 +25,8 @@ REPRESENTATIONS = st.one_of(
     st.builds(Representation.top_k, st.integers(1, 2**32 - 1), FP32_TEMPERATURES),
 )
 
+UNKNOWN: Any = 99  # what a newer peer may send
+
 
 def sent(message: Any) -> Any:
     """The message as the other side reads it."""
@@ -136,12 +138,12 @@ def test_a_decimal_temperature_survives_being_a_float_of_32_bits(temperature: fl
     "message",
     [
         pb.Representation(),
-        pb.Representation(form=99),
+        pb.Representation(form=UNKNOWN),
         pb.Representation(form=pb.FORM_CODES, precision=pb.PRECISION_FP16),
-        pb.Representation(form=pb.FORM_CODES, precision=7),
+        pb.Representation(form=pb.FORM_CODES, precision=UNKNOWN),
         pb.Representation(form=pb.FORM_CODES, k=1),
         pb.Representation(form=pb.FORM_LOGITS),
-        pb.Representation(form=pb.FORM_LOGITS, precision=7),
+        pb.Representation(form=pb.FORM_LOGITS, precision=UNKNOWN),
         pb.Representation(form=pb.FORM_LOGITS, precision=pb.PRECISION_FP16, temperature=1),
         pb.Representation(form=pb.FORM_PROBABILITIES, precision=pb.PRECISION_FP32),
         pb.Representation(form=pb.FORM_TOP_K, precision=pb.PRECISION_FP16, temperature=1),

@@ -9,14 +9,11 @@ processes of their own.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +21,9 @@ from typing import Any
 from rich.console import Console
 
 from labelcast.augmentation import AugmentationPolicy, Mix
-from labelcast.errors import LabelcastError, ServiceUnavailableError
-from labelcast.registry import Registry
+from labelcast.errors import LabelcastError
 from labelcast_glyphs.demo_report import build_report, print_table, write_plot
+from labelcast_glyphs.local_service import local_service
 from labelcast_glyphs.student import Run
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
 
@@ -119,15 +116,12 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     _step("Encode: labels to packed codes")
     _server("encode", "--labels", dense, "--codec", codec, "--out", bundle)
     _step("Serve: Redis, decoder, gRPC and REST start as processes of their own")
-    with _running_service(out / "service") as service:
+    with local_service(out / "service") as service:
         _step(f"Push: upload, validate, publish as {TAG}")
-        token_file = service["admin_token_file"]
-        _labelcast(
-            "push", bundle, "--tag", TAG, "--admin", service["admin"], "--token-file", token_file
-        )
-        results = [_train(run, service["grpc"], out, dense, scale) for run in Run]
-        token = Path(token_file).read_text().strip()
-        with Registry(service["admin"], token) as registry:
+        where = ("--admin", service.admin, "--token-file", service.token_file)
+        _labelcast("push", bundle, "--tag", TAG, *where)
+        results = [_train(run, service.grpc, out, dense, scale) for run in Run]
+        with service.registry() as registry:
             details = registry.inspect(TAG)
     return build_report(results, details, teacher_top1=top1)
 
@@ -160,21 +154,6 @@ def _train(run: Run, address: str, out: Path, dense: Path, scale: Scale) -> dict
     )
     measured: dict[str, Any] = json.loads(result.read_text())
     return measured
-
-
-@contextlib.contextmanager
-def _running_service(directory: Path) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "labelcast_server.cli", "serve", "--json"]
-    command += ["--grpc-port", "0", "--admin-port", "0", "--data-dir", str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout is not None else ""
-        if not line:
-            raise ServiceUnavailableError("the service did not start; its log is above")
-        yield json.loads(line)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _step(text: str) -> None:

@@ -22,7 +22,6 @@ from torch import nn
 from tqdm import tqdm
 
 from labelcast import Expectation, LabelcastError, LabelClient, RemoteLabelSet, Representation
-from labelcast.agreement import Canary
 from labelcast.label_set import ViewIndex
 from labelcast.torch import (
     ArrayLabels,
@@ -137,7 +136,6 @@ def train_student(
         seeds=range(settings.epochs),
         batch_size=settings.batch_size,
         order_key=settings.seed,
-        canary=_canary(source),
     )
     torch.manual_seed(settings.seed)
     network = student_network(distilled.num_classes).train()
@@ -192,16 +190,11 @@ def _source(
     return ArrayLabels(rows, ViewIndex([dense.index]), dense.description.label_kind)
 
 
-def _canary(source: LabelSource | None) -> Canary | None:
-    recorded = source.recorded_agreement if isinstance(source, ServiceLabels) else None
-    return None if recorded is None else Canary(recorded)
-
-
 def _loss(
     network: nn.Module, batch: Batch, source: LabelSource | None, settings: StudentSettings
 ) -> torch.Tensor:
     logits = network(batch.images)
-    if source is None or batch.labels is None:
+    if source is None:
         return mixed_hard_loss(
             logits, batch.shown, batch.mixed_area, label_smoothing=settings.label_smoothing
         )

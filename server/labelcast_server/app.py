@@ -59,6 +59,7 @@ class _Child:
     name: str
     main: Callable[..., Any]
     process: Any = None
+    ready: Any = None
     deaths: list[float] = field(default_factory=list)
 
 
@@ -145,10 +146,11 @@ class Service:
             yield self._redis.url
 
     def _start_all(self, plan: ProcessPlan) -> None:
-        waiting = [(child, self._start(child, plan)) for child in self._children]
+        for child in self._children:
+            self._start(child, plan)
         deadline = time.monotonic() + _START_SECONDS
-        for child, ready in waiting:
-            while not ready.wait(_POLL_SECONDS):
+        for child in self._children:
+            while not child.ready.wait(_POLL_SECONDS):
                 if self._stop.is_set():
                     return
                 if not child.process.is_alive() or time.monotonic() > deadline:
@@ -156,13 +158,13 @@ class Service:
                         f"the {child.name} process did not start; its log says why"
                     )
 
-    def _start(self, child: _Child, plan: ProcessPlan) -> Any:
-        ready = self._spawn.Event()
+    def _start(self, child: _Child, plan: ProcessPlan) -> None:
+        # Kept: collected here before the process has taken it up, it would be gone there.
+        child.ready = self._spawn.Event()
         child.process = self._spawn.Process(
-            target=run_process, args=(child.main, plan, ready), name=child.name
+            target=run_process, args=(child.main, plan, child.ready), name=child.name
         )
         child.process.start()
-        return ready
 
     def _revive(self, plan: ProcessPlan) -> None:
         # A full disk ends a Redis that must not lose what it has acknowledged.
@@ -204,6 +206,7 @@ def _note_death(name: str, deaths: list[float]) -> None:
 
 def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
     """Run a service in this process's foreground until SIGINT or SIGTERM."""
+    processes.set_up_logging(settings.log_level)
     service = Service(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())

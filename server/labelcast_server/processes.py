@@ -57,6 +57,13 @@ class ProcessPlan:
         return self.run_directory / "decoder.sock"
 
 
+def set_up_logging(level: str) -> None:
+    """Log to standard error, in the same way in every process of the service."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
 def run_process(
     main: Callable[[ProcessPlan, asyncio.Event, Any], Coroutine[Any, Any, None]],
     plan: ProcessPlan,
@@ -69,9 +76,7 @@ def run_process(
         plan: configuration.
         ready: multiprocessing event.
     """
-    logging.basicConfig(
-        level=plan.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_logging(plan.log_level)
     try:
         asyncio.run(_until_stopped(main, plan, ready))
     except LabelcastError as error:

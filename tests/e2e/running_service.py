@@ -139,6 +139,8 @@ class RunningService:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.kill()
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
         for process in self._started:
             # psutil compares start times, so a process ID that was given anew is left alone.
             with contextlib.suppress(psutil.Error):
@@ -172,16 +174,16 @@ class RunningService:
         supervisor = psutil.Process(self.process.pid)
         everyone = self._remember()
         listening = {process: _listens_on(process) for process in everyone}
-        by_port = dict.fromkeys(self._ports, [])  # type: ignore[var-annotated]
-        for port in self._ports:
-            by_port[port] = [process for process, on in listening.items() if port in on]
-        decoders = [process for process, on in listening.items() if "decoder.sock" in on]
-        (decoder,), (admin,) = decoders, by_port[self._ports[1]]
+
+        def that_listen_on(name: str) -> list[psutil.Process]:
+            return [process for process, on in listening.items() if name in on]
+
+        (decoder,), (admin,) = that_listen_on("decoder.sock"), that_listen_on(self._ports[1])
         redis = [process for process in everyone if _name(process) == "redis-server"]
         return Processes(
             supervisor=supervisor,
             decoder=decoder,
-            workers=by_port[self._ports[0]],
+            workers=that_listen_on(self._ports[0]),
             admin=admin,
             redis=redis[0] if redis else None,
             all=everyone,

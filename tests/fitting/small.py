@@ -44,6 +44,7 @@ def small_config(**changes: Any) -> FitConfig:
         "encoder_hidden": (32,),
         "decoder_hidden": (32,),
         "steps": 300,
+        "learning_rate": 1e-2,
         "batch_rows": 64,
         "run_rows": 4,
         "compute": "fp32",

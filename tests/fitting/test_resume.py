@@ -44,7 +44,7 @@ def interrupt_once_saved(checkpoint: Path) -> threading.Thread:
 
 
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, labels: Path) -> None:
-    steps = 1500
+    steps = 1000
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tests.fitting.small", str(labels), str(killed), str(steps)]
     process = subprocess.Popen(command, cwd=ROOT)
@@ -57,7 +57,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, labels: Path) -> None:
     assert not (killed / CODEC_FILE).exists()
     # What a crash may leave beyond the checkpoint.
     with (killed / LOG_FILE).open("a") as log:
-        log.write('{"step": 1499, "kl": 0}\n{"ste')
+        log.write('{"step": 999, "kl": 0}\n{"ste')
     fit_file(labels, killed, steps=steps)
     fit_file(labels, tmp_path / "whole", steps=steps)
     assert_same_fit(killed, tmp_path / "whole")
@@ -69,12 +69,12 @@ def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_once_saved(stopped / CHECKPOINT_FILE)
     with pytest.raises(KeyboardInterrupt):
-        fit_file(labels, stopped, steps=1000)
+        fit_file(labels, stopped, steps=600)
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
     assert not (stopped / CODEC_FILE).exists()
-    fit_file(labels, stopped, steps=1000)
-    fit_file(labels, tmp_path / "whole", steps=1000)
+    fit_file(labels, stopped, steps=600)
+    fit_file(labels, tmp_path / "whole", steps=600)
     assert_same_fit(stopped, tmp_path / "whole")
 
 

@@ -48,8 +48,8 @@ def vqae_encoder(
         torch.manual_seed(0)
         model = VectorQuantizedAutoencoder(shape).requires_grad_(False)
     teacher = log_probabilities(torch.from_numpy(LOGITS), LabelKind.LOGITS, 1.0)
-    model.start_from(teacher, torch.Generator().manual_seed(0), temperature=1.0, batch_rows=50)
-    round_to_stored(model)
+    model.start_from(teacher, torch.Generator().manual_seed(0), batch_rows=50)
+    round_to_stored(model, temperature=1.0)
     codec = export_codec(model, TemperatureRange(1.0, 1.0))
     return VqaeEncoder(model, codec, label_kind=kind, temperature=1.0, search=search)
 
@@ -132,7 +132,7 @@ def top_k(
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_top_k_holds_the_likeliest_classes_at_the_temperature(temperature: float) -> None:
-    softened = torch.softmax(torch.from_numpy(LOGITS), dim=1)
+    softened = torch.softmax(torch.from_numpy(LOGITS) / temperature, dim=1)
     ids, probabilities = top_k(LOGITS, temperature=temperature)
     expected = softened.topk(3, dim=1)
     np.testing.assert_array_equal(ids, expected.indices)
@@ -230,4 +230,4 @@ def test_weights_that_fp16_cannot_hold_are_refused() -> None:
     model = vqae_encoder().model
     model.decoder.linears[0].weight.fill_(1e5)
     with pytest.raises(LabelValueError, match="overflows fp16"):
-        round_to_stored(model)
+        round_to_stored(model, temperature=1.0)

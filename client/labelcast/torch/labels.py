@@ -18,9 +18,15 @@ from labelcast.views import Views
 
 
 class LabelSource(Protocol):
-    """Gives labels for batches of views, in order."""
+    """Gives labels for batches of views, in order.
+
+    `recorded_agreement` is what the canary should see, or None if nobody measured it.
+    """
 
     label_kind: LabelKind
+
+    @property
+    def recorded_agreement(self) -> float | None: ...
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """Float labels, shape (n, C), one tensor a batch."""
@@ -82,6 +88,8 @@ class ArrayLabels:
         index: which row is which view's; it must have one segment.
         label_kind: of the values.
     """
+
+    recorded_agreement: float | None = None
 
     def __init__(self, array: NDArray[Any], index: ViewIndex, label_kind: LabelKind) -> None:
         self._array = array

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class Batch:
         epoch: counted from 0.
         views: N views.
         images: float, shape (N, channels, height, width): rendered and mixed.
-        labels: float, shape (N, C); None without a label source.
+        labels: float, shape (N, C), or (N, 0) without a label source.
         shown: int64, shape (2, N): hard labels of sample and partner.
         mixed_area: float, shape (N,): the partner's share of the view.
     """
@@ -37,7 +37,7 @@ class Batch:
     epoch: int
     views: Views
     images: Tensor
-    labels: Tensor | None
+    labels: Tensor
     shown: Tensor
     mixed_area: Tensor
 
@@ -60,7 +60,8 @@ class SoftLabelLoader:
         keep_image_bytes: images are held in memory if all of them take no more than this.
         image_workers: processes that read images.
         read_ahead: batches of labels kept ready.
-        canary: watch the first labels; None where no agreement is recorded.
+        canary: watches the first labels and stops the run if they do not belong to these views;
+            by default against the agreement that the label set's report recorded, if it did.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class SoftLabelLoader:
         keep_image_bytes: int = 2**30,
         image_workers: int = 0,
         read_ahead: int = 8,
-        canary: Canary | None = None,
+        canary: Canary | Literal["recorded"] | None = "recorded",
     ) -> None:
         self._table = SampleTable(dataset)
         self._hard_labels = self._table.hard_labels()
@@ -90,6 +91,9 @@ class SoftLabelLoader:
         self._images = _BatchImages(self._table.reader(keep_bytes=keep_image_bytes))
         self._image_workers = image_workers
         self._read_ahead = read_ahead
+        if canary == "recorded":
+            recorded = None if source is None else source.recorded_agreement
+            canary = None if recorded is None else Canary(recorded)
         self._canary = canary
         self.label_wait_seconds = 0.0
 
@@ -138,7 +142,7 @@ class SoftLabelLoader:
                 images.to(self._device),
                 None if partners is None else partners.to(self._device),
             ),
-            labels=None if labels is None else labels.to(self._device),
+            labels=torch.empty(len(views), 0) if labels is None else labels.to(self._device),
             shown=torch.from_numpy(shown).to(self._device),
             mixed_area=torch.from_numpy(self._renderer.mixed_area(views)).to(self._device),
         )

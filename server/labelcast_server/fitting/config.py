@@ -49,7 +49,7 @@ class FitConfig(BaseModel):
 
     codes: int = Field(default=8, ge=1, le=MAX_CODES)
     codebook_size: int = Field(default=256, ge=2, le=MAX_CODEBOOK)
-    codeword_width: int = Field(default=16, ge=1, le=MAX_WIDTH)
+    codeword_width: int = Field(default=8, ge=1, le=MAX_WIDTH)
     encoder_hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=MAX_HIDDEN_LAYERS)
     decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
     precision: Precision = Precision.FP16

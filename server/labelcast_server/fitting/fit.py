@@ -146,7 +146,7 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
 def _finish(loop: Loop, out: Path) -> FittedCodec:
     """Round, export, prove, measure and write; the report comes last and says that all is there."""
     labels, config, split = loop.labels, loop.config, loop.split
-    round_to_stored(loop.model)
+    round_to_stored(loop.model, temperature=config.temperature)
     codec = export_codec(loop.model, TemperatureRange(config.temperature, config.temperature))
     encoder = VqaeEncoder(
         loop.model,

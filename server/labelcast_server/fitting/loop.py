@@ -1,7 +1,9 @@
 """The fitting steps: KL to the teacher through quantized latents.
 
 The loss is KL(teacher ‖ decoded) at the fit's temperature plus the commitment of arXiv 1711.00937;
-codebooks follow by moving averages. Nothing here depends on how often the fit was interrupted.
+codebooks follow by moving averages. The network gives logits already divided by the temperature, so
+that a fit at one temperature runs as smoothly as at another; `round_to_stored` multiplies them back
+once it is over. Nothing here depends on how often the fit was interrupted.
 """
 
 import json
@@ -141,7 +143,6 @@ class Loop:
         self.model.start_from(
             teacher,
             torch.Generator().manual_seed(config.seed),
-            temperature=config.temperature,
             batch_rows=config.batch_rows,
         )
 
@@ -194,11 +195,10 @@ class Loop:
         codes = model.quantizer.nearest(latents)
         codewords = model.quantizer.look_up(codes)
         with self.compute.autocast(self.device):
-            logits = model.decode(straight_through(latents, codewords))
-        decoded = torch.log_softmax(logits / config.temperature, dim=1)
+            softened = model.decode(straight_through(latents, codewords))
+        decoded = torch.log_softmax(softened, dim=1)
         kl = kl_divergence(teacher, decoded).mean()
-        # The gradient of a KL falls with the square of the temperature; the commitment's does not.
-        loss = config.temperature**2 * kl + config.commitment * F.mse_loss(latents, codewords)
+        loss = kl + config.commitment * F.mse_loss(latents, codewords)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         rate = learning_rate(config, self.step)

@@ -110,18 +110,16 @@ class VectorQuantizedAutoencoder(nn.Module):
         log_probabilities: Tensor,
         generator: torch.Generator,
         *,
-        temperature: float,
         batch_rows: int,
     ) -> None:
         """Set what depends on data: the decoder answers with the mean label, codebooks by k-means.
 
         Args:
-            log_probabilities: float32, shape (N, C), at `temperature`.
+            log_probabilities: float32, shape (N, C).
             generator: a CPU generator.
-            temperature: what the decoder's logits are divided by.
             batch_rows: rows of a fitting step.
         """
-        self.decoder.linears[-1].bias.copy_(log_probabilities.mean(dim=0) * temperature)
+        self.decoder.linears[-1].bias.copy_(log_probabilities.mean(dim=0))
         self.quantizer.start_from(self.latents(log_probabilities), generator, batch_rows=batch_rows)
 
 

@@ -24,13 +24,20 @@ from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder
 
 
 @torch.no_grad()
-def round_to_stored(model: VectorQuantizedAutoencoder) -> None:
-    """Round codebooks and decoder, in place, to the precision that artifacts store.
+def round_to_stored(model: VectorQuantizedAutoencoder, *, temperature: float) -> None:
+    """Make codebooks and decoder, in place, what an artifact stores.
+
+    Args:
+        model: as fitted; its decoder gives logits divided by `temperature`, afterwards logits.
+        temperature: of the fit.
 
     Raises:
         LabelValueError: a value overflows it.
     """
     dtype = torch.from_numpy(np.empty(0, model.shape.vqae.precision.dtype)).dtype
+    last = model.decoder.linears[-1]
+    last.weight.mul_(temperature)
+    last.bias.mul_(temperature)
     for tensor in (model.quantizer.codebooks, *model.decoder.parameters()):
         tensor.copy_(tensor.to(dtype))
         if not torch.isfinite(tensor).all():

@@ -1,0 +1,58 @@
+"""A service of one's own on this machine, for demo and benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelcast.errors import ServiceUnavailableError
+from labelcast.registry import Registry
+
+
+@dataclass(frozen=True)
+class LocalService:
+    """Where it is found.
+
+    Attributes:
+        grpc: host:port for students.
+        admin: URL for admins.
+        token_file: holds the admin token.
+    """
+
+    grpc: str
+    admin: str
+    token_file: Path
+
+    def registry(self) -> Registry:
+        """Client of its admin API."""
+        return Registry(self.admin, self.token_file.read_text().strip())
+
+
+@contextlib.contextmanager
+def local_service(data_dir: Path) -> Iterator[LocalService]:
+    """Run `labelcast-server serve` on ports of its own choice for as long as the block lasts.
+
+    Args:
+        data_dir: for its Redis and its token.
+
+    Raises:
+        ServiceUnavailableError: it did not start; its log on stderr says why.
+    """
+    command = [sys.executable, "-m", "labelcast_server.cli", "serve", "--json"]
+    command += ["--grpc-port", "0", "--admin-port", "0", "--data-dir", str(data_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline() if process.stdout is not None else ""
+        if not line:
+            raise ServiceUnavailableError("the service did not start; its log is above")
+        found = json.loads(line)
+        yield LocalService(found["grpc"], found["admin"], Path(found["admin_token_file"]))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()

@@ -1,0 +1,39 @@
+"""Public names are a promise: changing one is a breaking change, and this file says so."""
+
+import labelcast
+import labelcast.torch
+
+
+def test_public_names_of_labelcast() -> None:
+    assert labelcast.__all__ == [
+        "AsyncLabelClient",
+        "DeliveredLabels",
+        "Expectation",
+        "Form",
+        "LabelClient",
+        "LabelContract",
+        "LabelKind",
+        "LabelcastError",
+        "Precision",
+        "RemoteLabelSet",
+        "Representation",
+        "Views",
+    ]
+
+
+def test_public_names_of_labelcast_torch() -> None:
+    assert labelcast.torch.__all__ == [
+        "ArrayLabels",
+        "Batch",
+        "ImageReader",
+        "LabelSource",
+        "SampleDataset",
+        "SampleTable",
+        "ServiceLabels",
+        "SoftLabelLoader",
+        "TorchDecoder",
+        "ViewRenderer",
+        "load_decoder",
+        "mixed_hard_loss",
+        "soft_label_loss",
+    ]

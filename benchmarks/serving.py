@@ -130,12 +130,13 @@ def _peers(
         connection.mset({keys[at]: rows[at].tobytes() for at in block})
     key_each = (_used_memory(connection) - used) / len(rows)
     connection.set("packed", rows.tobytes())
+    packed: Any = connection.memory_usage("packed", samples=0)
     batches = [order[at : at + options.batch] for at in range(0, len(order), options.batch)]
 
     def key_per_label() -> float:
         began = time.perf_counter()
         for batch in batches:
-            values = connection.mget([keys[at] for at in batch])
+            values: Any = connection.mget([keys[at] for at in batch])
             np.frombuffer(b"".join(values), dtype=np.uint8)
         return len(rows) / (time.perf_counter() - began)
 
@@ -159,7 +160,7 @@ def _peers(
         "peer: Redis, a key per label, MGET": _figures(key_per_label, options)
         | {"redis_bytes_per_label": key_each},
         "peer: Redis, packed string, GETRANGE": _figures(ranges, options)
-        | {"redis_bytes_per_label": connection.memory_usage("packed", samples=0) / len(rows)},
+        | {"redis_bytes_per_label": packed / len(rows)},
         "bound: numpy gather in the process": _figures(gather, options),
     }
     connection.close()

@@ -234,7 +234,25 @@ def test_an_early_end_is_refused() -> None:
 def test_an_empty_batch_is_refused() -> None:
     exchange = exchange_of([*batches_of([2]), Views.of([], [])])
     with pytest.raises(InvalidRequestError, match="must not be empty"):
-        exchange.next_request()
+        ask_all(exchange, Peer(16))
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_batches_that_fail_do_so_after_those_before_were_asked_for(breaks: bool) -> None:
+    def batches() -> Iterator[Views]:
+        yield from batches_of([3, 4])
+        raise KeyError("no more")
+
+    exchange, peer = exchange_of(batches()), Peer(16)
+    with pytest.raises(KeyError, match="no more"):
+        ask_all(exchange, peer)
+    if breaks:
+        exchange.rewind()
+        peer = Peer(16)
+        with pytest.raises(KeyError, match="no more"):
+            ask_all(exchange, peer)
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(7))] == [3, 4]
+    assert not exchange.done
 
 
 @pytest.mark.parametrize("rows_in_flight", [0, -1])

@@ -32,6 +32,12 @@ def test_plain_integers_of_any_size_are_taken(ids: list[int]) -> None:
     assert views[np.array([0, 0])].sample_ids.tolist() == [ids[0], ids[0]]
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing_is_refused(size: int) -> None:
+    with pytest.raises(InvalidRequestError, match="at least one view"):
+        list(Views.of([1, 2], 3).batches(size))
+
+
 def test_scalars_and_nothing() -> None:
     assert len(Views.of(5, 6)) == 1
     assert len(Views.of([], [])) == 0

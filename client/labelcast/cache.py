@@ -1,11 +1,14 @@
 """Blobs kept on this machine, keyed by digest and checked on every read."""
 
+import logging
 import os
 import threading
 from pathlib import Path
 
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import BlobRef, check_digest
+
+logger = logging.getLogger("labelcast.cache")
 
 
 class BlobCache:
@@ -24,7 +27,8 @@ class BlobCache:
         try:
             content = path.read_bytes()
             check_digest(content, ref.digest, str(path))
-        except FileNotFoundError:
+        except OSError:
+            # A cache that cannot be read is only slow.
             return None
         except DigestMismatchError:
             path.unlink(missing_ok=True)
@@ -32,13 +36,16 @@ class BlobCache:
         return content
 
     def put(self, ref: BlobRef, content: bytes) -> None:
-        """Keep a blob that its caller has verified."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Keep a blob that its caller has verified, if the disk lets us."""
         # Neither another process nor another thread may write the same partial file.
         writer = f"{os.getpid()}-{threading.get_ident()}"
         partial = self._path(ref).with_suffix(f".{writer}.partial")
-        partial.write_bytes(content)
-        partial.replace(self._path(ref))
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(self._path(ref))
+        except OSError as error:
+            logger.warning("cannot cache %s: %s", ref.digest, error)
 
     def _path(self, ref: BlobRef) -> Path:
         return self._directory / ref.digest.replace(":", "-")

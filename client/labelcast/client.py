@@ -111,27 +111,32 @@ class LabelClient(Session):
         """
         exchange = self._exchange(label_set, batches, representation)
         retries = Retries(self._settings.reconnect_seconds)
+        condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
-            requests = _Requests(exchange)
+            requests = _Requests(exchange, condition, reading)
             call: Any = None
             try:
                 call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
                     requests, metadata=self._transport.metadata
                 )
                 for reply in call:
-                    with requests.condition:
+                    with condition:
                         completed = list(exchange.accept(reply.rows))
-                        requests.condition.notify()
+                        condition.notify_all()
                     retries.progress()
                     yield from completed
                 if requests.failure is not None:
                     raise requests.failure
                 exchange.finish()
             except RpcError as error:
+                # Nothing may be asked for on the broken stream's account after the rewind: its
+                # rows would be credited to the views of the next one.
+                requests.close()
                 if requests.failure is not None:
                     raise requests.failure from None
                 time.sleep(retries.next_pause(translate(error, self._settings.address)))
-                exchange.rewind()
+                with condition:
+                    exchange.rewind()
             finally:
                 requests.close()
                 if call is not None:
@@ -157,34 +162,56 @@ class LabelClient(Session):
 
 
 class _Requests:
-    """Request side of a synchronous stream: gRPC iterates it on a thread of its own."""
+    """Request side of a synchronous stream: gRPC iterates it on a thread of its own.
 
-    def __init__(self, exchange: StreamExchange) -> None:
+    Args:
+        exchange: shared with the reply side.
+        condition: guards the exchange.
+        reading: held while a batch is read and offered. Streams that follow each other share both
+            locks: the thread of a broken one may still be reading when the next one begins.
+    """
+
+    def __init__(
+        self, exchange: StreamExchange, condition: threading.Condition, reading: threading.Lock
+    ) -> None:
         self._exchange = exchange
+        self.condition = condition
+        self._reading = reading
         self._opened = False
         self._closed = False
-        self.condition = threading.Condition()
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> pb.StreamLabelsRequest:
-        with self.condition:
-            if not self._opened:
-                self._opened = True
-                return self._exchange.opening()
-            self.condition.wait_for(lambda: self._closed or self._exchange.has_room)
-            try:
-                request = None if self._closed else self._exchange.next_request()
-            except BaseException as error:  # noqa: BLE001 - raised again where the caller is
-                self.failure = error
-                request = None
-            if request is None:
-                raise StopIteration
-            return request
+        if not self._opened:
+            self._opened = True
+            return self._exchange.opening()
+        while True:
+            with self.condition:
+                self.condition.wait_for(lambda: self._closed or self._exchange.has_room)
+                if self._closed:
+                    raise StopIteration
+                if not self._exchange.wants_batch:
+                    return self._next_request()
+            # The caller's iterable may be slow: replies must go on being delivered meanwhile.
+            with self._reading:
+                batch = self._exchange.read_batch()
+                with self.condition:
+                    self._exchange.offer(batch)
+
+    def _next_request(self) -> pb.StreamLabelsRequest:
+        try:
+            request = self._exchange.next_request()
+        except Exception as error:  # noqa: BLE001 - raised again where the caller is
+            self.failure = error
+            raise StopIteration from None
+        if request is None:
+            raise StopIteration
+        return request
 
     def close(self) -> None:
         with self.condition:
             self._closed = True
-            self.condition.notify()
+            self.condition.notify_all()

@@ -4,7 +4,7 @@
 
 Rules:
   * rows arrive in the order they were asked for, each exactly once, or an error is raised;
-  * at most `rows_in_flight` rows are asked for and not yet delivered, beside one request;
+  * at most `rows_in_flight` rows are asked for and not yet answered, beside one request;
   * after `rewind` a new stream goes on with the first row that has not been delivered.
 """
 
@@ -74,7 +74,8 @@ class StreamExchange:
         representation: form of the labels.
         row_stride: bytes of a delivered row.
         num_classes: C.
-        batches: what to deliver, in order; read lazily.
+        batches: what to deliver, in order; read lazily, ahead of what has been delivered, so it
+            must not wait for that.
         rows_in_flight: read-ahead, at least 1.
 
     Raises:
@@ -109,6 +110,7 @@ class StreamExchange:
         self._stream_row = 0
         self._parts: list[Rows] = []
         self._exhausted = False
+        self._failure: Exception | None = None
 
     @property
     def done(self) -> bool:
@@ -132,8 +134,43 @@ class StreamExchange:
             representation=wire.representation_to_proto(self._representation),
         )
 
+    @property
+    def wants_batch(self) -> bool:
+        """Whether the next request could hold more views than have been read."""
+        unasked = sum(len(views) for views in self._unasked)
+        return unasked < self._request_rows and not (self._exhausted or self._failure)
+
+    def read_batch(self) -> Views | Exception | None:
+        """The caller's next batch, None after the last, or what reading it raised.
+
+        Touches no other state: a shell with threads may wait here without holding its lock, as
+        long as batches are offered in the order in which they were read.
+        """
+        try:
+            return next(self._batches, None)
+        except Exception as error:  # noqa: BLE001 - raised where its batch would have come
+            return error
+
+    def offer(self, batch: Views | Exception | None) -> None:
+        """Take what `read_batch` gave."""
+        if batch is None:
+            self._exhausted = True
+        elif isinstance(batch, Exception):
+            self._failure = batch
+        elif not len(batch):
+            self._failure = InvalidRequestError("a batch of views must not be empty")
+        else:
+            self._undelivered.append(batch)
+            self._unasked.append(batch)
+
     def next_request(self) -> pb.StreamLabelsRequest | None:
-        """Next message, or None once everything has been asked for. Call only with room."""
+        """Next message, or None once everything has been asked for. Call only with room.
+
+        Raises:
+            Whatever reading `batches` raised, where its batch would have come.
+        """
+        while self.wants_batch:
+            self.offer(self.read_batch())
         views = self._take()
         if views is None:
             return None
@@ -176,7 +213,7 @@ class StreamExchange:
     def _take(self) -> Views | None:
         taken: list[Views] = []
         room = self._request_rows
-        while room and (self._unasked or self._pull()):
+        while room and self._unasked:
             head = self._unasked.popleft()
             if len(head) > room:
                 self._unasked.appendleft(head[room:])
@@ -184,21 +221,13 @@ class StreamExchange:
             taken.append(head)
             room -= len(head)
         if not taken:
+            if self._failure is not None:
+                raise self._failure
             return None
         return Views(
             np.concatenate([views.sample_ids for views in taken]),
             np.concatenate([views.seeds for views in taken]),
         )
-
-    def _pull(self) -> bool:
-        for batch in self._batches:
-            if not len(batch):
-                raise InvalidRequestError("a batch of views must not be empty")
-            self._undelivered.append(batch)
-            self._unasked.append(batch)
-            return True
-        self._exhausted = True
-        return False
 
     def _forget_answered(self, count: int) -> None:
         while count:

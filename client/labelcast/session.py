@@ -8,7 +8,7 @@ from typing import Any
 
 from labelcast import wire
 from labelcast.cache import BlobCache
-from labelcast.codec import Codec, read_artifact
+from labelcast.codec import Codec, CodecHeader, read_artifact
 from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
@@ -19,7 +19,7 @@ from labelcast.label_set import (
     check_digest,
     from_canonical,
 )
-from labelcast.representation import Representation
+from labelcast.representation import Form, Representation
 from labelcast.transport import Transport, WireBytes
 from labelcast.v1 import labels_pb2 as pb
 from labelcast.views import Views
@@ -117,6 +117,7 @@ class Session:
     def _exchange(
         self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
     ) -> StreamExchange:
+        check_form(label_set, representation)
         contract = label_set.contract
         return StreamExchange(
             label_set=label_set.digest,
@@ -209,10 +210,24 @@ def read_label_set(
     return RemoteLabelSet(reply.digest, manifest, report)
 
 
+def check_form(label_set: RemoteLabelSet, representation: Representation) -> None:
+    """Refuse here what the service would refuse.
+
+    Raises:
+        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+    """
+    if representation.form is not Form.CODES:
+        contract = label_set.contract
+        representation.check(
+            CodecHeader(contract.num_classes, contract.label_kind, contract.temperatures)
+        )
+
+
 def labels_request(
     label_set: RemoteLabelSet, views: Views, representation: Representation
 ) -> pb.GetLabelsRequest:
     """Request for one batch."""
+    check_form(label_set, representation)
     return pb.GetLabelsRequest(
         label_set=label_set.digest,
         representation=wire.representation_to_proto(representation),

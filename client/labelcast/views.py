@@ -59,7 +59,13 @@ class Views:
         return Views(self.sample_ids[rows], self.seeds[rows])
 
     def batches(self, size: int) -> Iterator["Views"]:
-        """Cut into consecutive views of at most `size` rows."""
+        """Cut into consecutive views of at most `size` rows.
+
+        Raises:
+            InvalidRequestError: a size below 1.
+        """
+        if size < 1:
+            raise InvalidRequestError(f"a batch has at least one view, not {size}")
         for start in range(0, len(self), size):
             yield self[start : start + size]
 

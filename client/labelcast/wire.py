@@ -101,9 +101,7 @@ def representation_from_proto(message: pb.Representation) -> Representation:
     )
     if precision is None and message.precision != pb.PRECISION_UNSPECIFIED:
         raise InvalidRequestError("the request names no known precision")
-    # Shortest decimal: 0.1 as a protobuf float is 0.10000000149 in Python.
-    temperature = float(str(np.float32(message.temperature))) if message.temperature else None
-    return Representation(form, precision, temperature, message.k or None)
+    return Representation(form, precision, message.temperature or None, message.k or None)
 
 
 def label_set_from_proto(digest: str) -> str:

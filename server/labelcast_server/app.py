@@ -227,7 +227,7 @@ def _run_directory() -> "tempfile.TemporaryDirectory[str]":
     if len(os.fsencode(directory.name)) <= _LONGEST_RUN_DIRECTORY:
         return directory
     directory.cleanup()
-    return tempfile.TemporaryDirectory(prefix="labelcast-", dir="/tmp")  # noqa: S108 - mkdtemp
+    return tempfile.TemporaryDirectory(prefix="labelcast-", dir="/tmp")
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ class RowEncoder(Protocol):
 
     codec: Codec
 
-    def encode(self, labels: NDArray[Any]) -> Rows:
-        """Labels (n, C) → packed rows (n, stride)."""
+    def encode(self, labels: NDArray[Any], *, first_row: int = 0) -> Rows:
+        """Labels (n, C) → packed rows (n, stride); `first_row` numbers them in messages."""
         ...
 
 
@@ -53,8 +53,8 @@ def write_bundle(
         LabelFileError: labels of another class count than the codec.
     """
     description, codec = dense.description, encoder.codec
-    check_label_kind(_first_rows(dense), description.label_kind)
     (out / "manifest.json").unlink(missing_ok=True)
+    check_label_kind(_first_rows(dense), description.label_kind)
     writer = BundleWriter(out)
     measured = _Agreement(dense, codec)
     if artifact is None:
@@ -64,7 +64,7 @@ def write_bundle(
         block = max(1, _BLOCK_BYTES // (4 * description.num_classes))
         for start in range(0, dense.rows.num_rows, block):
             labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
-            rows = encoder.encode(labels)
+            rows = encoder.encode(labels, first_row=start)
             measured.add(start, labels, codec.decode(rows))
             yield rows
             on_rows(len(rows))

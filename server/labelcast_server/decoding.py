@@ -17,14 +17,12 @@ import struct
 from enum import IntEnum
 from pathlib import Path
 
-import numpy as np
-
 from labelcast.codec import Precision, Rows
 from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
 from labelcast.representation import Form, Representation
 
 HEADER = struct.Struct("<QIB")
-_REPRESENTATION = struct.Struct("<BBIf")
+_REPRESENTATION = struct.Struct("<BBId")
 _DIGEST_BYTES = 71
 MAX_FRAME_BYTES = 2**31
 
@@ -64,7 +62,7 @@ def split_decode_request(rest: bytes) -> tuple[Representation, bytes]:
     representation = Representation(
         _FORMS[form],
         _PRECISIONS[precision],
-        float(str(np.float32(temperature))) if temperature else None,
+        temperature or None,
         k or None,
     )
     return representation, rest[_REPRESENTATION.size :]

@@ -18,7 +18,7 @@ POLICIES = st.builds(
     view_height=st.integers(1, 2**14),
     view_width=st.integers(1, 2**14),
     rotation_degrees=st.floats(0, 180),
-    crop_scale=st.tuples(st.floats(0, 1, exclude_min=True), st.floats(0, 1, exclude_min=True)).map(
+    crop_scale=st.tuples(st.floats(1e-4, 1), st.floats(1e-4, 1)).map(
         lambda ends: (min(ends), max(ends))
     ),
     crop_ratio=st.floats(1, 16),
@@ -116,6 +116,7 @@ def test_a_number_out_of_range_is_refused(name: str, value: float) -> None:
         ("key", -1),
         ("key", 2**64),
         ("crop_scale", [0.0, 1.0]),
+        ("crop_scale", [9e-5, 1.0]),
         ("crop_scale", [0.9, 0.8]),
         ("crop_scale", [0.9, 1.1]),
         ("crop_scale", [float("nan"), 1.0]),

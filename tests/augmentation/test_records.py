@@ -32,7 +32,7 @@ POLICY = AugmentationPolicy(
     mix_probability=0.75,
     key=0x0123_4567_89AB_CDEF,
 )
-WIDE = replace(POLICY, crop_scale=(1e-6, 1.0), crop_ratio=16.0, rotation_degrees=180.0)
+WIDE = replace(POLICY, crop_scale=(1e-4, 1.0), crop_ratio=16.0, rotation_degrees=180.0)
 TINY = replace(POLICY, view_height=1, view_width=2**14, mix_probability=1.0)
 
 
@@ -213,6 +213,6 @@ GOLDEN = {
 }
 DIGESTS = {
     "policy": "d37b02d3217132240d9cb6d04e2eb4d934432d4ddfd97012d1b319526a91a4fa",
-    "wide": "fb188e0eedd05e91abb71cb5627c0f05169cfe68fb6513f043c79fc0c0b8bb7a",
+    "wide": "860f44ef4edebdbca6adf2018b3f703dcc7230a99b3112731b3306541c193f2e",
     "tiny": "65daa7898b8e53961ae3a4b55dae3c2681e4afbde6a849942330fdeae3fdcffd",
 }

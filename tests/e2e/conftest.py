@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
+from labelcast import LabelClient
+from labelcast.v1 import labels_pb2_grpc
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
 
@@ -27,3 +30,16 @@ def label_sets(
     for name, known in made.items():
         service.push(known.bundle, name)
     return made
+
+
+@pytest.fixture(scope="module")
+def client(service: RunningService, label_sets: dict[str, KnownLabelSet]) -> Iterator[LabelClient]:
+    assert label_sets
+    with service.client() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stub(service: RunningService) -> Iterator[labels_pb2_grpc.LabelServiceStub]:
+    with grpc.insecure_channel(service.grpc) as channel:
+        yield labels_pb2_grpc.LabelServiceStub(channel)

@@ -85,13 +85,14 @@ class KnownLabelSet:
         assert all(len(set(row)) == len(row) for row in ids.tolist())
 
     def _probabilities(self, at: NDArray[Any], representation: Representation) -> Labels:
-        labels = self.labels[at]
+        labels: Labels = self.labels[at]
         if self.codec.header.label_kind is LabelKind.PROBABILITIES:
             return labels
         assert representation.temperature is not None
         scaled = (labels - labels.max(axis=1, keepdims=True)) / representation.temperature
-        powers = np.exp(scaled.astype(np.float64))
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        powers: NDArray[np.float64] = np.exp(scaled.astype(np.float64))
+        softmax: Labels = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return softmax
 
 
 def known_label_set(

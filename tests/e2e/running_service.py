@@ -51,6 +51,14 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 60.0) 
         time.sleep(0.05)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of a running service, by what they do."""
@@ -92,8 +100,8 @@ class RunningService:
         assert self._process is not None
         return self._process
 
-    def start(self) -> None:
-        """Start, and again on the same ports after a stop."""
+    def launch(self) -> None:
+        """Start, without waiting for anything."""
         ports = ("--grpc-port", self._ports[0], "--admin-port", self._ports[1])
         with self.log_path.open("a") as log:
             self._process = subprocess.Popen(
@@ -103,6 +111,10 @@ class RunningService:
                 stderr=log,
                 text=True,
             )
+
+    def start(self) -> None:
+        """Start and wait until it serves; after a stop, on the same ports again."""
+        self.launch()
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], _START_SECONDS)
         line = self.process.stdout.readline() if readable else ""
@@ -131,6 +143,10 @@ class RunningService:
         self.process.kill()
         self.wait()
         return left
+
+    def processes_left(self) -> list[psutil.Process]:
+        """Processes ever seen below a supervisor that are still alive."""
+        return [process for process in self._started if is_alive(process)]
 
     def clean_up(self) -> None:
         """End whatever still runs, however the test went."""

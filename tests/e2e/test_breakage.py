@@ -16,8 +16,9 @@ from labelcast.errors import (
     LabelcastError,
     StoreUnavailableError,
 )
+from labelcast_server.rpc.probe import is_serving
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set, known_label_set
-from tests.e2e.running_service import RunningService, eventually, run_command, running_service
+from tests.e2e.running_service import RunningService, eventually, running_service
 
 pytestmark = pytest.mark.e2e
 
@@ -137,7 +138,10 @@ def test_without_redis_cached_codes_go_on(fragile: RunningService, tmp_path: Pat
                 client.labels(cold_set, cold.views[:5], CODES)
             with pytest.raises(StoreUnavailableError, match="Redis at"):
                 client.open("cold")
-            eventually(lambda: run_command("health", "--address", fragile.grpc).returncode == 1, "it is unhealthy")
+            eventually(
+                lambda: not is_serving(fragile.grpc, timeout_seconds=5),
+                "it is unhealthy",
+            )
         finally:
             processes.supervisor.resume()
     # The supervisor has started Redis again, with everything that was acknowledged.
@@ -145,7 +149,7 @@ def test_without_redis_cached_codes_go_on(fragile: RunningService, tmp_path: Pat
         for batch in client.stream(cold_set, cold.views.batches(500), CODES):
             assert (batch.rows[:, :2] == cold.rows[0, :2]).all()
         cold.check(client.labels(cold_set, cold.views, LOGITS), np.arange(len(cold.views)), LOGITS)
-    eventually(lambda: run_command("health", "--address", fragile.grpc).returncode == 0, "it is healthy")
+    eventually(lambda: is_serving(fragile.grpc, timeout_seconds=5), "it is healthy")
 
 
 def test_dead_redis_is_waited_for(fragile: RunningService, dense: KnownLabelSet) -> None:

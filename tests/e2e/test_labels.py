@@ -9,6 +9,7 @@ import pytest
 from labelcast import Representation, Views
 from labelcast.codec import Precision
 from labelcast.errors import LabelValueError
+from tests.bundles import write_label_set
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import (
     REPRESENTATIONS,
@@ -33,9 +34,7 @@ def test_random_views_in_every_form(
     at = np.random.default_rng(1).integers(len(known.views), size=1000)
     with service.client() as client:
         label_set = client.open(codec)
-        known.check(
-            client.labels(label_set, known.views[at], representation), at, representation
-        )
+        known.check(client.labels(label_set, known.views[at], representation), at, representation)
         done = 0
         for batch in client.stream(label_set, known.views[at].batches(64), representation):
             known.check(batch, at[done : done + len(batch.rows)], representation)
@@ -133,19 +132,14 @@ def test_streams_of_many_messages(
     assert done == len(at)
 
 
-async def test_async_dense_stream_with_a_wide_window(
-    service: RunningService, tmp_path: Path
-) -> None:
-    """Requests of a window outweigh HTTP/2's own, and so do replies: neither may wait."""
-    known = known_label_set(
-        tmp_path, "vqae", num_samples=2000, num_seeds=6, num_classes=400, seed=11
-    )
-    service.push(known.bundle, "large")
-    at, done = np.random.default_rng(5).permutation(len(known.views)), 0
-    async with service.async_client(rows_in_flight=100_000) as client:
-        label_set = await client.open("large")
-        logits = Representation.logits()
-        async for batch in client.stream(label_set, known.views[at].batches(100), logits):
+async def test_async_stream_with_a_wide_window(service: RunningService, tmp_path: Path) -> None:
+    """Requests outweigh HTTP/2's window, and so do replies: neither side may wait for the other."""
+    known, logits = identity_label_set(tmp_path, 9), Representation.logits()
+    service.push(known.bundle, "identity:9")
+    at, done = np.random.default_rng(5).integers(len(known.views), size=600_000), 0
+    async with service.async_client(rows_in_flight=len(at)) as client:
+        label_set = await client.open("identity:9")
+        async for batch in client.stream(label_set, known.views[at].batches(2000), logits):
             known.check(batch, at[done : done + len(batch.rows)], logits)
             done += len(batch.rows)
     assert done == len(at)
@@ -206,8 +200,6 @@ def test_labels_too_large_for_fp16_are_refused_in_fp16_only(
     known = known_label_set(tmp_path, "raw-fp32", num_samples=8, num_seeds=1, num_classes=4)
     loud = known.labels.copy()
     loud[3, 2] = 1e6
-    from tests.bundles import write_label_set
-
     bundle = write_label_set(
         tmp_path / "loud",
         known.codec,

@@ -58,6 +58,7 @@ def fit_file(
     *,
     kind: LabelKind = LabelKind.LOGITS,
     resume: bool = True,
+    checkpoint_seconds: float = 60.0,
     **changes: Any,
 ) -> FittedCodec:
     """Fit on one CPU thread, so that any two processes compute the same bits."""
@@ -72,11 +73,11 @@ def fit_file(
             device="cpu",
             progress=False,
             resume=resume,
-            checkpoint_seconds=0.05,
+            checkpoint_seconds=checkpoint_seconds,
         )
     finally:
         torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":
-    fit_file(Path(sys.argv[1]), Path(sys.argv[2]), steps=int(sys.argv[3]))
+    fit_file(Path(sys.argv[1]), Path(sys.argv[2]), steps=int(sys.argv[3]), checkpoint_seconds=0.05)

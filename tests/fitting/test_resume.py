@@ -69,7 +69,7 @@ def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     thread = interrupt_once_saved(stopped / CHECKPOINT_FILE)
     with pytest.raises(KeyboardInterrupt):
-        fit_file(labels, stopped, steps=600)
+        fit_file(labels, stopped, steps=600, checkpoint_seconds=0.05)
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
     assert not (stopped / CODEC_FILE).exists()
@@ -92,7 +92,7 @@ def stop_early(labels: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
     thread = interrupt_once_saved(out / CHECKPOINT_FILE)
     with pytest.raises(KeyboardInterrupt):
-        fit_file(labels, out, steps=1000)
+        fit_file(labels, out, steps=1000, checkpoint_seconds=0.05)
     thread.join()
 
 

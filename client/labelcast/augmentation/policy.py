@@ -25,7 +25,7 @@ class AugmentationPolicy:
         view_height: pixels of every view.
         view_width: pixels of every view.
         rotation_degrees: angles are uniform in ± this.
-        crop_scale: least and greatest share of the image's area that a crop covers.
+        crop_scale: least and greatest share of the image's area that a crop covers; at least 1e-4.
         crop_ratio: greatest width over height of a crop, at least 1; ratios are drawn from 1 to
             this, lying or standing with equal chance.
         flip_probability: chance of a horizontal flip.
@@ -56,7 +56,7 @@ class AugmentationPolicy:
             "view_height": 1 <= self.view_height <= 2**14,
             "view_width": 1 <= self.view_width <= 2**14,
             "rotation_degrees": 0 <= self.rotation_degrees <= 180,
-            "crop_scale": 0 < low <= high <= 1,
+            "crop_scale": 1e-4 <= low <= high <= 1,
             "crop_ratio": 1 <= self.crop_ratio <= 16,
             "flip_probability": 0 <= self.flip_probability <= 1,
             "mix_probability": 0 <= self.mix_probability <= 1,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from labelcast.client import LabelClient
 from labelcast.codec import LabelKind
+from labelcast.errors import InvalidRequestError
 from labelcast.label_set import ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.session import RemoteLabelSet
@@ -26,7 +27,9 @@ class LabelSource(Protocol):
     label_kind: LabelKind
 
     @property
-    def recorded_agreement(self) -> float | None: ...
+    def recorded_agreement(self) -> float | None:
+        """Agreement with hard labels, as it was measured when the label set was made."""
+        ...
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """Float labels, shape (n, C), one tensor a batch."""
@@ -87,11 +90,20 @@ class ArrayLabels:
         array: float, shape (rows, C).
         index: which row is which view's; it must have one segment.
         label_kind: of the values.
+
+    Raises:
+        InvalidRequestError: several segments, or not one row for every view of the index.
     """
 
     recorded_agreement: float | None = None
 
     def __init__(self, array: NDArray[Any], index: ViewIndex, label_kind: LabelKind) -> None:
+        views = sum(len(part.sample_ids) * len(part.seeds) for part in index.segments)
+        if len(index.segments) != 1 or array.ndim != 2 or len(array) != views:
+            raise InvalidRequestError(
+                f"an array of shape {array.shape} is not one row for each of the {views} views of"
+                f" one segment; the index has {len(index.segments)}"
+            )
         self._array = array
         self._index = index
         self.label_kind = label_kind

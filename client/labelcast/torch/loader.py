@@ -62,6 +62,9 @@ class SoftLabelLoader:
         read_ahead: batches of labels kept ready.
         canary: watches the first labels and stops the run if they do not belong to these views;
             by default against the agreement that the label set's report recorded, if it did.
+
+    Raises:
+        InvalidRequestError: `dataset` is no `SampleDataset`, or an impossible batch size.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class SoftLabelLoader:
         read_ahead: int = 8,
         canary: Canary | Literal["recorded"] | None = "recorded",
     ) -> None:
+        if batch_size < 1:
+            raise InvalidRequestError(f"batch_size is {batch_size}, must be at least 1")
         self._table = SampleTable(dataset)
         self._hard_labels = self._table.hard_labels()
         self._source = source

@@ -1,10 +1,10 @@
 """`labelcast-server`: serve label sets, and make them. Heavy imports stay inside commands."""
 
 from labelcast.cli.run import new_app, run
-from labelcast_server.cli import produce, serve
+from labelcast_server.cli import budget, produce, serve
 
 app = new_app("Serve compressed soft labels, and make them: relabel, fit, encode.")
-for group in (serve, produce):
+for group in (serve, produce, budget):
     group.add_to(app)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelcast.codec import Precision, VqaeShape
+from labelcast.codec import Precision, TemperatureRange, VqaeShape
 from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
 from labelcast.errors import InvalidRequestError
 from labelcast_server.neural.compute import Compute
@@ -35,6 +35,9 @@ class FitConfig(BaseModel):
         revive_below: share of an even use under which a codeword is moved to a latent.
         revive_until: share of the steps after which codewords stay where they are.
         temperature: softmax temperature at which labels are compared.
+        temperature_reach: the codec is declared right from temperature / reach to temperature *
+            reach. Measured at 8 bytes, fitted at 1: the KL is 5 % of that of the mean label at 1,
+            4 % at 0.67, 8 % at 1.5, 12 % at 2 and 21 % at 4.
         holdout_every: every so-manieth block of rows is never fitted; 0 fits all.
         block_rows: rows of one block; None takes one augmentation seed where the file is
             seed-major, else a tenth of a hold-out period.
@@ -53,17 +56,18 @@ class FitConfig(BaseModel):
     encoder_hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=MAX_HIDDEN_LAYERS)
     decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
     precision: Precision = Precision.FP16
-    steps: int = Field(default=4000, ge=1)
+    steps: int = Field(default=3000, ge=1)
     batch_rows: int = Field(default=512, ge=1, le=2**20)
     run_rows: int = Field(default=32, ge=1, le=2**20)
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    ema_decay: float = Field(default=0.98, ge=0, lt=1)
     commitment: float = Field(default=0.25, ge=0, le=100)
     revive_below: float = Field(default=0.1, ge=0, lt=1)
     revive_until: float = Field(default=0.8, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0, le=1000)
+    temperature_reach: float = Field(default=1.5, ge=1, le=1000)
     holdout_every: int = Field(default=6, ge=0)
     block_rows: int | None = Field(default=None, ge=1)
     metric_rows: int = Field(default=8192, ge=1)
@@ -90,6 +94,12 @@ class FitConfig(BaseModel):
             hidden=self.decoder_hidden,
             precision=self.precision,
         )
+
+    @property
+    def temperatures(self) -> TemperatureRange:
+        """Where the fitted codec is declared right."""
+        reach = self.temperature_reach
+        return TemperatureRange(self.temperature / reach, self.temperature * reach)
 
     @property
     def search(self) -> Search:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from labelcast.codec import LabelKind, TemperatureRange, VqaeCodec
+from labelcast.codec import LabelKind, VqaeCodec
 from labelcast.errors import CodecFormatError, DigestMismatchError, LabelFileError
 from labelcast_server.fitting.checkpoint import write_atomically
 from labelcast_server.fitting.config import FitConfig
@@ -147,7 +147,7 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     """Round, export, prove, measure and write; the report comes last and says that all is there."""
     labels, config, split = loop.labels, loop.config, loop.split
     round_to_stored(loop.model, temperature=config.temperature)
-    codec = export_codec(loop.model, TemperatureRange(config.temperature, config.temperature))
+    codec = export_codec(loop.model, config.temperatures)
     encoder = VqaeEncoder(
         loop.model,
         codec,

@@ -39,6 +39,7 @@ LOG_EVERY_STEPS = 50
 # k-means wants some tens of latents a codeword; more than this costs seconds for nothing.
 _START_ROWS_PER_CODEWORD = 32
 _MAX_START_ROWS = 2**15
+_MAX_START_VALUES = 2**26
 _FINAL_LEARNING_RATE = 0.02
 # 2**64 over the golden ratio: neighbouring steps and seeds do not share a generator.
 _ODD = 0x9E3779B97F4A7C15
@@ -135,10 +136,9 @@ class Loop:
     def _start(self) -> None:
         """Take from data what the first step needs."""
         config = self.config
-        wanted = _START_ROWS_PER_CODEWORD * config.codebook_size
-        rows = self.split.seen(
-            spaced(self.split.seen_rows, min(_MAX_START_ROWS, max(wanted, config.batch_rows)))
-        )
+        wanted = max(config.batch_rows, _START_ROWS_PER_CODEWORD * config.codebook_size)
+        bound = max(1, min(_MAX_START_ROWS, _MAX_START_VALUES // self.labels.num_classes))
+        rows = self.split.seen(spaced(self.split.seen_rows, min(wanted, bound)))
         teacher = self._teacher(self.labels.gather(rows))
         self.model.start_from(
             teacher,

@@ -1,5 +1,6 @@
 """How much of the teacher survives its codes, measured with the decoder that students get."""
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -10,7 +11,8 @@ from labelcast_server.label_files import LabelRows
 from labelcast_server.neural.autoencoder import log_probabilities
 from labelcast_server.neural.encoding import VqaeEncoder
 
-_BLOCK_ROWS = 2048
+_MAX_BLOCK_ROWS = 2048
+_BLOCK_VALUES = 2**23
 
 
 class Metrics(BaseModel):
@@ -52,9 +54,10 @@ def measure(encoder: VqaeEncoder, labels: LabelRows, rows: RowNumbers) -> Metric
     M, K, _ = model.quantizer.codebooks.shape
     totals = torch.zeros(4, dtype=torch.float64, device=device)
     counts = torch.zeros((M, K), device=device)
+    size = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_VALUES // labels.num_classes))
     with exact_fp32(device):
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = torch.from_numpy(labels.gather(rows[start : start + _BLOCK_ROWS])).to(device)
+        for part in np.array_split(rows, -(-len(rows) // size)):
+            block = torch.from_numpy(labels.gather(part)).to(device)
             teacher = log_probabilities(block, encoder.label_kind, temperature)
             codes = encoder.choose(teacher)
             logits = model.decode(model.quantizer.look_up(codes))

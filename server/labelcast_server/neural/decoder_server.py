@@ -5,6 +5,7 @@ import concurrent.futures
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class DecoderServer:
         self._decoders: OrderedDict[str, TorchDecoder] = OrderedDict()
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(maxsize=256)
         self._postponed: _Job | None = None
+        self._connections: set[asyncio.Task[None]] = set()
         # One thread: the device is one, and the event loop stays free to read.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "decoder")
 
@@ -57,11 +59,18 @@ class DecoderServer:
         """Listen until cancelled."""
         server = await asyncio.start_unix_server(self._connection, str(socket_path))
         ready.set()
-        async with server:
+        try:
             await self._work()
+        finally:
+            server.close()
+            # Nobody works on what they ask from here on: they must learn that at once.
+            for connection in self._connections:
+                connection.cancel()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering: set[asyncio.Task[None]] = set()
+        own = cast("asyncio.Task[None]", asyncio.current_task())
+        self._connections.add(own)
         try:
             while True:
                 size, number, kind = HEADER.unpack(await reader.readexactly(HEADER.size))
@@ -75,6 +84,7 @@ class DecoderServer:
             # Cancelled only when the process ends: asyncio would log that as an error.
             return
         finally:
+            self._connections.discard(own)
             for task in answering:
                 task.cancel()
             writer.close()

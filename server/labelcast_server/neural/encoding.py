@@ -48,11 +48,12 @@ class Encoder(ABC):
         """Bytes a row."""
         return self.codec.row_stride
 
-    def encode(self, labels: NDArray[Any]) -> Rows:
+    def encode(self, labels: NDArray[Any], *, first_row: int = 0) -> Rows:
         """Encode soft labels.
 
         Args:
             labels: floating, shape (n, C).
+            first_row: number of the first in its file, for messages.
 
         Returns:
             uint8, shape (n, row_stride), in row order, newly allocated.
@@ -67,12 +68,12 @@ class Encoder(ABC):
                 f"labels must be floating, of shape (rows, {self.num_classes}), got"
                 f" {labels.dtype} of shape {labels.shape}"
             )
-        check_finite(labels)
+        check_finite(labels, np.arange(first_row, first_row + len(labels)))
         rows = np.empty((len(labels), self.row_stride), dtype=np.uint8)
         block = max(1, _BLOCK_BYTES // (16 * self.num_classes))
         for start in range(0, len(labels), block):
             part = labels[start : start + block]
-            rows[start : start + block] = self._encode_block(part, start)
+            rows[start : start + block] = self._encode_block(part, first_row + start)
         return rows
 
     @abstractmethod

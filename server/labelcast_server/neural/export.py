@@ -22,6 +22,10 @@ from labelcast.errors import LabelValueError
 from labelcast.torch.decoding import load_decoder
 from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder
 
+# Golden labels are dense, and every client downloads them.
+_GOLDEN_BYTES = 2**16
+_MIN_GOLDEN_ROWS = 4
+
 
 @torch.no_grad()
 def round_to_stored(model: VectorQuantizedAutoencoder, *, temperature: float) -> None:
@@ -76,8 +80,8 @@ def build_artifact(codec: VqaeCodec, rows: Rows, device: torch.device) -> bytes:
 
     Args:
         codec: what to write.
-        rows: uint8, shape (n, row_stride), n at least 1: encoded real labels, of which up to 64
-            evenly spaced ones become the golden rows.
+        rows: uint8, shape (n, row_stride), n at least 1: encoded real labels, of which 4
+            to 64 evenly spaced ones become the golden rows, by what their labels weigh.
         device: where the torch decoder is proved, beside numpy on the CPU.
 
     Returns:
@@ -86,7 +90,9 @@ def build_artifact(codec: VqaeCodec, rows: Rows, device: torch.device) -> bytes:
     Raises:
         GoldenRowsError: a decoder strays from the other.
     """
-    picked = np.unique(np.linspace(0, len(rows) - 1, MAX_GOLDEN_ROWS).astype(np.int64))
+    wanted = _GOLDEN_BYTES // (4 * codec.header.num_classes)
+    count = max(_MIN_GOLDEN_ROWS, min(MAX_GOLDEN_ROWS, wanted))
+    picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
     artifact = write_artifact(codec, rows[picked])
     read_artifact(artifact)
     load_decoder(artifact, device)

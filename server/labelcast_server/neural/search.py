@@ -4,8 +4,8 @@ A product quantizer chooses each code for its own slice of the latent, blind to 
 makes of all slices together. Trying a few near codewords for one code after the other, and keeping
 what lowers the KL, is the encoding step of additive quantization (Babenko and Lempitsky, CVPR 2014)
 with the decoder's own loss. It costs the encoder some decodings a label and students nothing. On
-1,000-class labels at 8 bytes, 3 candidates and one round took the KL on unseen views from 0.166 to
-0.131 and the top-1 agreement from 72 % to 82 %.
+1,000-class labels at 8 bytes, 3 candidates and one round took the KL on unseen views from 0.224 to
+0.180 and the top-1 agreement from 77 % to 86 %, at a third of the speed.
 """
 
 import torch
@@ -95,6 +95,5 @@ class _Trial:
         with self._compute.autocast(hidden.device):
             for layer in self._rest:
                 hidden = layer(torch.relu(hidden))
-        logits = hidden.float() / self._temperature
-        expected = torch.einsum("nkc,nc->nk", logits, self._teacher)
-        return torch.logsumexp(logits, dim=2) - expected
+        decoded = torch.log_softmax(hidden.float() / self._temperature, dim=2)
+        return -torch.bmm(decoded, self._teacher[:, :, None])[:, :, 0]

@@ -35,6 +35,8 @@ def load_object(path: str, arguments: str | None = None) -> Any:
     keywords = _keywords(arguments)
     # A finished torch module is callable too, but wants images; its class wants arguments.
     if not callable(found) or (hasattr(found, "state_dict") and not isinstance(found, type)):
+        if keywords:
+            raise InvalidRequestError(f"{path} is no function or class: it takes no arguments")
         return found
     try:
         return found(**keywords)

@@ -48,7 +48,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         async for reply in self._stream(context, self._get_codec(request)):
             yield reply
 
-    async def GetBlob(  # noqa: N802
+    async def GetBlob(
         self, request: pb.GetBlobRequest, context: Context
     ) -> AsyncIterator[pb.GetBlobResponse]:
         """Send a blob in pieces."""

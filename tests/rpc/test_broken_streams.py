@@ -1,0 +1,106 @@
+"""A stream that breaks while the caller is slow to say what it wants next.
+
+The peer is a real gRPC server that answers each view with its own sample ID and breaks its first
+stream after a given number of replies.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from labelcast import LabelClient, RemoteLabelSet, Representation, Views, wire
+from labelcast.v1 import labels_pb2 as pb
+from labelcast.v1 import labels_pb2_grpc
+from tests.bundles import make_bundle
+
+
+class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
+    """Serves rows that name their view; the first stream ends UNAVAILABLE."""
+
+    def __init__(self, replies_before_break: int) -> None:
+        self.streams = 0
+        self._replies_before_break = replies_before_break
+
+    def StreamLabels(  # noqa: N802 - the schema's name
+        self, request_iterator: Iterator[pb.StreamLabelsRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.StreamLabelsResponse]:
+        self.streams += 1
+        replies, row = 0, 0
+        breaks = self.streams == 1
+        context.send_initial_metadata(())
+        for request in request_iterator:
+            if breaks and replies == self._replies_before_break:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+            if not request.HasField("views"):
+                continue
+            views = wire.views_from_proto(request.views)
+            payload = views.sample_ids.astype("<u4").tobytes()
+            yield pb.StreamLabelsResponse(rows=wire.rows_to_proto(row, len(views), payload))
+            row, replies = row + len(views), replies + 1
+
+
+@pytest.fixture(scope="module")
+def label_set(tmp_path_factory: pytest.TempPathFactory) -> RemoteLabelSet:
+    """Rows of four bytes: enough for a sample ID."""
+    bundle, _ = make_bundle(
+        tmp_path_factory.mktemp("set"), "raw", num_samples=4, num_seeds=1, num_classes=2
+    )
+    return RemoteLabelSet(bundle.digest, bundle.manifest, {})
+
+
+@pytest.mark.parametrize("replies_before_break", [0, 1, 3])
+@pytest.mark.parametrize("slow_batches", [(), (0,), (1, 2), (5,)])
+def test_every_view_gets_its_own_row(
+    label_set: RemoteLabelSet, replies_before_break: int, slow_batches: tuple[int, ...]
+) -> None:
+    peer = BreakingPeer(replies_before_break)
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+
+    def batches() -> Iterator[Views]:
+        for number in range(8):
+            if number in slow_batches:
+                # Longer than the client's first pause before it takes a broken stream up again.
+                time.sleep(0.4)
+            yield Views.of(np.arange(5) + 100 * number, 0)
+
+    received: list[int] = []
+    with LabelClient(f"127.0.0.1:{port}", rows_in_flight=10) as client:
+        for batch in client.stream(label_set, batches(), Representation.codes()):
+            rows: Any = batch.rows.copy().view("<u4")[:, 0]
+            assert rows.tolist() == batch.views.sample_ids.tolist()
+            received += rows.tolist()
+    server.stop(None).wait()
+    assert received == [100 * number + at for number in range(8) for at in range(5)]
+    assert peer.streams == 2
+    assert not [thread for thread in threading.enumerate() if "labelcast" in thread.name]
+
+
+def test_replies_are_delivered_while_the_caller_thinks(label_set: RemoteLabelSet) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    peer = BreakingPeer(-1)
+    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    delivered = threading.Event()
+
+    def batches() -> Iterator[Views]:
+        for number in range(3):
+            yield Views.of(np.arange(10) + 100 * number, 0)
+        # Bounded, so that a client which cannot deliver meanwhile fails instead of hanging.
+        assert delivered.wait(20)
+        yield Views.of([7], 0)
+
+    with LabelClient(f"127.0.0.1:{port}", rows_in_flight=10) as client:
+        for batch in client.stream(label_set, batches(), Representation.codes()):
+            delivered.set()
+            assert batch.rows.copy().view("<u4")[:, 0].tolist() == batch.views.sample_ids.tolist()
+    server.stop(None).wait()

@@ -10,6 +10,9 @@ from labelcast.codec import CodecHeader, LabelKind, Precision
 from labelcast.codec.topk import top_k_id_dtype
 from labelcast.errors import ContractMismatchError, InvalidRequestError, UnsupportedFormError
 
+# Beyond these a softmax in fp32 is an arg-max or flat, if not NaN.
+_COLDEST, _HOTTEST = 1e-3, 1e4
+
 
 class Form(StrEnum):
     """What a delivered row is."""
@@ -48,8 +51,10 @@ class Representation:
             raise InvalidRequestError("decoded labels need a precision, codes have none")
         if self.form is Form.TOP_K and self.precision is not Precision.FP16:
             raise InvalidRequestError("top-k probabilities are fp16")
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            raise InvalidRequestError(f"temperature {self.temperature} is not a number above 0")
+        if self.temperature is not None and not _COLDEST <= self.temperature <= _HOTTEST:
+            raise InvalidRequestError(
+                f"temperature {self.temperature} is not from {_COLDEST:g} to {_HOTTEST:g}"
+            )
 
     @classmethod
     def codes(cls) -> Self:

@@ -28,14 +28,18 @@ _MAX_RECEIVE_BYTES = 64 * 2**20
 
 # Only unary calls are retried by gRPC itself; a stream is resumed by the client.
 _SERVICE_CONFIG = (
-    '{"methodConfig":[{"name":[{"service":"' + SERVICE + '"}],"retryPolicy":{"maxAttempts":4,'
-    '"initialBackoff":"0.1s","maxBackoff":"2s","backoffMultiplier":2,'
+    '{"methodConfig":[{"name":[{"service":"' + SERVICE + '"}],"retryPolicy":{"maxAttempts":5,'
+    '"initialBackoff":"0.2s","maxBackoff":"5s","backoffMultiplier":4,'
     '"retryableStatusCodes":["UNAVAILABLE"]}}]}'
 )
 _OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
+    # A peer that vanished without a word must not hold a stream for ever. The service allows this.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from labelcast.codec import Codec, read_artifact
 from labelcast.errors import (
     BlobNotFoundError,
+    ChecksumMismatchError,
     DigestMismatchError,
     InvalidRequestError,
     ManifestError,
@@ -38,6 +39,8 @@ MAX_REPORT_BYTES = 2**20
 # Redis keeps a little beside every chunk, and the append-only file is rewritten now and then.
 _STORE_OVERHEAD = 1.05
 _APPEND_CHUNKS = 16
+
+ReadChunks = Callable[[str, Sequence[int]], Awaitable[list[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,7 @@ class Publisher:
         if upload.blob.digest != digest:
             raise InvalidRequestError(f"the upload is of {upload.blob.digest}, not {digest}")
         if upload.received_bytes == upload.blob.size:
-            hasher = hashlib.sha256()
-            for start in range(0, upload.blob.chunk_count, _APPEND_CHUNKS):
-                numbers = range(start, min(start + _APPEND_CHUNKS, upload.blob.chunk_count))
-                for chunk in await self._store.read_upload_chunks(upload_id, numbers):
-                    hasher.update(chunk)
-            actual = "sha256:" + hasher.hexdigest()
+            actual = await self._digest(upload.blob, self._store.read_upload_chunks, upload_id)
             if actual != digest:
                 await self._store.abort_upload(upload_id)
                 raise DigestMismatchError(
@@ -223,6 +221,14 @@ class Publisher:
             )
         manifest = Manifest.from_bytes(content)
         await self._require_blobs(manifest)
+        try:
+            await self._validate(manifest)
+        except (BlobNotFoundError, ChecksumMismatchError, DigestMismatchError) as error:
+            await self._drop_if_damaged(error.facts.get("digest") or error.facts.get("expected"))
+            raise
+        return await self._label_sets.stage(manifest)
+
+    async def _validate(self, manifest: Manifest) -> None:
         codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
         _check_codec(manifest, codec)
         await self._read_report(manifest)
@@ -232,7 +238,30 @@ class Publisher:
                 await self._check_hard_labels(segment.hard_labels, manifest, number)
             async for rows in read_rows(self._store, segment.codes):
                 await asyncio.to_thread(codec.check_rows, rows)
-        return await self._label_sets.stage(manifest)
+
+    async def _drop_if_damaged(self, digest: str | None) -> None:
+        """Make room for a new upload of a blob that nobody can read.
+
+        The blob's own content decides: a manifest may as well name a wrong index for a sound shard.
+        """
+        try:
+            info = await self._store.blob(digest or "")
+            if await self._digest(info, self._store.read_chunks, info.digest) == info.digest:
+                return
+        except BlobNotFoundError as error:
+            if "chunk" not in error.facts:
+                return
+        except ChecksumMismatchError:
+            pass
+        await self._store.drop_blob(digest or "")
+
+    async def _digest(self, info: BlobInfo, read: ReadChunks, name: str) -> str:
+        hasher = hashlib.sha256()
+        for start in range(0, info.chunk_count, _APPEND_CHUNKS):
+            numbers = range(start, min(start + _APPEND_CHUNKS, info.chunk_count))
+            for chunk in await read(name, numbers):
+                hasher.update(chunk)
+        return "sha256:" + hasher.hexdigest()
 
     async def publish(self, digest: str, tag: str) -> None:
         """Point a tag to a label set, if the store is still one that keeps it."""

@@ -32,6 +32,24 @@ async def test_a_pushed_blob_comes_back(store: Store) -> None:
     assert await store.memory_bytes(info.digest) >= info.size
 
 
+async def test_a_dropped_blob_can_be_pushed_again(store: Store) -> None:
+    info = await push(store, CONTENT)
+    other = await push(store, CONTENT[::-1])
+
+    await store.drop_blob(info.digest)
+    with pytest.raises(BlobNotFoundError):
+        await store.blob(info.digest)
+    with pytest.raises(BlobNotFoundError):
+        await store.read_chunks(info.digest, [0])
+    await store.drop_blob(info.digest)
+
+    assert await push(store, CONTENT) == info
+    assert await content_of(store, info) == CONTENT
+    assert await content_of(store, other) == CONTENT[::-1]
+    assert await store.sweep(0) == 0
+    assert await content_of(store, info) == CONTENT
+
+
 async def test_chunks_come_in_the_order_asked_for(store: Store) -> None:
     info = await push(store, CONTENT)
 

@@ -157,6 +157,6 @@ def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: str
         raise ChecksumMismatchError(
             f"chunk {number} of shard {shard} is damaged where it is stored;"
             " push the label set again",
-            shard=shard,
+            digest=shard,
             chunk=number,
         )

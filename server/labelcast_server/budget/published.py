@@ -11,10 +11,11 @@ decimals; "GB" there is GiB. What each figure counts was found by trying; nothin
                  label). All 15 reproduced. At k = 10 the files' own bytes and the list are a
                  sixth less: a file of 9,974 bytes takes three blocks.
     LPLD 40×     the files' own bytes, without blocks and without `sampler_indices_epoch.json`,
-                 which its code writes too. 4 of 5 reproduced; IPC 200 comes out as 2.86, published
-                 is 2.85 (we are 0.25 % above). A container of at most 2,473 bytes a file would give 2.85; we
-                 measure 2,663, of which two records (`.format_version`, `.storage_alignment`) are
-                 about 380 and come from recent versions of torch: probable, but not proven.
+                 which its code writes too. 4 of 5 reproduced; IPC 200 comes out as 2.857, published
+                 is 2.85 (we are 0.25 % above). A container of at most 2,473 bytes a file would give
+                 2.85; we measure 2,663, of which two records (`.format_version`,
+                 `.storage_alignment`) are about 380 and come from recent versions of torch: a
+                 probable cause, not a proven one.
     CDA          writes SRe2L's files; no size of its own is published.
     RDED         stores no labels: its teacher runs at every step. The setting is what a relabeller
                  would store, E·N·C·16 bits; no size is published.
@@ -142,7 +143,8 @@ def setting_of(name: str, samples: Samples) -> Setting:
         InvalidRequestError: `name` is not one of `NAMES`.
     """
     if name not in NAMES:
-        raise InvalidRequestError(f"no setting is called {name!r}: use {', '.join(NAMES)}")
+        known = ", ".join(NAMES)
+        raise InvalidRequestError(f"no setting is called {name!r}: use {known} or labelcast-N")
     files = Container(bytes_a_batch=SRE2L_FILE_BYTES, epoch_directories=True)
     dense = Setting(
         name=name,
@@ -178,7 +180,7 @@ def setting_of(name: str, samples: Samples) -> Setting:
 
 
 def ours(bytes_a_label: int, samples: Samples, views: int = VIEWS) -> Setting:
-    """labelcast with codes of one byte each and the decoder that `fit` makes by default.
+    """A label set of labelcast: codes of one byte each, and the decoder that `fit` makes.
 
     Augmentation is 0 bits: it follows from the seed. The container holds a checksum for each chunk
     of labels, IDs and hard labels of samples (12 bytes each), seeds (4 bytes each) and a manifest

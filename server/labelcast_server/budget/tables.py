@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from labelcast_server.budget.measured import MeasuredBundle
 from labelcast_server.budget.model import GB, GIB, SCALES
 from labelcast_server.budget.report import Entry, reproduction_as_json
 
-_MIN_WIDTH = 124
 _PART_REMARKS = {
     "payload": "the labels themselves",
     "augmentation": "how each view was made",
@@ -33,14 +33,16 @@ def print_overview(groups: Iterable[Sequence[Entry]]) -> None:
         table = _table(
             title,
             ["setting", "label"],
-            ["views", "payload", "augment.", "container", "codec", "bytes a label"]
-            + ["GB", "GiB", "published", "÷ samples", f"× {first.reference_name}"],
+            [
+                *("views", "payload", "augm.", "container", "codec", "total", "GB", "GiB"),
+                *("published", "÷ samples", f"{first.reference_name} ÷"),
+            ],
         )
         for entry in entries:
             table.add_row(*_overview_row(entry))
             if entry.published is not None:
                 remarks[entry.setting.name] = entry.published.remark
-        console.print(table)
+        _print_table(console, table)
     _print_remarks(console, remarks)
 
 
@@ -48,8 +50,9 @@ def print_entry(entry: Entry) -> None:
     """One setting in full."""
     console, setting, budget = _console(), entry.setting, entry.budget
     table = _table(
-        f"{setting.name}: {setting.samples.classes:,} classes × {setting.samples.images_per_class:,}"
-        f" images, {float(setting.stored_views):g} of {setting.views} views stored,"
+        f"{setting.name}: {setting.samples.classes:,} classes ×"
+        f" {setting.samples.images_per_class:,} images,"
+        f" {float(setting.stored_views):g} of {setting.views:,} views stored,"
         f" {budget.labels:,} labels {setting.form}",
         ["part"],
         ["bits a label", "bytes a label", "GB", "GiB", "share", "bits a sample"],
@@ -68,7 +71,7 @@ def print_entry(entry: Entry) -> None:
     own = f"{setting.samples.bits_a_sample:,}"
     sizes = (_size(samples / 8 / GB), _size(samples / 8 / GIB))
     table.add_row("samples: their own bits", "", "", *sizes, "", own)
-    console.print(table)
+    _print_table(console, table)
     at = [f"{_size(budget.bytes_a_label_at(count))} at {count // 10**6} M" for count in SCALES]
     console.print(f"total bytes a label: {', '.join(at)} labels")
     weight = f"labels weigh {_size(budget.label_bits / samples)} × the samples; " if samples else ""
@@ -108,7 +111,7 @@ def print_bundle(measured: MeasuredBundle) -> None:
             table.add_row(inner, f"{bytes_inside:,}", _size(bytes_inside / measured.labels), "")
     table.add_row("report (no reader needs it)", f"{measured.report_bytes:,}", "", "")
     table.add_row("on disk", f"{measured.on_disk_bytes:,}", "", "")
-    console.print(table)
+    _print_table(console, table)
     at = [f"{_size(size)} at {count // 10**6} M" for count, size in measured.total_at.items()]
     console.print(f"total bytes a label: {_size(measured.total_here)} here, {', '.join(at)} labels")
     total = measured.total_bytes
@@ -119,9 +122,8 @@ def _overview_row(entry: Entry) -> list[str]:
     budget, published = entry.budget, entry.published
     told = "-"
     if published is not None and published.size_gib is not None:
-        told = f"{published.size_gib:.2f} " + (
-            "=" if published.reproduced else f"{-(published.deviation or 0):+.2%}"
-        )
+        verdict = "=" if published.reproduced else f"≠ {published.counted_gib:.2f}"
+        told = f"{published.size_gib:.2f} {verdict}"
     against = budget.label_bits / budget.sample_bits if budget.sample_bits else None
     return [
         entry.setting.name,
@@ -139,11 +141,13 @@ def _overview_row(entry: Entry) -> list[str]:
 
 def _print_remarks(console: Console, remarks: dict[str, str]) -> None:
     console.print(
-        "Bytes are those of one label; GB and GiB are of all labels, by the files' own sizes."
+        "Payload to total are bytes a label; GB and GiB are all labels, by the files' own sizes."
     )
     if not remarks:
         return
-    console.print("Published sizes are GiB; = means reproduced, counted as the figure counts:")
+    console.print(
+        "Published sizes are GiB; = means reproduced, ≠ what we find, counted as the figure counts:"
+    )
     for name, remark in remarks.items():
         console.print(f"  {name:<10} {remark}")
     found = reproduction_as_json()
@@ -165,10 +169,15 @@ def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
 
 
 def _console() -> Console:
-    # Figures that a narrow terminal cuts short would be other figures.
-    console = Console(highlight=False, markup=False, soft_wrap=False)
-    console.width = max(console.width, _MIN_WIDTH)
-    return console
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    # A column cut short would show another figure: wide tables overflow a narrow terminal.
+    unbounded = console.options.update(max_width=1000)
+    wanted = Measurement.get(console, unbounded, table).maximum
+    console.width = max(console.width, wanted)
+    console.print(table)
 
 
 def _size(value: float) -> str:

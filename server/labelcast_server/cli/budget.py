@@ -178,22 +178,23 @@ def _changed(chosen: dict[str, Any], samples: "Samples") -> "Setting":
 
     form = parse_form(chosen["label"]) if "label" in chosen else None
     by_default = "labelcast-8" if isinstance(form, Codes) else "sre2l"
-    setting = _start(chosen.get("setting", by_default), samples)
+    start = chosen.get("setting", by_default)
+    setting = _start(start, samples, chosen.get("views"))
     if chosen.keys() != {"setting"}:
-        setting = replace(setting, name=f"{setting.name} changed")
+        setting = replace(setting, name=f"{start} changed")
     if form is not None:
-        if isinstance(form, Codes) and "setting" not in chosen:
-            views = chosen.get("views", setting.views)
-            box = ours_container(form, samples.classes, views)
-            decoder = codec_bytes(form, samples.classes)
-            setting = replace(setting, name="labelcast", container=box, codec_bytes=decoder)
-        setting = replace(setting, form=form)
+        # Codes need their decoder whatever holds them; nothing else needs one.
+        decoder = codec_bytes(form, samples.classes) if isinstance(form, Codes) else 0
+        setting = replace(setting, form=form, codec_bytes=decoder)
+        if start.startswith("labelcast-"):
+            tables = ours_container(form, samples.classes, setting.views)
+            setting = replace(setting, container=tables)
     names = {"batch": "batch", "container_bytes": "bytes_a_batch", "block_bytes": "block_bytes"}
     box = replace(
         setting.container,
         **{field: chosen[name] for name, field in names.items() if name in chosen},
     )
-    given = {
+    given: dict[str, Any] = {
         name: chosen[name]
         for name in ("views", "augmentation_bits", "codec_bytes")
         if name in chosen
@@ -205,12 +206,13 @@ def _changed(chosen: dict[str, Any], samples: "Samples") -> "Setting":
     return replace(setting, container=box, **given)
 
 
-def _start(name: str, samples: "Samples") -> "Setting":
+def _start(name: str, samples: "Samples", views: int | None = None) -> "Setting":
     from labelcast_server.budget import ours, setting_of
+    from labelcast_server.budget.published import VIEWS
 
     size = name.removeprefix("labelcast-")
     if size != name and size.isascii() and size.isdigit() and len(size) <= 6:
-        return ours(int(size), samples)
+        return ours(int(size), samples, VIEWS if views is None else views)
     return setting_of(name, samples)
 
 

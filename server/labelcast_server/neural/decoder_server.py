@@ -109,6 +109,8 @@ class DecoderServer:
             return b""
         representation, packed = split_decode_request(rest)
         decoder = self._decoders.get(codec)
+        if decoder is not None:
+            self._decoders.move_to_end(codec)
         if decoder is None:
             return None
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, decoder.row_stride)

@@ -173,6 +173,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def drop_blob(self, digest: str) -> None:
+        """Forget a blob that turned out damaged, so that it can be uploaded again.
+
+        Unknown blobs are no error.
+        """
+
+    @abstractmethod
     async def memory_bytes(self, digest: str) -> int:
         """Bytes that the backend spends on a blob, keys and overhead included.
 

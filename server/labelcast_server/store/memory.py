@@ -104,6 +104,10 @@ class MemoryStore(Store):
         rules.check_numbers(numbers, info.chunk_count, digest)
         return [rules.whole_chunk(info, number, chunks[number]) for number in numbers]
 
+    async def drop_blob(self, digest: str) -> None:
+        await self.ping()
+        self._blobs.pop(digest, None)
+
     async def memory_bytes(self, digest: str) -> int:
         _, chunks = await self._visible(digest)
         return sum(map(len, chunks))

@@ -283,6 +283,20 @@ class RedisStore(Store):
         blob = self._remembered[digest] = entries.blob_from(digest, value)
         return blob
 
+    async def drop_blob(self, digest: str) -> None:
+        self._remembered.pop(digest, None)
+        value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
+        if value is None:
+            return
+        blob = entries.blob_from(digest, value)
+        garbage = entries.dropped_blob_value(blob.info)
+        await self._script(
+            entries.DROP_BLOB, [keys.BLOBS, keys.GARBAGE], [digest, value, blob.data_id, garbage]
+        )
+        # Read by nobody from here on: whoever still remembers the place finds the chunks gone and
+        # asks again.
+        await self._chunks.unlink(blob.data_id, blob.info.chunk_count)
+
     async def _drop(self, upload: Upload) -> bool:
         """Forget a session, then its chunks; whether this call was the one that forgot it."""
         forgotten = await self._script(

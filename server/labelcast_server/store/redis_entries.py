@@ -38,6 +38,14 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 return 1
 """
 
+# KEYS blobs, garbage; ARGV digest, blob entry as read, data ID, garbage entry. 1 if it was as read.
+DROP_BLOB = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+return 1
+"""
+
 # KEYS label set, index; ARGV digest, manifest, state, created_at.
 PUT_LABEL_SET = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
@@ -121,6 +129,11 @@ def blob_from(digest: str, value: bytes) -> StoredBlob:
 def garbage_value(upload: Upload) -> bytes:
     """The chunks of a session as the store keeps them in mind until they are surely gone."""
     return _json(chunks=upload.blob.chunk_count, expires_at=upload.expires_at)
+
+
+def dropped_blob_value(info: BlobInfo) -> bytes:
+    """The chunks of a dropped blob: nobody writes to them any more."""
+    return _json(chunks=info.chunk_count, expires_at=0)
 
 
 def garbage_from(data_id: str, value: bytes) -> Garbage:

@@ -37,7 +37,7 @@ def test_the_artifact_decodes_the_rows_as_written(
     assert len(example_rows) == 2
     for row, label in example_rows.items():
         packed = np.frombuffer(row, dtype=np.uint8)[None]
-        np.testing.assert_array_equal(codec.decode(packed), np.float32([label]))
+        np.testing.assert_array_equal(codec.decode(packed), np.array([label], dtype=np.float32))
 
 
 def test_the_rows_are_packed_as_written(example_rows: dict[bytes, list[float]]) -> None:

@@ -61,7 +61,7 @@ def test_every_view_gets_its_own_row(
 ) -> None:
     peer = BreakingPeer(replies_before_break)
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)  # type: ignore[no-untyped-call]
+    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
@@ -87,7 +87,7 @@ def test_every_view_gets_its_own_row(
 def test_replies_are_delivered_while_the_caller_thinks(label_set: RemoteLabelSet) -> None:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     peer = BreakingPeer(-1)
-    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)  # type: ignore[no-untyped-call]
+    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     delivered = threading.Event()

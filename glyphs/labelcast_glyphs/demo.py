@@ -55,7 +55,7 @@ class Scale:
     fit_steps: int
 
 
-FULL = Scale(teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=4000)
+FULL = Scale(teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=3000)
 QUICK = Scale(teacher=TeacherSettings.quick(), images_per_class=2, views=18, fit_steps=900)
 
 _console = Console(stderr=True)

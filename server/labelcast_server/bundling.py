@@ -119,7 +119,8 @@ class _Agreement:
         likeliest = decoded.argmax(axis=1)
         self._same_top1 += int((likeliest == labels.argmax(axis=1)).sum())
         ends = self._codec.header.temperatures
-        temperature = 1.0 if ends is None else ends.low
+        # The middle of the range is where a codec was fitted.
+        temperature = 1.0 if ends is None else (ends.low * ends.high) ** 0.5
         description, index = self._dense.description, self._dense.index
         wanted = _log_probabilities(labels, description.label_kind, temperature)
         given = _log_probabilities(decoded, self._codec.header.label_kind, temperature)

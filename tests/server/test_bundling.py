@@ -1,5 +1,6 @@
 """Dense labels → label set: rows that decode to the labels, and a report that is right."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_the_report_is_what_one_counts_by_hand(tmp_path: Path, name: str) -> Non
     same = (labels.argmax(axis=1) == teacher.argmax(axis=1)).mean()
     assert report["top1_agreement"] == pytest.approx(same)
     header = bundle.codec().header
-    temperature = 1.0 if header.temperatures is None else header.temperatures.low
+    ends = header.temperatures
+    temperature = 1.0 if ends is None else math.sqrt(ends.low * ends.high)
     wanted = log_shares(teacher, LabelKind.LOGITS, temperature)
     given = log_shares(labels, header.label_kind, temperature)
     divergence = (np.exp(wanted) * (wanted - given)).sum(axis=1).mean()

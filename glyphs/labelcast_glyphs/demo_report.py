@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,10 +14,10 @@ from labelcast.registry import LabelSetDetails
 _TITLES = {
     "top1": "top-1",
     "retention": "retention",
-    "wire_bytes_per_label": "wire\nB/label",
-    "payload_bytes_per_label": "payload\nB/label",
-    "total_bytes_per_label": "total\nB/label",
-    "redis_bytes_per_label": "Redis\nB/label",
+    "wire_bytes_per_label": "wire",
+    "payload_bytes_per_label": "payload",
+    "total_bytes_per_label": "total",
+    "redis_bytes_per_label": "Redis",
     "stall_fraction": "stall",
 }
 _SHARES = ("top1", "retention", "stall_fraction")
@@ -75,7 +76,11 @@ def build_report(
 
 def print_table(report: dict[str, Any]) -> None:
     """Print the runs on standard output."""
-    table = Table(title=f"Glyphs, {report['labels']:,} labels of {report['num_classes']} classes")
+    table = Table(
+        title=f"Glyphs, {report['labels']:,} labels of {report['num_classes']:,} classes",
+        caption="wire to Redis: bytes a label; stall: share of the time spent waiting for labels",
+        box=box.SIMPLE_HEAD,
+    )
     table.add_column("labels", no_wrap=True)
     for title in _TITLES.values():
         table.add_column(title, justify="right")

@@ -84,24 +84,23 @@ class LabelSets:
             )
         return tags[reference]
 
-    async def readable(self, digest: str) -> LabelSetRecord:
-        """A label set that may be served.
+    async def require_readable(self, digest: str) -> None:
+        """Refuse a label set that may not be served.
 
         Raises:
             LabelSetNotFoundError: unknown, or not published yet.
             LabelSetRetiredError: retired.
         """
-        record = await self._store.label_set(digest)
-        if record.state is State.RETIRED:
+        state = await self._store.label_set_state(digest)
+        if state is State.RETIRED:
             raise LabelSetRetiredError(
                 f"label set {digest} is retired; publish it again or use its successor",
                 label_set=digest,
             )
-        if record.state is not State.PUBLISHED:
+        if state is not State.PUBLISHED:
             raise LabelSetNotFoundError(
                 f"label set {digest} is not published; publish it under a tag", label_set=digest
             )
-        return record
 
     async def _move(self, digest: str, new: State, tag: str | None) -> None:
         record = await self._store.label_set(digest)

@@ -97,10 +97,11 @@ class LabelService:
         """
         digest = await self._label_sets.resolve(reference)
         # Asked every time: a set that was retired since must not be served from memory.
-        record = await self._label_sets.readable(digest)
+        await self._label_sets.require_readable(digest)
         if digest not in self._open:
             async with self._opening:
                 if digest not in self._open:
+                    record = await self._store.label_set(digest)
                     self._open[digest] = await self._load(digest, record.manifest)
                     while len(self._open) > _OPEN_LABEL_SETS:
                         self._open.popitem(last=False)

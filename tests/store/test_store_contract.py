@@ -317,3 +317,12 @@ async def test_a_closed_store_says_so(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailableError, match="closed"):
         await store.ping()
+
+
+async def test_the_state_alone(store: Store) -> None:
+    record = label_set("a")
+    with pytest.raises(LabelSetNotFoundError):
+        await store.label_set_state(record.digest)
+    await store.put_label_set(record)
+
+    assert await store.label_set_state(record.digest) is State.STAGED

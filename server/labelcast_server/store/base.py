@@ -202,6 +202,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def label_set_state(self, digest: str) -> State:
+        """Where one label set stands, without reading its manifest: asked before every answer.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+        """
+
+    @abstractmethod
     async def label_sets(self) -> list[LabelSetRecord]:
         """All of them, oldest first."""
 

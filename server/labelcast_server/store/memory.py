@@ -123,6 +123,9 @@ class MemoryStore(Store):
             raise rules.label_set_not_found(digest)
         return record
 
+    async def label_set_state(self, digest: str) -> State:
+        return (await self.label_set(digest)).state
+
     async def label_sets(self) -> list[LabelSetRecord]:
         await self.ping()
         return sorted(

@@ -180,6 +180,14 @@ class RedisStore(Store):
             raise rules.label_set_not_found(digest)
         return _record(digest, fields)
 
+    async def label_set_state(self, digest: str) -> State:
+        state = await self._link.command(
+            "HGET", keys.label_set_key(digest), "state", repeatable=True
+        )
+        if state is None:
+            raise rules.label_set_not_found(digest)
+        return State(state.decode())
+
     async def label_sets(self) -> list[LabelSetRecord]:
         members = await self._link.command("SMEMBERS", keys.LABEL_SETS, repeatable=True)
         digests = [member.decode() for member in members]

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,15 +103,16 @@ def test_every_row_comes_once_and_in_order(
     exchange = exchange_of(iter(batches), stride=stride, rows_in_flight=rows_in_flight)
     most_a_request = max(1, min(wire.MESSAGE_BYTES // stride, rows_in_flight))
     delivered: list[DeliveredLabels] = []
-    peer, received, breaks_left = Peer(stride), 0, 10
-    while not (exchange.all_asked and not peer.waiting):
-        steps = ["ask"] if exchange.has_room and not exchange.all_asked else []
+    peer, received, breaks_left, all_asked = Peer(stride), 0, 10, False
+    while not (all_asked and not peer.waiting):
+        steps = ["ask"] if exchange.has_room and not all_asked else []
         steps += ["answer"] if peer.waiting else []
         steps += ["break"] if breaks_left else []
         step = chance.choice(steps)
         if step == "ask":
             assert peer.sent_rows + peer.waiting - received < rows_in_flight
             request = exchange.next_request()
+            all_asked = request is None
             assert request is None or 1 <= peer.hear(request) <= most_a_request
         elif step == "answer":
             reply = peer.answer(chance.randint(1, most_a_request))
@@ -119,6 +121,7 @@ def test_every_row_comes_once_and_in_order(
         else:
             # Whatever the peer knew is lost, with any reply that it may have had under way.
             exchange.rewind()
+            all_asked = False
             peer, received, breaks_left = Peer(stride), 0, breaks_left - 1
     assert exchange.done
     exchange.finish()
@@ -235,6 +238,15 @@ def test_an_empty_batch_is_refused() -> None:
     exchange = exchange_of([*batches_of([2]), Views.of([], [])])
     with pytest.raises(InvalidRequestError, match="must not be empty"):
         ask_all(exchange, Peer(16))
+
+
+@pytest.mark.parametrize("item", [None, ([1], [2]), 7, KeyError("an item")], ids=repr)
+def test_what_is_no_views_is_refused_by_its_type(item: Any) -> None:
+    exchange, peer = exchange_of([*batches_of([2]), item, *batches_of([3])]), Peer(16)
+    with pytest.raises(InvalidRequestError, match=f"not {type(item).__name__}"):
+        ask_all(exchange, peer)
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(2))] == [2]
+    assert not exchange.done
 
 
 @pytest.mark.parametrize("breaks", [False, True])

@@ -14,6 +14,7 @@ from labelcast_server.settings import (
     ServerSettings,
     SettingsError,
     load_settings,
+    make_data_dir,
     resolve_admin_token,
 )
 
@@ -91,6 +92,7 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LABELCAST_GRCP_PORT", "LABELCAST_GRPC_PORT"),
         ("LABELCAST_PORT", "LABELCAST_GRPC_PORT"),
         ("LABELCAST_REDIS", "LABELCAST_REDIS_URL"),
+        ("LABELCAST_TOKN", "LABELCAST_TOKEN"),
         ("LABELCAST_ADMINTOKEN", "LABELCAST_ADMIN_TOKEN"),
         ("labelcast_worker", "LABELCAST_WORKERS"),
         ("LABELCAST_", None),
@@ -162,6 +164,14 @@ def test_impossible_values_name_the_variable_and_hide_the_value(
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:1\n", "CPU"])
+def test_the_devices_that_can_be_are_listed(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setenv("LABELCAST_DEVICE", device)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.message == "LABELCAST_DEVICE: must be auto, cpu, cuda or cuda:N"
+
+
 def test_unknown_arguments_and_one_token_for_both_scopes_are_refused() -> None:
     with pytest.raises(SettingsError):
         load_settings(grcp_port=1)
@@ -217,6 +227,15 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="LABELCAST_ADMIN_TOKEN"):
         resolve_admin_token(load_settings(data_dir=tmp_path / "file"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_data_directory_that_is_a_file(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=rf"{tmp_path / place} cannot .* --data-dir"):
+        make_data_dir(load_settings(data_dir=tmp_path / place))
+    make_data_dir(load_settings(data_dir=tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_a_command_ends_with_one_line_and_status_2() -> None:

@@ -67,6 +67,13 @@ def test_what_is_no_column_of_unsigned_integers_is_refused(ids: Any, seeds: Any)
         Views.of(ids, seeds)
 
 
+def test_refusals_are_sentences() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^a sample ID must be a non-negative integer"):
+        Views.of([-1], [0])
+    with pytest.raises(InvalidRequestError, match=r"^an augmentation seed must be at most"):
+        Views.of([1], [2**32])
+
+
 def test_the_columns_themselves_are_checked() -> None:
     ids: Any = np.arange(3)
     seeds = np.zeros(3, dtype=np.uint32)

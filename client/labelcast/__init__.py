@@ -8,15 +8,19 @@
 `labelcast.torch` has a loader that pairs these with augmented views.
 """
 
-from labelcast.async_client import AsyncLabelClient
-from labelcast.client import LabelClient
-from labelcast.codec import LabelKind, Precision
-from labelcast.errors import LabelcastError
-from labelcast.exchange import DeliveredLabels
-from labelcast.label_set import Expectation, LabelContract
-from labelcast.representation import Form, Representation
-from labelcast.session import RemoteLabelSet
-from labelcast.views import Views
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelcast.async_client import AsyncLabelClient
+    from labelcast.client import LabelClient
+    from labelcast.codec import LabelKind, Precision
+    from labelcast.errors import LabelcastError
+    from labelcast.exchange import DeliveredLabels
+    from labelcast.label_set import Expectation, LabelContract
+    from labelcast.representation import Form, Representation
+    from labelcast.session import RemoteLabelSet
+    from labelcast.views import Views
 
 __version__ = "0.1.0"
 
@@ -34,3 +38,35 @@ __all__ = [
     "Representation",
     "Views",
 ]
+
+# Imported on first use: an edge that only decodes has numpy and safetensors, and no grpc.
+_HOMES = {
+    "AsyncLabelClient": "labelcast.async_client",
+    "DeliveredLabels": "labelcast.exchange",
+    "Expectation": "labelcast.label_set",
+    "Form": "labelcast.representation",
+    "LabelClient": "labelcast.client",
+    "LabelContract": "labelcast.label_set",
+    "LabelKind": "labelcast.codec",
+    "LabelcastError": "labelcast.errors",
+    "Precision": "labelcast.codec",
+    "RemoteLabelSet": "labelcast.session",
+    "Representation": "labelcast.representation",
+    "Views": "labelcast.views",
+}
+
+
+def _lazily(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:  # A type checker would take any name for one that exists.
+    __getattr__ = _lazily
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,7 @@ from labelcast.session import (
     RemoteLabelSet,
     Retries,
     Session,
+    label_set_request,
     labels_request,
     read_label_set,
     read_labels,
@@ -31,7 +32,7 @@ class AsyncLabelClient(Session):
     async def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
         """As `LabelClient.open`."""
         call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
-        reply = await self._unary(call, pb.GetLabelSetRequest(reference=reference))
+        reply = await self._unary(call, label_set_request(reference))
         return read_label_set(reply, reference, expect)
 
     async def codec(self, label_set: RemoteLabelSet) -> Codec:
@@ -63,6 +64,11 @@ class AsyncLabelClient(Session):
                 yield parts.accept(part)
         except RpcError as error:
             raise translate(error, self._settings.address) from None
+
+    async def artifact(self, label_set: RemoteLabelSet) -> bytes:
+        """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
+        await self.codec(label_set)
+        return self._artifacts[label_set.manifest.codec.digest]
 
     async def labels(
         self, label_set: RemoteLabelSet, views: Views, representation: Representation

@@ -18,6 +18,7 @@ from labelcast.session import (
     RemoteLabelSet,
     Retries,
     Session,
+    label_set_request,
     labels_request,
     read_label_set,
     read_labels,
@@ -36,12 +37,13 @@ class LabelClient(Session):
         """Resolve a tag or digest once, and check it against what the student expects.
 
         Raises:
+            InvalidRequestError: the reference is no text.
             LabelSetNotFoundError, LabelSetRetiredError: nothing to read there.
             ContractMismatchError: names the field that differs.
             NetworkError: the service cannot be reached, or does not answer in time.
         """
         call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
-        reply = self._unary(call, pb.GetLabelSetRequest(reference=reference))
+        reply = self._unary(call, label_set_request(reference))
         return read_label_set(reply, reference, expect)
 
     def codec(self, label_set: RemoteLabelSet) -> Codec:
@@ -78,6 +80,11 @@ class LabelClient(Session):
                 yield parts.accept(part)
         except RpcError as error:
             raise translate(error, self._settings.address) from None
+
+    def artifact(self, label_set: RemoteLabelSet) -> bytes:
+        """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
+        self.codec(label_set)
+        return self._artifacts[label_set.manifest.codec.digest]
 
     def labels(
         self, label_set: RemoteLabelSet, views: Views, representation: Representation

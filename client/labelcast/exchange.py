@@ -118,11 +118,6 @@ class StreamExchange:
         return self._exhausted and not self._undelivered
 
     @property
-    def all_asked(self) -> bool:
-        """Whether the request side may close."""
-        return self._exhausted and not self._unasked
-
-    @property
     def has_room(self) -> bool:
         """Whether the window admits another request."""
         return self._asked_rows - self._answered_rows < self._rows_in_flight
@@ -147,9 +142,18 @@ class StreamExchange:
         long as batches are offered in the order in which they were read.
         """
         try:
-            return next(self._batches, None)
+            batch = next(self._batches)
+        except StopIteration:
+            return None
         except Exception as error:  # noqa: BLE001 - raised where its batch would have come
             return error
+        # Checked before the answer is told apart: an item None is no end, an error no failure.
+        if not isinstance(batch, Views):
+            return InvalidRequestError(
+                f"a batch must be Views, not {type(batch).__name__};"
+                " build it with Views.of(sample_ids, seeds)"
+            )
+        return batch
 
     def offer(self, batch: Views | Exception | None) -> None:
         """Take what `read_batch` gave."""

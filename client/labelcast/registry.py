@@ -12,7 +12,14 @@ from labelcast.errors import (
     ServiceUnavailableError,
     TransitionError,
 )
-from labelcast.label_set import CHUNK_BYTES, BlobRef, Manifest, to_canonical
+from labelcast.label_set import (
+    CHUNK_BYTES,
+    BlobRef,
+    Manifest,
+    check_reference,
+    check_tag,
+    to_canonical,
+)
 from labelcast.label_set.bundle import Bundle, file_digest
 from labelcast.rest import RestLink, understood
 
@@ -121,12 +128,14 @@ class Registry:
             progress: called with (bytes sent, bytes to send).
 
         Raises:
+            InvalidRequestError: not a tag; nothing is sent.
             BlobNotFoundError, DigestMismatchError: a file of the bundle is missing or damaged.
             StoreFullError, StoreUnsafeError: the service's store cannot take it.
             DataError: the service found something wrong with the content; nothing is published.
             AuthorizationError: the token does not suffice.
             NetworkError: the service cannot be reached.
         """
+        check_tag(tag)
         refs = list(bundle.manifest.blobs().values())
         missing = [ref for ref in refs if not self._has(ref)]
         total = sum(ref.size for ref in missing)
@@ -161,9 +170,11 @@ class Registry:
         """One label set by tag or digest.
 
         Raises:
+            InvalidRequestError: the reference is no text.
             LabelSetNotFoundError: neither is known.
             DigestMismatchError: the service shows another manifest than the digest stands for.
         """
+        check_reference(reference)
         body = self._rest.request("GET", f"/v1/label-sets/{quote(reference, safe='')}")
         with understood():
             content = to_canonical(body["manifest"])
@@ -182,9 +193,11 @@ class Registry:
         """Take a label set away from its readers, with all its tags.
 
         Raises:
+            InvalidRequestError: the reference is no text.
             LabelSetNotFoundError: neither tag nor digest is known.
             TransitionError: it is retired already.
         """
+        check_reference(reference)
         self._rest.request("POST", f"/v1/label-sets/{quote(reference, safe='')}/retire")
 
     def tag(self, tag: str, digest: str) -> None:
@@ -194,6 +207,8 @@ class Registry:
             InvalidRequestError: not a tag.
             LabelSetNotFoundError: no such label set.
         """
+        check_tag(tag)
+        check_reference(digest)
         # Any state can become published, so a refused step means that someone was faster.
         patiently(
             lambda: self._rest.request(

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from labelcast.endpoint import check_token
 from labelcast.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -21,7 +22,6 @@ _CONNECT_SECONDS = 10.0
 _REASON_HEADER = "Labelcast-Reason"
 # Names and addresses; httpx lets other characters pass.
 _HOST = re.compile(r"[\w.:-]+")
-_TOKEN = re.compile(r"[!-~]+")
 
 
 class RestLink:
@@ -39,8 +39,7 @@ class RestLink:
     def __init__(self, base_url: str, token: str | None, *, timeout_seconds: float) -> None:
         self.origin, base = _checked_url(base_url)
         self.timeout_seconds = timeout_seconds
-        if token is not None and _TOKEN.fullmatch(token) is None:
-            raise InvalidRequestError("a token consists of visible ASCII characters")
+        check_token(token)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._client = httpx.Client(
             base_url=base, headers=headers | {"Accept": "application/json"}, follow_redirects=False
@@ -103,7 +102,7 @@ class RestLink:
             ) from None
         except httpx.HTTPError:
             raise ServiceUnavailableError(
-                f"the connection to {self.origin} broke off; push again to go on"
+                f"the connection to {self.origin} broke off; try again"
             ) from None
         if method == "HEAD" and response.is_error and response.status_code != 404:
             # An answer to HEAD has no body and so no message: the same question with GET has.

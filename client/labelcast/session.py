@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from labelcast.label_set import (
     LabelContract,
     Manifest,
     check_digest,
+    check_reference,
     from_canonical,
 )
 from labelcast.representation import Form, Representation
@@ -56,7 +57,7 @@ class RemoteLabelSet:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
     address: str
-    token: str | None
+    token: str | None = field(repr=False)
     deadline_seconds: float
     reconnect_seconds: float
     rows_in_flight: int
@@ -81,12 +82,15 @@ class Session:
         """Keep the configuration; nothing is opened yet.
 
         Args:
-            address: host:port of the service.
+            address: host:port of the service, [v6]:port or unix:path.
             token: bearer token, where the service wants one for reading.
             deadline_seconds: of every unary call.
             reconnect_seconds: how long a broken stream is taken up again before giving up.
             rows_in_flight: labels asked for ahead of the consumer on a stream.
             cache_directory: keeps codecs between runs; None for none.
+
+        Raises:
+            InvalidRequestError: an impossible address or token.
         """
         self._settings = _Settings(
             address=address,
@@ -98,6 +102,7 @@ class Session:
         )
         self._transport = Transport(address, token, asynchronous=self._asynchronous)
         self._codecs: dict[str, Codec] = {}
+        self._artifacts: dict[str, bytes] = {}
 
     def __getstate__(self) -> _Settings:
         return self._settings
@@ -108,6 +113,7 @@ class Session:
             settings.address, settings.token, asynchronous=self._asynchronous
         )
         self._codecs = {}
+        self._artifacts = {}
 
     @property
     def wire_bytes(self) -> WireBytes:
@@ -142,9 +148,11 @@ class Session:
         ref, directory = label_set.manifest.codec, self._settings.cache_directory
         check_digest(content, ref.digest, "the codec artifact")
         codec = read_artifact(content)
+        label_set.manifest.require_codec(codec)
         if fetched and directory is not None:
             BlobCache(directory).put(ref, content)
         self._codecs[ref.digest] = codec
+        self._artifacts[ref.digest] = content
         return codec
 
 
@@ -191,6 +199,16 @@ class BlobParts:
             raise ProtocolError(f"the service sent blob {self._ref.digest} out of order")
         self._received = end
         return part.data
+
+
+def label_set_request(reference: str) -> pb.GetLabelSetRequest:
+    """Request for a label set.
+
+    Raises:
+        InvalidRequestError: the reference is no text.
+    """
+    check_reference(reference)
+    return pb.GetLabelSetRequest(reference=reference)
 
 
 def read_label_set(

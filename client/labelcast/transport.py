@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from labelcast.endpoint import check_address, check_token
 from labelcast.errors import (
     DeadlineExceededError,
     ForkedChannelError,
@@ -75,12 +76,17 @@ class Transport:
     """One lazily opened channel a process.
 
     Args:
-        address: host:port.
+        address: host:port, or another form that gRPC knows.
         token: bearer token, or None.
         asynchronous: use grpc.aio.
+
+    Raises:
+        InvalidRequestError: an impossible address or token.
     """
 
     def __init__(self, address: str, token: str | None, *, asynchronous: bool) -> None:
+        check_address(address)
+        check_token(token)
         self._address = address
         self._token = token
         self._asynchronous = asynchronous

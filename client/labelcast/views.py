@@ -46,8 +46,8 @@ class Views:
         Raises:
             InvalidRequestError: a value is not an integer, is negative or does not fit.
         """
-        ids = _unsigned(sample_ids, np.iinfo(np.uint64).max, "sample ID").astype(np.uint64)
-        seed_column = _unsigned(seeds, MAX_SEED, "augmentation seed").astype(np.uint32)
+        ids = _unsigned(sample_ids, np.iinfo(np.uint64).max, "a sample ID").astype(np.uint64)
+        seed_column = _unsigned(seeds, MAX_SEED, "an augmentation seed").astype(np.uint32)
         if seed_column.ndim == 0:
             seed_column = np.full(ids.shape, seed_column, dtype=np.uint32)
         return cls(np.atleast_1d(ids), np.atleast_1d(seed_column))
@@ -81,7 +81,7 @@ def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]
             for value in array.flat
         )
     if array.size and not (integers and (array.dtype.kind == "u" or array.min() >= 0)):
-        raise InvalidRequestError(f"a {what} must be a non-negative integer")
+        raise InvalidRequestError(f"{what} must be a non-negative integer")
     if array.size and int(array.max()) > maximum:
-        raise InvalidRequestError(f"a {what} must be at most {maximum}, got {int(array.max())}")
+        raise InvalidRequestError(f"{what} must be at most {maximum}, got {int(array.max())}")
     return array

@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from labelcast import LabelClient, Precision, Representation, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
-from labelcast.errors import LabelcastError
+from labelcast.codec import TOLERANCES
+from labelcast.errors import GoldenRowsError, LabelcastError
 from labelcast_glyphs.demo_report import build_report, print_table, write_plot
+from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.local_service import local_service
 from labelcast_glyphs.student import Run
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
@@ -47,16 +51,27 @@ class Scale:
         images_per_class: of the distilled set.
         views: augmentation seeds, and epochs of a student.
         fit_steps: of the codec.
+        codec_name: directory of the fit, so that an interrupted one of another scale is kept.
     """
 
     teacher: TeacherSettings
     images_per_class: int
     views: int
     fit_steps: int
+    codec_name: str
 
 
-FULL = Scale(teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=3000)
-QUICK = Scale(teacher=TeacherSettings.quick(), images_per_class=2, views=18, fit_steps=900)
+FULL = Scale(
+    teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=3000, codec_name="codec"
+)
+QUICK = Scale(
+    teacher=TeacherSettings.quick(),
+    images_per_class=2,
+    views=18,
+    fit_steps=900,
+    codec_name="codec-quick",
+)
+_INTERRUPTED = 130
 
 _console = Console(stderr=True)
 
@@ -70,21 +85,28 @@ def main(arguments: list[str] | None = None) -> int:
     # Service and student share the cores: threads that spin while they wait would take them from
     # whoever has work (measured: a tenth of the training speed).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    scale = QUICK if options.quick else FULL
-    began = time.perf_counter()
     try:
-        report = run_demo(options.out, scale)
-    except (LabelcastError, subprocess.CalledProcessError) as error:
-        _console.print(f"error: {error}", style="bold red", markup=False)
+        _run_and_report(options.out, quick=options.quick)
+    except (LabelcastError, subprocess.CalledProcessError, OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        _console.print(f"error: {line}", style="bold red", markup=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        _console.print("interrupted", style="bold red")
+        return _INTERRUPTED
+    return 0
+
+
+def _run_and_report(out: Path, *, quick: bool) -> None:
+    began = time.perf_counter()
+    report = run_demo(out, QUICK if quick else FULL)
     report["seconds"] = round(time.perf_counter() - began, 1)
-    report["quick"] = options.quick
-    path = options.out / "demo-report.json"
+    report["quick"] = quick
+    path = out / "demo-report.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
     print_table(report)
-    write_plot(report, options.out / "demo-report.png")
+    write_plot(report, path.with_suffix(".png"))
     _console.print(f"{path} and {path.with_suffix('.png')}, in {report['seconds']:.0f} s")
-    return 0
 
 
 def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
@@ -96,12 +118,14 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     Raises:
         LabelcastError: the service refused something.
         subprocess.CalledProcessError: a command failed; it has said why.
+        OSError: `out` cannot be written.
+        ValueError: a file of an earlier run is damaged.
     """
     out.mkdir(parents=True, exist_ok=True)
     teacher_path, top1 = _prepare_teacher_and_images(out, scale)
     policy_path = out / "policy.json"
     policy_path.write_text(json.dumps(POLICY.as_json()))
-    dense, codec, bundle = out / "dense", out / "codec", out / "label-set"
+    dense, codec, bundle = out / "dense", out / scale.codec_name, out / "label-set"
     _step("Relabel: the teacher labels every view")
     _server(
         "relabel",
@@ -120,15 +144,16 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
         _step(f"Push: upload, validate, publish as {TAG}")
         where = ("--admin", service.admin, "--token-file", service.token_file)
         _labelcast("push", bundle, "--tag", TAG, *where)
+        difference = _largest_difference(service.grpc, out)
         results = [_train(run, service.grpc, out, dense, scale) for run in Run]
         with service.registry() as registry:
             details = registry.inspect(TAG)
-    return build_report(results, details, teacher_top1=top1)
+    report = build_report(results, details, teacher_top1=top1)
+    return report | {"largest_difference_between_deliveries": difference}
 
 
 def _prepare_teacher_and_images(out: Path, scale: Scale) -> tuple[Path, float]:
     from labelcast_glyphs.dataset import GlyphDataset
-    from labelcast_glyphs.distilled import distil
 
     _step("Teacher: trained on 9 faces, tested on 3; cached")
     cache = Path(os.environ.get("GLYPHS_CACHE_DIR", out / "cache"))
@@ -140,6 +165,27 @@ def _prepare_teacher_and_images(out: Path, scale: Scale) -> tuple[Path, float]:
     chosen.save(out / "distilled.safetensors")
     _console.print(f"{len(chosen)} images of {chosen.num_classes} classes")
     return teacher.path, teacher.held_out_top1
+
+
+def _largest_difference(address: str, out: Path) -> float:
+    """How far logits decoded by the service and here are apart, over a thousand views.
+
+    Raises:
+        GoldenRowsError: further than fp16 delivery explains.
+    """
+    with LabelClient(address) as client:
+        label_set = client.open(TAG)
+        samples = DistilledSet.load(out / "distilled.safetensors").sample_ids
+        views = Views.of(samples[:1000], 1)
+        streamed = client.labels(label_set, views, Representation.logits())
+        codes = client.labels(label_set, views, Representation.codes())
+        here = client.codec(label_set).decode(codes.rows)
+    there = streamed.values.astype(np.float32)
+    difference = float(np.abs(there - here).max())
+    if not TOLERANCES[Precision.FP16].accepts(there, here):
+        raise GoldenRowsError(f"service and student decode differently, by {difference:.3g}")
+    _console.print(f"decoded there and here: the same labels within {difference:.2g}")
+    return difference
 
 
 def _train(run: Run, address: str, out: Path, dense: Path, scale: Scale) -> dict[str, Any]:
@@ -169,7 +215,17 @@ def _labelcast(*arguments: object) -> None:
 
 
 def _python(module: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True)
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    # In a session of its own: Ctrl-C reaches only us, and no child adds its traceback to our line.
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if status:
+        raise subprocess.CalledProcessError(status, command)
 
 
 if __name__ == "__main__":

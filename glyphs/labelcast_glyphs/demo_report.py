@@ -42,7 +42,7 @@ def build_report(
     codes_in_redis = sum(details.store_bytes[shard.data.digest] for shard in codes.shards)
     redis = sum(details.store_bytes.values()) + len(manifest.to_bytes())
     payload = codes.stride
-    total = sum(ref.size for ref in manifest.blobs().values()) + len(manifest.to_bytes())
+    total = manifest.total_bytes
     classes = manifest.contract.num_classes
     dense_top1 = next(run["top1"] for run in results if run["name"] == "dense-memory")
     runs = []

@@ -123,11 +123,10 @@ def train_student(
     Raises:
         LabelcastError: labels could not be had, or do not belong to these views.
     """
-    codec_bytes = 0
     if run is Run.STREAM_CODES:
-        before = client.wire_bytes.total
+        # Fetched before the stream, so that what comes once and what comes for each label can be
+        # told apart.
         client.codec(label_set)
-        codec_bytes = client.wire_bytes.total - before
     source = _source(run, client, label_set, dense_directory)
     loader = SoftLabelLoader(
         distilled,
@@ -164,7 +163,7 @@ def train_student(
         name=run.value,
         top1=top1_accuracy(network, held_out),
         labels=labels,
-        wire_bytes=stream_bytes + codec_bytes if run.streams else 0,
+        wire_bytes=client.wire_bytes.total if run.streams else 0,
         stream_bytes=stream_bytes if run.streams else 0,
         train_seconds=train_seconds,
         label_wait_seconds=loader.label_wait_seconds,
@@ -213,12 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
-    distilled = DistilledSet.load(options.distilled)
-    table = SampleTable(distilled)
-    expect = Expectation(
-        dataset=table.digest(), class_list=table.class_list(), temperature=TEMPERATURE
-    )
     try:
+        distilled = DistilledSet.load(options.distilled)
+        table = SampleTable(distilled)
+        expect = Expectation(
+            dataset=table.digest(), class_list=table.class_list(), temperature=TEMPERATURE
+        )
         with LabelClient(options.address) as client:
             result = train_student(
                 options.run,
@@ -228,10 +227,10 @@ def main(arguments: list[str] | None = None) -> int:
                 distilled=distilled,
                 dense_directory=options.dense,
             )
-    except (LabelcastError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        options.out.write_text(json.dumps(asdict(result)))
+    except (LabelcastError, OSError, ValueError) as error:
+        print("error:", *str(error).split(), file=sys.stderr)
         return 1
-    options.out.write_text(json.dumps(asdict(result)))
     return 0
 
 

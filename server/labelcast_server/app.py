@@ -1,7 +1,7 @@
 """The composition root: takes the ports, starts the processes, keeps them running, stops them.
 
     supervisor ─┬─ redis-server     (embedded; only without --redis-url)
-                ├─ decoder          torch, one for each device
+                ├─ decoder          torch
                 ├─ I/O worker × n   gRPC, torch-free, sharing the port
                 └─ admin            FastAPI
 
@@ -25,9 +25,9 @@ from typing import Any
 
 from labelcast.errors import LabelcastError, ServiceUnavailableError
 from labelcast_server import processes
-from labelcast_server.listeners import reserve_port
+from labelcast_server.listeners import address_of, reserve_port
 from labelcast_server.processes import ProcessPlan, run_process
-from labelcast_server.settings import ServerSettings, resolve_admin_token
+from labelcast_server.settings import ServerSettings, make_data_dir, resolve_admin_token
 from labelcast_server.store.data_dir_lock import DataDirLock, lock_holder
 from labelcast_server.store.embedded import EmbeddedRedis
 from labelcast_server.store.open import open_store
@@ -93,12 +93,13 @@ class Service:
             on_ready: called once, when every listener answers.
 
         Raises:
+            SettingsError: the data directory cannot be one.
             BusyError: a port or the data directory is taken.
             StorageError: Redis cannot be started or used.
             ServiceUnavailableError: a process keeps dying.
         """
         settings = self._settings
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_data_dir(settings)
         with contextlib.ExitStack() as stack:
             grpc_port = stack.enter_context(reserve_port(settings.host, settings.grpc_port))
             admin_port = stack.enter_context(reserve_port(settings.host, settings.admin_port))
@@ -127,8 +128,8 @@ class Service:
                 return
             on_ready(
                 Addresses(
-                    grpc=f"{settings.host}:{plan.grpc_port}",
-                    admin=f"http://{settings.host}:{plan.admin_port}",
+                    grpc=address_of(settings.host, plan.grpc_port),
+                    admin=f"http://{address_of(settings.host, plan.admin_port)}",
                     admin_token_file=None
                     if settings.admin_token
                     else settings.data_dir / "admin.token",

@@ -42,7 +42,8 @@ class Authorizer:
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise UnauthenticatedError(
-                f'this needs a token with scope {scope}: send "authorization: Bearer TOKEN"'
+                f'this needs a token with scope {scope}: send "authorization: Bearer TOKEN",'
+                " or give the command line --token-file or LABELCAST_TOKEN"
             )
         given = _hash(token.strip())
         if hmac.compare_digest(given, self._admin):

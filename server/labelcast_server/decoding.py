@@ -1,18 +1,20 @@
 """Talking to the decoder process: the torch-free half.
 
-I/O workers never import torch. Rows of all their streams meet in one process for each device, over
-a Unix socket that lies in a private directory:
+I/O workers never import torch. Rows of all their streams meet in one process, over a
+Unix socket that lies in a private directory:
 
     frame    header (payload bytes: u64, request number: u32, kind: u8) + payload, little-endian
     LOAD     codec digest (71 ASCII bytes) + artifact            → DONE, empty
     DECODE   codec digest + form, precision, k, temperature + packed rows
                                     → DONE, rows of that representation; MISSING, send LOAD first
+    PING     empty                      → DONE, empty
     ERROR    canonical JSON {"reason", "message", "facts"}
 """
 
 import asyncio
 import itertools
 import json
+import logging
 import struct
 from enum import IntEnum
 from pathlib import Path
@@ -26,8 +28,15 @@ _REPRESENTATION = struct.Struct("<BBId")
 _DIGEST_BYTES = 71
 MAX_FRAME_BYTES = 2**31
 
+# Long enough for a queue of full batches on a slow CPU; a decoder that takes longer hangs.
+_ANSWER_SECONDS = 60.0
+_PING_SECONDS = 10.0
+
 _FORMS = tuple(Form)
 _PRECISIONS = tuple(Precision)
+
+
+logger = logging.getLogger("labelcast_server.decoding")
 
 
 class Kind(IntEnum):
@@ -38,6 +47,7 @@ class Kind(IntEnum):
     DONE = 3
     ERROR = 4
     MISSING = 5
+    PING = 6
 
 
 def encode_decode_request(digest: str, representation: Representation, rows: Rows) -> bytes:
@@ -126,6 +136,14 @@ class DecoderClient:
                 # The decoder holds a bounded number of codecs and has let this one go.
                 self._loaded.discard(codec)
 
+    async def ping(self) -> None:
+        """Return if the decoder process answers.
+
+        Raises:
+            ServiceUnavailableError: it is gone, or hangs.
+        """
+        await self._request(Kind.PING, b"", seconds=_PING_SECONDS)
+
     async def close(self) -> None:
         """Close the connection."""
         if self._reading is not None:
@@ -141,16 +159,19 @@ class DecoderClient:
                 await self._request(Kind.LOAD, codec.encode("ascii") + artifact)
                 self._loaded.add(codec)
 
-    async def _request(self, kind: Kind, payload: bytes) -> bytes:
+    async def _request(
+        self, kind: Kind, payload: bytes, *, seconds: float = _ANSWER_SECONDS
+    ) -> bytes:
         writer = self._writer or await self._connect()
         number = next(self._numbers) & 0xFFFFFFFF
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
             writer.write(HEADER.pack(len(payload), number, kind) + payload)
-            await writer.drain()
-            return await answer
-        except ConnectionError:
+            async with asyncio.timeout(seconds):
+                await writer.drain()
+                return await answer
+        except (ConnectionError, TimeoutError):
             raise _gone() from None
         finally:
             self._waiting.pop(number, None)
@@ -183,6 +204,10 @@ class DecoderClient:
                 else:
                     answer.set_exception(_decode_error(payload))
         except (asyncio.IncompleteReadError, ConnectionError):
+            self._drop()
+        except (ValueError, KeyError, TypeError):
+            # Not what a decoder says: nobody may wait for what cannot be read any more.
+            logger.exception("the decoder process sent a malformed frame")
             self._drop()
 
     def _drop(self) -> None:

@@ -9,16 +9,14 @@ by its digest. A retired set keeps its bytes and its digest, loses its tags and 
 publishing it again brings it back.
 """
 
-import re
 import time
 
 from labelcast.errors import (
-    InvalidRequestError,
     LabelSetNotFoundError,
     LabelSetRetiredError,
     TransitionError,
 )
-from labelcast.label_set import Manifest, is_digest
+from labelcast.label_set import Manifest, check_tag, is_digest
 from labelcast_server.store.base import LabelSetRecord, State, Store
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -28,8 +26,6 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.STAGED, State.RETIRED): "retire",
     (State.PUBLISHED, State.RETIRED): "retire",
 }
-
-_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,63})?")
 
 
 class LabelSets:
@@ -110,16 +106,3 @@ class LabelSets:
                 state=record.state,
             )
         await self._store.transition(digest, expected=record.state, new=new, tag=tag)
-
-
-def check_tag(tag: str) -> None:
-    """Refuse what is not a tag.
-
-    Raises:
-        InvalidRequestError: says what a tag looks like.
-    """
-    if _TAG.fullmatch(tag) is None:
-        raise InvalidRequestError(
-            f"{tag[:80]!r} is no tag; use up to 64 of a-z 0-9 . _ - with one optional colon part,"
-            " like glyphs:v1"
-        )

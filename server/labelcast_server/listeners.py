@@ -39,6 +39,11 @@ def reserve_port(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def address_of(host: str, port: int) -> str:
+    """host:port, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def bind_shared(host: str, port: int) -> socket.socket:
     """Bind a port that this service has reserved."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

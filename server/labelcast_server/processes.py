@@ -117,6 +117,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     from labelcast_server.authorization import Authorizer
     from labelcast_server.chunks import ChunkCache
     from labelcast_server.decoding import DecoderClient
+    from labelcast_server.listeners import address_of
     from labelcast_server.rpc.server import RpcServer
     from labelcast_server.service import LabelService
     from labelcast_server.store.open import open_store
@@ -128,7 +129,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     )
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, authorizer)
-    await server.start(f"{plan.host}:{plan.grpc_port}")
+    await server.start(address_of(plan.host, plan.grpc_port))
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)
     await decoder.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from labelcast.codec import Codec, read_artifact
+from labelcast.codec import read_artifact
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -34,6 +34,7 @@ from labelcast_server.store.keys import new_upload_id
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
+MAX_CHUNKS = 2**17
 MAX_CHUNK_BYTES = 2**23
 MAX_REPORT_BYTES = 2**20
 # Redis keeps a little beside every chunk, and the append-only file is rewritten now and then.
@@ -110,9 +111,12 @@ class Publisher:
         """
         if not is_digest(digest):
             raise InvalidRequestError('digest must be "sha256:" and 64 lower-case hex digits')
-        if not 1 <= size <= MAX_BLOB_BYTES or not 1 <= chunk_bytes <= MAX_CHUNK_BYTES:
+        if not 1 <= size <= MAX_BLOB_BYTES:
+            raise InvalidRequestError(f"size must be 1 to {MAX_BLOB_BYTES} bytes")
+        # Very small chunks would cost the store several times their content.
+        if not 1 <= chunk_bytes <= MAX_CHUNK_BYTES or size > chunk_bytes * MAX_CHUNKS:
             raise InvalidRequestError(
-                f"size must be 1 to {MAX_BLOB_BYTES} bytes, chunk_bytes 1 to {MAX_CHUNK_BYTES}"
+                f"chunk_bytes must be 1 to {MAX_CHUNK_BYTES}, in at most {MAX_CHUNKS} chunks a blob"
             )
         await self._store.sweep(time.time())
         await self.check_capacity(size)
@@ -230,7 +234,7 @@ class Publisher:
 
     async def _validate(self, manifest: Manifest) -> None:
         codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
-        _check_codec(manifest, codec)
+        manifest.require_codec(codec)
         await self._read_report(manifest)
         await read_view_index(self._store, manifest)
         for number, segment in enumerate(manifest.segments):
@@ -321,23 +325,6 @@ class Publisher:
             raise ManifestError(
                 f"segments[{number}].hard_labels go beyond the"
                 f" {manifest.contract.num_classes} classes"
-            )
-
-
-def _check_codec(manifest: Manifest, codec: Codec) -> None:
-    contract, header = manifest.contract, codec.header
-    for field, ours, theirs in (
-        ("num_classes", contract.num_classes, header.num_classes),
-        ("label_kind", contract.label_kind, header.label_kind),
-        ("temperatures", contract.temperatures, header.temperatures),
-    ):
-        if ours != theirs:
-            raise ManifestError(f"contract.{field} is {ours}, the codec's is {theirs}")
-    for number, segment in enumerate(manifest.segments):
-        if segment.codes.stride != codec.row_stride:
-            raise ManifestError(
-                f"segments[{number}].codes has rows of {segment.codes.stride} bytes,"
-                f" the codec's rows have {codec.row_stride}"
             )
 
 

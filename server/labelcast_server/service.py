@@ -32,6 +32,10 @@ class Decoder(Protocol):
         """Labels of packed rows, in a decoded form."""
         ...
 
+    async def ping(self) -> None:
+        """Return if it answers."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class OpenLabelSet:
@@ -143,8 +147,9 @@ class LabelService:
             yield b"".join(await self._store.read_chunks(blob, numbers))
 
     async def ping(self) -> None:
-        """Return if labels can be served: the store answers."""
+        """Return if labels can be served: store and decoder answer."""
         await self._store.ping()
+        await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
         check_digest(content, digest, "the manifest in the store")

@@ -29,6 +29,7 @@ _VARIABLES_OF_OTHERS = {"LABELCAST_TOKEN", "LABELCAST_BIND"}
 _KUBERNETES_NAME = re.compile(r"LABELCAST_.*(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_[A-Z]+.*)")
 _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _TOKEN = re.compile(r"[!-~]{1,4096}")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
 class SettingsError(RequestError):
@@ -43,6 +44,12 @@ def _token(secret: SecretStr) -> SecretStr:
     if _TOKEN.fullmatch(secret.get_secret_value()) is None:
         raise ValueError("must be 1 to 4096 visible ASCII characters; unset it to go without")
     return secret
+
+
+def _device(name: str) -> str:
+    if _DEVICE.fullmatch(name) is None:
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return name
 
 
 def _url(secret: SecretStr) -> SecretStr:
@@ -89,7 +96,7 @@ class ServerSettings(BaseSettings):
     read_token: Token | None = None
     allow_unsafe_store: bool = False
     workers: int = Field(1, ge=1, le=256)
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     cache_dir: Path | None = None
     decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
@@ -127,6 +134,21 @@ def load_settings(**overrides: Any) -> ServerSettings:
             for found in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("; ".join(problems)) from None
+
+
+def make_data_dir(settings: ServerSettings) -> None:
+    """Create the data directory where it is missing.
+
+    Raises:
+        SettingsError: it is a file, or cannot be created.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{settings.data_dir} cannot be the data directory ({error.strerror}); give a"
+            f" directory that you may write as --data-dir or {PREFIX}DATA_DIR"
+        ) from None
 
 
 def resolve_admin_token(settings: ServerSettings) -> str:
@@ -182,7 +204,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             continue
         if _KUBERNETES_NAME.fullmatch(upper) or _KUBERNETES_VALUE.match(environ[name]):
             continue
-        names = [each.removeprefix(PREFIX) for each in sorted(known)]
+        names = [each.removeprefix(PREFIX) for each in sorted(known | _VARIABLES_OF_OTHERS)]
         (near,) = difflib.get_close_matches(upper.removeprefix(PREFIX), names, n=1, cutoff=0)
         raise SettingsError(
             f"the variable {name} is unknown; did you mean {PREFIX}{near}?",

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from labelcast.cli import fetching
 from labelcast.cli.app import app
+from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
+from labelcast.errors import InvalidRequestError
 from labelcast.label_set.bundle import Bundle
 from tests.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 from tests.bundles import make_bundle
@@ -50,7 +53,8 @@ def labelcast(admin: RunningAdmin, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    report = {"bits_per_label": 37.5, "validation": {"kl": 0.0123456, "top1_agreement": 0.98}}
+    unseen = {"kl_nats": 0.25, "top1_agreement": 0.75, "perplexities": [200.4, 250.6]}
+    report = {"kl_nats": 0.2, "hard_label_agreement": 0.5, "fit": {"unseen": unseen}}
     return make_bundle(tmp_path / "bundle", "vqae", num_samples=1000, report=report)[0]
 
 
@@ -87,14 +91,12 @@ def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) 
     assert info["segments"] == [{"samples": 1000, "seeds": 3}]
     assert info["codec"]["name"] == "vqae"
     assert info["bytes_a_label"]["payload"] == 6
-    needed = sum(ref.size for ref in blobs.values())
-    assert bundle.manifest.report is not None
-    needed -= bundle.manifest.report.size
+    needed = sum(ref.size for ref in blobs.values()) + len(bundle.manifest.to_bytes())
     assert info["bytes_a_label"]["total"] == pytest.approx(needed / 3000)
     # At a hundred million labels the codec weighs nothing.
     growing = (needed - bundle.manifest.codec.size) / 3000
     assert info["bytes_a_label"]["total_at"]["100000000"] == pytest.approx(growing, rel=1e-2)
-    assert info["report"]["validation"]["kl"] == 0.0123456
+    assert info["report"]["fit"]["unseen"]["kl_nats"] == 0.25
     assert info["store_bytes"] > needed
 
     local = parsed(labelcast("info", bundle.directory, "--json"))
@@ -126,8 +128,9 @@ def test_the_same_for_people(labelcast: Run, bundle: Bundle) -> None:
         r"codec +vqae, artifact of [\d.]+ kB",
         r"payload bytes a label +6",
         r"total bytes a label +[\d.]+ \(.* at 1 M, .* at 10 M, .* at 100 M labels\)",
-        r"fit: bits per label +37.5",
-        r"fit: validation kl +0.01235",
+        r"over all views +KL 0.200 nats",
+        r"over unseen views +KL 0.250 nats, top-1 agreement 75.0%, perplexity 200 to 251",
+        r"names a shown class +50.0% of the labels",
     ):
         assert re.search(expected, info.stdout), expected
     for result in (pushed, listed, info):
@@ -160,6 +163,10 @@ def test_wrong_tokens_are_one_line_errors(labelcast: Run, bundle: Bundle, tmp_pa
         ("publish", "somewhere"),
         ("list", "--colour"),
         ("list", "--timeout", "soon"),
+        ("list", "--timeout", "0"),
+        ("list", "--timeout", "nan"),
+        ("list", "--timeout", "inf"),
+        ("list", "--timeout", "1e30"),
         ("info",),
     ],
 )
@@ -184,6 +191,29 @@ def test_other_failures_are_one_line_and_status_1(labelcast: Run, tmp_path: Path
         [LABELCAST, "list", "--admin", "http://127.0.0.1:1"], capture_output=True, text=True
     )
     assert "no service answers at http://127.0.0.1:1" in failed(unreachable, 1)
+
+
+def test_pull_takes_its_token_as_the_others_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    given: list[str | None] = []
+
+    def asked(_address: str, *, token: str | None) -> None:
+        given.append(token)
+        raise InvalidRequestError("enough")
+
+    monkeypatch.setattr(fetching, "LabelClient", asked)
+    token_file = tmp_path / "read.token"
+    token_file.write_text("of-the-file\n")
+    from_file = ["--token-file", str(token_file)]
+    for variable in (None, "of-the-variable"):
+        if variable is not None:
+            monkeypatch.setenv(TOKEN_VARIABLE, variable)
+        for options in ([], from_file, [*from_file, "--token", "given"]):
+            arguments = ["pull", "glyphs:v1", "--out", str(tmp_path), *options]
+            assert exit_code_of(app, name="labelcast", arguments=arguments) == 1
+    assert given == [None, "of-the-file", "given", "of-the-variable", "of-the-file", "given"]
 
 
 def test_text_from_elsewhere_cannot_steer_a_terminal(

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from labelcast.codec import LabelKind, read_artifact
@@ -17,6 +18,7 @@ from labelcast.torch.decoding import load_decoder
 from labelcast_server.fitting import FittedCodec, load_fitted
 from labelcast_server.fitting.fit import CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE
 from labelcast_server.fitting.report import read_report
+from labelcast_server.neural.encoder_file import METADATA_KEY, load_encoder
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, fit_file, teacher_logits, write_labels
 
 
@@ -99,6 +101,15 @@ def test_a_finished_fit_is_returned_as_it_is(tmp_path: Path) -> None:
     fit_file(path, tmp_path, steps=2)
     assert (tmp_path / REPORT_FILE).stat().st_mtime_ns == before
     assert fit_file(path, tmp_path, steps=3).report.config.steps == 3
+
+
+@pytest.mark.parametrize("row", [1, 100, SEEDS * SAMPLES - 1])
+def test_labels_that_changed_are_fitted_again(tmp_path: Path, row: int) -> None:
+    labels = teacher_logits().reshape(-1, NUM_CLASSES)
+    before = fit_file(write_labels(tmp_path, labels), tmp_path, steps=2).report
+    labels[row, 0] += 1
+    after = fit_file(write_labels(tmp_path, labels), tmp_path, steps=2).report
+    assert after.labels_digest != before.labels_digest
 
 
 def test_probabilities_fit_like_their_logits(tmp_path: Path) -> None:
@@ -191,6 +202,24 @@ def test_files_of_different_fits_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "b" / ENCODER_FILE).write_bytes(b"{}")
     with pytest.raises(CodecFormatError):
         load_fitted(tmp_path / "b", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({METADATA_KEY: '{"format": 2}'}, "format: Input should be 1"),
+        ({METADATA_KEY: "{"}, "Invalid JSON"),
+        ({"other": "{}"}, f"it has no metadata {METADATA_KEY}"),
+    ],
+)
+def test_what_is_wrong_with_an_encoder_is_said(
+    tmp_path: Path, metadata: dict[str, str], says: str
+) -> None:
+    path = tmp_path / ENCODER_FILE
+    path.write_bytes(safetensors.torch.save({}, metadata))
+    with pytest.raises(CodecFormatError) as caught:
+        load_encoder(path, b"", torch.device("cpu"))
+    assert f"{path} is no labelcast encoder: {says}" in caught.value.message
 
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def stop_early(labels: Path, out: Path) -> None:
 def test_another_fit_is_not_resumed(tmp_path: Path, labels: Path) -> None:
     out = tmp_path / "out"
     stop_early(labels, out)
-    with pytest.raises(InvalidRequestError, match="resume=False"):
+    with pytest.raises(InvalidRequestError, match=r"--fresh .*resume=False"):
         fit_file(labels, out, steps=999)
     fit_file(labels, out, steps=10, resume=False)
     assert not (out / CHECKPOINT_FILE).exists()
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_refused(
 ) -> None:
     assert callable(damage)
     (tmp_path / CHECKPOINT_FILE).write_bytes(damage(stopped_checkpoint))
-    with pytest.raises(InvalidRequestError, match="resume=False"):
+    with pytest.raises(InvalidRequestError, match=r"--fresh .*resume=False"):
         fit_file(labels, tmp_path, steps=1000)
 
 

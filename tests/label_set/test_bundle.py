@@ -157,7 +157,7 @@ def test_only_the_damaged_chunk_is_refused(tmp_path: Path) -> None:
     assert np.array_equal(damaged.codec().decode(rows), labels[after])
     with pytest.raises(ChecksumMismatchError) as caught:
         damaged.gather(index, views[:1])
-    assert caught.value.facts == {"shard": shard.data.digest, "chunk": "0"}
+    assert caught.value.facts == {"digest": shard.data.digest, "chunk": "0"}
 
 
 def test_several_segments(tmp_path: Path) -> None:

@@ -254,9 +254,7 @@ def test_expectations_name_the_field_that_differs(manifest: Manifest) -> None:
     }
     contract.require(Expectation())
     contract.require(Expectation(**right))
-    assert Expectation().is_empty()
     for field, value in right.items():
-        assert not Expectation(**{field: value}).is_empty()
         contract.require(Expectation(**{field: value}))
         wrong: Any = {
             "num_classes": 11,

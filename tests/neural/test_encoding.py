@@ -109,6 +109,13 @@ def test_other_shapes_and_types_are_refused(encoder: Encoder) -> None:
             encoder.encode(labels)
 
 
+@every_encoder
+def test_labels_of_another_number_of_classes_are_told_so(encoder: Encoder) -> None:
+    expected = "the codec has 9 classes, the labels have 1000"
+    with pytest.raises(LabelFileError, match=expected):
+        encoder.encode(np.zeros((2, 1000), dtype=np.float32))
+
+
 def test_raw_keeps_the_values_and_refuses_to_lose_them() -> None:
     encoder = raw_encoder()
     np.testing.assert_array_equal(

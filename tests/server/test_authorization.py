@@ -49,6 +49,12 @@ def test_nobody_else_may_do_anything(authorization: str | None, scope: Scope) ->
         CLOSED.require(authorization, scope)
 
 
+def test_who_has_no_token_is_told_how_to_give_one() -> None:
+    for way in ("authorization: Bearer TOKEN", "--token-file", "LABELCAST_TOKEN"):
+        with pytest.raises(UnauthenticatedError, match=way):
+            CLOSED.require(None, Scope.READ)
+
+
 @pytest.mark.parametrize("authorization", NOBODY, ids=repr)
 def test_an_open_service_is_open_for_reading_alone(authorization: str | None) -> None:
     with pytest.raises(UnauthenticatedError):

@@ -169,7 +169,7 @@ async def test_a_damaged_chunk_is_never_served(
     for _ in range(2):
         with pytest.raises(ChecksumMismatchError) as caught:
             await cache.gather(codes, within)
-        assert caught.value.facts == {"shard": shard.data.digest, "chunk": "1"}
+        assert caught.value.facts == {"digest": shard.data.digest, "chunk": "1"}
     with pytest.raises(ChecksumMismatchError):
         await ChunkCache(store, tmp_path).gather(codes, within)
     assert np.array_equal(await cache.gather(codes, beside), array[beside])

@@ -23,6 +23,9 @@ class Network(torch.nn.Linear):
     def wide(cls):
         return cls(64)
 
+def fussy(path):
+    raise ValueError(f"{path} is damaged")
+
 def scaled(factor, *, offset=0):
     return factor + offset
 """
@@ -66,6 +69,8 @@ def test_a_network_is_given_and_its_class_called() -> None:
         ("own_module:Network.absent", None, "has no 'Network.absent'"),
         ("own_module:scaled", None, "factor"),
         ("own_module:scaled", '{"wrong": 1}', "wrong"),
+        ("own_module:fussy", '{"path": "a.bin"}', "cannot call own_module:fussy"),
+        ("own_module:fussy", '{"path": "a.bin"}', ": a.bin is damaged"),
         ("own_module:scaled", "[1]", "JSON object"),
         ("own_module:scaled", "{factor: 1}", "JSON object"),
         ("own_module:scaled", "1", "JSON object"),

@@ -123,7 +123,7 @@ async def test_a_damaged_chunk_is_named(pushed: tuple[MemoryStore, Bundle]) -> N
     damaged[2] = bytes(len(damaged[2]))
     with pytest.raises(ChecksumMismatchError) as caught:
         _ = [block async for block in read_rows(store, codes)]
-    assert caught.value.facts == {"shard": shard, "chunk": "2"}
+    assert caught.value.facts == {"digest": shard, "chunk": "2"}
 
 
 async def test_a_damaged_chunk_index_is_found(pushed: tuple[MemoryStore, Bundle]) -> None:

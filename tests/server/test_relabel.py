@@ -1,7 +1,10 @@
 """Relabelling with a teacher small enough to be recomputed by hand."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from labelcast.augmentation import AugmentationPolicy, Mix
-from labelcast.errors import LabelFileError, LabelValueError
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
 from labelcast.torch import SampleTable, ViewRenderer
 from labelcast.views import Views
 from labelcast_server.dense_labels import DESCRIPTION_NAME, DenseLabels
@@ -51,12 +54,13 @@ def run(
     *,
     policy: AugmentationPolicy | None = POLICY,
     batch_rows: int = 5,
+    seeds: int = SEEDS,
 ) -> DenseLabels:
     return relabel(
         Teacher() if teacher is None else teacher,
         TABLE,
         policy,
-        seeds=SEEDS,
+        seeds=seeds,
         out=out,
         teacher_name="tiny",
         device="cpu",
@@ -166,6 +170,31 @@ def test_a_failed_run_does_not_leave_the_labels_of_an_earlier_one(tmp_path: Path
         run(tmp_path, Sometimes(20, float("nan")))
     assert not (tmp_path / DESCRIPTION_NAME).exists()
     assert run(tmp_path).rows.num_rows == 51
+
+
+def test_a_teacher_that_is_no_module_is_named(tmp_path: Path) -> None:
+    teacher: Any = {"weight": 1}
+    with pytest.raises(InvalidRequestError, match="tiny is of type dict, not torch"):
+        run(tmp_path, teacher)
+
+
+@pytest.mark.parametrize("seeds", [-1, 0, 2**32, 10**11])
+def test_impossible_numbers_of_seeds_are_refused(tmp_path: Path, seeds: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"seeds must be .* got {seeds}"):
+        run(tmp_path, seeds=seeds)
+
+
+def test_labels_that_the_disk_cannot_hold_are_refused_before_anything_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    needed = 2 * 10**6 * 17 * len(CLASSES)
+    with pytest.raises(StoreFullError, match=f"need {needed} bytes"):
+        run(tmp_path, seeds=10**6)
+    assert DenseLabels.open(tmp_path).rows.num_rows == 17 * SEEDS
+    # What they replace makes room for them.
+    assert run(tmp_path).rows.num_rows == 17 * SEEDS
 
 
 def nudged(teacher: Teacher) -> None:

@@ -1,6 +1,7 @@
 """Options that say where the service is and who is asking."""
 
 import os
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ from labelcast.registry import Registry
 
 DEFAULT_ADMIN_URL = "http://127.0.0.1:7071"
 TOKEN_VARIABLE = "LABELCAST_TOKEN"  # noqa: S105 - a variable's name
+
+
+def _a_number(seconds: float) -> float:
+    # A range lets NaN pass, which is on no side of any bound.
+    if isnan(seconds):
+        raise typer.BadParameter("nan is no number of seconds.")
+    return seconds
+
 
 AdminOption = Annotated[
     str, typer.Option("--admin", metavar="URL", help="The service's admin API.")
@@ -26,7 +35,15 @@ TokenFileOption = Annotated[
     typer.Option(metavar="FILE", help="Holds the token, such as a service's admin.token."),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="For each answer.")
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        max=86_400,
+        callback=_a_number,
+        help="For each answer.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -44,8 +61,21 @@ def connect(admin: str, token: str | None, token_file: Path | None, timeout: flo
         InvalidRequestError: an impossible URL or token.
         OSError: the file cannot be read.
     """
+    return Registry(admin, chosen_token(token, token_file), timeout_seconds=timeout)
+
+
+def chosen_token(token: str | None, token_file: Path | None) -> str | None:
+    """The token that counts: the command line's, else the file's, else the environment's.
+
+    Args:
+        token: as given on the command line.
+        token_file: holds the token; read if there is no `token`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     if token is None and token_file is not None:
         token = token_file.read_text(encoding="utf-8", errors="replace").strip()
     if token is None:
         token = os.environ.get(TOKEN_VARIABLE) or None
-    return Registry(admin, token, timeout_seconds=timeout)
+    return token

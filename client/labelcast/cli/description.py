@@ -7,7 +7,6 @@ from labelcast.cli.printing import byte_text
 from labelcast.label_set import Manifest, policy_digest
 
 TOTALS_AT = (1_000_000, 10_000_000, 100_000_000)
-_MAX_REPORT_LINES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +15,8 @@ class Sizes:
 
     Attributes:
         payload: the stride of a row of codes.
-        total: everything a reader needs (codes, chunk indices, sample, seed and hard label tables,
-            codec) divided by the labels.
+        total: everything at rest (codes, chunk indices, tables, codec, report, manifest) divided
+            by the labels.
         total_at: the total that this codec would reach at so many labels.
     """
 
@@ -29,14 +28,11 @@ class Sizes:
     def of(cls, manifest: Manifest) -> "Sizes":
         """Work them out."""
         labels = manifest.num_labels
-        report = manifest.report
-        needed = sum(ref.size for ref in manifest.blobs().values())
-        needed -= 0 if report is None else report.size
         codec = manifest.codec.size
-        growing = (needed - codec) / labels
+        growing = (manifest.total_bytes - codec) / labels
         return cls(
             payload=sum(segment.codes.payload_bytes for segment in manifest.segments) / labels,
-            total=needed / labels,
+            total=manifest.total_bytes / labels,
             total_at={count: growing + codec / count for count in TOTALS_AT},
         )
 
@@ -95,11 +91,28 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _report_pairs(report: dict[str, Any] | None) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in (report or {}).items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        for key, leaf in inner:
-            if isinstance(leaf, bool | int | float | str) and len(str(leaf)) <= 64:
-                text = f"{leaf:.4g}" if isinstance(leaf, float) else str(leaf)
-                found.append((f"fit: {name} {key}".rstrip().replace("_", " "), text))
-    return found[:_MAX_REPORT_LINES]
+    """How well the codes keep the labels: over the whole set, and on views nobody fitted."""
+    if report is None:
+        return []
+    found = [
+        ("over all views", _figures(report)),
+        ("over unseen views", _figures((report.get("fit") or {}).get("unseen") or {})),
+    ]
+    agreement = report.get("hard_label_agreement")
+    if isinstance(agreement, float):
+        found.append(("names a shown class", f"{agreement:.1%} of the labels"))
+    return [(name, text) for name, text in found if text]
+
+
+def _figures(measured: dict[str, Any]) -> str:
+    kl, top1, top5 = (
+        measured.get(name) for name in ("kl_nats", "top1_agreement", "top5_agreement")
+    )
+    perplexities = measured.get("perplexities")
+    parts = [
+        f"KL {kl:.3f} nats" if isinstance(kl, float) else "",
+        f"top-1 agreement {top1:.1%}" if isinstance(top1, float) else "",
+        f"top-5 {top5:.1%}" if isinstance(top5, float) else "",
+        f"perplexity {min(perplexities):.0f} to {max(perplexities):.0f}" if perplexities else "",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -1,6 +1,5 @@
 """`labelcast pull` and `decode`: label sets on this machine, without a service."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from labelcast.cli.connection import TOKEN_VARIABLE, JsonOption
+from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.printing import byte_text, print_json
 from labelcast.client import LabelClient
 from labelcast.codec import LabelKind, Labels
@@ -34,11 +33,13 @@ def pull(
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The service's gRPC address.")
     ] = "127.0.0.1:7070",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a whole label set; run it again to go on after a failure."""
-    token = os.environ.get(TOKEN_VARIABLE) or None
-    with LabelClient(address, token=token) as client, _progress() as progress:
+    asking = LabelClient(address, token=chosen_token(token, token_file))
+    with asking as client, _progress() as progress:
         task = progress.add_task("pull", total=None)
 
         def on_bytes(done: int, total: int) -> None:

@@ -20,6 +20,7 @@ from labelcast.label_set.section import (
     check_chunk,
     chunk_checksum,
 )
+from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [
     "CHUNK_BYTES",
@@ -36,6 +37,8 @@ __all__ = [
     "ViewIndex",
     "check_chunk",
     "check_digest",
+    "check_reference",
+    "check_tag",
     "chunk_checksum",
     "class_list_digest",
     "dataset_digest",

@@ -145,8 +145,10 @@ class Bundle:
         return content
 
     def codec(self) -> Codec:
-        """The codec, proven on its golden rows."""
-        return read_artifact(self.read_blob(self.manifest.codec))
+        """The codec, proven on its golden rows and against the manifest."""
+        codec = read_artifact(self.read_blob(self.manifest.codec))
+        self.manifest.require_codec(codec)
+        return codec
 
     def column(self, section: Section, dtype: str) -> NDArray[np.generic]:
         """A section of one integer a row, whole."""

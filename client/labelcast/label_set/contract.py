@@ -1,6 +1,6 @@
 """The label contract: what a student and a label set must agree on before a label is used."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 from labelcast.augmentation import AugmentationPolicy
@@ -141,10 +141,6 @@ class Expectation:
     label_kind: LabelKind | None = None
     codec: str | None = None
     temperature: float | None = None
-
-    def is_empty(self) -> bool:
-        """Whether nothing is expected."""
-        return all(getattr(self, field.name) is None for field in fields(self))
 
 
 def _refuse(field: str, expected: object, actual: object) -> None:

@@ -94,7 +94,7 @@ class ViewIndex:
         )
         raise ViewNotFoundError(
             f"the label set has {what} (row {at} of the request);"
-            " ask for views that were relabelled, `labelcast info` lists them",
+            " ask only for sample IDs and seeds that were relabelled",
             sample_id=sample_id,
             seed=seed,
             row=at,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from labelcast.codec import Codec
 from labelcast.errors import ManifestError
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
@@ -109,6 +110,32 @@ class Manifest:
     def num_labels(self) -> int:
         """Labels of all segments."""
         return sum(segment.codes.rows for segment in self.segments)
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything at rest: every blob, and the manifest itself."""
+        return sum(ref.size for ref in self.blobs().values()) + len(self.to_bytes())
+
+    def require_codec(self, codec: Codec) -> None:
+        """Refuse a codec that the manifest misdescribes: its labels would be taken for others.
+
+        Raises:
+            ManifestError: names the field that differs.
+        """
+        contract, header = self.contract, codec.header
+        for field, ours, theirs in (
+            ("num_classes", contract.num_classes, header.num_classes),
+            ("label_kind", contract.label_kind, header.label_kind),
+            ("temperatures", contract.temperatures, header.temperatures),
+        ):
+            if ours != theirs:
+                raise ManifestError(f"contract.{field} is {ours}, the codec's is {theirs}")
+        for number, segment in enumerate(self.segments):
+            if segment.codes.stride != codec.row_stride:
+                raise ManifestError(
+                    f"segments[{number}].codes has rows of {segment.codes.stride} bytes,"
+                    f" the codec's rows have {codec.row_stride}"
+                )
 
     def blobs(self) -> dict[str, BlobRef]:
         """Every blob by digest."""

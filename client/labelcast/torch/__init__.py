@@ -1,11 +1,15 @@
 """labelcast for PyTorch: decoding on a device and what a training loop needs."""
 
-from labelcast.torch.augmentation import ViewRenderer
-from labelcast.torch.decoding import TorchDecoder, load_decoder
-from labelcast.torch.labels import ArrayLabels, LabelSource, ServiceLabels
-from labelcast.torch.loader import Batch, SoftLabelLoader
-from labelcast.torch.losses import mixed_hard_loss, soft_label_loss
-from labelcast.torch.samples import ImageReader, SampleDataset, SampleTable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelcast.torch.augmentation import ViewRenderer
+    from labelcast.torch.decoding import TorchDecoder, load_decoder
+    from labelcast.torch.labels import ArrayLabels, LabelSource, ServiceLabels
+    from labelcast.torch.loader import Batch, SoftLabelLoader
+    from labelcast.torch.losses import mixed_hard_loss, soft_label_loss
+    from labelcast.torch.samples import ImageReader, SampleDataset, SampleTable
 
 __all__ = [
     "ArrayLabels",
@@ -22,3 +26,36 @@ __all__ = [
     "mixed_hard_loss",
     "soft_label_loss",
 ]
+
+# Imported on first use: decoding on a device needs no grpc, which the loader's sources do.
+_HOMES = {
+    "ArrayLabels": "labelcast.torch.labels",
+    "Batch": "labelcast.torch.loader",
+    "ImageReader": "labelcast.torch.samples",
+    "LabelSource": "labelcast.torch.labels",
+    "SampleDataset": "labelcast.torch.samples",
+    "SampleTable": "labelcast.torch.samples",
+    "ServiceLabels": "labelcast.torch.labels",
+    "SoftLabelLoader": "labelcast.torch.loader",
+    "TorchDecoder": "labelcast.torch.decoding",
+    "ViewRenderer": "labelcast.torch.augmentation",
+    "load_decoder": "labelcast.torch.decoding",
+    "mixed_hard_loss": "labelcast.torch.losses",
+    "soft_label_loss": "labelcast.torch.losses",
+}
+
+
+def _lazily(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:  # A type checker would take any name for one that exists.
+    __getattr__ = _lazily
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

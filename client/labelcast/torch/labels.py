@@ -14,7 +14,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast.label_set import ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.session import RemoteLabelSet
-from labelcast.torch.decoding import TorchDecoder
+from labelcast.torch.decoding import load_decoder
 from labelcast.views import Views
 
 
@@ -73,8 +73,8 @@ class ServiceLabels:
         """As `LabelSource`; float32 where decoded here, else the precision asked for."""
         decoder = None
         if self._representation.form is Form.CODES:
-            codec = self._client.codec(self._label_set)
-            decoder = TorchDecoder.from_codec(codec, self._device)
+            # Proven on this device: it may compute differently from the numpy decoder.
+            decoder = load_decoder(self._client.artifact(self._label_set), self._device)
         for batch in self._client.stream(self._label_set, batches, self._representation):
             # Copied: torch has no read-only tensors, and these bytes belong to the message.
             if decoder is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
+OfPlainFile = Annotated[LabelKind, typer.Option("--label-kind", help="Of a plain file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -25,7 +27,9 @@ def relabel(
         typer.Option(help="Import path of a map-style data set with sample_ids and class_names."),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the dense labels.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Augmented views of each sample.")],
+    seeds: Annotated[
+        int, typer.Option(min=1, max=2**32 - 1, help="Augmented views of each sample.")
+    ],
     teacher_args: Annotated[
         str | None, typer.Option(help="JSON object of keyword arguments.")
     ] = None,
@@ -75,15 +79,15 @@ def fit(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Fitting steps.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of FitConfig settings.")] = None,
-    label_kind: Annotated[
-        str, typer.Option(help="Of a plain file: logits or probabilities.")
-    ] = "logits",
+    label_kind: OfPlainFile = LabelKind.LOGITS,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; discard what an earlier fit left there.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a VQAE to dense labels; interrupted, it goes on where it was when run again."""
-    from labelcast.codec import LabelKind
     from labelcast_server.dense_labels import open_labels
     from labelcast_server.fitting import fit as run
     from labelcast_server.fitting.config import parse_fit_config
@@ -91,7 +95,7 @@ def fit(
     given = {"codes": codes, "codebook_size": codebook_size, "steps": steps}
     settings = _read_json(config) if config is not None else {}
     settings |= {name: value for name, value in given.items() if value is not None}
-    dense = open_labels(labels, LabelKind(label_kind))
+    dense = open_labels(labels, label_kind)
     fitted = run(
         dense.rows,
         parse_fit_config(settings),
@@ -99,6 +103,7 @@ def fit(
         label_kind=dense.description.label_kind,
         device=device,
         progress=not quiet,
+        resume=not fresh,
     )
     typer.echo(fitted.report.model_dump_json() if as_json else _fit_summary(fitted.report))
 
@@ -112,9 +117,7 @@ def encode(
         str,
         typer.Option(help="Directory from fit, or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
     ],
-    label_kind: Annotated[
-        str, typer.Option(help="Of a plain file: logits or probabilities.")
-    ] = "logits",
+    label_kind: OfPlainFile = LabelKind.LOGITS,
     temperature: Annotated[
         float, typer.Option(help="Softmax temperature of topk and of probabilities.")
     ] = 1.0,
@@ -125,12 +128,11 @@ def encode(
     """Encode dense labels into a label set that `labelcast push` uploads."""
     from tqdm import tqdm
 
-    from labelcast.codec import LabelKind
     from labelcast_server.bundling import write_bundle
     from labelcast_server.dense_labels import open_labels
     from labelcast_server.neural.choice import choose_encoder
 
-    dense = open_labels(labels, LabelKind(label_kind), temperature=temperature)
+    dense = open_labels(labels, label_kind, temperature=temperature)
     chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
     with tqdm(total=dense.rows.num_rows, desc="encode", unit="label", disable=quiet) as bar:
 

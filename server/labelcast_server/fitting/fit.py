@@ -27,6 +27,7 @@ LOG_FILE = "fit-log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _SAMPLE_ROWS = 64
+_DIGEST_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ def fit(
         device: "auto", "cpu" or any torch device.
         progress: draw a progress bar on stderr.
         resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
-            on the same labels, which is then returned as it is.
+            on the same labels, which is then returned as it is. Labels are told apart by their
+            shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
+            change that may spare these, start anew.
         checkpoint_seconds: at least so long between two checkpoints.
 
     Returns:
@@ -87,8 +90,7 @@ def fit(
         raise LabelFileError("there are no labels to fit")
     sample = labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS))
     check_label_kind(sample, label_kind)
-    shape = f"{labels.num_rows} {labels.num_classes} {label_kind} {sample.dtype}"
-    digest = hashlib.sha256(shape.encode() + sample.tobytes()).hexdigest()
+    digest = _labels_digest(labels, label_kind)
     chosen = choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
     if resume and (out / REPORT_FILE).exists():
@@ -141,6 +143,22 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
         raise DigestMismatchError(f"codec and report in {out} are of different fits")
     encoder = load_encoder(out / ENCODER_FILE, artifact, choose_device(device))
     return FittedCodec(out, artifact, encoder.vqae, encoder, report)
+
+
+def _labels_digest(labels: LabelRows, label_kind: LabelKind) -> str:
+    """Sha256 (hex) over shape, type, kind and the values of `_DIGEST_ROWS` evenly spaced rows.
+
+    A file of no more rows is covered whole. Of a larger one, rows between those may change
+    unnoticed: to read it all would take longer than many a fit.
+    """
+    rows = spaced(labels.num_rows, _DIGEST_ROWS)
+    hasher = hashlib.sha256(f"{labels.num_rows} {labels.num_classes} {label_kind}".encode())
+    # In blocks: with very many classes, all of them at once would not fit into memory.
+    for start in range(0, len(rows), _SAMPLE_ROWS):
+        block = labels.gather(rows[start : start + _SAMPLE_ROWS])
+        hasher.update(f" {block.dtype} ".encode())
+        hasher.update(block.tobytes())
+    return hasher.hexdigest()
 
 
 def _finish(loop: Loop, out: Path) -> FittedCodec:

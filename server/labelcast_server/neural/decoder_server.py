@@ -1,4 +1,4 @@
-"""The decoder process: one for each device, fed by every I/O worker."""
+"""The decoder process, fed by every I/O worker."""
 
 import asyncio
 import concurrent.futures
@@ -102,6 +102,8 @@ class DecoderServer:
         await writer.drain()
 
     async def _handle(self, kind: int, payload: bytes) -> bytes | None:
+        if kind == Kind.PING:
+            return b""
         codec, rest = split_request(payload)
         if kind == Kind.LOAD:
             loop = asyncio.get_running_loop()
@@ -109,10 +111,9 @@ class DecoderServer:
             return b""
         representation, packed = split_decode_request(rest)
         decoder = self._decoders.get(codec)
-        if decoder is not None:
-            self._decoders.move_to_end(codec)
         if decoder is None:
             return None
+        self._decoders.move_to_end(codec)
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, decoder.row_stride)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         await self._jobs.put(_Job(decoder, representation, rows, answer))

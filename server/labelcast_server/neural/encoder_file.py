@@ -82,8 +82,7 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
             spec = EncoderSpec.model_validate_json((file.metadata() or {})[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, KeyError, safetensors.SafetensorError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise CodecFormatError(f"{path} is no labelcast encoder: {reason}") from None
+        raise CodecFormatError(f"{path} is no labelcast encoder: {_reason(error)}") from None
     if spec.codec_digest != hashlib.sha256(artifact).hexdigest():
         raise DigestMismatchError(
             f"{path} encodes for codec sha256:{spec.codec_digest}, not for the one given"
@@ -110,6 +109,16 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
         temperature=spec.temperature,
         search=spec.search,
     )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return f"{field}: {first['msg']}" if field else first["msg"]
+    if isinstance(error, KeyError):
+        return f"it has no metadata {METADATA_KEY}"
+    return str(error).splitlines()[0]
 
 
 def _weights(model: VectorQuantizedAutoencoder) -> dict[str, torch.Tensor]:

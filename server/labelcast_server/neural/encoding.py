@@ -63,10 +63,14 @@ class Encoder(ABC):
             LabelValueError: NaN, infinity, overflow of the codec's precision, or probabilities
                 that are none; names the first such row.
         """
-        if labels.ndim != 2 or labels.shape[1] != self.num_classes or labels.dtype.kind != "f":
+        if labels.ndim != 2 or labels.dtype.kind != "f":
             raise LabelFileError(
                 f"labels must be floating, of shape (rows, {self.num_classes}), got"
                 f" {labels.dtype} of shape {labels.shape}"
+            )
+        if labels.shape[1] != self.num_classes:
+            raise LabelFileError(
+                f"the codec has {self.num_classes} classes, the labels have {labels.shape[1]}"
             )
         check_finite(labels, np.arange(first_row, first_row + len(labels)))
         rows = np.empty((len(labels), self.row_stride), dtype=np.uint8)

@@ -17,7 +17,7 @@ def load_object(path: str, arguments: str | None = None) -> Any:
         arguments: JSON object of keyword arguments for the call.
 
     Raises:
-        InvalidRequestError: says which part is wrong.
+        InvalidRequestError: says which part is wrong, or what the call objects to.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
@@ -40,7 +40,7 @@ def load_object(path: str, arguments: str | None = None) -> Any:
         return found
     try:
         return found(**keywords)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidRequestError(f"cannot call {path} with {keywords}: {error}") from None
 
 

@@ -1,6 +1,7 @@
 """Runs a teacher over every view of a data set."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
-from labelcast.errors import LabelFileError, LabelValueError
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
 from labelcast.label_set import RowOrder, SegmentIndex
 from labelcast.torch.augmentation import ViewRenderer
 from labelcast.torch.samples import ImageReader, SampleTable
@@ -26,6 +27,7 @@ from labelcast_server.dense_labels import (
 from labelcast_server.neural.device import choose_device
 
 _KEEP_IMAGE_BYTES = 2**30
+_MAX_SEEDS = 2**32 - 1
 
 
 def relabel(
@@ -54,15 +56,25 @@ def relabel(
         progress: show a bar on stderr.
 
     Raises:
+        InvalidRequestError: the teacher is no torch module, or there are too few or many seeds.
+        StoreFullError: the disk of `out` has no room for the labels.
         LabelValueError: the teacher gave NaN, infinity or a value beyond fp16; names the view.
         LabelFileError: the teacher has another number of classes than the data set.
     """
+    # Named on a command line, it can be anything.
+    if not isinstance(teacher, nn.Module):
+        raise InvalidRequestError(
+            f"the teacher {teacher_name} is of type {type(teacher).__name__}, not torch.nn.Module"
+        )
+    if not 1 <= seeds <= _MAX_SEEDS:
+        raise InvalidRequestError(f"seeds must be 1 to {_MAX_SEEDS}, got {seeds}")
     place = choose_device(device)
     teacher = teacher.to(place).eval()
+    classes = len(table.dataset.class_names)
     out.mkdir(parents=True, exist_ok=True)
+    _check_room(out, seeds, len(table), classes)
     (out / DESCRIPTION_NAME).unlink(missing_ok=True)
     index = SegmentIndex(table.sample_ids, np.arange(seeds, dtype=np.uint32), RowOrder.SEED_MAJOR)
-    classes = len(table.dataset.class_names)
     written = np.lib.format.open_memmap(
         out / LABELS_NAME, mode="w+", dtype=np.float16, shape=(seeds, len(table), classes)
     )
@@ -99,6 +111,21 @@ def module_digest(module: nn.Module) -> str:
         hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return "sha256:" + hasher.hexdigest()
+
+
+def _check_room(out: Path, seeds: int, samples: int, classes: int) -> None:
+    """Refuse labels that the disk cannot hold: a mapped file that outgrows it dies by SIGBUS."""
+    needed = np.dtype(np.float16).itemsize * seeds * samples * classes
+    earlier = out / LABELS_NAME
+    freed = earlier.stat().st_blocks * 512 if earlier.exists() else 0
+    available = shutil.disk_usage(out).free + freed
+    if needed > available:
+        raise StoreFullError(
+            f"the labels need {needed} bytes, {out} has room for {available}; take fewer seeds or"
+            " another disk",
+            needed=needed,
+            available=available,
+        )
 
 
 def _seed_major(index: SegmentIndex, batch_rows: int) -> Iterator[Views]:

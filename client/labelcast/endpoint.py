@@ -1,0 +1,39 @@
+"""What is checked of an address and a token before anything is sent: gRPC would only log it."""
+
+import re
+
+from labelcast.errors import InvalidRequestError
+
+_TOKEN = re.compile(r"[!-~]+")
+_HOST_PORT = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(?P<port>[0-9]{1,5})"
+_ADDRESS = re.compile(rf"(?:dns:(?://[^/\s]*/)?|ipv4:|ipv6:)?{_HOST_PORT}")
+_SOCKET = re.compile(r"unix(?:-abstract)?:(?!/*$).+")
+_MAX_PORT = 2**16 - 1
+
+
+def check_token(token: str | None) -> None:
+    """Refuse a token that no header can carry; None is no token.
+
+    Raises:
+        InvalidRequestError: does not repeat it.
+    """
+    if token is not None and _TOKEN.fullmatch(token) is None:
+        raise InvalidRequestError("a token consists of visible ASCII characters, at least one")
+
+
+def check_address(address: str) -> None:
+    """Refuse what gRPC could not reach, or would reach on a port of its own choice.
+
+    Raises:
+        InvalidRequestError: says what an address looks like; does not repeat it, since people
+            paste URLs with credentials.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is not None and 1 <= int(found["port"]) <= _MAX_PORT:
+        return
+    if address.isprintable() and _SOCKET.fullmatch(address) is not None:
+        return
+    raise InvalidRequestError(
+        "the service's address must be host:port, without http://, like"
+        " labels.example.org:7070, [::1]:7070 or unix:/run/labelcast.sock"
+    )

@@ -11,7 +11,8 @@ PIP ?= $(BIN)/pip
 EXTRAS ?= server,torch,glyphs,dev
 EDITABLE ?= --editable
 
-PYTEST_ARGS ?=
+# Two at a time: much of the suite waits for processes to start.
+PYTEST_ARGS ?= --numprocesses 2
 DEMO_OUT ?= demo-out
 
 help: ## List the targets

@@ -147,17 +147,20 @@ class Service:
             yield self._redis.url
 
     def _start_all(self, plan: ProcessPlan) -> None:
-        for child in self._children:
-            self._start(child, plan)
         deadline = time.monotonic() + _START_SECONDS
-        for child in self._children:
-            while not child.ready.wait(_POLL_SECONDS):
-                if self._stop.is_set():
-                    return
-                if not child.process.is_alive() or time.monotonic() > deadline:
-                    raise ServiceUnavailableError(
-                        f"the {child.name} process did not start; its log says why"
-                    )
+        # The decoder first: without it nothing else can serve.
+        for together in (self._children[:1], self._children[1:]):
+            for child in together:
+                self._start(child, plan)
+            for child in together:
+                self._wait_until_ready(child, deadline)
+
+    def _wait_until_ready(self, child: _Child, deadline: float) -> None:
+        while not (self._stop.is_set() or child.ready.wait(_POLL_SECONDS)):
+            if not child.process.is_alive() or time.monotonic() > deadline:
+                raise ServiceUnavailableError(
+                    f"the {child.name} process did not start; its log says why"
+                )
 
     def _start(self, child: _Child, plan: ProcessPlan) -> None:
         # Kept: collected here before the process has taken it up, it would be gone there.

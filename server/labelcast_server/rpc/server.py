@@ -51,6 +51,7 @@ class RpcServer:
         logging.getLogger("grpc._cython.cygrpc").addFilter(_CLIENTS_THAT_LEFT)
         self._service = service
         self._health = health.aio.HealthServicer()
+        self._serving = True
         self._server = grpc.aio.server(options=_OPTIONS)
         labels_pb2_grpc.add_LabelServiceServicer_to_server(
             LabelServicer(service, authorizer), self._server
@@ -92,8 +93,10 @@ class RpcServer:
         try:
             await self._service.ping()
         except LabelcastError as error:
-            logger.warning("not serving: %s", error)
+            if self._serving:
+                logger.warning("not serving: %s", error)
             serving = False
+        self._serving = serving
         states = health_pb2.HealthCheckResponse
         status = states.SERVING if serving else states.NOT_SERVING
         for name in ("", SERVICE_NAME):

@@ -67,7 +67,7 @@ FULL = Scale(
 QUICK = Scale(
     teacher=TeacherSettings.quick(),
     images_per_class=2,
-    views=18,
+    views=15,
     fit_steps=900,
     codec_name="codec-quick",
 )

@@ -14,8 +14,12 @@ from labelcast_glyphs import demo, student
 
 # A demo whose one step is a child that says its process ID and then waits.
 WAITING_DEMO = """
+import signal
 import sys
 from labelcast_glyphs import demo
+
+# Whoever started the tests in the background has had SIGINT ignored for all below.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 demo.run_demo = lambda out, scale: demo._python("waiting_child")
 sys.exit(demo.main(["--out", "unused"]))

@@ -22,6 +22,9 @@ from labelcast.errors import (
 )
 
 ERROR_DOMAIN = "labelcast"
+# What grpc.aio says, in the place of the service's own status, where a message was being written
+# just when the call ended.
+_WRITE_LOST_RACE = "Internal error from Core"
 _DETAILS_KEY = "grpc-status-details-bin"
 SERVICE = "labelcast.v1.LabelService"
 _FRAME_BYTES = 5  # gRPC puts a flag and a length before every message.
@@ -183,6 +186,9 @@ def translate(error: grpc.RpcError, address: str) -> LabelcastError:
         return DeadlineExceededError(
             f"no answer from {address} within the deadline; raise it or look at the service's load"
         )
+    if code == grpc.StatusCode.INTERNAL and details == _WRITE_LOST_RACE:
+        # Asking again tells what it was.
+        return ServiceUnavailableError(f"the stream from {address} ended while it was written to")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return ServiceUnavailableError(
             f"the service at {address} cannot be reached ({details[:200]});"

@@ -12,6 +12,7 @@ from labelcast.codec import Codec, CodecHeader, read_artifact
 from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
+    MAX_REPORT_BYTES,
     BlobRef,
     Expectation,
     LabelContract,
@@ -25,7 +26,6 @@ from labelcast.transport import Transport, WireBytes
 from labelcast.v1 import labels_pb2 as pb
 from labelcast.views import Views
 
-_MAX_REPORT_BYTES = 2**22
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -222,7 +222,7 @@ def read_label_set(
     report: dict[str, Any] = {}
     if manifest.report is not None:
         check_digest(reply.report, manifest.report.digest, "the fit report")
-        report = from_canonical(reply.report, "the fit report", max_bytes=_MAX_REPORT_BYTES)
+        report = from_canonical(reply.report, "the fit report", max_bytes=MAX_REPORT_BYTES)
     if expect is not None:
         manifest.contract.require(expect)
     return RemoteLabelSet(reply.digest, manifest, report)

@@ -20,7 +20,14 @@ from labelcast.errors import (
     StoreUnsafeError,
     UploadOffsetError,
 )
-from labelcast.label_set import Manifest, Section, digest_of, from_canonical, is_digest
+from labelcast.label_set import (
+    MAX_REPORT_BYTES,
+    Manifest,
+    Section,
+    digest_of,
+    from_canonical,
+    is_digest,
+)
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_column, read_rows, read_view_index
 from labelcast_server.store.base import (
@@ -36,7 +43,6 @@ UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
 MAX_CHUNKS = 2**17
 MAX_CHUNK_BYTES = 2**23
-MAX_REPORT_BYTES = 2**20
 # Redis keeps a little beside every chunk, and the append-only file is rewritten now and then.
 _STORE_OVERHEAD = 1.05
 _APPEND_CHUNKS = 16

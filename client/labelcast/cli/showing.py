@@ -18,10 +18,8 @@ from labelcast.cli.connection import (
 from labelcast.cli.description import describe, pairs_of
 from labelcast.cli.printing import byte_text, print_columns, print_json, print_pairs
 from labelcast.errors import ManifestError
-from labelcast.label_set import from_canonical
+from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 from labelcast.label_set.bundle import Bundle
-
-_MAX_REPORT_BYTES = 2**20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -97,7 +95,7 @@ def _of_directory(directory: Path) -> tuple[dict[str, Any], list[tuple[str, str]
     bundle, report = Bundle(directory), None
     if bundle.manifest.report is not None:
         content = bundle.read_blob(bundle.manifest.report)
-        report = from_canonical(content, "the fit report", max_bytes=_MAX_REPORT_BYTES)
+        report = from_canonical(content, "the fit report", max_bytes=MAX_REPORT_BYTES)
         if not isinstance(report, dict):
             raise ManifestError("the fit report must be a JSON object")
     return describe(bundle.manifest, bundle.codec().name, report), []

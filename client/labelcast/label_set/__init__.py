@@ -11,7 +11,7 @@ from labelcast.label_set.digests import (
     is_digest,
 )
 from labelcast.label_set.lookup import SegmentIndex, ViewIndex
-from labelcast.label_set.manifest import Manifest, RowOrder, Segment
+from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest, RowOrder, Segment
 from labelcast.label_set.section import (
     SHARD_BYTES,
     BlobRef,
@@ -24,6 +24,7 @@ from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [
     "CHUNK_BYTES",
+    "MAX_REPORT_BYTES",
     "SHARD_BYTES",
     "BlobRef",
     "Expectation",

@@ -14,6 +14,7 @@ from labelcast.label_set.section import BlobRef, Section
 
 FORMAT = "labelcast/label-set/1"
 MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_REPORT_BYTES = 2**20
 
 
 class RowOrder(StrEnum):

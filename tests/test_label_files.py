@@ -1,10 +1,12 @@
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import safetensors.numpy
 import safetensors.torch
@@ -177,6 +179,44 @@ def test_rows_outside_the_file_are_refused(path: Path) -> None:
     for row in (-1, 12):
         with pytest.raises(LabelFileError):
             labels.gather(np.array([row]))
+
+
+def test_runs_are_joined_in_any_order(path: Path) -> None:
+    stored = VALUES.astype(np.float32)
+    labels = open_label_file(write(path, stored))
+    for rows in ([0], [3, 4, 5], [5, 4, 3], [4, 5, 5, 6, 0, 1, 11], list(range(12)), []):
+        np.testing.assert_array_equal(labels.gather(np.array(rows, np.int64)), stored[rows])
+
+
+def test_a_file_that_becomes_shorter_or_vanishes_is_refused(path: Path) -> None:
+    labels = open_label_file(write(path, VALUES.astype(np.float32)))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    labels.read(0, 11)
+    with pytest.raises(LabelFileError, match="shorter"):
+        labels.read(10, 12)
+    path.unlink()
+    with pytest.raises(LabelFileError, match="cannot read"):
+        labels.gather(np.array([0]))
+
+
+def test_an_open_file_can_be_sent_to_another_process(path: Path) -> None:
+    stored = VALUES.astype(np.float16).reshape(3, 4, 5)
+    labels = pickle.loads(pickle.dumps(open_label_file(write(path, stored))))
+    assert (labels.num_rows, labels.rows_per_seed) == (12, 4)
+    np.testing.assert_array_equal(labels.read(4, 8), stored[1])
+
+
+def test_what_was_read_stays_out_of_memory(tmp_path: Path) -> None:
+    rows, classes = 2**15, 2**10
+    file = tmp_path / "labels.npy"
+    np.lib.format.open_memmap(file, "w+", np.float16, (rows, classes)).flush()
+    labels = open_label_file(file)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    for start in range(0, rows, 2**10):
+        labels.read(start, start + 2**10)
+    assert process.memory_info().rss - before < 2**25  # half of the file
 
 
 def test_another_number_of_classes_is_refused(path: Path) -> None:

@@ -1,8 +1,14 @@
-"""Dense label files, read in blocks: `.npy` and `.safetensors`, mapped and never loaded whole."""
+"""Dense label files, read in blocks: `.npy` and `.safetensors`, never loaded whole.
+
+Rows are read, not mapped: every page of a mapping that was touched counts as resident memory, which
+would grow with the rows read until it is as large as the file.
+"""
 
 import json
+import math
 import struct
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,28 +56,23 @@ class LabelRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """Rows of soft labels in a file.
+    """Rows of soft labels in a file, which is opened anew for every read: nothing to close.
 
     Attributes:
         path: the file.
         rows_per_seed: N of a file of shape (seeds, N, C), whose rows are flattened seed-major;
             None for a file of shape (rows, C).
+        num_rows: rows in the file, seeds times samples where it has three axes.
+        num_classes: values a row.
     """
 
     path: Path
     rows_per_seed: int | None
-    _values: NDArray[Any]
+    num_rows: int
+    num_classes: int
+    _stored: np.dtype[Any]
+    _offset: int
     _is_bf16: bool = False
-
-    @property
-    def num_rows(self) -> int:
-        """Rows in the file, seeds times samples where it has three axes."""
-        return len(self._values)
-
-    @property
-    def num_classes(self) -> int:
-        """Values a row."""
-        return int(self._values.shape[1])
 
     def expect_classes(self, num_classes: int) -> None:
         """Refuse a file with another number of classes.
@@ -92,15 +93,15 @@ class LabelFile:
             float16 as stored, else float32; shape (stop - start, C), newly allocated.
 
         Raises:
-            LabelFileError: the range lies outside the file.
+            LabelFileError: the range lies outside the file, or the file has become shorter.
             LabelValueError: NaN or infinity, naming the first such row.
         """
         if not 0 <= start <= stop <= self.num_rows:
             raise LabelFileError(f"{self.path} has no rows {start} to {stop}", path=self.path)
-        return self._checked(self._values[start:stop], np.arange(start, stop))
+        return self._read_runs(np.arange(start, stop))
 
     def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
-        """Any rows, in the order given.
+        """Any rows, in the order given; consecutive ones are read together.
 
         Args:
             rows: integers, shape (n,).
@@ -113,20 +114,47 @@ class LabelFile:
         """
         if rows.size and not (rows.min() >= 0 and rows.max() < self.num_rows):
             raise LabelFileError(f"{self.path} has only {self.num_rows} rows", path=self.path)
-        return self._checked(self._values[rows], rows)
+        return self._read_runs(rows)
 
-    def _checked(self, stored: NDArray[Any], rows: NDArray[np.int64]) -> LabelBlock:
+    def _read_runs(self, rows: NDArray[np.int64]) -> LabelBlock:
+        stored = np.empty((len(rows), self.num_classes), self._stored)
+        content = stored.reshape(-1).view(np.uint8).data
+        row_bytes = self.num_classes * self._stored.itemsize
+        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        bounds = [*firsts.tolist(), len(rows)]
+        try:
+            # Unbuffered: a buffer would read on beyond every run.
+            with self.path.open("rb", buffering=0) as file:
+                for first, row, last in zip(
+                    bounds[:-1], rows[firsts].tolist(), bounds[1:], strict=True
+                ):
+                    part = content[first * row_bytes : last * row_bytes]
+                    file.seek(self._offset + row * row_bytes)
+                    self._fill(file, part)
+        except OSError as error:
+            reason = error.strerror or error
+            raise LabelFileError(f"cannot read {self.path}: {reason}", path=self.path) from None
         values: LabelBlock
         if self._is_bf16:
             values = (stored.astype(np.uint32) << 16).view(np.float32)
         else:
-            values = np.array(stored, dtype=stored.dtype.newbyteorder("="))
+            values = stored.astype(self._stored.newbyteorder("="), copy=False)
         check_finite(values, rows)
         return values
 
+    def _fill(self, file: FileIO, part: memoryview) -> None:
+        # One call reads at most 2 GiB.
+        while part:
+            count = file.readinto(part)
+            if not count:
+                raise LabelFileError(
+                    f"{self.path} has become shorter since it was opened", path=self.path
+                )
+            part = part[count:]
+
 
 def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile:
-    """Map a label file.
+    """Open a label file.
 
     Args:
         path: `.npy` or `.safetensors`, of shape (rows, C) or, seed-major, (seeds, samples, C).
@@ -143,10 +171,10 @@ def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile
         if path.suffix == ".npy":
             if tensor is not None:
                 raise LabelFileError(f"{path} is an npy file, which has no tensor names")
-            return _label_file(path, _map_npy(path))
+            return _label_file(path, *_locate_npy(path))
         if path.suffix == ".safetensors":
-            values, dtype = _map_safetensors(path, tensor)
-            return _label_file(path, values, is_bf16=dtype == "BF16")
+            shape, stored, offset, dtype = _locate_safetensors(path, tensor)
+            return _label_file(path, shape, stored, offset, is_bf16=dtype == "BF16")
     except OSError as error:
         raise LabelFileError(f"cannot read {path}: {error.strerror or error}", path=path) from None
     raise LabelFileError(f"{path} is neither .npy nor .safetensors", path=path)
@@ -203,27 +231,35 @@ def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
         )
 
 
-def _label_file(path: Path, values: NDArray[Any], *, is_bf16: bool = False) -> LabelFile:
-    if values.ndim not in (2, 3):
+def _label_file(
+    path: Path,
+    shape: tuple[int, ...],
+    stored: np.dtype[Any],
+    offset: int,
+    *,
+    is_bf16: bool = False,
+) -> LabelFile:
+    if len(shape) not in (2, 3):
         raise LabelFileError(
-            f"{path} has shape {values.shape}; labels are (rows, classes), or (seeds, samples,"
-            " classes)",
+            f"{path} has shape {shape}; labels are (rows, classes), or (seeds, samples, classes)",
             path=path,
         )
-    if values.size == 0:
-        raise LabelFileError(f"{path} is empty: shape {values.shape}", path=path)
-    if not is_bf16 and (values.dtype.kind != "f" or values.dtype.itemsize not in (2, 4)):
+    if 0 in shape:
+        raise LabelFileError(f"{path} is empty: shape {shape}", path=path)
+    if not is_bf16 and (stored.kind != "f" or stored.itemsize not in (2, 4)):
         raise LabelFileError(
-            f"{path} holds {values.dtype}; save float16 or float32 (for instance"
+            f"{path} holds {stored}; save float16 or float32 (for instance"
             " labels.astype(np.float32))",
             path=path,
         )
-    rows_per_seed = values.shape[1] if values.ndim == 3 else None
-    return LabelFile(path, rows_per_seed, values.reshape(-1, values.shape[-1]), is_bf16)
+    rows_per_seed = shape[1] if len(shape) == 3 else None
+    num_rows = math.prod(shape[:-1])
+    return LabelFile(path, rows_per_seed, num_rows, shape[-1], stored, offset, is_bf16)
 
 
-def _map_npy(path: Path) -> NDArray[Any]:
+def _locate_npy(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     try:
+        # Mapped for a moment and not touched: numpy checks header and size.
         values = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
         raise LabelFileError(f"{path} is truncated, pickled or no npy file: {error}") from None
@@ -233,10 +269,12 @@ def _map_npy(path: Path) -> NDArray[Any]:
             " np.ascontiguousarray(labels)",
             path=path,
         )
-    return values
+    return values.shape, values.dtype, values.offset
 
 
-def _map_safetensors(path: Path, tensor: str | None) -> tuple[NDArray[Any], str]:
+def _locate_safetensors(
+    path: Path, tensor: str | None
+) -> tuple[tuple[int, ...], np.dtype[Any], int, str]:
     broken = LabelFileError(f"{path} is truncated or no safetensors file", path=path)
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -266,7 +304,7 @@ def _map_safetensors(path: Path, tensor: str | None) -> tuple[NDArray[Any], str]
         raise broken
     if 8 + header_bytes + last > size:
         raise broken
-    return np.memmap(path, stored, mode="r", offset=8 + header_bytes + first, shape=shape), dtype
+    return shape, stored, 8 + header_bytes + first, dtype
 
 
 def _only_tensor(path: Path, names: list[str], tensor: str | None) -> str:

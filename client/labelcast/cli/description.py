@@ -1,12 +1,14 @@
 """What there is to say about a label set, from its manifest."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from labelcast.cli.printing import byte_text
 from labelcast.label_set import Manifest, policy_digest
 
 TOTALS_AT = (1_000_000, 10_000_000, 100_000_000)
+_LISTED = 8
+_K = "codebook_size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
         "augmentation": policy_digest(contract.policy),
         "augmented": contract.policy is not None,
         "codec": {"name": codec_name, "digest": contract.codec, "bytes": manifest.codec.size},
+        "context": contract.context,
         "bytes_a_label": {
             "payload": sizes.payload,
             "total": sizes.total,
@@ -83,7 +86,9 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
         ("label kind", kind),
         ("teacher", teacher["name"]),
         ("augmentation", described["augmentation"] if described["augmented"] else "none"),
-        ("codec", f"{codec['name']}, artifact of {byte_text(codec['bytes'])}"),
+        ("codec", codec["name"] + _shape(described["report"])),
+        ("conditioned on", "hard labels, mix and crop" if described["context"] else "nothing"),
+        ("decoder size", byte_text(codec["bytes"])),
         ("payload bytes a label", f"{size['payload']:g}"),
         ("total bytes a label", f"{size['total']:.1f} ({', '.join(totals)} labels)"),
         *_report_pairs(described["report"]),
@@ -92,27 +97,64 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _report_pairs(report: dict[str, Any] | None) -> list[tuple[str, str]]:
     """How well the codes keep the labels: over the whole set, and on views nobody fitted."""
-    if report is None:
-        return []
+    fit = _table(report, "fit")
+    unseen = _table(fit, "unseen")
+    # Where nothing was held out, what was fitted is all there is to judge by.
+    name, measured = ("unseen", unseen) if unseen else ("fitted", _table(fit, "seen"))
+    agreement = _number(report or {}, "hard_label_agreement")
     found = [
-        ("over all views", _figures(report)),
-        ("over unseen views", _figures((report.get("fit") or {}).get("unseen") or {})),
+        ("over all views", _figures(report or {})),
+        (f"over {name} views", _figures(measured)),
+        ("perplexity per codebook", _perplexities(measured, _number(_table(fit, "config"), _K))),
+        ("names a shown class", "" if agreement is None else f"{agreement:.1%} of the labels"),
     ]
-    agreement = report.get("hard_label_agreement")
-    if isinstance(agreement, float):
-        found.append(("names a shown class", f"{agreement:.1%} of the labels"))
     return [(name, text) for name, text in found if text]
 
 
 def _figures(measured: dict[str, Any]) -> str:
     kl, top1, top5 = (
-        measured.get(name) for name in ("kl_nats", "top1_agreement", "top5_agreement")
+        _number(measured, name) for name in ("kl_nats", "top1_agreement", "top5_agreement")
     )
-    perplexities = measured.get("perplexities")
     parts = [
-        f"KL {kl:.3f} nats" if isinstance(kl, float) else "",
-        f"top-1 agreement {top1:.1%}" if isinstance(top1, float) else "",
-        f"top-5 {top5:.1%}" if isinstance(top5, float) else "",
-        f"perplexity {min(perplexities):.0f} to {max(perplexities):.0f}" if perplexities else "",
+        "" if kl is None else f"KL {kl:.3f} nats",
+        "" if top1 is None else f"top-1 agreement {top1:.1%}",
+        "" if top5 is None else f"top-5 {top5:.1%}",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _perplexities(measured: dict[str, Any], size: float | None) -> str:
+    """Codewords in use: of each codebook while a line holds them, else their range."""
+    values = measured.get("perplexities")
+    if not isinstance(values, list) or not values or not all(map(_is_number, values)):
+        return ""
+    if len(values) <= _LISTED:
+        text = ", ".join(f"{value:.0f}" for value in values)
+    else:
+        mean = sum(values) / len(values)
+        text = f"{min(values):.0f} to {max(values):.0f}, mean {mean:.0f}"
+    return text if size is None else f"{text} of {size:.0f} codewords"
+
+
+def _shape(report: dict[str, Any] | None) -> str:
+    """What a fit says of its codes; "" for codecs that are not fitted."""
+    config = _table(_table(report, "fit"), "config")
+    codes, size = _number(config, "codes"), _number(config, _K)
+    return "" if codes is None or size is None else f", {codes:.0f} codes of {size:.0f} codewords"
+
+
+def _table(within: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    # Reports come from whoever pushed the set: what has another form than ours is left out.
+    found = (within or {}).get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(within: dict[str, Any], name: str) -> float | None:
+    found = within.get(name)
+    return found if _is_number(found) else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    # JSON has integers that no float holds; formatting one would fail.
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return whole or isinstance(value, float)

@@ -9,7 +9,8 @@ from labelcast.torch.precision import exact_fp32
 from labelcast_server.fitting.sampling import RowNumbers
 from labelcast_server.label_files import LabelRows
 from labelcast_server.neural.autoencoder import log_probabilities
-from labelcast_server.neural.encoding import VqaeEncoder
+from labelcast_server.neural.encoding import VqaeEncoder, context_tensor
+from labelcast_server.row_context import RowContext
 
 _MAX_BLOCK_ROWS = 2048
 _BLOCK_VALUES = 2**23
@@ -36,14 +37,22 @@ class Metrics(BaseModel):
     top5_agreement: float
     perplexities: tuple[float, ...]
 
+    @property
+    def mean_perplexity(self) -> float:
+        """Over the codebooks; 1 where there are none."""
+        return sum(self.perplexities) / len(self.perplexities) if self.perplexities else 1.0
+
 
 @torch.no_grad()
-def measure(encoder: VqaeEncoder, labels: LabelRows, rows: RowNumbers) -> Metrics:
+def measure(
+    encoder: VqaeEncoder, labels: LabelRows, context: RowContext | None, rows: RowNumbers
+) -> Metrics:
     """Encode and decode `rows`, block by block.
 
     Args:
         encoder: whose model has been rounded to what artifacts store.
         labels: where the rows lie.
+        context: of a conditioned encoder.
         rows: int64, shape (n,), n at least 1, ascending for fast reading.
 
     Raises:
@@ -59,8 +68,10 @@ def measure(encoder: VqaeEncoder, labels: LabelRows, rows: RowNumbers) -> Metric
         for part in np.array_split(rows, -(-len(rows) // size)):
             block = torch.from_numpy(labels.gather(part)).to(device)
             teacher = log_probabilities(block, encoder.label_kind, temperature)
-            codes = encoder.choose(teacher)
-            logits = model.decode(model.quantizer.look_up(codes))
+            packed = None if context is None else context.rows(part)
+            about = model.context(context_tensor(packed, device))
+            codes = encoder.choose(teacher, about)
+            logits = model.decode(model.quantizer.look_up(codes), about)
             decoded = torch.log_softmax(logits / temperature, dim=1)
             totals += _block_totals(teacher, decoded)
             for book in range(M):

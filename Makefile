@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-serving report clean
+.PHONY: help setup install demo test check format proto bench-codec bench-serving bench-fit report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.setup-stamp
 
 # The one install step. `setup` calls it for a working copy, server/Dockerfile for the image.
 PIP ?= $(BIN)/pip
-EXTRAS ?= server,torch,glyphs,dev
+EXTRAS ?= server,torch,glyphs,bench,dev
 EDITABLE ?= --editable
 
 # Two at a time: much of the suite waits for processes to start.
@@ -53,6 +53,13 @@ proto: setup ## Regenerate the gRPC stubs from proto/
 
 bench-serving: setup ## Measure serving beside its peers (needs the label set of `make demo`)
 	$(BIN)/python -m benchmarks.serving --bundle $(DEMO_OUT)/label-set
+
+bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
+	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))
+
+bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-300 JOBS=2 QUICK=1 LIST=1
+	@$(BIN)/python -m benchmarks.codec $(if $(POINT),--point $(POINT)) $(if $(TASK),--task $(TASK)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
 
 report: setup ## Write the README's tables from benchmarks/results
 	$(BIN)/python -m benchmarks.report

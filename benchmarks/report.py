@@ -10,12 +10,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
+MAIN_TASK = "glyphs-1000"
 
 Result = dict[str, Any]
 _SLOT = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -60,14 +62,124 @@ def serving_table(result: Result) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[Result], str]] = {"demo": demo_table, "serving": serving_table}
+def codec_table(result: Result, task: str = MAIN_TASK) -> str:
+    """Codecs of one task by payload."""
+    lines = [
+        (
+            "| codec | payload B | total B at 10 M labels | KL, unseen views | top-1 agreement"
+            " | student top-1 | retention | share of gain | fit s | decoded labels/s |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    points = [point for point in result["points"] if point["task"] == task]
+    for point in sorted(points, key=lambda one: float(one["bytes_per_label"])):
+        speed, unseen = point["decode_labels_per_second"], point["unseen"]
+        cells = [
+            point["codec"],
+            _bytes(point["bytes_per_label"]),
+            _bytes(point["total_bytes_per_label"]["10000000"]),
+            _divergence(unseen),
+            _share(unseen["top1_agreement"]),
+            _share(point["top1"], point["top1_half_width_95"]),
+            _share(point["retention"], point["retention_half_width_95"]),
+            _share(point["share_of_gain"]),
+            f"{point['fit_seconds']:,.0f}" if point["fit_seconds"] else "–",
+            "–" if speed is None else f"{speed:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def catch_up_table(result: Result, task: str = MAIN_TASK) -> str:
+    """From how many bytes on each family of rivals keeps as much as ours."""
+    found = result["tasks"].get(task, {}).get("catch_up", [])
+    if not found:
+        return "Not measured yet."
+    targets = list(dict.fromkeys(one["target"] for one in found))
+    cells = {(one["family"], one["target"]): one for one in found}
+    lines = [
+        f"| codec | {' | '.join(f'{target} at' for target in targets)} |",
+        f"|---|{'---|' * len(targets)}",
+    ]
+    for family in dict.fromkeys(one["family"] for one in found):
+        row = [_catch_up(cells[family, target]) for target in targets]
+        lines.append(f"| {family} | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def ceiling_table(result: Result) -> str:
+    """What a perfect codec could reach on each task."""
+    lines = [
+        "| task | dense top-1 | deviation between student seeds | of retention | hard labels |",
+        "|---|---|---|---|---|",
+    ]
+    for task, found in result["tasks"].items():
+        ceiling = found["ceiling"]
+        if ceiling is not None:
+            cells = [
+                task,
+                _share(ceiling["top1"], ceiling["top1_half_width_95"]),
+                _share(ceiling["top1_seed_deviation"]),
+                _share(ceiling["retention_seed_deviation"]),
+                _share(found["hard_top1"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def entropy_table(result: Result) -> str:
+    """What entropy coding would save."""
+    lines = [
+        "| payload B | entropy-coded B, by codebook | saving | saving by pairs of codes |",
+        "|---|---|---|---|",
+    ]
+    for point in result["points"]:
+        cells = [
+            _bytes(point["payload_bytes_per_label"]),
+            f"{point['coded_bytes_per_label']:.2f}",
+            f"{point['saving']:.1%}",
+            _share(point["saving_of_pairs"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def memory_table(result: Result) -> str:
+    """Memory of a fit on a file larger than memory."""
+    lines = ["| reader | label file | read | peak resident |", "|---|---|---|---|"]
+    for name, reader in (("labelcast-server fit", "fit"), ("the same rows, mapped", "mapped")):
+        cells = [
+            name,
+            f"{result['file_bytes'] / 2**30:.0f} GiB",
+            f"{result['read_bytes'] / 2**30:.1f} GiB",
+            f"{result[reader]['peak_rss_bytes'] / 2**30:.2f} GiB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+# The file of a table is that of its first word: codec-catch-up is made from codec.json.
+TABLES: dict[str, Callable[[Result], str]] = {
+    "codec": codec_table,
+    "codec-catch-up": catch_up_table,
+    "codec-ceiling": ceiling_table,
+    "codec-300": partial(codec_table, task="glyphs-300"),
+    "codec-2000": partial(codec_table, task="glyphs-2000"),
+    "demo": demo_table,
+    "entropy": entropy_table,
+    "memory": memory_table,
+    "serving": serving_table,
+}
 
 
 def render(text: str) -> str:
-    """README text with every table made anew from its JSON."""
+    """README text with every table made anew from its JSON; one without a file stays as it is."""
 
     def table(slot: re.Match[str]) -> str:
-        result = json.loads((RESULTS / f"{slot[2]}.json").read_text())
+        path = RESULTS / f"{slot[2].partition('-')[0]}.json"
+        if not path.is_file():
+            return slot[0]
+        result = json.loads(path.read_text())
         return f"{slot[1]}{TABLES[slot[2]](result)}\n{slot[3]}"
 
     return _SLOT.sub(table, text)
@@ -77,6 +189,25 @@ def _bytes(value: float | None) -> str:
     if not value:
         return "–"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def _share(value: float | None, half_width: float | None = None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1%}" if half_width is None else f"{value:.1%} ± {100 * half_width:.1f}"
+
+
+def _divergence(unseen: Result) -> str:
+    if unseen["kl_nats"] is not None:
+        return f"{unseen['kl_nats']:.3f}"
+    # Agreement without a KL: a class of some probability was given none.
+    return "–" if unseen["top1_agreement"] is None else "∞"
+
+
+def _catch_up(found: Result) -> str:
+    if found["bytes_per_label"] is None:
+        return f"not by {_bytes(found['largest_tried'])} B"
+    return f"{_bytes(found['bytes_per_label'])} B"
 
 
 def main() -> int:

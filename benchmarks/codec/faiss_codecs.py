@@ -1,0 +1,99 @@
+"""Product, optimised product and residual quantization by faiss, over principal components."""
+
+from enum import StrEnum
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
+from benchmarks.codec.features import Feature
+from benchmarks.codec.fidelity import choose_best
+from benchmarks.codec.pca import Basis, fit_basis, project_fitted
+from labelcast_server.fitting.sampling import RowNumbers
+
+COMPONENTS = 64
+_BITS = 8
+# faiss subsamples to 256 points a codeword for k-means; this is the same for the rest.
+_TRAIN_ROWS = 65_536
+
+
+class Method(StrEnum):
+    """How a vector of coefficients becomes bytes."""
+
+    PRODUCT = "pq"
+    OPTIMISED_PRODUCT = "opq"
+    RESIDUAL = "rq"
+
+
+class FaissCodec(BenchmarkCodec):
+    """One byte a codebook.
+
+    Args:
+        basis: of the coefficients.
+        rotation: float32 of fp16 values, shape (k, k), or None.
+        quantizer: a trained faiss quantizer.
+        codebook_values: numbers in its codebooks, stored in fp16.
+    """
+
+    def __init__(
+        self, basis: Basis, rotation: Values | None, quantizer: Any, codebook_values: int
+    ) -> None:
+        super().__init__()
+        self._basis = basis
+        self._rotation = rotation
+        self._quantizer = quantizer
+        rotation_values = 0 if rotation is None else rotation.size
+        self.codec_bytes = basis.stored_bytes + 2 * (rotation_values + codebook_values)
+
+    def encode(self, labels: NDArray[Any], rows: RowNumbers) -> Packed:
+        vectors = self._basis.project(labels)
+        if self._rotation is not None:
+            vectors = np.ascontiguousarray(vectors @ self._rotation.T)
+        codes: Packed = self._quantizer.compute_codes(vectors)
+        return codes
+
+    def decode(self, packed: Packed, rows: RowNumbers) -> Values:
+        vectors: Values = self._quantizer.decode(np.ascontiguousarray(packed))
+        if self._rotation is not None:
+            vectors = vectors @ self._rotation
+        return self._basis.restore(vectors)
+
+
+def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
+    """The best of several features under one method at `codes` bytes."""
+    size = min(COMPONENTS, given.task.protocol.num_classes)
+    candidates: dict[str, BenchmarkCodec] = {}
+    for feature in Feature:
+        basis = fit_basis(given.task, feature, size)
+        vectors = project_fitted(given.task, basis)
+        few = vectors[:: max(1, len(vectors) // _TRAIN_ROWS)]
+        candidates[feature.value] = _train(method, basis, np.ascontiguousarray(few), codes)
+    return choose_best(candidates, given.task)
+
+
+def _train(method: Method, basis: Basis, vectors: Values, codes: int) -> FaissCodec:
+    size = vectors.shape[1]
+    if method is Method.RESIDUAL:
+        residual = faiss.ResidualQuantizer(size, codes, _BITS)
+        residual.train(vectors)
+        _round_in_place(residual.codebooks)
+        return FaissCodec(basis, None, residual, residual.codebooks.size())
+    rotation: Values | None = None
+    if method is Method.OPTIMISED_PRODUCT:
+        optimised = faiss.OPQMatrix(size, codes)
+        optimised.train(vectors)
+        learned = faiss.vector_to_array(optimised.A).reshape(size, size)
+        rotation = learned.astype(np.float16).astype(np.float32)
+        vectors = np.ascontiguousarray(vectors @ rotation.T)
+    product = faiss.ProductQuantizer(size, codes, _BITS)
+    product.train(vectors)
+    _round_in_place(product.centroids)
+    return FaissCodec(basis, rotation, product, product.centroids.size())
+
+
+def _round_in_place(values: Any) -> None:
+    """Give a faiss vector the precision that a decoder would store."""
+    rounded = faiss.vector_to_array(values).astype(np.float16).astype(np.float32)
+    faiss.copy_array_to_vector(rounded, values)

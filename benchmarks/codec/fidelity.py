@@ -1,0 +1,70 @@
+"""How much of the teacher is left in decoded labels."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.codec.contract import BenchmarkCodec, Values
+from benchmarks.codec.task import Task
+from labelcast.codec import LabelKind
+from labelcast_server.fitting.sampling import RowNumbers
+
+TEMPERATURE = 1.0
+# Codecs choose between settings on so many fitted rows.
+CHOICE_ROWS = 4096
+
+
+def measure(codec: BenchmarkCodec, task: Task, rows: RowNumbers) -> dict[str, float | None]:
+    """Compare decoded labels of `rows` with the teacher's.
+
+    Returns:
+        Means over the rows, in nats and shares: both KL divergences (None where infinite, which
+        is what probabilities of exactly zero cost), and how often the teacher's likeliest class
+        is the likeliest, or among the five likeliest.
+    """
+    totals = torch.zeros(4, dtype=torch.float64)
+    for block, labels in task.labels(rows):
+        decoded = codec.decode(codec.encode(labels, block), block)
+        totals += compare(labels, decoded, codec.label_kind)
+    names = ("kl_nats", "reverse_kl_nats", "top1_agreement", "top5_agreement")
+    means = (totals / len(rows)).tolist()
+    return {
+        name: mean if math.isfinite(mean) else None for name, mean in zip(names, means, strict=True)
+    }
+
+
+def compare(teacher: NDArray[Any], decoded: Values, kind: LabelKind) -> torch.Tensor:
+    """Sums over rows of KL(teacher ‖ decoded), the reverse, top-1 and top-5 agreement: (4,)."""
+    log_teacher = torch.log_softmax(torch.from_numpy(np.asarray(teacher, np.float32)), dim=1)
+    values = torch.from_numpy(decoded)
+    if kind is LabelKind.PROBABILITIES:
+        log_decoded = (values / values.sum(dim=1, keepdim=True)).log()
+    else:
+        log_decoded = torch.log_softmax(values / TEMPERATURE, dim=1)
+    likeliest = log_teacher.argmax(dim=1)
+    five = log_decoded.topk(min(5, values.shape[1]), dim=1).indices
+    # Where the weight is zero, so is the term, whatever its logarithm.
+    reverse = torch.where(log_decoded.isinf(), 0.0, log_decoded.exp() * (log_decoded - log_teacher))
+    sums = [
+        (log_teacher.exp() * (log_teacher - log_decoded)).sum(),
+        reverse.sum(),
+        (five[:, 0] == likeliest).sum(),
+        (five == likeliest[:, None]).any(dim=1).sum(),
+    ]
+    return torch.stack([value.double() for value in sums])
+
+
+def choose_best(candidates: dict[str, BenchmarkCodec], task: Task) -> BenchmarkCodec:
+    """The candidate of the least KL on fitted rows, with what all of them reached in `choice`."""
+    rows = task.fitted_rows(CHOICE_ROWS)
+    reached: dict[str, float] = {}
+    for name, codec in candidates.items():
+        kl = measure(codec, task, rows)["kl_nats"]
+        reached[name] = math.inf if kl is None else kl
+    best = min(reached, key=lambda name: reached[name])
+    chosen = candidates[best]
+    chosen.choice = {"chosen": best, "kl_on_fitted_rows": reached} | chosen.choice
+    return chosen

@@ -1,0 +1,45 @@
+"""labelcast's own VQAE, with and without what both ends know of a view."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
+from labelcast_server.fitting import FitConfig, FittedCodec, fit
+from labelcast_server.fitting.sampling import RowNumbers
+from labelcast_server.row_context import RowContext
+
+
+class Ours(BenchmarkCodec):
+    """A fitted codec of the library."""
+
+    def __init__(self, fitted: FittedCodec, context: RowContext | None) -> None:
+        super().__init__()
+        self._fitted = fitted
+        self._context = context
+        self.codec_bytes = fitted.report.codec_bytes
+
+    def encode(self, labels: NDArray[Any], rows: RowNumbers) -> Packed:
+        return self._fitted.encoder.encode(labels, self._about(rows))
+
+    def decode(self, packed: Packed, rows: RowNumbers) -> Values:
+        return self._fitted.codec.decode(packed, self._about(rows))
+
+    def _about(self, rows: RowNumbers) -> Packed | None:
+        return None if self._context is None else self._context.rows(rows)
+
+
+def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
+    """Fit as `labelcast-server fit` does."""
+    dense = given.task.dense
+    known = dense.context() if context else None
+    fitted = fit(
+        dense.rows,
+        FitConfig(codes=codes, steps=given.task.protocol.fit_steps),
+        out=given.out,
+        label_kind=dense.description.label_kind,
+        context=known,
+        device="cpu",
+        progress=False,
+    )
+    return Ours(fitted, known)

@@ -1,0 +1,69 @@
+"""Principal components of labels, from the moments of all fitted rows in one pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.codec.contract import Values
+from benchmarks.codec.features import Feature
+from benchmarks.codec.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """A mean and the directions of most variance, as a decoder stores them.
+
+    Attributes:
+        feature: what is decomposed.
+        mean: float32 of fp16 values, shape (C,).
+        directions: float32 of fp16 values, shape (k, C), orthonormal but for their rounding.
+    """
+
+    feature: Feature
+    mean: Values
+    directions: Values
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of mean and directions in fp16."""
+        return 2 * (self.mean.size + self.directions.size)
+
+    def project(self, logits: NDArray[Any]) -> Values:
+        """Coefficients (n, k) of logits (n, C)."""
+        coefficients = (self.feature.of(logits) - self.mean) @ self.directions.T
+        return np.ascontiguousarray(coefficients, dtype=np.float32)
+
+    def restore(self, coefficients: Values) -> Values:
+        """Logits (n, C) of coefficients (n, k)."""
+        return self.feature.logits(coefficients @ self.directions + self.mean)
+
+
+def fit_basis(task: Task, feature: Feature, size: int) -> Basis:
+    """The first `size` principal components of a feature over all fitted rows."""
+    classes = task.protocol.num_classes
+    total = np.zeros(classes)
+    products = np.zeros((classes, classes))
+    rows = task.fitted_rows()
+    for _, labels in task.labels(rows):
+        values = feature.of(labels)
+        total += values.sum(axis=0)
+        products += values.T @ values
+    mean = total / len(rows)
+    covariance = products / len(rows) - np.outer(mean, mean)
+    _, directions = np.linalg.eigh(covariance)
+    largest_first = directions[:, ::-1][:, :size].T
+    return Basis(feature, _as_stored(mean), _as_stored(largest_first))
+
+
+def project_fitted(task: Task, basis: Basis) -> Values:
+    """Coefficients of all fitted rows: float32, shape (rows, k)."""
+    return np.concatenate(
+        [basis.project(labels) for _, labels in task.labels(task.fitted_rows())], axis=0
+    )
+
+
+def _as_stored(values: NDArray[np.floating]) -> Values:
+    stored: Values = values.astype(np.float16).astype(np.float32)
+    return np.ascontiguousarray(stored)

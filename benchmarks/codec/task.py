@@ -1,0 +1,199 @@
+"""What a codec is tried on: a labelled set, its views, and the split that codecs are fitted on."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation import AugmentationPolicy, Mix
+from labelcast.label_set import ViewIndex
+from labelcast.torch import SampleTable
+from labelcast.torch.augmentation import ViewRenderer
+from labelcast_glyphs.demo import POLICY
+from labelcast_glyphs.distilled import DistilledSet, distil
+from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
+from labelcast_server.dense_labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_server.fitting.sampling import RowNumbers, Split, spaced
+from labelcast_server.relabel.relabeller import relabel
+
+HOLDOUT_EVERY = 6
+_KEEP_IMAGE_BYTES = 2**30
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that decides a task's figures, beside the codecs.
+
+    Attributes:
+        name: of the task.
+        num_classes: characters of Glyphs.
+        images_per_class: of the distilled set.
+        views: augmentation seeds, and epochs of a student.
+        teacher_epochs: of its training.
+        fit_steps: of every codec that is fitted by gradient descent.
+        seeds: students of the yardsticks and of our own codecs.
+        rival_seeds: students of every other codec.
+    """
+
+    name: str
+    num_classes: int
+    images_per_class: int = 2
+    views: int = 60
+    teacher_epochs: int = TeacherSettings().epochs
+    fit_steps: int = 5000
+    seeds: int = 5
+    rival_seeds: int = 3
+
+
+TASKS = {
+    f"glyphs-{classes}": Protocol(name=f"glyphs-{classes}", num_classes=classes)
+    for classes in (1000, 300, 2000)
+}
+QUICK = Protocol(
+    name="glyphs-quick",
+    num_classes=300,
+    views=24,
+    teacher_epochs=8,
+    fit_steps=300,
+    seeds=1,
+    rival_seeds=1,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prepared task in its work directory; `prepare` makes one.
+
+    Attributes:
+        protocol: the settings.
+        directory: holds labels, views and the points' results.
+    """
+
+    protocol: Protocol
+    directory: Path
+
+    @cached_property
+    def dense(self) -> DenseLabels:
+        """The teacher's labels of every view."""
+        return DenseLabels.open(self.directory / "dense")
+
+    @cached_property
+    def distilled(self) -> DistilledSet:
+        """The images that students see."""
+        return DistilledSet.load(self.directory / "distilled.safetensors")
+
+    @cached_property
+    def index(self) -> ViewIndex:
+        """Which row is which view's."""
+        return ViewIndex([self.dense.index])
+
+    @cached_property
+    def split(self) -> Split:
+        """The rows that codecs are fitted on, as `labelcast_server.fitting.fit` cuts them."""
+        return Split.of(
+            self.dense.rows.num_rows,
+            rows_per_seed=self.dense.rows.rows_per_seed,
+            block_rows=None,
+            holdout_every=HOLDOUT_EVERY,
+        )
+
+    def policy(self, *, mixed: bool) -> AugmentationPolicy:
+        """The views' recipe, with CutMix or without."""
+        return POLICY if mixed else replace(POLICY, mix=Mix.NONE)
+
+    def views(self, *, mixed: bool) -> NDArray[np.float16]:
+        """Rendered views, fp16, shape (rows, 1, height, width), in row order; a mapped file."""
+        mapped: NDArray[np.float16] = np.load(_views_path(self.directory, mixed), mmap_mode="r")
+        return mapped
+
+    def fitted_rows(self, limit: int | None = None) -> RowNumbers:
+        """Rows that a codec may be fitted on: all, or `limit` of them evenly spaced."""
+        count = self.split.seen_rows
+        return self.split.seen(spaced(count, count if limit is None else limit))
+
+    def unseen_rows(self) -> RowNumbers:
+        """Rows of the views that no codec is fitted on."""
+        return self.split.unseen(np.arange(self.split.unseen_rows))
+
+    def labels(self, rows: RowNumbers) -> Iterator[tuple[RowNumbers, NDArray[Any]]]:
+        """The teacher's logits of `rows`, in blocks that fit into memory."""
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            yield block, self.dense.rows.gather(block)
+
+
+def prepare(protocol: Protocol, directory: Path) -> Task:
+    """Make what is missing of teacher, images, dense labels and rendered views.
+
+    Raises:
+        ValueError: `directory` holds another protocol's files, or a damaged one.
+        OSError: it cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    task = Task(protocol, directory)
+    if not (directory / "dense" / DESCRIPTION_NAME).is_file():
+        _label(protocol, directory)
+    expected = protocol.views * protocol.images_per_class * protocol.num_classes
+    if task.dense.rows.num_rows != expected:
+        raise ValueError(
+            f"{directory} holds {task.dense.rows.num_rows} labels, the protocol has {expected};"
+            " move it away"
+        )
+    for mixed in (True, False):
+        if not _views_path(directory, mixed).is_file():
+            _render(task, mixed)
+    return task
+
+
+def _views_path(directory: Path, mixed: bool) -> Path:
+    return directory / ("views-mixed.npy" if mixed else "views-unmixed.npy")
+
+
+def _label(protocol: Protocol, directory: Path) -> None:
+    from labelcast_glyphs.dataset import GlyphDataset
+
+    cache = Path(os.environ.get("GLYPHS_CACHE_DIR", directory.parent / "teachers"))
+    settings = TeacherSettings(num_classes=protocol.num_classes, epochs=protocol.teacher_epochs)
+    teacher = train_or_load_teacher(settings, cache)
+    images = GlyphDataset("train", protocol.num_classes)
+    chosen = distil(images, teacher.network, images_per_class=protocol.images_per_class)
+    chosen.save(directory / "distilled.safetensors")
+    (directory / "teacher.json").write_text(json.dumps({"held_out_top1": teacher.held_out_top1}))
+    relabel(
+        teacher.network,
+        SampleTable(chosen),
+        POLICY,
+        seeds=protocol.views,
+        out=directory / "dense",
+        teacher_name=teacher.path.stem,
+        device="cpu",
+    )
+
+
+def _render(task: Task, mixed: bool) -> None:
+    """Write every view once: drawing them again took a third of each student's time."""
+    policy = task.policy(mixed=mixed)
+    table = SampleTable(task.distilled)
+    renderer = ViewRenderer(policy, table.sample_ids)
+    read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
+    path = _views_path(task.directory, mixed)
+    partial = path.with_suffix(".partial")
+    views = task.dense.index.views()
+    shape = (len(views), 1, policy.view_height, policy.view_width)
+    written = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    row = 0
+    for batch in views.batches(500):
+        partners = renderer.partners(batch)
+        partner_images = None if partners is batch else read(partners.sample_ids)
+        rendered = renderer.render(batch, read(batch.sample_ids), partner_images)
+        written[row : row + len(batch)] = rendered.numpy()
+        row += len(batch)
+    written.flush()
+    partial.replace(path)

@@ -1,0 +1,354 @@
+"""What the codec benchmark's figures rest on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.codec import arithmetic, fidelity, results
+from benchmarks.codec.catch_up import catch_up
+from benchmarks.codec.contract import BenchmarkCodec, FitInput
+from benchmarks.codec.faiss_codecs import Method, fit_faiss
+from benchmarks.codec.features import Feature
+from benchmarks.codec.library_vqae import fit_library_vqae
+from benchmarks.codec.low_rank import fit_low_rank
+from benchmarks.codec.queue import Finished, Unit, missing, run, write_atomically
+from benchmarks.codec.task import Protocol, Task
+from benchmarks.codec.top_k import TopK
+from benchmarks.codec.uniform import Uniform
+from labelcast.augmentation import AugmentationPolicy
+from labelcast.codec import LabelKind, Recovery
+from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast_server.dense_labels import DESCRIPTION_NAME, LABELS_NAME, Description, write_tables
+
+CLASSES, SAMPLES, SEEDS = 12, 60, 12
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the benchmark's workers: on tiny problems, threads of two libraries only wait."""
+    threads, faiss_threads = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(faiss_threads)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Labels of rank 3 and some noise; no images."""
+    directory = tmp_path_factory.mktemp("task")
+    dense = directory / "dense"
+    dense.mkdir()
+    generator = np.random.default_rng(0)
+    low_rank = generator.normal(size=(SEEDS * SAMPLES, 3)) @ generator.normal(size=(3, CLASSES))
+    labels = 2 * low_rank + 0.1 * generator.normal(size=low_rank.shape)
+    np.save(dense / LABELS_NAME, labels.reshape(SEEDS, SAMPLES, CLASSES).astype(np.float16))
+    samples, seeds = np.arange(SAMPLES, dtype=np.uint64), np.arange(SEEDS, dtype=np.uint32)
+    write_tables(dense, SegmentIndex(samples, seeds, RowOrder.SEED_MAJOR), None)
+    description = Description(
+        teacher=DIGEST,
+        teacher_name="none",
+        dataset=DIGEST,
+        num_classes=CLASSES,
+        class_list=DIGEST,
+        policy=AugmentationPolicy(view_height=4, view_width=4),
+        label_kind=LabelKind.LOGITS,
+        temperature=None,
+    )
+    (dense / DESCRIPTION_NAME).write_bytes(description.to_bytes())
+    protocol = Protocol(name="tiny", num_classes=CLASSES, views=SEEDS, fit_steps=150)
+    return Task(protocol, directory)
+
+
+def unseen_kl(codec: BenchmarkCodec, task: Task) -> float:
+    kl = fidelity.measure(codec, task, task.unseen_rows())["kl_nats"]
+    assert kl is not None
+    return kl
+
+
+def kl_of_the_mean_label(task: Task) -> float:
+    fitted = np.concatenate([labels for _, labels in task.labels(task.fitted_rows())])
+    mean = np.broadcast_to(fitted.astype(np.float32).mean(axis=0), (SAMPLES, CLASSES)).copy()
+    rows, labels = next(iter(task.labels(task.unseen_rows()[:SAMPLES])))
+    return float(fidelity.compare(labels, mean, LabelKind.LOGITS)[0]) / len(rows)
+
+
+def test_the_split_holds_out_whole_seeds(task: Task) -> None:
+    seeds = set((task.unseen_rows() // SAMPLES).tolist())
+    assert seeds == {5, 11}
+    assert not set(task.fitted_rows().tolist()) & set(task.unseen_rows().tolist())
+    assert len(task.fitted_rows()) + len(task.unseen_rows()) == SAMPLES * SEEDS
+
+
+@pytest.mark.parametrize(("bits", "bound"), [(8, 1e-3), (4, 0.05), (2, 1.0)])
+def test_uniform_rows_have_their_size_and_come_back(task: Task, bits: int, bound: float) -> None:
+    codec = Uniform(CLASSES, bits=bits, reach=math.inf)
+    rows, labels = next(iter(task.labels(task.unseen_rows())))
+    packed = codec.encode(labels, rows)
+    assert packed.shape == (len(rows), CLASSES * bits // 8 + 4)
+    step = np.ptp(labels.astype(np.float32), axis=1, keepdims=True) / (2**bits - 1)
+    assert (np.abs(codec.decode(packed, rows) - labels) <= 0.51 * step + 0.02).all()
+    assert unseen_kl(codec, task) < bound
+
+
+def test_a_label_without_differences_survives_uniform_quantization() -> None:
+    codec = Uniform(CLASSES, bits=4, reach=8.0)
+    labels = np.full((1, CLASSES), 3.0, dtype=np.float16)
+    rows = np.zeros(1, dtype=np.int64)
+    np.testing.assert_array_equal(codec.decode(codec.encode(labels, rows), rows), labels)
+
+
+def test_top_k_costs_four_bytes_a_class_and_renormalising_costs_an_infinite_kl(task: Task) -> None:
+    rows, labels = next(iter(task.labels(task.unseen_rows())))
+    for recovery in Recovery:
+        codec = TopK(CLASSES, k=5, recovery=recovery)
+        assert codec.encode(labels, rows).shape[1] == 20
+        measured = fidelity.measure(codec, task, task.unseen_rows())
+        assert measured["top1_agreement"] == 1.0
+        assert (measured["kl_nats"] is None) == (recovery is Recovery.RENORMALISE)
+
+
+@pytest.mark.parametrize("feature", list(Feature))
+def test_features_lead_back_to_the_softmax(feature: Feature) -> None:
+    logits = np.random.default_rng(1).normal(size=(20, CLASSES)).astype(np.float32)
+    sums = fidelity.compare(logits, feature.logits(feature.of(logits)), LabelKind.LOGITS)
+    assert abs(float(sums[0])) < 1e-4
+
+
+def test_low_rank_keeps_labels_of_that_rank(task: Task) -> None:
+    codec = fit_low_rank(FitInput(task, task.directory / "fit"), size=3)
+    rows, labels = next(iter(task.labels(task.unseen_rows())))
+    assert codec.encode(labels, rows).shape[1] == 3
+    assert codec.codec_bytes == 2 * (CLASSES + 3 * CLASSES) + 4 * 3
+    assert unseen_kl(codec, task) < 0.05
+    assert codec.choice["chosen"] in set(Feature)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", list(Method))
+def test_faiss_codecs_come_back(task: Task, method: Method) -> None:
+    codec = fit_faiss(FitInput(task, task.directory / "fit"), method=method, codes=2)
+    rows, labels = next(iter(task.labels(task.unseen_rows())))
+    packed = codec.encode(labels, rows)
+    assert packed.dtype == np.uint8
+    assert packed.shape[1] == 2
+    assert codec.codec_bytes > 0
+    assert unseen_kl(codec, task) < 0.5 * kl_of_the_mean_label(task)
+
+
+def test_the_library_vqae_learns(task: Task) -> None:
+    codec = fit_library_vqae(FitInput(task, task.directory / "fit"), codes=2)
+    rows, labels = next(iter(task.labels(task.unseen_rows())))
+    packed = codec.encode(labels, rows)
+    assert packed.dtype == np.uint8
+    assert packed.shape[1] == 2
+    np.testing.assert_array_equal(codec.decode(packed, rows), codec.decode(packed, rows))
+    assert unseen_kl(codec, task) < 0.5 * kl_of_the_mean_label(task)
+
+
+def test_fidelity_against_a_divergence_worked_out_by_hand() -> None:
+    teacher: NDArray[np.float32] = np.log(np.array([[0.5, 0.5]], dtype=np.float32))
+    decoded = np.array([[0.25, 0.75]], dtype=np.float32)
+    kl, reverse, top1, top5 = fidelity.compare(teacher, decoded, LabelKind.PROBABILITIES).tolist()
+    assert kl == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75), abs=1e-6)
+    assert reverse == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
+    assert (top1, top5) == (0.0, 1.0)
+
+
+def test_the_interval_is_students() -> None:
+    # For two values the quantile is 12.706 and the standard error half their difference.
+    assert arithmetic.half_width([0.8, 0.9]) == pytest.approx(12.7062 * 0.05, rel=1e-4)
+    assert arithmetic.half_width([0.9]) is None
+
+
+def test_retention_pairs_seeds() -> None:
+    assert arithmetic.paired_ratios({0: 0.45, 1: 0.4, 7: 1.0}, {1: 0.8, 0: 0.9}) == [0.5, 0.5]
+
+
+def test_share_of_gain() -> None:
+    dense = {0: 0.9, 1: 0.9, 2: 0.1}
+    assert arithmetic.share_of_gain({0: 0.85, 1: 0.85}, dense, 0.8) == pytest.approx(0.5)
+    assert arithmetic.share_of_gain({0: 0.85}, dense, 0.95) is None
+    assert arithmetic.share_of_gain({5: 0.85}, dense, 0.8) is None
+
+
+def test_totals_count_what_is_stored_once() -> None:
+    total = arithmetic.total_bytes(
+        payload=8, sample_bytes=12, views=60, codec_bytes=1_000_000, labels=10_000_000
+    )
+    assert total == pytest.approx(8 + 0.2 + 0.1)
+
+
+def units(directory: Path, point: str, students: int) -> list[Unit]:
+    names = ["codec", *(f"student-{seed}" for seed in range(students))]
+    home = directory / point
+    return [Unit(point, name, home, home / "labels.npy") for name in names]
+
+
+class Worker:
+    """Does units at once; may die or fail at one of them."""
+
+    def __init__(self, *, dies_at: int | None = None, fails: Sequence[str] = ()) -> None:
+        self.done: list[str] = []
+        self._dies_at = dies_at
+        self._fails = fails
+
+    def __call__(self, unit: Unit) -> Future[dict[str, Any]]:
+        if len(self.done) == self._dies_at:
+            raise KeyboardInterrupt
+        future: Future[dict[str, Any]] = Future()
+        name = f"{unit.point} {unit.name}"
+        if name in self._fails:
+            future.set_exception(ValueError("no"))
+            return future
+        self.done.append(name)
+        if unit.name == "codec":
+            assert unit.scratch is not None
+            unit.directory.mkdir(parents=True, exist_ok=True)
+            unit.scratch.write_text("labels")
+        write_atomically(unit.result, json.dumps({"name": unit.name}))
+        future.set_result({"name": unit.name})
+        return future
+
+
+def test_an_interrupted_queue_goes_on_where_it_was(tmp_path: Path) -> None:
+    points = [units(tmp_path, "a", 2), units(tmp_path, "b", 1)]
+    first = Worker(dies_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(points, first, jobs=1, tell=lambda _: None)
+    assert first.done == ["a codec", "a student-0"]
+    told: list[Finished] = []
+    second = Worker()
+    assert run(points, second, jobs=1, tell=told.append) == 0
+    assert second.done == ["a student-1", "b codec", "b student-0"]
+    assert [(one.position, one.total) for one in told] == [(1, 3), (2, 3), (3, 3)]
+    assert not list(tmp_path.rglob("labels.npy"))
+    third = Worker()
+    assert run(points, third, jobs=1, tell=told.append) == 0
+    assert third.done == []
+
+
+def test_what_the_first_unit_wrote_is_made_again_if_students_are_added(tmp_path: Path) -> None:
+    run([units(tmp_path, "a", 1)], Worker(), jobs=1, tell=lambda _: None)
+    more = units(tmp_path, "a", 2)
+    assert [unit.name for unit in missing(more)] == ["codec", "student-1"]
+
+
+def test_students_wait_for_their_labels_and_others_do_not(tmp_path: Path) -> None:
+    started: list[str] = []
+    pending: list[Future[dict[str, Any]]] = []
+
+    def start(unit: Unit) -> Future[dict[str, Any]]:
+        started.append(f"{unit.point} {unit.name}")
+        future: Future[dict[str, Any]] = Future()
+        pending.append(future)
+        if len(pending) == 2:
+            for waiting in pending:
+                waiting.set_result({})
+        elif len(pending) > 2:
+            future.set_result({})
+        return future
+
+    run([units(tmp_path, "a", 1), units(tmp_path, "b", 1)], start, jobs=2, tell=lambda _: None)
+    assert started[:2] == ["a codec", "b codec"]
+
+
+def test_a_point_that_fails_stops_no_other(tmp_path: Path) -> None:
+    points = [units(tmp_path, "a", 2), units(tmp_path, "b", 1)]
+    worker = Worker(fails=["a codec"])
+    told: list[Finished] = []
+    assert run(points, worker, jobs=1, tell=told.append) == 1
+    assert worker.done == ["b codec", "b student-0"]
+    assert isinstance(told[0].error, ValueError)
+
+
+def record(codec: str, family: str, payload: int, top1: dict[int, float]) -> dict[str, Any]:
+    return {
+        "task": "tiny",
+        "teacher": DIGEST,
+        "codec": codec,
+        "family": family,
+        "ours": family.startswith("vqae"),
+        "labels": 720,
+        "views_per_sample": 12,
+        "bytes_per_label": payload,
+        "payload_bytes_per_label": payload,
+        "codec_bytes": 720,
+        "sample_bytes": 12,
+        "top1_per_seed": {str(seed): value for seed, value in top1.items()},
+    }
+
+
+def example() -> list[dict[str, Any]]:
+    return [
+        record("dense", "dense", 24, {0: 0.9, 1: 0.8}),
+        record("hard-mixed", "hard-mixed", 0, {0: 0.5, 1: 0.4}),
+        record("hard-unmixed", "hard-unmixed", 0, {0: 0.6, 1: 0.5}),
+        record("pq-4", "pq", 4, {0: 0.7}),
+        record("pq-8", "pq", 8, {0: 0.88}),
+        record("pca-8", "pca", 8, {0: 0.6}),
+        record("vqae-1", "vqae", 1, {0: 0.85, 1: 0.8}),
+    ]
+
+
+def test_derived_figures() -> None:
+    result = results.derive(example(), ["dense", "vqae-1"])
+    by_name = {point["codec"]: point for point in result["points"]}
+    ours, rival = by_name["vqae-1"], by_name["pq-8"]
+    assert ours["retention"] == pytest.approx((0.85 / 0.9 + 1) / 2)
+    assert rival["retention"] == pytest.approx(0.88 / 0.9)
+    assert rival["share_of_gain"] == pytest.approx((0.88 - 0.55) / (0.9 - 0.55))
+    assert ours["total_bytes_per_label"]["here"] == pytest.approx(1 + 1 + 1)
+    assert ours["total_bytes_per_label"]["10000000"] == pytest.approx(2.000072)
+    ceiling = result["tasks"]["tiny"]["ceiling"]
+    assert ceiling["top1"] == pytest.approx(0.85)
+    assert ceiling["top1_seed_deviation"] == pytest.approx(0.1 / math.sqrt(2))
+    assert [point["codec"] for point in result["points"]][:2] == ["dense", "vqae-1"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_derived_figures_can_be_derived_again() -> None:
+    order = ["dense", "pq-4"]
+    once = results.derive(example(), order)
+    assert results.derive(once["points"], order) == once
+
+
+def test_catching_up_is_the_least_rate_that_reaches_ours() -> None:
+    points = results.derive(example(), [])["points"]
+    found = {one["family"]: one for one in catch_up(points)}
+    assert found["pq"] == {
+        "target": "vqae-1",
+        "family": "pq",
+        "bytes_per_label": 8,
+        "largest_tried": 8,
+    }
+    assert found["pca"]["bytes_per_label"] is None
+    assert "dense" not in found
+
+
+def test_measured_points_replace_committed_ones_and_spare_the_rest() -> None:
+    committed = [record("pq-4", "pq", 4, {0: 0.1}), record("old", "old", 1, {0: 0.2})]
+    merged = results.merge(committed, [record("pq-4", "pq", 4, {0: 0.7})])
+    assert [(one["codec"], one["top1_per_seed"]["0"]) for one in merged] == [
+        ("pq-4", 0.7),
+        ("old", 0.2),
+    ]
+
+
+def test_points_of_another_teacher_are_not_compared_with_this_one() -> None:
+    other = record("pq-4", "pq", 4, {0: 0.7}) | {"teacher": "sha256:" + "1" * 64}
+    derived = results.derive([*example()[:3], other], [])["points"]
+    assert next(one for one in derived if one["codec"] == "pq-4")["retention"] is None

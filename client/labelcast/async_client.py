@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
 from labelcast.codec import Codec
+from labelcast.context import ViewContext
+from labelcast.decoding import LabelDecoder
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation
 from labelcast.representation import Representation
@@ -14,6 +16,7 @@ from labelcast.session import (
     RemoteLabelSet,
     Retries,
     Session,
+    context_blobs,
     label_set_request,
     labels_request,
     read_label_set,
@@ -40,7 +43,7 @@ class AsyncLabelClient(Session):
         known = self._codecs.get(label_set.manifest.codec.digest)
         if known is not None:
             return known
-        content = self._cached_artifact(label_set)
+        content = self._cached(label_set.manifest.codec)
         if content is not None:
             return self._accept_artifact(label_set, content, fetched=False)
         call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
@@ -69,6 +72,25 @@ class AsyncLabelClient(Session):
         """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
         await self.codec(label_set)
         return self._artifacts[label_set.manifest.codec.digest]
+
+    async def context(self, label_set: RemoteLabelSet) -> ViewContext | None:
+        """As `LabelClient.context`."""
+        known = self._contexts.get(label_set.digest)
+        if known is not None:
+            return known
+        blobs = {}
+        for ref in context_blobs(label_set):
+            content = self._cached(ref)
+            if content is None:
+                content = self._accept_blob(
+                    ref, b"".join([part async for part in self.blob(label_set, ref)])
+                )
+            blobs[ref.digest] = content
+        return self._accept_context(label_set, blobs)
+
+    async def decoder(self, label_set: RemoteLabelSet) -> LabelDecoder:
+        """As `LabelClient.decoder`."""
+        return LabelDecoder(await self.codec(label_set), await self.context(label_set))
 
     async def labels(
         self, label_set: RemoteLabelSet, views: Views, representation: Representation

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from labelcast.codec import Codec
+from labelcast.context import ViewContext
+from labelcast.decoding import LabelDecoder
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation
 from labelcast.representation import Representation
@@ -18,6 +20,7 @@ from labelcast.session import (
     RemoteLabelSet,
     Retries,
     Session,
+    context_blobs,
     label_set_request,
     labels_request,
     read_label_set,
@@ -51,7 +54,7 @@ class LabelClient(Session):
         known = self._codecs.get(label_set.manifest.codec.digest)
         if known is not None:
             return known
-        content = self._cached_artifact(label_set)
+        content = self._cached(label_set.manifest.codec)
         if content is not None:
             return self._accept_artifact(label_set, content, fetched=False)
         call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
@@ -85,6 +88,31 @@ class LabelClient(Session):
         """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
         self.codec(label_set)
         return self._artifacts[label_set.manifest.codec.digest]
+
+    def context(self, label_set: RemoteLabelSet) -> ViewContext | None:
+        """What both ends know of the views of a label set; fetched once, verified.
+
+        Returns:
+            None where the label set's codec is not conditioned on it.
+
+        Raises:
+            DigestMismatchError: a table came damaged.
+            StorageError, NetworkError: what happened on the way.
+        """
+        known = self._contexts.get(label_set.digest)
+        if known is not None:
+            return known
+        blobs = {}
+        for ref in context_blobs(label_set):
+            content = self._cached(ref)
+            if content is None:
+                content = self._accept_blob(ref, b"".join(self.blob(label_set, ref)))
+            blobs[ref.digest] = content
+        return self._accept_context(label_set, blobs)
+
+    def decoder(self, label_set: RemoteLabelSet) -> LabelDecoder:
+        """Decodes rows of a label set here, with numpy alone."""
+        return LabelDecoder(self.codec(label_set), self.context(label_set))
 
     def labels(
         self, label_set: RemoteLabelSet, views: Views, representation: Representation

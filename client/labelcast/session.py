@@ -1,14 +1,18 @@
 """What both clients share: settings, retries, and reading replies. Opens nothing itself."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from labelcast import wire
 from labelcast.cache import BlobCache
 from labelcast.codec import Codec, CodecHeader, read_artifact
+from labelcast.context import ViewContext
 from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
@@ -17,6 +21,8 @@ from labelcast.label_set import (
     Expectation,
     LabelContract,
     Manifest,
+    Section,
+    SegmentIndex,
     check_digest,
     check_reference,
     from_canonical,
@@ -103,6 +109,7 @@ class Session:
         self._transport = Transport(address, token, asynchronous=self._asynchronous)
         self._codecs: dict[str, Codec] = {}
         self._artifacts: dict[str, bytes] = {}
+        self._contexts: dict[str, ViewContext] = {}
 
     def __getstate__(self) -> _Settings:
         return self._settings
@@ -114,6 +121,7 @@ class Session:
         )
         self._codecs = {}
         self._artifacts = {}
+        self._contexts = {}
 
     @property
     def wire_bytes(self) -> WireBytes:
@@ -140,9 +148,30 @@ class Session:
             "metadata": self._transport.metadata,
         }
 
-    def _cached_artifact(self, label_set: RemoteLabelSet) -> bytes | None:
+    def _cached(self, ref: BlobRef) -> bytes | None:
         directory = self._settings.cache_directory
-        return None if directory is None else BlobCache(directory).get(label_set.manifest.codec)
+        return None if directory is None else BlobCache(directory).get(ref)
+
+    def _accept_blob(self, ref: BlobRef, content: bytes) -> bytes:
+        check_digest(content, ref.digest, f"blob {ref.digest}")
+        if self._settings.cache_directory is not None:
+            BlobCache(self._settings.cache_directory).put(ref, content)
+        return content
+
+    def _accept_context(
+        self, label_set: RemoteLabelSet, blobs: Mapping[str, bytes]
+    ) -> ViewContext | None:
+        """The context of a label set from the content of `context_blobs`."""
+        contract, first = label_set.contract, label_set.manifest.segments[0]
+        if contract.context is None or first.hard_labels is None:
+            return None
+        index = SegmentIndex(
+            _column(first.sample_ids, blobs, "<u8"), np.zeros(1, np.uint32), first.row_order
+        )
+        hard_labels = _column(first.hard_labels, blobs, "<u4")
+        context = ViewContext(contract.policy, index.sample_ids, hard_labels)
+        self._contexts[label_set.digest] = context
+        return context
 
     def _accept_artifact(self, label_set: RemoteLabelSet, content: bytes, fetched: bool) -> Codec:
         ref, directory = label_set.manifest.codec, self._settings.cache_directory
@@ -199,6 +228,20 @@ class BlobParts:
             raise ProtocolError(f"the service sent blob {self._ref.digest} out of order")
         self._received = end
         return part.data
+
+
+def context_blobs(label_set: RemoteLabelSet) -> list[BlobRef]:
+    """What must be fetched to derive the context of a label set: none where it has none."""
+    first = label_set.manifest.segments[0]
+    if label_set.contract.context is None or first.hard_labels is None:
+        return []
+    sections = (first.sample_ids, first.hard_labels)
+    return [shard.data for section in sections for shard in section.shards]
+
+
+def _column(section: Section, blobs: Mapping[str, bytes], dtype: str) -> NDArray[Any]:
+    content = b"".join(blobs[shard.data.digest] for shard in section.shards)
+    return np.frombuffer(content, dtype=dtype)
 
 
 def label_set_request(reference: str) -> pb.GetLabelSetRequest:

@@ -62,7 +62,7 @@ class Scale:
 
 
 FULL = Scale(
-    teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=3000, codec_name="codec"
+    teacher=TeacherSettings(), images_per_class=2, views=60, fit_steps=5000, codec_name="codec"
 )
 QUICK = Scale(
     teacher=TeacherSettings.quick(),
@@ -179,7 +179,7 @@ def _largest_difference(address: str, out: Path) -> float:
         views = Views.of(samples[:1000], 1)
         streamed = client.labels(label_set, views, Representation.logits())
         codes = client.labels(label_set, views, Representation.codes())
-        here = client.codec(label_set).decode(codes.rows)
+        here = client.decoder(label_set).decode(codes.rows, codes.views)
     there = streamed.values.astype(np.float32)
     difference = float(np.abs(there - here).max())
     if not TOLERANCES[Precision.FP16].accepts(there, here):

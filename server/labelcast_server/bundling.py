@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from labelcast.agreement import shown_classes
 from labelcast.codec import Codec, LabelKind, Rows, write_artifact
-from labelcast.label_set import LabelContract, Manifest, RowOrder, Segment, to_canonical
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set import (
+    CONTEXT_NAME,
+    LabelContract,
+    Manifest,
+    RowOrder,
+    Segment,
+    to_canonical,
+)
 from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast_server.dense_labels import DenseLabels
 from labelcast_server.label_files import check_label_kind
@@ -17,6 +25,7 @@ from labelcast_server.label_files import check_label_kind
 _BLOCK_BYTES = 2**24
 _GOLDEN_ROWS = 16
 _TINY = np.float32(1e-30)
+_LEAST_LOG = np.float32(-104)
 
 
 class RowEncoder(Protocol):
@@ -24,7 +33,9 @@ class RowEncoder(Protocol):
 
     codec: Codec
 
-    def encode(self, labels: NDArray[Any], *, first_row: int = 0) -> Rows:
+    def encode(
+        self, labels: NDArray[Any], context: Rows | None = None, *, first_row: int = 0
+    ) -> Rows:
         """Labels (n, C) → packed rows (n, stride); `first_row` numbers them in messages."""
         ...
 
@@ -49,14 +60,21 @@ def write_bundle(
         on_rows: called with the number of rows done, for a progress bar.
 
     Raises:
+        InvalidRequestError: the codec has no codes.
         LabelValueError: labels that cannot be encoded.
         LabelFileError: labels of another class count than the codec.
     """
     description, codec = dense.description, encoder.codec
+    if codec.row_stride == 0:
+        raise InvalidRequestError(
+            "a codec without codes is for measuring what the context alone is worth; fit one with"
+            " codes to make a label set"
+        )
     (out / "manifest.json").unlink(missing_ok=True)
     check_label_kind(_first_rows(dense), description.label_kind)
     writer = BundleWriter(out)
     measured = _Agreement(dense, codec)
+    context = dense.context() if codec.context_stride else None
     if artifact is None:
         artifact = write_artifact(codec, encoder.encode(_first_rows(dense)[:_GOLDEN_ROWS]))
 
@@ -64,8 +82,10 @@ def write_bundle(
         block = max(1, _BLOCK_BYTES // (4 * description.num_classes))
         for start in range(0, dense.rows.num_rows, block):
             labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
-            rows = encoder.encode(labels, first_row=start)
-            measured.add(start, labels, codec.decode(rows))
+            numbers = np.arange(start, start + len(labels))
+            about = None if context is None else context.rows(numbers)
+            rows = encoder.encode(labels, about, first_row=start)
+            measured.add(start, labels, codec.decode(rows, about))
             yield rows
             on_rows(len(rows))
 
@@ -89,6 +109,7 @@ def write_bundle(
         label_kind=codec.header.label_kind,
         temperatures=codec.header.temperatures,
         codec=codec_ref.digest,
+        context=CONTEXT_NAME if codec.context_stride else None,
     )
     writer.finish(
         Manifest(
@@ -153,7 +174,10 @@ def _log_probabilities(
     values = labels.astype(np.float32)
     if kind is LabelKind.PROBABILITIES:
         return np.log(np.maximum(values, _TINY))
-    values /= np.float32(temperature)
-    values -= values.max(axis=1, keepdims=True)
+    # Labels at both ends of fp32 are further apart than it reaches; below the bound exp is 0.
+    with np.errstate(over="ignore"):
+        values -= values.max(axis=1, keepdims=True)
+        values /= np.float32(temperature)
+    np.maximum(values, _LEAST_LOG, out=values)
     values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
     return values

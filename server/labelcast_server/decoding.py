@@ -5,7 +5,8 @@ Unix socket that lies in a private directory:
 
     frame    header (payload bytes: u64, request number: u32, kind: u8) + payload, little-endian
     LOAD     codec digest (71 ASCII bytes) + artifact            → DONE, empty
-    DECODE   codec digest + form, precision, k, temperature + packed rows
+    DECODE   codec digest + form, precision, k, temperature + packed rows, each followed by its
+             context row if the codec is conditioned
                                     → DONE, rows of that representation; MISSING, send LOAD first
     PING     empty                      → DONE, empty
     ERROR    canonical JSON {"reason", "message", "facts"}
@@ -118,7 +119,7 @@ class DecoderClient:
             codec: digest of the artifact.
             artifact: sent to the decoder process if this connection has not sent it yet.
             representation: any form but codes.
-            rows: uint8, shape (N, stride).
+            rows: uint8, shape (N, stride + context stride).
 
         Returns:
             N rows of the representation's stride.

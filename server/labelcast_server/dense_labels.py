@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
+from labelcast.context import ViewContext
 from labelcast.errors import LabelFileError, ManifestError
 from labelcast.label_set import (
     RowOrder,
@@ -26,6 +27,7 @@ from labelcast.label_set import (
 from labelcast.label_set.bundle import file_digest
 from labelcast.label_set.fields import Fields
 from labelcast_server.label_files import LabelFile, open_label_file
+from labelcast_server.row_context import RowContext
 
 FORMAT = "labelcast/dense-labels/1"
 DESCRIPTION_NAME = "labels.json"
@@ -120,6 +122,13 @@ class DenseLabels:
     hard_labels: NDArray[np.int64] | None
     rows: LabelFile
 
+    def context(self) -> RowContext | None:
+        """What both ends know of the views; None where hard labels are unknown."""
+        if self.hard_labels is None:
+            return None
+        views = ViewContext(self.description.policy, self.index.sample_ids, self.hard_labels)
+        return RowContext(self.index, views)
+
     @classmethod
     def open(cls, directory: Path) -> Self:
         """Open what `write_tables` and a memory-mapped `labels.npy` have left.
@@ -177,6 +186,20 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
     if not fits:
         raise LabelFileError(f"{path} holds other tables than relabel writes; relabel again")
     return tables
+
+
+def open_for_fitting(
+    path: Path, label_kind: LabelKind
+) -> tuple[LabelFile, LabelKind, RowContext | None]:
+    """As `open_labels`, for readers who need no identity: a plain file is not read for its digest.
+
+    Returns:
+        The labels, their kind, and what is known of their views.
+    """
+    if path.is_dir():
+        dense = DenseLabels.open(path)
+        return dense.rows, dense.description.label_kind, dense.context()
+    return open_label_file(path), label_kind, None
 
 
 def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) -> DenseLabels:

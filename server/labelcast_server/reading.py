@@ -1,10 +1,12 @@
 """Reading whole blobs and sections from the store, verified."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.context import ViewContext
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import (
     BlobRef,
@@ -86,10 +88,25 @@ async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.
             yield np.frombuffer(b"".join(chunks), dtype=np.uint8).reshape(-1, section.stride)
 
 
-async def read_column(store: Store, section: Section, dtype: str) -> NDArray[np.generic]:
+async def read_column(store: Store, section: Section, dtype: str) -> NDArray[Any]:
     """A whole section of one integer a row, such as sample IDs."""
     rows = [block async for block in read_rows(store, section)]
     return np.concatenate(rows).view(dtype)[:, 0]
+
+
+async def read_context(store: Store, manifest: Manifest, index: ViewIndex) -> ViewContext | None:
+    """What both ends know of the views of a label set; None where its codec needs none.
+
+    `Manifest.require_codec` has seen to it that all segments share the tables of the first.
+    """
+    hard_labels = manifest.segments[0].hard_labels
+    if manifest.contract.context is None or hard_labels is None:
+        return None
+    return ViewContext(
+        manifest.contract.policy,
+        index.segments[0].sample_ids,
+        await read_column(store, hard_labels, "<u4"),
+    )
 
 
 async def read_view_index(store: Store, manifest: Manifest) -> ViewIndex:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
+from labelcast.context import ViewContext
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
 from labelcast.label_set import Manifest, ViewIndex, check_digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.chunks import ChunkCache
 from labelcast_server.label_sets import LabelSets
-from labelcast_server.reading import read_blob, read_view_index
+from labelcast_server.reading import read_blob, read_context, read_view_index
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
@@ -29,7 +30,7 @@ class Decoder(Protocol):
     async def decode(
         self, codec: str, artifact: bytes, representation: Representation, rows: Rows
     ) -> bytes:
-        """Labels of packed rows, in a decoded form."""
+        """Labels of packed rows, each followed by its context row if any, in a decoded form."""
         ...
 
     async def ping(self) -> None:
@@ -48,6 +49,7 @@ class OpenLabelSet:
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
         index: where every view lies.
+        context: of a conditioned codec; None for others.
     """
 
     digest: str
@@ -56,6 +58,7 @@ class OpenLabelSet:
     artifact: bytes
     codec: Codec
     index: ViewIndex
+    context: ViewContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class LabelService:
         check_digest(content, digest, "the manifest in the store")
         manifest = Manifest.from_bytes(content)
         artifact = await read_blob(self._store, manifest.codec)
+        index = await read_view_index(self._store, manifest)
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
@@ -163,7 +167,8 @@ class LabelService:
             else await read_blob(self._store, manifest.report),
             artifact=artifact,
             codec=await asyncio.to_thread(read_artifact, artifact),
-            index=await read_view_index(self._store, manifest),
+            index=index,
+            context=await read_context(self._store, manifest, index),
         )
 
 
@@ -214,7 +219,9 @@ class LabelReader:
         try:
             for start in range(0, len(views), self._block_rows):
                 block = slice(start, start + self._block_rows)
-                following = asyncio.ensure_future(self._block(segments[block], rows[block]))
+                following = asyncio.ensure_future(
+                    self._block(views[block], segments[block], rows[block])
+                )
                 if upcoming is not None:
                     current, upcoming = upcoming, following
                     yield await current
@@ -227,10 +234,15 @@ class LabelReader:
                 # If it has failed as well, the error of its predecessor has said why.
                 upcoming.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _block(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Block:
+    async def _block(
+        self, views: Views, segments: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> Block:
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
             return Block(len(packed), packed.tobytes())
+        context = self._label_set.context
+        if context is not None:
+            packed = np.concatenate([packed, context.rows(views)], axis=1)
         payload = await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,

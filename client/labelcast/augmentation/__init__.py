@@ -2,7 +2,7 @@
 
 from labelcast.augmentation.philox import permutation, philox
 from labelcast.augmentation.policy import AugmentationPolicy, Mix
-from labelcast.augmentation.records import FIXED_POINT, Records, draw_records
+from labelcast.augmentation.records import FIXED_POINT, Records, draw_records, require_known
 
 __all__ = [
     "FIXED_POINT",
@@ -12,4 +12,5 @@ __all__ = [
     "draw_records",
     "permutation",
     "philox",
+    "require_known",
 ]

@@ -85,7 +85,7 @@ def draw_records(
     Raises:
         ViewNotFoundError: a sample ID is not in the table.
     """
-    _require_known(sample_ids, sample_table)
+    require_known(sample_ids, sample_table)
     low, high = (sample_ids & np.uint64(0xFFFFFFFF)), (sample_ids >> np.uint64(32))
     counter = (low.astype(np.uint32), high.astype(np.uint32), seeds)
     words = np.concatenate(
@@ -141,7 +141,12 @@ def _fixed(values: NDArray[np.float64]) -> Integers:
     return np.rint(values * FIXED_POINT).astype(np.int32)
 
 
-def _require_known(sample_ids: NDArray[np.uint64], sample_table: NDArray[np.uint64]) -> None:
+def require_known(sample_ids: NDArray[np.uint64], sample_table: NDArray[np.uint64]) -> None:
+    """Refuse sample IDs of another data set.
+
+    Raises:
+        ViewNotFoundError: names the first that is not in the table.
+    """
     positions = np.searchsorted(sample_table, sample_ids)
     known = positions < len(sample_table)
     known[known] = sample_table[positions[known]] == sample_ids[known]

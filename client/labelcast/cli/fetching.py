@@ -70,18 +70,19 @@ def decode(
     sample_id and seed.
     """
     bundle = Bundle(directory)
-    codec, index = bundle.codec(), bundle.view_index()
-    kind = codec.header.label_kind
+    decoder, index = bundle.decoder(), bundle.view_index()
+    header = decoder.codec.header
+    kind = header.label_kind
     if temperature is not None:
         bundle.manifest.contract.require_temperature(temperature)
     views = _chosen_views([segment.views() for segment in index.segments], seed)
-    shape = (len(views), codec.header.num_classes)
+    shape = (len(views), header.num_classes)
     partial = out.with_suffix(".partial.npy")
     labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
     with _progress() as progress:
         for start in progress.track(range(0, len(views), _BLOCK_ROWS), description="decode"):
             block = slice(start, start + _BLOCK_ROWS)
-            decoded = codec.decode(bundle.gather(index, views[block]))
+            decoded = decoder.decode(bundle.gather(index, views[block]), views[block])
             if temperature is not None and kind is LabelKind.LOGITS:
                 decoded = _softmax(decoded / np.float32(temperature))
             labels[block] = decoded

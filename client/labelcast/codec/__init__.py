@@ -13,6 +13,7 @@ from labelcast.codec.base import (
     Tolerance,
 )
 from labelcast.codec.bitpack import pack_codes, unpack_codes
+from labelcast.codec.context import Context, ContextShape
 from labelcast.codec.raw import RawCodec
 from labelcast.codec.topk import Recovery, TopKCodec
 from labelcast.codec.vqae import VqaeCodec, VqaeShape
@@ -21,6 +22,8 @@ __all__ = [
     "TOLERANCES",
     "Codec",
     "CodecHeader",
+    "Context",
+    "ContextShape",
     "LabelKind",
     "Labels",
     "Precision",

@@ -43,12 +43,13 @@ MAX_GOLDEN_ROWS = 64
 CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (RawCodec, TopKCodec, VqaeCodec)}
 
 
-def write_artifact(codec: Codec, golden_rows: Rows) -> bytes:
+def write_artifact(codec: Codec, golden_rows: Rows, golden_context: Rows | None = None) -> bytes:
     """Serialise a codec.
 
     Args:
         codec: what to write.
         golden_rows: uint8, shape (G, row_stride), 1 to 64 real rows of this codec.
+        golden_context: uint8, shape (G, context_stride), where the codec is conditioned.
 
     Returns:
         The artifact; the same bytes for the same codec and rows.
@@ -70,8 +71,10 @@ def write_artifact(codec: Codec, golden_rows: Rows) -> bytes:
     }
     tensors = codec.tensors() | {
         "golden.rows": np.ascontiguousarray(golden_rows),
-        "golden.labels": codec.decode(golden_rows),
+        "golden.labels": codec.decode(golden_rows, golden_context),
     }
+    if golden_context is not None:
+        tensors["golden.context"] = np.ascontiguousarray(golden_context)
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return safetensors.numpy.save(tensors, {METADATA_KEY: text})
 
@@ -88,8 +91,9 @@ def read_artifact(content: bytes) -> Codec:
     codec_class, header, parameters = _read_spec(spec)
     expected = dict(codec_class.tensor_specs(header, parameters))
     golden_count = _golden_count(layout)
-    stride = layout["golden.rows"][1][-1]
-    expected["golden.rows"] = ("U8", (golden_count, stride))
+    for name in ("golden.rows", "golden.context"):
+        if name in layout:
+            expected[name] = ("U8", (golden_count, *layout[name][1][1:]))
     expected["golden.labels"] = ("F32", (golden_count, header.num_classes))
     if layout != expected:
         wrong = sorted(set(layout.items()) ^ set(expected.items()))
@@ -102,17 +106,18 @@ def read_artifact(content: bytes) -> Codec:
     codec = codec_class.build(header, parameters, tensors)
     # Damaged weights may overflow; the comparison says so better than a warning.
     with np.errstate(over="ignore", invalid="ignore"):
-        check_golden(codec.decode(tensors["golden.rows"]), tensors["golden.labels"], codec.name)
+        decoded = codec.decode(tensors["golden.rows"], tensors.get("golden.context"))
+        check_golden(decoded, tensors["golden.labels"], codec.name)
     return codec
 
 
-def golden_rows(content: bytes) -> tuple[Rows, NDArray[np.float32]]:
-    """Golden rows and labels of an artifact that `read_artifact` has accepted.
+def golden_rows(content: bytes) -> tuple[Rows, Rows | None, NDArray[np.float32]]:
+    """Golden rows, their context and labels of an artifact that `read_artifact` has accepted.
 
     Other decoders than the numpy one prove themselves on these with `check_golden`.
     """
     tensors = safetensors.numpy.load(content)
-    return tensors["golden.rows"], tensors["golden.labels"]
+    return tensors["golden.rows"], tensors.get("golden.context"), tensors["golden.labels"]
 
 
 def check_golden(actual: NDArray[np.float32], expected: NDArray[np.float32], decoder: str) -> None:

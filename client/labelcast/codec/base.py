@@ -127,6 +127,11 @@ class Codec(ABC):
     def row_stride(self) -> int:
         """Bytes a row."""
 
+    @property
+    def context_stride(self) -> int:
+        """Bytes of the context row that decoding a label takes beside its own row; 0 for none."""
+        return 0
+
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The codec's own parameters, JSON values; `header` is stored beside them."""
@@ -162,16 +167,19 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def decode(self, rows: Rows) -> Labels:
+    def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
         """Labels of `rows`.
 
         Args:
             rows: uint8, shape (N, row_stride).
+            context: uint8, shape (N, context_stride), in the same order; None where the codec
+                takes none.
 
         Returns:
             float32, shape (N, C), in row order, newly allocated.
 
         Raises:
+            CodecFormatError: also where a context is missing, or given for nothing.
             As `check_rows`.
         """
 
@@ -180,6 +188,22 @@ class Codec(ABC):
             raise CodecFormatError(
                 f"{self.name} rows must be uint8 of shape (N, {self.row_stride}),"
                 f" got {rows.dtype} of shape {rows.shape}"
+            )
+
+    def _check_context(self, rows: Rows, context: Rows | None) -> None:
+        if context is None and not self.context_stride:
+            return
+        if context is None:
+            raise CodecFormatError(
+                f"this {self.name} codec is conditioned on context; decode with the label set's"
+                " decoder (LabelClient.decoder), which derives it"
+            )
+        if not self.context_stride:
+            raise CodecFormatError(f"this {self.name} codec takes no context")
+        if context.shape != (len(rows), self.context_stride):
+            raise CodecFormatError(
+                f"context rows must have shape ({len(rows)}, {self.context_stride}),"
+                f" got {context.shape}"
             )
 
 

@@ -55,7 +55,8 @@ class RawCodec(Codec):
         if not np.isfinite(self._values(rows)).all():
             raise LabelValueError("raw rows hold NaN or infinity; relabel or drop those views")
 
-    def decode(self, rows: Rows) -> Labels:
+    def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
+        self._check_context(rows, context)
         self.check_rows(rows)
         return self._values(rows).astype(np.float32)
 

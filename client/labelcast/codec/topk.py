@@ -84,7 +84,8 @@ class TopKCodec(Codec):
     def check_rows(self, rows: Rows) -> None:
         self._check(*self.split(rows))
 
-    def decode(self, rows: Rows) -> Labels:
+    def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
+        self._check_context(rows, context)
         ids, probabilities = self.split(rows)
         self._check(ids, probabilities)
         total = probabilities.sum(axis=1, keepdims=True)

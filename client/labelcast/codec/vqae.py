@@ -25,6 +25,7 @@ from labelcast.codec.base import (
     only_keys,
 )
 from labelcast.codec.bitpack import bits_for, packed_bytes, unpack_codes
+from labelcast.codec.context import ContextShape
 from labelcast.errors import CodecFormatError, CodeRangeError
 
 MAX_CODES = 256
@@ -41,11 +42,12 @@ class VqaeShape:
     """Everything that fixes the tensors of a VQAE decoder.
 
     Attributes:
-        codes: M.
+        codes: M; 0 only with a context, which then says all that the label is decoded from.
         codebook_size: K, 2 to 65,536.
         codeword_width: D.
         hidden: widths of the decoder's hidden layers, each followed by a ReLU.
         precision: of the stored tensors; decoding computes in fp32.
+        context: what the decoder is conditioned on beside the codes; None for nothing.
     """
 
     codes: int
@@ -53,6 +55,7 @@ class VqaeShape:
     codeword_width: int
     hidden: tuple[int, ...]
     precision: Precision = Precision.FP16
+    context: ContextShape | None = None
 
     @property
     def bits(self) -> int:
@@ -66,8 +69,20 @@ class VqaeShape:
 
     def layer_widths(self, num_classes: int) -> list[tuple[int, int]]:
         """(inputs, outputs) of each linear layer."""
-        widths = [self.codes * self.codeword_width, *self.hidden, num_classes]
-        return list(pairwise(widths))
+        context_width = 0 if self.context is None else self.context.width
+        first = self.codes * self.codeword_width + context_width
+        return list(pairwise([first, *self.hidden, num_classes]))
+
+    def as_config(self) -> dict[str, Any]:
+        """Parameters that `from_config` reads back."""
+        config: dict[str, Any] = {
+            "codes": self.codes,
+            "codebook_size": self.codebook_size,
+            "codeword_width": self.codeword_width,
+            "hidden": list(self.hidden),
+            "precision": str(self.precision),
+        }
+        return config if self.context is None else config | {"context": self.context.as_json()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -76,7 +91,9 @@ class VqaeShape:
         Raises:
             CodecFormatError: missing, unknown or out of bounds.
         """
-        only_keys(config, "codes", "codebook_size", "codeword_width", "hidden", "precision")
+        only_keys(
+            config, "codes", "codebook_size", "codeword_width", "hidden", "precision", "context"
+        )
         hidden = config.get("hidden")
         if (
             not isinstance(hidden, list)
@@ -87,13 +104,15 @@ class VqaeShape:
                 f"codec parameter hidden is {hidden!r}, must list up to"
                 f" {MAX_HIDDEN_LAYERS} widths of 1 to {MAX_WIDTH}"
             )
-        codes = integer(config, "codes", 1, MAX_CODES)
+        context = ContextShape.from_json(config["context"]) if "context" in config else None
+        codes = integer(config, "codes", 1 if context is None else 0, MAX_CODES)
         return cls(
             codes=codes,
             codebook_size=integer(config, "codebook_size", 2, MAX_CODEBOOK),
-            codeword_width=integer(config, "codeword_width", 1, MAX_WIDTH // codes),
+            codeword_width=integer(config, "codeword_width", 1, MAX_WIDTH // max(1, codes)),
             hidden=tuple(hidden),
             precision=choice(config, "precision", Precision),
+            context=context,
         )
 
 
@@ -106,6 +125,7 @@ class VqaeCodec(Codec):
         shape: sizes.
         codebooks: shape (M, K, D).
         layers: (weight of shape (out, in), bias of shape (out,)) of each linear layer.
+        classes: class embeddings of the context, shape (C, class_width); None without a context.
     """
 
     name = "vqae"
@@ -116,6 +136,7 @@ class VqaeCodec(Codec):
         shape: VqaeShape,
         codebooks: NDArray[Any],
         layers: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+        classes: NDArray[Any] | None = None,
     ) -> None:
         super().__init__(header)
         if header.label_kind is not LabelKind.LOGITS or header.temperatures is None:
@@ -127,6 +148,10 @@ class VqaeCodec(Codec):
         for number, (weight, bias) in enumerate(layers):
             self._stored[f"decoder.{number}.weight"] = weight
             self._stored[f"decoder.{number}.bias"] = bias
+        self.classes: NDArray[np.float32] | None = None
+        if classes is not None:
+            self._stored["context.classes"] = classes
+            self.classes = classes.astype(np.float32)
         self.codebooks = codebooks.astype(np.float32)
         self.layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers]
 
@@ -134,14 +159,12 @@ class VqaeCodec(Codec):
     def row_stride(self) -> int:
         return self.shape.row_stride
 
+    @property
+    def context_stride(self) -> int:
+        return 0 if self.shape.context is None else self.shape.context.row_stride
+
     def config(self) -> dict[str, Any]:
-        return {
-            "codes": self.shape.codes,
-            "codebook_size": self.shape.codebook_size,
-            "codeword_width": self.shape.codeword_width,
-            "hidden": list(self.shape.hidden),
-            "precision": str(self.shape.precision),
-        }
+        return self.shape.as_config()
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         return dict(self._stored)
@@ -156,6 +179,8 @@ class VqaeCodec(Codec):
         for number, (inputs, outputs) in enumerate(shape.layer_widths(header.num_classes)):
             specs[f"decoder.{number}.weight"] = (dtype, (outputs, inputs))
             specs[f"decoder.{number}.bias"] = (dtype, (outputs,))
+        if shape.context is not None:
+            specs["context.classes"] = (dtype, (header.num_classes, shape.context.class_width))
         return specs
 
     @classmethod
@@ -167,7 +192,7 @@ class VqaeCodec(Codec):
             (tensors[f"decoder.{number}.weight"], tensors[f"decoder.{number}.bias"])
             for number in range(len(shape.hidden) + 1)
         ]
-        return cls(header, shape, tensors["codebooks"], layers)
+        return cls(header, shape, tensors["codebooks"], layers, tensors.get("context.classes"))
 
     def unpack(self, rows: Rows) -> NDArray[np.uint32]:
         """Codes of `rows`, checked: uint32, shape (N, M).
@@ -188,16 +213,25 @@ class VqaeCodec(Codec):
     def check_rows(self, rows: Rows) -> None:
         self.unpack(rows)
 
-    def decode(self, rows: Rows) -> Labels:
+    def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
         codes = self.unpack(rows)
+        self._check_context(rows, context)
         labels = np.empty((len(rows), self.header.num_classes), dtype=np.float32)
         books = np.arange(self.shape.codes)
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
             values = self.codebooks[books, codes[block]].reshape(len(codes[block]), -1)
+            if context is not None:
+                values = np.concatenate([values, self._context_values(context[block])], axis=1)
             for weight, bias in self.layers[:-1]:
                 values = np.maximum(values @ weight.T + bias, 0)
             weight, bias = self.layers[-1]
             np.matmul(values, weight.T, out=labels[block])
             labels[block] += bias
         return labels
+
+    def _context_values(self, context: Rows) -> NDArray[np.float32]:
+        shape, classes = self.shape.context, self.classes
+        if shape is None or classes is None:
+            raise CodecFormatError("this vqae codec takes no context")
+        return shape.values(shape.unpack(context, self.header.num_classes), classes)

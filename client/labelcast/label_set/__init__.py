@@ -2,7 +2,12 @@
 
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
-from labelcast.label_set.contract import Expectation, LabelContract, policy_digest
+from labelcast.label_set.contract import (
+    CONTEXT_NAME,
+    Expectation,
+    LabelContract,
+    policy_digest,
+)
 from labelcast.label_set.digests import (
     check_digest,
     class_list_digest,
@@ -24,6 +29,7 @@ from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [
     "CHUNK_BYTES",
+    "CONTEXT_NAME",
     "MAX_REPORT_BYTES",
     "SHARD_BYTES",
     "BlobRef",

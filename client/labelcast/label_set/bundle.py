@@ -8,11 +8,14 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
+from labelcast.context import ViewContext
+from labelcast.decoding import LabelDecoder
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
@@ -150,7 +153,7 @@ class Bundle:
         self.manifest.require_codec(codec)
         return codec
 
-    def column(self, section: Section, dtype: str) -> NDArray[np.generic]:
+    def column(self, section: Section, dtype: str) -> NDArray[Any]:
         """A section of one integer a row, whole."""
         parts = [self.read_blob(shard.data) for shard in section.shards]
         return np.frombuffer(b"".join(parts), dtype=dtype)
@@ -162,6 +165,18 @@ class Bundle:
             self.column(segment.seeds, "<u4").astype(np.uint32),
             segment.row_order,
         )
+
+    def decoder(self) -> LabelDecoder:
+        """Decodes rows of this label set with numpy alone."""
+        codec, first = self.codec(), self.manifest.segments[0]
+        if self.manifest.contract.context is None or first.hard_labels is None:
+            return LabelDecoder(codec, None)
+        context = ViewContext(
+            self.manifest.contract.policy,
+            self.segment_index(first).sample_ids,
+            self.column(first.hard_labels, "<u4"),
+        )
+        return LabelDecoder(codec, context)
 
     def view_index(self) -> ViewIndex:
         """Where every view lies."""

@@ -11,6 +11,8 @@ from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 
 ID_SCHEME = "uint64"
+# What a manifest calls the derivation of `labelcast.context`; another one gets another name.
+CONTEXT_NAME = "view/1"
 
 
 def policy_digest(policy: AugmentationPolicy | None) -> str:
@@ -32,6 +34,7 @@ class LabelContract:
         label_kind: logits or probabilities.
         temperatures: where the labels are right; None for any.
         codec: digest of the codec artifact.
+        context: how the context that labels are decoded under is derived; None where codes say all.
     """
 
     teacher: str
@@ -43,11 +46,12 @@ class LabelContract:
     label_kind: LabelKind
     temperatures: TemperatureRange | None
     codec: str
+    context: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON value that `from_fields` reads back."""
         ends = self.temperatures
-        return {
+        value = {
             "teacher": {"name": self.teacher_name, "digest": self.teacher},
             "dataset": {"digest": self.dataset, "id_scheme": ID_SCHEME},
             "classes": {"count": self.num_classes, "digest": self.class_list},
@@ -59,6 +63,7 @@ class LabelContract:
             "temperatures": None if ends is None else {"low": ends.low, "high": ends.high},
             "codec": self.codec,
         }
+        return value if self.context is None else value | {"context": self.context}
 
     @classmethod
     def from_fields(cls, contract: Fields) -> Self:
@@ -76,7 +81,13 @@ class LabelContract:
             label_kind=_label_kind(contract.text("label_kind")),
             temperatures=None if ends is None else _temperatures(Fields(ends, "temperatures")),
             codec=contract.digest("codec"),
+            context=contract.optional_text("context"),
         )
+        if read.context not in (None, CONTEXT_NAME):
+            raise ManifestError(
+                f"contract.context {read.context!r} is unknown; this labelcast derives"
+                f" {CONTEXT_NAME!r}"
+            )
         if dataset.text("id_scheme") != ID_SCHEME:
             raise ManifestError(f"contract.dataset.id_scheme must be {ID_SCHEME!r}")
         if augmentation.digest("digest") != policy_digest(read.policy):

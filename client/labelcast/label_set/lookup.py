@@ -37,6 +37,14 @@ class SegmentIndex:
             return Views(np.tile(self.sample_ids, seeds), np.repeat(self.seeds, samples))
         return Views(np.repeat(self.sample_ids, seeds), np.tile(self.seeds, samples))
 
+    def views_at(self, rows: NDArray[np.int64]) -> Views:
+        """Views of some rows, in the order given; the rows must exist."""
+        if self.row_order is RowOrder.SEED_MAJOR:
+            seed, sample = np.divmod(rows, len(self.sample_ids))
+        else:
+            sample, seed = np.divmod(rows, len(self.seeds))
+        return Views(self.sample_ids[sample], self.seeds[seed])
+
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Row of each view, and whether the segment has it: int64 and bool, shape (N,)."""
         sample, sample_known = _positions(self.sample_ids, views.sample_ids)

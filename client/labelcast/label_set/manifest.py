@@ -137,6 +137,27 @@ class Manifest:
                     f"segments[{number}].codes has rows of {segment.codes.stride} bytes,"
                     f" the codec's rows have {codec.row_stride}"
                 )
+        self._require_context(codec)
+
+    def _require_context(self, codec: Codec) -> None:
+        if (self.contract.context is not None) != (codec.context_stride > 0):
+            raise ManifestError(
+                f"contract.context is {self.contract.context!r}, but the codec is"
+                f" {'' if codec.context_stride else 'not '}conditioned on one"
+            )
+        if self.contract.context is None:
+            return
+        first = self.segments[0]
+        for number, segment in enumerate(self.segments):
+            # Partners are drawn from the whole table: another table would name other partners.
+            if segment.hard_labels is None or (segment.sample_ids, segment.hard_labels) != (
+                first.sample_ids,
+                first.hard_labels,
+            ):
+                raise ManifestError(
+                    f"segments[{number}]: a conditioned codec needs hard labels, and one table of"
+                    " samples for all segments"
+                )
 
     def blobs(self) -> dict[str, BlobRef]:
         """Every blob by digest."""

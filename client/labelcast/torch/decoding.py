@@ -25,11 +25,14 @@ from labelcast.codec import (
 )
 from labelcast.codec.topk import MAX_TOTAL
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
+from labelcast.torch.context import context_values, unpack_context
 from labelcast.torch.precision import exact_fp32
 
 # Bounds what one block holds beside the labels themselves (activations, unpacked codes).
 _BLOCK_BYTES = 2**26
 _MAX_BLOCK_ROWS = 2**16
+
+Bytes = torch.Tensor | NDArray[np.uint8]
 
 
 def load_decoder(content: bytes, device: torch.device | str) -> "TorchDecoder":
@@ -50,6 +53,7 @@ class TorchDecoder(ABC):
     Attributes:
         header: what the labels are.
         row_stride: bytes a row.
+        context_stride: bytes of the context row that belongs to each; 0 for none.
         device: where rows are decoded and labels lie.
     """
 
@@ -59,6 +63,7 @@ class TorchDecoder(ABC):
         self.name = codec.name
         self.header = codec.header
         self.row_stride = codec.row_stride
+        self.context_stride = codec.context_stride
         self.device = device
 
     def __init_subclass__(cls, *, codec: type[Codec], **kwargs: Any) -> None:
@@ -77,32 +82,42 @@ class TorchDecoder(ABC):
             raise CodecFormatError(f"codec {codec.name!r} has no torch decoder")
         return decoder_class(codec, torch.device(device))
 
-    def __call__(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
+    def __call__(self, rows: Bytes, context: Bytes | None = None) -> torch.Tensor:
         """As `decode`."""
-        return self.decode(rows)
+        return self.decode(rows, context)
 
-    def decode(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
+    def decode(self, rows: Bytes, context: Bytes | None = None) -> torch.Tensor:
         """Labels of `rows`.
 
         Args:
             rows: uint8, shape (N, row_stride), on any device; read-only arrays are welcome.
+            context: uint8, shape (N, context_stride); None where the codec takes none.
 
         Returns:
             float32, shape (N, C), in row order, newly allocated on the device, without gradient.
 
         Raises:
-            CodecFormatError: wrong shape or dtype, padding bits set, or a class named twice.
+            CodecFormatError: wrong shape or dtype, padding bits set, a class named twice, or a
+                context that is missing or that no policy draws.
             CodeRangeError: a code or class ID out of range.
             LabelValueError: stored values that are not finite, or no distribution.
         """
-        rows = self._on_device(rows)
+        rows = self._on_device(rows, self.row_stride)
+        if (context is None) != (self.context_stride == 0):
+            raise CodecFormatError(
+                f"{self.name} context rows are {'missing' if context is None else 'not wanted'}"
+            )
+        extra = None if context is None else self._on_device(context, self.context_stride)
+        if extra is not None and len(extra) != len(rows):
+            raise CodecFormatError(f"{len(extra)} context rows for {len(rows)} rows")
         num_classes = self.header.num_classes
         labels = torch.empty((len(rows), num_classes), dtype=torch.float32, device=self.device)
         block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // self._work_bytes()))
         with exact_fp32(self.device):
             for start in range(0, len(rows), block):
-                part = rows[start : start + block]
-                self._decode_block(part, labels[start : start + len(part)])
+                part = slice(start, start + block)
+                about = None if extra is None else extra[part]
+                self._decode_block(rows[part], about, labels[part])
         return labels
 
     def prove(self, content: bytes) -> None:
@@ -111,21 +126,24 @@ class TorchDecoder(ABC):
         Raises:
             GoldenRowsError: this device computes differently; do not train with it.
         """
-        rows, labels = golden_rows(content)
-        check_golden(self.decode(rows).cpu().numpy(), labels, f"{self.name} {self.device}")
+        rows, context, labels = golden_rows(content)
+        decoded = self.decode(rows, context).cpu().numpy()
+        check_golden(decoded, labels, f"{self.name} {self.device}")
 
     @abstractmethod
     def _work_bytes(self) -> int:
         """Temporary memory of one row."""
 
     @abstractmethod
-    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+    def _decode_block(
+        self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
+    ) -> None:
         """Check `rows` and write their labels into `labels`."""
 
-    def _on_device(self, rows: torch.Tensor | NDArray[np.uint8]) -> torch.Tensor:
-        if rows.ndim != 2 or rows.shape[1] != self.row_stride:
+    def _on_device(self, rows: Bytes, stride: int) -> torch.Tensor:
+        if rows.ndim != 2 or rows.shape[1] != stride:
             raise CodecFormatError(
-                f"{self.name} rows must have shape (N, {self.row_stride}), got {tuple(rows.shape)}"
+                f"{self.name} rows must have shape (N, {stride}), got {tuple(rows.shape)}"
             )
         if rows.dtype not in (torch.uint8, np.uint8):
             raise CodecFormatError(f"{self.name} rows must be uint8, got {rows.dtype}")
@@ -143,7 +161,9 @@ class _RawDecoder(TorchDecoder, codec=RawCodec):
     def _work_bytes(self) -> int:
         return 2 * self.row_stride
 
-    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+    def _decode_block(
+        self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
+    ) -> None:
         labels.copy_(_floats(rows, self._dtype))
         if not torch.isfinite(labels).all():
             raise LabelValueError("raw rows hold NaN or infinity; relabel or drop those views")
@@ -160,7 +180,9 @@ class _TopKDecoder(TorchDecoder, codec=TopKCodec):
     def _work_bytes(self) -> int:
         return 48 * self._k
 
-    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+    def _decode_block(
+        self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
+    ) -> None:
         width = self._k * self._id_bytes
         ids = _little_endian(rows[:, :width].reshape(len(rows), self._k, self._id_bytes))
         probabilities = _floats(rows[:, width:], torch.float16).float()
@@ -197,18 +219,23 @@ class _VqaeDecoder(TorchDecoder, codec=VqaeCodec):
         super().__init__(codec, device)
         self._shape = codec.shape
         M, K = codec.shape.codes, codec.shape.codebook_size
-        self._codewords = torch.tensor(codec.codebooks, device=device).reshape(M * K, -1)
+        self._codewords = torch.tensor(codec.codebooks, device=device).flatten(0, 1)
         self._first = torch.arange(M, device=device) * K
         self._layers = [
             (torch.tensor(weight.T.copy(), device=device), torch.tensor(bias, device=device))
             for weight, bias in codec.layers
         ]
+        self._classes = (
+            None if codec.classes is None else torch.tensor(codec.classes, device=device)
+        )
 
     def _work_bytes(self) -> int:
         widest = max(inputs for inputs, _ in self._shape.layer_widths(self.header.num_classes))
-        return 2 * 4 * widest + 32 * self._shape.codes
+        return 4 * 4 * widest + 32 * self._shape.codes
 
-    def _decode_block(self, rows: torch.Tensor, labels: torch.Tensor) -> None:
+    def _decode_block(
+        self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
+    ) -> None:
         codes = unpack_codes(rows, bits=self._shape.bits, count=self._shape.codes)
         # A full codebook has no code outside it, and looking would stall the device.
         full = self._shape.codebook_size == 1 << self._shape.bits
@@ -217,6 +244,9 @@ class _VqaeDecoder(TorchDecoder, codec=VqaeCodec):
                 f"a code is outside the codebook of {self._shape.codebook_size} codewords"
             )
         values = F.embedding(codes + self._first, self._codewords).flatten(1)
+        if context is not None and self._shape.context is not None and self._classes is not None:
+            known = unpack_context(context, self._shape.context, self.header.num_classes)
+            values = torch.cat([values, context_values(*known, self._classes)], dim=1)
         for weight, bias in self._layers[:-1]:
             values = torch.addmm(bias, values, weight).relu_()
         weight, bias = self._layers[-1]

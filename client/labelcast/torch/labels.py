@@ -71,8 +71,9 @@ class ServiceLabels:
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """As `LabelSource`; float32 where decoded here, else the precision asked for."""
-        decoder = None
+        decoder, context = None, None
         if self._representation.form is Form.CODES:
+            context = self._client.context(self._label_set)
             # Proven on this device: it may compute differently from the numpy decoder.
             decoder = load_decoder(self._client.artifact(self._label_set), self._device)
         for batch in self._client.stream(self._label_set, batches, self._representation):
@@ -80,7 +81,8 @@ class ServiceLabels:
             if decoder is None:
                 yield torch.from_numpy(batch.values.copy()).to(self._device)
             else:
-                yield decoder.decode(torch.from_numpy(batch.rows.copy()).to(self._device))
+                about = None if context is None else context.rows(batch.views)
+                yield decoder.decode(batch.rows, about)
 
 
 class ArrayLabels:

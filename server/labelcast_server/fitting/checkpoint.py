@@ -2,7 +2,7 @@
 
 The file holds all that the rest of a fit depends on (weights, codebooks, the optimizer's moments,
 the number of the next step; batches and draws are functions of the step), so a resumed fit ends
-with the same bits as one that was never stopped, on one CPU with one number of threads.
+with the same bits as one that was never stopped, on one CPU with one number of threads and workers.
 """
 
 import os

@@ -5,11 +5,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelcast.codec import Precision, TemperatureRange, VqaeShape
+from labelcast.codec import ContextShape, Precision, TemperatureRange, VqaeShape
+from labelcast.codec.context import MAX_CLASS_WIDTH
 from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
 from labelcast.errors import InvalidRequestError
 from labelcast_server.neural.compute import Compute
 from labelcast_server.neural.encoding import Search
+
+# Decodings that the finished encoder tries for a label: some 1,500 labels a second on two cores.
+_SEARCH_TRIALS = 96
+_CONDITIONED_WEIGHT_DECAY = 0.1
 
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
@@ -18,18 +23,23 @@ class FitConfig(BaseModel):
     """Settings of a fit; frozen, and written into everything that the fit makes.
 
     Attributes:
-        codes: codes a label (M).
+        codes: codes a label (M); 0 decodes labels from their context alone.
         codebook_size: codewords a codebook (K).
         codeword_width: values a codeword (D).
         encoder_hidden: widths of the encoder's hidden layers; they cost nothing at the student.
         decoder_hidden: widths of the decoder's hidden layers; they are in the artifact.
         precision: of the stored decoder.
+        class_width: values of a class embedding, by which encoder and decoder are conditioned on
+            what both ends know of a view (see `labelcast.codec.context`); 0 conditions on nothing,
+            and so does a fit of labels whose hard labels are unknown.
         steps: fitting steps.
         batch_rows: labels a step.
         run_rows: consecutive rows read together, so that a file larger than memory streams.
         learning_rate: peak, reached after `warmup_steps`, then a half cosine down to 2 %.
         warmup_steps: steps of linear rise; capped to a tenth of `steps`.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW; None takes 0.1 for a fit that is conditioned on context, which would
+            otherwise learn pairs of classes by heart (measured at 4 bytes: KL on unseen views 0.410
+            with, 0.425 without), and 0 for others.
         ema_decay: of the codebooks' moving averages.
         commitment: weight of the latents' pull towards their codewords.
         revive_below: share of an even use under which a codeword is moved to a latent.
@@ -42,7 +52,10 @@ class FitConfig(BaseModel):
         block_rows: rows of one block; None takes one augmentation seed where the file is
             seed-major, else a tenth of a hold-out period.
         metric_rows: at most so many rows, evenly spaced, are measured on either side.
-        search_candidates: nearest codewords that the finished encoder tries for each code.
+        search_from: share of the steps after which the fit itself searches for codes, so that
+            codebooks and decoder learn the choices that the finished encoder will make.
+        search_candidates: nearest codewords that the finished encoder tries for each code; None
+            shares 96 trials a label out among the codes and rounds.
         search_rounds: its passes over the codes.
         compute: arithmetic of steps and search; metrics and decoding are always fp32.
         seed: of weights, batches and codewords.
@@ -50,18 +63,19 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codes: int = Field(default=8, ge=1, le=MAX_CODES)
+    codes: int = Field(default=8, ge=0, le=MAX_CODES)
     codebook_size: int = Field(default=256, ge=2, le=MAX_CODEBOOK)
     codeword_width: int = Field(default=8, ge=1, le=MAX_WIDTH)
     encoder_hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=MAX_HIDDEN_LAYERS)
     decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
     precision: Precision = Precision.FP16
-    steps: int = Field(default=3000, ge=1)
+    class_width: int = Field(default=64, ge=0, le=MAX_CLASS_WIDTH)
+    steps: int = Field(default=5000, ge=1)
     batch_rows: int = Field(default=512, ge=1, le=2**20)
     run_rows: int = Field(default=32, ge=1, le=2**20)
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
     warmup_steps: int = Field(default=100, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    weight_decay: float | None = Field(default=None, ge=0, le=1)
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
     commitment: float = Field(default=0.25, ge=0, le=100)
     revive_below: float = Field(default=0.1, ge=0, lt=1)
@@ -71,8 +85,9 @@ class FitConfig(BaseModel):
     holdout_every: int = Field(default=6, ge=0)
     block_rows: int | None = Field(default=None, ge=1)
     metric_rows: int = Field(default=8192, ge=1)
-    search_candidates: int = Field(default=3, ge=1, le=MAX_CODEBOOK)
-    search_rounds: int = Field(default=1, ge=0, le=16)
+    search_from: float = Field(default=0.7, ge=0, le=1)
+    search_candidates: int | None = Field(default=None, ge=1, le=MAX_CODEBOOK)
+    search_rounds: int = Field(default=2, ge=0, le=16)
     compute: Compute = Compute.AUTO
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -93,7 +108,22 @@ class FitConfig(BaseModel):
             codeword_width=self.codeword_width,
             hidden=self.decoder_hidden,
             precision=self.precision,
+            context=ContextShape(self.class_width) if self.class_width else None,
         )
+
+    def without_context(self) -> "FitConfig":
+        """The same, conditioned on nothing.
+
+        Raises:
+            InvalidRequestError: then nothing is left to decode labels from.
+        """
+        if not self.codes:
+            raise InvalidRequestError(
+                "without codes labels are decoded from their context alone: fit a directory from"
+                " `labelcast-server relabel`, with hard labels and with class_width above 0",
+                field="codes",
+            )
+        return self.model_copy(update={"class_width": 0})
 
     @property
     def temperatures(self) -> TemperatureRange:
@@ -102,9 +132,18 @@ class FitConfig(BaseModel):
         return TemperatureRange(self.temperature / reach, self.temperature * reach)
 
     @property
+    def chosen_weight_decay(self) -> float:
+        """`weight_decay`, or what None stands for."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return _CONDITIONED_WEIGHT_DECAY if self.class_width else 0.0
+
+    @property
     def search(self) -> Search:
         """How the finished encoder chooses codes."""
-        return Search(self.search_candidates, self.search_rounds, self.compute)
+        turns = max(1, self.codes * self.search_rounds)
+        candidates = self.search_candidates or max(2, _SEARCH_TRIALS // turns)
+        return Search(candidates, self.search_rounds, self.compute)
 
 
 def parse_fit_config(values: Mapping[str, Any]) -> FitConfig:

@@ -7,11 +7,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from labelcast.codec import LabelKind, VqaeCodec
-from labelcast.errors import CodecFormatError, DigestMismatchError, LabelFileError
+from labelcast.errors import (
+    CodecFormatError,
+    DigestMismatchError,
+    InvalidRequestError,
+    LabelFileError,
+)
 from labelcast_server.fitting.checkpoint import write_atomically
 from labelcast_server.fitting.config import FitConfig
 from labelcast_server.fitting.loop import Loop
 from labelcast_server.fitting.metrics import measure
+from labelcast_server.fitting.parallel import ALONE, Workers
 from labelcast_server.fitting.report import BytesALabel, FitReport, read_report
 from labelcast_server.fitting.sampling import Split, spaced
 from labelcast_server.label_files import LabelRows, check_label_kind
@@ -19,6 +25,7 @@ from labelcast_server.neural.device import choose_device
 from labelcast_server.neural.encoder_file import load_encoder, write_encoder
 from labelcast_server.neural.encoding import VqaeEncoder
 from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_server.row_context import RowContext
 
 CODEC_FILE = "codec.safetensors"
 ENCODER_FILE = "encoder.safetensors"
@@ -55,10 +62,12 @@ def fit(
     *,
     out: Path,
     label_kind: LabelKind,
+    context: RowContext | None = None,
     device: str = "auto",
     progress: bool = True,
     resume: bool = True,
     checkpoint_seconds: float = 30.0,
+    workers: Workers = ALONE,
 ) -> FittedCodec:
     """Fit a VQAE to soft labels and write it into `out`.
 
@@ -67,43 +76,56 @@ def fit(
         config: settings.
         out: directory, created when missing; gets codec, encoder, report and log.
         label_kind: what `labels` are; refused where they plainly are the other kind.
-        device: "auto", "cpu" or any torch device.
+        context: what both ends know of each row's view, from `DenseLabels.context`; None where
+            hard labels are unknown, and then nothing is conditioned on it.
+        device: "auto", "cpu" or any torch device; of several workers, each takes its own GPU.
         progress: draw a progress bar on stderr.
         resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
             on the same labels, which is then returned as it is. Labels are told apart by their
             shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
             change that may spare these, start anew.
         checkpoint_seconds: at least so long between two checkpoints.
+        workers: the processes that fit together, from `joined_workers`; each calls this with the
+            same arguments and sees the same files. The first writes and shows progress.
 
     Returns:
-        The fitted codec, proven by numpy and by torch.
+        The fitted codec, proven by numpy and by torch; the same on every worker.
 
     Raises:
         LabelFileError: there are no labels.
         LabelValueError: NaN or infinity, or labels of the other kind.
-        InvalidRequestError: no such device, the fit diverged, or `out` holds another unfinished
-            fit and `resume` is set.
+        InvalidRequestError: no such device, the fit diverged, there are more workers than rows in
+            a batch, or `out` holds another unfinished fit and `resume` is set.
         GoldenRowsError: the decoders disagree.
+        NetworkError: another worker has gone.
         KeyboardInterrupt: SIGINT; calling again goes on from there.
     """
     if labels.num_rows < 1 or labels.num_classes < 1:
         raise LabelFileError("there are no labels to fit")
+    if config.batch_rows < workers.size:
+        raise InvalidRequestError(
+            f"{workers.size} workers cannot share a batch of {config.batch_rows} rows; raise"
+            " batch_rows, or start fewer",
+            field="batch_rows",
+        )
     sample = labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS))
     check_label_kind(sample, label_kind)
-    digest = _labels_digest(labels, label_kind)
-    chosen = choose_device(device)
+    config = config if config.class_width and context is not None else config.without_context()
+    context = context if config.class_width else None
+    digest = _labels_digest(labels, label_kind, context)
+    chosen = workers.choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
-    if resume and (out / REPORT_FILE).exists():
-        report = read_report(out / REPORT_FILE)
-        if (report.config, report.labels_digest) == (config, digest):
-            return load_fitted(out, device=device)
+    if workers.any(resume and workers.is_first and _is_fitted(out, config, digest)):
+        return load_fitted(out, device=str(chosen))
     split = Split.of(
         labels.num_rows,
         rows_per_seed=labels.rows_per_seed,
         block_rows=config.block_rows,
         holdout_every=config.holdout_every,
     )
-    with tqdm(total=config.steps, desc="fit", unit="step", disable=not progress) as bar:
+    with tqdm(
+        total=config.steps, desc="fit", unit="step", disable=not (progress and workers.is_first)
+    ) as bar:
 
         def show(step: int, line: dict[str, float]) -> None:
             bar.update(step - bar.n)
@@ -113,6 +135,7 @@ def fit(
         loop = Loop(
             labels=labels,
             label_kind=label_kind,
+            context=context,
             config=config,
             split=split,
             device=chosen,
@@ -120,10 +143,13 @@ def fit(
             checkpoint=out / CHECKPOINT_FILE,
             log=out / LOG_FILE,
             checkpoint_seconds=checkpoint_seconds,
+            workers=workers,
             on_step=show,
         )
         loop.run(resume=resume)
-    return _finish(loop, out)
+    fitted = _finish(loop, out) if workers.is_first else None
+    workers.wait()
+    return fitted or load_fitted(out, device=str(chosen))
 
 
 def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
@@ -145,8 +171,15 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
     return FittedCodec(out, artifact, encoder.vqae, encoder, report)
 
 
-def _labels_digest(labels: LabelRows, label_kind: LabelKind) -> str:
-    """Sha256 (hex) over shape, type, kind and the values of `_DIGEST_ROWS` evenly spaced rows.
+def _is_fitted(out: Path, config: FitConfig, labels_digest: str) -> bool:
+    if not (out / REPORT_FILE).exists():
+        return False
+    report = read_report(out / REPORT_FILE)
+    return (report.config, report.labels_digest) == (config, labels_digest)
+
+
+def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:
+    """Sha256 (hex) over shape, type, kind, values and context of `_DIGEST_ROWS` spaced rows.
 
     A file of no more rows is covered whole. Of a larger one, rows between those may change
     unnoticed: to read it all would take longer than many a fit.
@@ -155,15 +188,18 @@ def _labels_digest(labels: LabelRows, label_kind: LabelKind) -> str:
     hasher = hashlib.sha256(f"{labels.num_rows} {labels.num_classes} {label_kind}".encode())
     # In blocks: with very many classes, all of them at once would not fit into memory.
     for start in range(0, len(rows), _SAMPLE_ROWS):
-        block = labels.gather(rows[start : start + _SAMPLE_ROWS])
+        part = rows[start : start + _SAMPLE_ROWS]
+        block = labels.gather(part)
         hasher.update(f" {block.dtype} ".encode())
         hasher.update(block.tobytes())
+        if context is not None:
+            hasher.update(context.rows(part).tobytes())
     return hasher.hexdigest()
 
 
 def _finish(loop: Loop, out: Path) -> FittedCodec:
     """Round, export, prove, measure and write; the report comes last and says that all is there."""
-    labels, config, split = loop.labels, loop.config, loop.split
+    labels, context, config, split = loop.labels, loop.context, loop.config, loop.split
     round_to_stored(loop.model, temperature=config.temperature)
     codec = export_codec(loop.model, config.temperatures)
     encoder = VqaeEncoder(
@@ -173,8 +209,10 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
         temperature=config.temperature,
         search=config.search,
     )
-    golden = encoder.encode(labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS)))
-    artifact = build_artifact(codec, golden, loop.device)
+    sampled = spaced(labels.num_rows, _SAMPLE_ROWS)
+    about = None if context is None else context.rows(sampled)
+    golden = encoder.encode(labels.gather(sampled), about)
+    artifact = build_artifact(codec, golden, about, loop.device)
     seen = split.seen(spaced(split.seen_rows, config.metric_rows))
     unseen = split.unseen(spaced(split.unseen_rows, config.metric_rows))
     report = FitReport(
@@ -188,8 +226,8 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
         seconds=round(loop.seconds, 3),
         device=str(loop.device),
         compute=str(loop.compute),
-        seen=measure(encoder, labels, seen),
-        unseen=measure(encoder, labels, unseen) if len(unseen) else None,
+        seen=measure(encoder, labels, context, seen),
+        unseen=measure(encoder, labels, context, unseen) if len(unseen) else None,
         bytes_a_label=BytesALabel.of(
             payload=codec.row_stride,
             codec_bytes=len(artifact),

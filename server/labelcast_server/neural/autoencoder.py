@@ -13,13 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from labelcast.codec import LabelKind, VqaeShape
+from labelcast.torch.context import context_values, unpack_context
 from labelcast_server.neural.quantizer import ProductQuantizer
 
 # Smallest step of fp16: what a probability of exactly zero may have been before it was stored.
 _SMALLEST_PROBABILITY = 2.0**-24
+# Its exponential is 0 in fp32. Without a bound one masked or overflowing logit of -1e6 would set
+# the scale of the whole decoder, and the KL be 0 * infinity.
+_LEAST_LOG_PROBABILITY = -104.0
 # Log-probabilities are told apart down to e**-5 of an even share; below that they cost nothing.
 _FLOOR = -5.0
 _SCALE = 3.0
+# Class embeddings begin about as large as the other inputs of the first layers.
+_EMBEDDING_SCALE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def log_probabilities(labels: Tensor, kind: LabelKind, temperature: float) -> Te
     values = labels.float()
     if kind is LabelKind.PROBABILITIES:
         values = values.clamp(min=_SMALLEST_PROBABILITY).log()
-    return torch.log_softmax(values / temperature, dim=1)
+    return torch.log_softmax(values / temperature, dim=1).clamp(min=_LEAST_LOG_PROBABILITY)
 
 
 class Mlp(nn.ModuleList):
@@ -75,39 +81,68 @@ class Mlp(nn.ModuleList):
 
 
 class VectorQuantizedAutoencoder(nn.Module):
-    """Encoder, product quantizer and the decoder of `labelcast.codec.VqaeCodec`."""
+    """Encoder, product quantizer and the decoder of `labelcast.codec.VqaeCodec`.
+
+    Where the shape has a context, encoder and decoder both see it, so that codes say only what it
+    leaves open. Without codes there is no encoder: the label is what the context says.
+    """
 
     def __init__(self, shape: AutoencoderShape) -> None:
         super().__init__()
         vqae = shape.vqae
         latent_width = vqae.codes * vqae.codeword_width
+        context_width = 0 if vqae.context is None else vqae.context.width
+        seen = 2 * shape.num_classes + context_width
         self.shape = shape
-        self.encoder = Mlp([2 * shape.num_classes, *shape.encoder_hidden, latent_width])
+        self.encoder = Mlp([seen, *shape.encoder_hidden, latent_width]) if latent_width else None
         self.quantizer = ProductQuantizer(vqae.codes, vqae.codebook_size, vqae.codeword_width)
-        self.decoder = Mlp([latent_width, *vqae.hidden, shape.num_classes])
+        self.decoder = Mlp([latent_width + context_width, *vqae.hidden, shape.num_classes])
+        self.classes: nn.Parameter | None = None
+        if vqae.context is not None:
+            embeddings = torch.randn(shape.num_classes, vqae.context.class_width)
+            self.classes = nn.Parameter(_EMBEDDING_SCALE * embeddings)
 
-    def latents(self, log_probabilities: Tensor) -> Tensor:
+    def context(self, rows: Tensor | None) -> Tensor | None:
+        """What encoder and decoder see of packed context rows.
+
+        Args:
+            rows: uint8, shape (N, context stride); None where the shape has no context.
+
+        Returns:
+            float32, shape (N, context width); or None.
+        """
+        shape = self.shape.vqae.context
+        if rows is None or shape is None or self.classes is None:
+            return None
+        return context_values(*unpack_context(rows, shape, self.shape.num_classes), self.classes)
+
+    def latents(self, log_probabilities: Tensor, context: Tensor | None = None) -> Tensor:
         """Encode without quantizing.
 
         Args:
             log_probabilities: float32, shape (N, C).
+            context: from `self.context`.
 
         Returns:
             float32, shape (N, M, D).
         """
-        latents: Tensor = self.encoder(_features(log_probabilities)).float()
         vqae = self.shape.vqae
+        if self.encoder is None:
+            return log_probabilities.new_zeros((len(log_probabilities), 0, vqae.codeword_width))
+        features = _beside(_features(log_probabilities), context)
+        latents: Tensor = self.encoder(features).float()
         return latents.reshape(-1, vqae.codes, vqae.codeword_width)
 
-    def decode(self, codewords: Tensor) -> Tensor:
-        """Logits of codewords (N, M, D): float32, shape (N, C)."""
-        logits: Tensor = self.decoder(codewords.flatten(1)).float()
+    def decode(self, codewords: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits of codewords (N, M, D) under a context: float32, shape (N, C)."""
+        logits: Tensor = self.decoder(_beside(codewords.flatten(1), context)).float()
         return logits
 
     @torch.no_grad()
     def start_from(
         self,
         log_probabilities: Tensor,
+        context: Tensor | None,
         generator: torch.Generator,
         *,
         batch_rows: int,
@@ -116,11 +151,17 @@ class VectorQuantizedAutoencoder(nn.Module):
 
         Args:
             log_probabilities: float32, shape (N, C).
+            context: from `self.context`.
             generator: a CPU generator.
             batch_rows: rows of a fitting step.
         """
         self.decoder.linears[-1].bias.copy_(log_probabilities.mean(dim=0))
-        self.quantizer.start_from(self.latents(log_probabilities), generator, batch_rows=batch_rows)
+        latents = self.latents(log_probabilities, context)
+        self.quantizer.start_from(latents, generator, batch_rows=batch_rows)
+
+
+def _beside(values: Tensor, context: Tensor | None) -> Tensor:
+    return values if context is None else torch.cat([values, context], dim=1)
 
 
 def _features(log_probabilities: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ class DecoderServer:
         if decoder is None:
             return None
         self._decoders.move_to_end(codec)
-        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, decoder.row_stride)
+        stride = decoder.row_stride + decoder.context_stride
+        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, stride)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         await self._jobs.put(_Job(decoder, representation, rows, answer))
         return await answer
@@ -173,7 +174,9 @@ class DecoderServer:
         representation = jobs[0].representation
         representation.check(header)
         rows = torch.from_numpy(np.concatenate([job.rows for job in jobs])).to(self._device)
-        delivered = present(decoder.decode(rows), representation, header).cpu().numpy()
+        codes, context = rows[:, : decoder.row_stride], rows[:, decoder.row_stride :]
+        labels = decoder.decode(codes, context if decoder.context_stride else None)
+        delivered = present(labels, representation, header).cpu().numpy()
         ends = np.cumsum([len(job.rows) for job in jobs])[:-1]
         return [part.tobytes() for part in np.split(delivered, ends)]
 

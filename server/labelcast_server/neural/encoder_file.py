@@ -99,6 +99,8 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
         raise CodecFormatError(f"{path} holds NaN or infinity")
     model.load_state_dict(tensors, strict=False)
     model.quantizer.codebooks.copy_(torch.from_numpy(codec.codebooks))
+    if model.classes is not None and codec.classes is not None:
+        model.classes.copy_(torch.from_numpy(codec.classes))
     for layer, (weight, bias) in zip(model.decoder.linears, codec.layers, strict=True):
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))

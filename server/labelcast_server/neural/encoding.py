@@ -28,6 +28,7 @@ from labelcast_server.neural.compute import Compute
 from labelcast_server.neural.search import search_codes
 
 _BLOCK_BYTES = 2**26
+_TRIAL_VALUES = 2**23
 _SUM_TOLERANCE = 1e-2
 
 
@@ -48,18 +49,23 @@ class Encoder(ABC):
         """Bytes a row."""
         return self.codec.row_stride
 
-    def encode(self, labels: NDArray[Any], *, first_row: int = 0) -> Rows:
+    def encode(
+        self, labels: NDArray[Any], context: Rows | None = None, *, first_row: int = 0
+    ) -> Rows:
         """Encode soft labels.
 
         Args:
             labels: floating, shape (n, C).
+            context: uint8, shape (n, context_stride), where the codec is conditioned; else None
+                or anything.
             first_row: number of the first in its file, for messages.
 
         Returns:
             uint8, shape (n, row_stride), in row order, newly allocated.
 
         Raises:
-            LabelFileError: wrong number of classes, or no floating numbers.
+            LabelFileError: wrong number of classes, no floating numbers, or no context for a
+                codec that is conditioned on one.
             LabelValueError: NaN, infinity, overflow of the codec's precision, or probabilities
                 that are none; names the first such row.
         """
@@ -72,16 +78,23 @@ class Encoder(ABC):
             raise LabelFileError(
                 f"the codec has {self.num_classes} classes, the labels have {labels.shape[1]}"
             )
+        stride = self.codec.context_stride
+        if stride and (context is None or context.shape != (len(labels), stride)):
+            raise LabelFileError(
+                "this codec is conditioned on hard labels and views: encode a directory from"
+                " `labelcast-server relabel`, or fit with --no-context"
+            )
         check_finite(labels, np.arange(first_row, first_row + len(labels)))
         rows = np.empty((len(labels), self.row_stride), dtype=np.uint8)
         block = max(1, _BLOCK_BYTES // (16 * self.num_classes))
         for start in range(0, len(labels), block):
-            part = labels[start : start + block]
-            rows[start : start + block] = self._encode_block(part, first_row + start)
+            part = slice(start, start + block)
+            about = context[part] if stride and context is not None else None
+            rows[part] = self._encode_block(labels[part], about, first_row + start)
         return rows
 
     @abstractmethod
-    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+    def _encode_block(self, labels: NDArray[Any], context: Rows | None, first_row: int) -> Rows:
         """Encode finite labels; `first_row` is the number of the first, for messages."""
 
 
@@ -92,7 +105,7 @@ class RawEncoder(Encoder):
         super().__init__(codec)
         self._precision = codec.precision
 
-    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+    def _encode_block(self, labels: NDArray[Any], context: Rows | None, first_row: int) -> Rows:
         with np.errstate(over="ignore"):
             values = labels.astype(self._precision.dtype)
         finite = np.isfinite(values).all(axis=1)
@@ -135,7 +148,7 @@ class TopKEncoder(Encoder):
         self._temperature = temperature
         self._device = torch.device(device)
 
-    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+    def _encode_block(self, labels: NDArray[Any], context: Rows | None, first_row: int) -> Rows:
         values = _tensor(labels).to(self._device)
         if self._kind is LabelKind.PROBABILITIES:
             probabilities = _normalised(values, first_row)
@@ -191,22 +204,50 @@ class VqaeEncoder(Encoder):
         self._bits = codec.shape.bits
         self._device = model.quantizer.codebooks.device
 
-    def choose(self, log_probabilities: torch.Tensor) -> torch.Tensor:
-        """Codes of the teacher's log-probabilities (n, C) at `temperature`: int64, (n, M)."""
-        with exact_fp32(self._device):
-            return search_codes(
-                self.model,
-                log_probabilities,
-                temperature=self.temperature,
-                candidates=self.search.candidates,
-                rounds=self.search.rounds,
-                compute=self.search.compute,
-            )
+    @torch.no_grad()
+    def choose(self, log_probabilities: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
+        """Codes of log-probabilities (n, C) at `temperature`: int64, shape (n, M).
 
-    def _encode_block(self, labels: NDArray[Any], first_row: int) -> Rows:
+        Args:
+            log_probabilities: float32, shape (n, C).
+            context: from `model.context`.
+        """
+        # All trials of a row are decoded at once.
+        rows = max(1, _TRIAL_VALUES // (self.num_classes * self.search.candidates))
+        codes = []
+        with exact_fp32(self._device):
+            for start in range(0, len(log_probabilities), rows):
+                part = slice(start, start + rows)
+                teacher = log_probabilities[part]
+                about = None if context is None else context[part]
+                codes.append(
+                    search_codes(
+                        self.model,
+                        self.model.latents(teacher, about),
+                        teacher,
+                        about,
+                        temperature=self.temperature,
+                        candidates=self.search.candidates,
+                        rounds=self.search.rounds,
+                        compute=self.search.compute,
+                    )
+                )
+        return torch.cat(codes)
+
+    def _encode_block(self, labels: NDArray[Any], context: Rows | None, first_row: int) -> Rows:
         values = _tensor(labels).to(self._device)
-        codes = self.choose(log_probabilities(values, self.label_kind, self.temperature))
+        if self.label_kind is LabelKind.PROBABILITIES:
+            values = _normalised(values, first_row)
+        teacher = log_probabilities(values, self.label_kind, self.temperature)
+        with exact_fp32(self._device), torch.no_grad():
+            about = self.model.context(context_tensor(context, self._device))
+        codes = self.choose(teacher, about)
         return pack_codes(codes.cpu().numpy(), bits=self._bits)
+
+
+def context_tensor(context: Rows | None, device: torch.device) -> torch.Tensor | None:
+    """Packed context rows on a device."""
+    return None if context is None else torch.from_numpy(context).to(device)
 
 
 def _tensor(labels: NDArray[Any]) -> torch.Tensor:

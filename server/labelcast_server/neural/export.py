@@ -42,7 +42,8 @@ def round_to_stored(model: VectorQuantizedAutoencoder, *, temperature: float) ->
     last = model.decoder.linears[-1]
     last.weight.mul_(temperature)
     last.bias.mul_(temperature)
-    for tensor in (model.quantizer.codebooks, *model.decoder.parameters()):
+    embeddings = [] if model.classes is None else [model.classes]
+    for tensor in (model.quantizer.codebooks, *embeddings, *model.decoder.parameters()):
         tensor.copy_(tensor.to(dtype))
         if not torch.isfinite(tensor).all():
             raise LabelValueError(
@@ -72,16 +73,20 @@ def export_codec(model: VectorQuantizedAutoencoder, temperatures: TemperatureRan
         shape.vqae,
         stored(model.quantizer.codebooks),
         [(stored(layer.weight), stored(layer.bias)) for layer in model.decoder.linears],
+        None if model.classes is None else stored(model.classes),
     )
 
 
-def build_artifact(codec: VqaeCodec, rows: Rows, device: torch.device) -> bytes:
+def build_artifact(
+    codec: VqaeCodec, rows: Rows, context: Rows | None, device: torch.device
+) -> bytes:
     """Write and prove an artifact.
 
     Args:
         codec: what to write.
         rows: uint8, shape (n, row_stride), n at least 1: encoded real labels, of which 4
             to 64 evenly spaced ones become the golden rows, by what their labels weigh.
+        context: their context rows, uint8, shape (n, context_stride); None for none.
         device: where the torch decoder is proved, beside numpy on the CPU.
 
     Returns:
@@ -93,7 +98,7 @@ def build_artifact(codec: VqaeCodec, rows: Rows, device: torch.device) -> bytes:
     wanted = _GOLDEN_BYTES // (4 * codec.header.num_classes)
     count = max(_MIN_GOLDEN_ROWS, min(MAX_GOLDEN_ROWS, wanted))
     picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
-    artifact = write_artifact(codec, rows[picked])
+    artifact = write_artifact(codec, rows[picked], None if context is None else context[picked])
     read_artifact(artifact)
     load_decoder(artifact, device)
     return artifact

@@ -49,6 +49,8 @@ class ProductQuantizer(nn.Module):
         Returns:
             int64, shape (N, M).
         """
+        if not self.codebooks.shape[0]:
+            return latents.new_zeros((len(latents), 0), dtype=torch.int64)
         codes = [_argmin(distances).T for distances in self._distances(latents)]
         return torch.cat(codes)
 
@@ -91,7 +93,9 @@ class ProductQuantizer(nn.Module):
             generator: a CPU generator, so that every device draws the same.
             below: share of an even use of the codebook under which a codeword counts as dead.
         """
-        K = self.codebooks.shape[1]
+        M, K, _ = self.codebooks.shape
+        if not M:
+            return
         even_use = len(latents) / K
         drawn = self._draw(latents, generator)
         # As many draws as codewords, needed or not: counting the dead would stall a GPU.
@@ -110,6 +114,8 @@ class ProductQuantizer(nn.Module):
             generator: a CPU generator.
             batch_rows: rows of a later `follow`, to which the moving counts are set.
         """
+        if not self.codebooks.shape[0]:
+            return
         self.codebooks.copy_(self._draw(latents, generator))
         for _ in range(_KMEANS_ROUNDS):
             counts, sums = self._totals(latents, self.nearest(latents))

@@ -18,7 +18,9 @@ from labelcast_server.neural.compute import Compute
 @torch.no_grad()
 def search_codes(
     model: VectorQuantizedAutoencoder,
+    latents: Tensor,
     log_probabilities: Tensor,
+    context: Tensor | None,
     *,
     temperature: float,
     candidates: int,
@@ -28,8 +30,10 @@ def search_codes(
     """Codes whose decoding is close to the teacher.
 
     Args:
-        model: whose codebooks and decoder are those that are stored.
+        model: whose codebooks and decoder are searched; in the end those that are stored.
+        latents: from `model.latents`.
         log_probabilities: float32, shape (N, C), at `temperature`.
+        context: from `model.context`.
         temperature: that the decoder's logits are divided by.
         candidates: nearest codewords tried for each code; 1 leaves the nearest.
         rounds: passes over the codes; 0 leaves the nearest.
@@ -38,14 +42,13 @@ def search_codes(
     Returns:
         int64, shape (N, M).
     """
-    latents = model.latents(log_probabilities)
     books = model.quantizer.codebooks
     candidates = min(candidates, books.shape[1])
     codes = model.quantizer.nearest(latents)
-    if candidates < 2 or rounds < 1 or not len(codes):
+    if candidates < 2 or rounds < 1 or not codes.numel():
         return codes
     tried = model.quantizer.nearest_few(latents, candidates)
-    trial = _Trial(model, log_probabilities.exp(), temperature, compute)
+    trial = _Trial(model, log_probabilities.exp(), context, temperature, compute)
     codewords = model.quantizer.look_up(codes)
     hidden = trial.first_layer(codewords)
     best = trial.costs(hidden[:, None])[:, 0]
@@ -71,19 +74,24 @@ class _Trial:
         self,
         model: VectorQuantizedAutoencoder,
         teacher: Tensor,
+        context: Tensor | None,
         temperature: float,
         compute: Compute,
     ) -> None:
         self._first, *self._rest = model.decoder.linears
         self._width = model.shape.vqae.codeword_width
         self._teacher = teacher
+        self._context = context
         self._temperature = temperature
         self._compute = compute
 
     def first_layer(self, codewords: Tensor) -> Tensor:
         """Before the first ReLU: (N, M, D) to (N, first width)."""
-        values: Tensor = self._first(codewords.flatten(1))
-        return values
+        values = codewords.flatten(1)
+        if self._context is not None:
+            values = torch.cat([values, self._context], dim=1)
+        hidden: Tensor = self._first(values)
+        return hidden
 
     def share(self, book: int, codewords: Tensor) -> Tensor:
         """What codewords of one book add to `first_layer`: (..., D) to (..., first width)."""

@@ -1,0 +1,123 @@
+"""Views → context rows: the same bytes on the server and on the edge.
+
+Everything comes from tables that the manifest pins by digest and from the policy in its contract;
+nothing is taken from a request. Only integer arithmetic and single IEEE divisions are used, so that
+every platform gets the same bits.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation import (
+    FIXED_POINT,
+    AugmentationPolicy,
+    Records,
+    draw_records,
+    require_known,
+)
+from labelcast.codec.base import Rows
+from labelcast.codec.context import GEOMETRY_WIDTH, Context
+from labelcast.views import Views
+
+_ROTATION_UNIT_DEGREES = 45
+
+
+class ViewContext:
+    """What is known of the views of a label set.
+
+    Args:
+        policy: of the label set; None for unaugmented samples.
+        sample_ids: uint64, shape (S,), strictly increasing: the table that partners are drawn from.
+        hard_labels: integers, shape (S,), in the order of `sample_ids`.
+        sample_codes: int8, shape (S, bytes), in the same order; None for none.
+    """
+
+    def __init__(
+        self,
+        policy: AugmentationPolicy | None,
+        sample_ids: NDArray[np.uint64],
+        hard_labels: NDArray[np.integer],
+        sample_codes: NDArray[np.int8] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.sample_ids = sample_ids
+        self.hard_labels = hard_labels.astype(np.int64)
+        if sample_codes is None:
+            sample_codes = np.empty((len(sample_ids), 0), dtype=np.int8)
+        self.sample_codes = sample_codes
+
+    def rows(self, views: Views) -> Rows:
+        """Packed context of views: uint8, shape (N, stride).
+
+        Raises:
+            ViewNotFoundError: a sample ID is not in the table.
+        """
+        return self.of(views).pack()
+
+    def of(self, views: Views) -> Context:
+        """Context of views, in their order.
+
+        Raises:
+            As `rows`.
+        """
+        own, partner, geometry = self.positions(views)
+        sides = np.stack([own, partner], axis=1)
+        return Context(self.hard_labels[sides], geometry, self.sample_codes[sides])
+
+    def positions(
+        self, views: Views
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of sample and partner in the tables, int64 (N,) each, and the geometry.
+
+        Raises:
+            As `rows`.
+        """
+        if self.policy is None:
+            require_known(views.sample_ids, self.sample_ids)
+            own = np.searchsorted(self.sample_ids, views.sample_ids)
+            return own, own, np.tile(_unaugmented(), (len(views), 1))
+        table = self.sample_ids
+        records = draw_records(self.policy, views.sample_ids, views.seeds, sample_table=table)
+        # A view whose box was clipped away shows no partner, whoever was drawn.
+        mixed = records.box_pixels() > 0
+        partner_ids = np.where(mixed, records.partner_sample_ids, views.sample_ids)
+        partners = draw_records(self.policy, partner_ids, records.partner_seeds, sample_table=table)
+        geometry = _geometry(self.policy, records, partners)
+        return (
+            np.searchsorted(table, views.sample_ids),
+            np.searchsorted(table, partner_ids),
+            geometry,
+        )
+
+
+def _geometry(
+    policy: AugmentationPolicy, records: Records, partners: Records
+) -> NDArray[np.float32]:
+    height, width = policy.view_height, policy.view_width
+    box = [
+        2 * records.box_top / height - 1,
+        2 * records.box_left / width - 1,
+        2 * records.box_bottom / height - 1,
+        2 * records.box_right / width - 1,
+    ]
+    share = records.box_pixels() / (height * width)
+    columns = [*_crop(records), *_crop(partners), *box, share]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _crop(records: Records) -> list[NDArray[np.float64]]:
+    return [
+        2 * records.crop_top / FIXED_POINT - 1,
+        2 * records.crop_left / FIXED_POINT - 1,
+        2 * records.crop_height / FIXED_POINT - 1,
+        2 * records.crop_width / FIXED_POINT - 1,
+        records.rotation / (FIXED_POINT * _ROTATION_UNIT_DEGREES),
+        records.flip.astype(np.float64),
+    ]
+
+
+def _unaugmented() -> NDArray[np.float32]:
+    whole = [-1.0, -1.0, 1.0, 1.0, 0.0, 0.0]
+    empty_box, no_share = [-1.0] * 4, [0.0]
+    values = np.array([*whole, *whole, *empty_box, *no_share], dtype=np.float32)
+    return values.reshape(1, GEOMETRY_WIDTH)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labelcast.augmentation import AugmentationPolicy
+from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import (
     Codec,
     CodecHeader,
+    ContextShape,
     LabelKind,
     Labels,
     Precision,
@@ -27,21 +28,35 @@ from labelcast.codec import (
     pack_codes,
     write_artifact,
 )
+from labelcast.context import ViewContext
 from labelcast.label_set import (
+    CONTEXT_NAME,
     SHARD_BYTES,
     LabelContract,
     Manifest,
     RowOrder,
     Segment,
+    SegmentIndex,
     class_list_digest,
     digest_of,
     to_canonical,
 )
 from labelcast.label_set.bundle import Bundle, BundleWriter
 
-CodecName = Literal["raw", "topk", "vqae"]
+CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
 
 POLICY = AugmentationPolicy(view_height=8, view_width=8, crop_scale=(0.5, 1.0), key=7)
+# Of label sets with a conditioned codec: partners and boxes are a part of what it knows.
+MIXING_POLICY = AugmentationPolicy(
+    view_height=8,
+    view_width=12,
+    rotation_degrees=30.0,
+    crop_scale=(0.5, 1.0),
+    crop_ratio=1.5,
+    mix=Mix.CUTMIX,
+    mix_probability=0.7,
+    key=7,
+)
 
 
 def make_bundle(
@@ -74,7 +89,13 @@ def make_bundle(
     bundle = write_label_set(
         directory, made, rows, num_samples=num_samples, num_seeds=num_seeds, **options
     )
-    return bundle, made.decode(rows)
+    return bundle, made.decode(rows, context_of(bundle))
+
+
+def context_of(bundle: Bundle) -> Rows | None:
+    """Context rows of every view of the first segment, in row order; None where there are none."""
+    context = bundle.decoder().context
+    return None if context is None else context.rows(bundle.view_index().segments[0].views())
 
 
 def make_codec(name: CodecName, num_classes: int, rng: np.random.Generator) -> Codec:
@@ -85,13 +106,16 @@ def make_codec(name: CodecName, num_classes: int, rng: np.random.Generator) -> C
         at_one = TemperatureRange(1.0, 1.0)
         header = CodecHeader(num_classes, LabelKind.PROBABILITIES, at_one)
         return TopKCodec(header, min(4, num_classes), Recovery.SPREAD)
-    shape = VqaeShape(codes=6, codebook_size=100, codeword_width=3, hidden=(12,))
+    context = ContextShape(class_width=3) if name == "vqae-context" else None
+    shape = VqaeShape(codes=6, codebook_size=100, codeword_width=3, hidden=(12,), context=context)
     layers = [
         (_halves(rng, outputs, inputs), _halves(rng, outputs))
         for inputs, outputs in shape.layer_widths(num_classes)
     ]
     header = CodecHeader(num_classes, LabelKind.LOGITS, TemperatureRange(1.0, 4.0))
-    return VqaeCodec(header, shape, _halves(rng, 6, 100, 3), layers)
+    codebooks = _halves(rng, 6, 100, 3)
+    classes = None if context is None else _halves(rng, num_classes, context.class_width)
+    return VqaeCodec(header, shape, codebooks, layers, classes)
 
 
 def make_rows(codec: Codec, count: int, rng: np.random.Generator) -> Rows:
@@ -141,14 +165,19 @@ def write_label_set(
     """
     header, writer = codec.header, BundleWriter(directory, shard_bytes=shard_bytes)
     sample_ids = 10**12 + 7 * np.arange(num_samples, dtype=np.uint64)
+    seeds = 3 * np.arange(num_seeds, dtype=np.uint32)
     hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
-    artifact = writer.add_blob(
-        write_artifact(codec, rows[:8] if golden_rows is None else golden_rows)
-    )
+    golden = rows[:8] if golden_rows is None else golden_rows
+    policy, golden_context = POLICY, None
+    if codec.context_stride:
+        policy = MIXING_POLICY
+        views = SegmentIndex(sample_ids, seeds, row_order).views()[: len(golden)]
+        golden_context = ViewContext(policy, sample_ids, hard_labels).rows(views)
+    artifact = writer.add_blob(write_artifact(codec, golden, golden_context))
     segment = Segment(
         row_order=row_order,
         sample_ids=writer.add_column(sample_ids, "<u8"),
-        seeds=writer.add_column(3 * np.arange(num_seeds), "<u4"),
+        seeds=writer.add_column(seeds, "<u4"),
         codes=writer.add_rows(codec.row_stride, [rows]),
         hard_labels=writer.add_column(hard_labels, "<u4"),
     )
@@ -159,10 +188,11 @@ def write_label_set(
         dataset=digest_of(b"data set"),
         num_classes=contract_classes or header.num_classes,
         class_list=class_list_digest(names),
-        policy=POLICY,
+        policy=policy,
         label_kind=header.label_kind,
         temperatures=header.temperatures,
         codec=artifact.digest,
+        context=CONTEXT_NAME if codec.context_stride else None,
     )
     told = None if report is None else writer.add_blob(to_canonical(report))
     writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=told))

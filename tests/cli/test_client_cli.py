@@ -53,8 +53,18 @@ def labelcast(admin: RunningAdmin, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    unseen = {"kl_nats": 0.25, "top1_agreement": 0.75, "perplexities": [200.4, 250.6]}
-    report = {"kl_nats": 0.2, "hard_label_agreement": 0.5, "fit": {"unseen": unseen}}
+    unseen = {
+        "kl_nats": 0.25,
+        "top1_agreement": 0.75,
+        "top5_agreement": 0.95,
+        "perplexities": [80.4, 90.6, 85.0, 99.0, 70.0, 75.0],
+    }
+    config = {"codes": 6, "codebook_size": 100}
+    report = {
+        "kl_nats": 0.2,
+        "hard_label_agreement": 0.5,
+        "fit": {"unseen": unseen, "config": config},
+    }
     return make_bundle(tmp_path / "bundle", "vqae", num_samples=1000, report=report)[0]
 
 
@@ -96,7 +106,12 @@ def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) 
     # At a hundred million labels the codec weighs nothing.
     growing = (needed - bundle.manifest.codec.size) / 3000
     assert info["bytes_a_label"]["total_at"]["100000000"] == pytest.approx(growing, rel=1e-2)
-    assert info["report"]["fit"]["unseen"]["kl_nats"] == 0.25
+    assert info["codec"]["bytes"] == bundle.manifest.codec.size
+    assert set(info["bytes_a_label"]["total_at"]) == {"1000000", "10000000", "100000000"}
+    unseen = info["report"]["fit"]["unseen"]
+    figures = [unseen[name] for name in ("kl_nats", "top1_agreement", "top5_agreement")]
+    assert figures == [0.25, 0.75, 0.95]
+    assert len(unseen["perplexities"]) == 6
     assert info["store_bytes"] > needed
 
     local = parsed(labelcast("info", bundle.directory, "--json"))
@@ -125,11 +140,13 @@ def test_the_same_for_people(labelcast: Run, bundle: Bundle) -> None:
         r"state +published",
         r"labels +3,000 of 10 classes",
         r"samples × seeds +1,000 × 3",
-        r"codec +vqae, artifact of [\d.]+ kB",
+        r"codec +vqae, 6 codes of 100 codewords",
+        r"decoder size +[\d.]+ kB",
         r"payload bytes a label +6",
         r"total bytes a label +[\d.]+ \(.* at 1 M, .* at 10 M, .* at 100 M labels\)",
         r"over all views +KL 0.200 nats",
-        r"over unseen views +KL 0.250 nats, top-1 agreement 75.0%, perplexity 200 to 251",
+        r"over unseen views +KL 0.250 nats, top-1 agreement 75.0%, top-5 95.0%",
+        r"perplexity per codebook +80, 91, 85, 99, 70, 75 of 100 codewords",
         r"names a shown class +50.0% of the labels",
     ):
         assert re.search(expected, info.stdout), expected

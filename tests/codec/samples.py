@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from labelcast.codec import (
     Codec,
     CodecHeader,
+    Context,
+    ContextShape,
     LabelKind,
     Precision,
     RawCodec,
@@ -21,6 +23,7 @@ from labelcast.codec import (
     pack_codes,
     write_artifact,
 )
+from labelcast.codec.context import GEOMETRY_WIDTH
 
 NUM_CLASSES = 7
 AT_ONE = TemperatureRange(1.0, 1.0)
@@ -74,6 +77,63 @@ def vqae(
     return Sample(codec, pack_codes(drawn, bits=shape.bits))
 
 
+@dataclass(frozen=True)
+class ConditionedSample:
+    codec: VqaeCodec
+    rows: Rows
+    context: Rows
+
+    @property
+    def artifact(self) -> bytes:
+        return write_artifact(self.codec, self.rows[:4], self.context[:4])
+
+
+def random_context(num_classes: int, count: int, generator: np.random.Generator) -> Rows:
+    """Context rows of no views: uint8, shape (count, stride)."""
+    geometry = generator.uniform(-1, 1, (count, GEOMETRY_WIDTH)).astype(np.float32)
+    geometry[:, -1] = generator.uniform(0, 1, count)
+    classes = generator.integers(0, num_classes, (count, 2))
+    return Context(classes, geometry, np.empty((count, 2, 0), np.int8)).pack()
+
+
+def conditioned(
+    codes: int = 3,
+    codebook_size: int = 256,
+    hidden: tuple[int, ...] = (6,),
+    precision: Precision = Precision.FP16,
+    class_width: int = 3,
+    count: int = 9,
+) -> ConditionedSample:
+    generator = np.random.default_rng(4)
+    shape = VqaeShape(codes, codebook_size, 2, hidden, precision, ContextShape(class_width))
+
+    def stored(*sides: int) -> NDArray[Any]:
+        return generator.normal(0, 1, sides).astype(precision.dtype)
+
+    codec = VqaeCodec(
+        CodecHeader(NUM_CLASSES, LabelKind.LOGITS, AT_ONE),
+        shape,
+        stored(codes, codebook_size, 2),
+        [(stored(out, into), stored(out)) for into, out in shape.layer_widths(NUM_CLASSES)],
+        stored(NUM_CLASSES, class_width),
+    )
+    drawn = generator.integers(0, codebook_size, (count, codes))
+    context = random_context(NUM_CLASSES, count, generator)
+    return ConditionedSample(codec, pack_codes(drawn, bits=shape.bits), context)
+
+
+CONDITIONED = {
+    "one layer": conditioned(hidden=()),
+    "hidden": conditioned(),
+    "deep": conditioned(hidden=(5, 4)),
+    "fp32": conditioned(precision=Precision.FP32),
+    "codes of 3 bits": conditioned(codebook_size=5),
+    "codes of 10 bits": conditioned(codebook_size=1000, codes=5),
+    "codes of 16 bits": conditioned(codebook_size=65536),
+    "no codes": conditioned(codes=0),
+    "no codes of 3 bits": conditioned(codes=0, codebook_size=5),
+    "no codes of 16 bits": conditioned(codes=0, codebook_size=65536),
+}
 SAMPLES = {
     "raw-fp16": raw(),
     "raw-fp32": raw(Precision.FP32),

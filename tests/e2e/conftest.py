@@ -10,7 +10,7 @@ from labelcast.v1 import labels_pb2_grpc
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
 
-CODECS = ("raw", "raw-fp32", "raw-probabilities", "topk", "vqae")
+CODECS = ("raw", "raw-fp32", "raw-probabilities", "topk", "vqae", "vqae-context")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from labelcast.codec import (
 )
 from labelcast.label_set.bundle import Bundle
 from labelcast.representation import Form
-from tests.bundles import make_codec, make_rows, write_label_set
+from tests.bundles import context_of, make_codec, make_rows, write_label_set
 
 REPRESENTATIONS = {
     "codes": Representation.codes(),
@@ -41,6 +41,7 @@ class KnownLabelSet:
     bundle: Bundle
     codec: Codec
     rows: Rows
+    context: Rows | None
     labels: Labels
     views: Views
 
@@ -131,7 +132,8 @@ def identity_label_set(
 
 def _known(bundle: Bundle, codec: Codec, rows: Rows) -> KnownLabelSet:
     views = bundle.view_index().segments[0].views()
-    return KnownLabelSet(bundle, codec, rows, codec.decode(rows), views)
+    context = context_of(bundle)
+    return KnownLabelSet(bundle, codec, rows, context, codec.decode(rows, context), views)
 
 
 def _codec(name: str, num_classes: int, rng: np.random.Generator) -> Codec:

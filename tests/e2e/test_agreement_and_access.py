@@ -114,9 +114,9 @@ def test_codec_comes_whole(service: RunningService, label_sets: dict[str, KnownL
     with service.client() as client:
         for name, known in label_sets.items():
             codec = client.codec(client.open(name))
-            assert write_artifact(codec, known.rows[:8]) == known.bundle.read_blob(
-                known.bundle.manifest.codec
-            )
+            context = None if known.context is None else known.context[:8]
+            artifact = write_artifact(codec, known.rows[:8], context)
+            assert artifact == known.bundle.read_blob(known.bundle.manifest.codec)
 
 
 def test_reflection_and_health(service: RunningService) -> None:

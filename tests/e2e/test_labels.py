@@ -84,14 +84,16 @@ def test_local_decoding_gives_what_the_service_decodes(
         for name, known in label_sets.items():
             label_set = client.open(name)
             codes = client.labels(label_set, known.views, Representation.codes())
-            np.testing.assert_array_equal(client.codec(label_set).decode(codes.rows), known.labels)
-    assert len(list(tmp_path.iterdir())) == len(label_sets)
+            decoded = client.decoder(label_set).decode(codes.rows, codes.views)
+            np.testing.assert_array_equal(decoded, known.labels)
+    # Of each the codec; of the one with a conditioned codec, sample IDs and hard labels as well.
+    assert len(list(tmp_path.iterdir())) == len(label_sets) + 2
     # A second run finds the codecs on disk and decodes the same.
     with service.client(cache_directory=tmp_path) as client:
-        label_set = client.open("vqae")
+        label_set, known = client.open("vqae-context"), label_sets["vqae-context"]
         before = client.wire_bytes.received
         np.testing.assert_array_equal(
-            client.codec(label_set).decode(label_sets["vqae"].rows), label_sets["vqae"].labels
+            client.decoder(label_set).decode(known.rows, known.views), known.labels
         )
         assert client.wire_bytes.received == before
 

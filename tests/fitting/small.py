@@ -9,12 +9,23 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import LabelKind
+from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast_server.dense_labels import (
+    DESCRIPTION_NAME,
+    LABELS_NAME,
+    Description,
+    open_for_fitting,
+    write_tables,
+)
 from labelcast_server.fitting import FitConfig, FittedCodec, fit
-from labelcast_server.label_files import open_label_file
 
 NUM_CLASSES = 12
 SEEDS, SAMPLES = 12, 40
+POLICY = AugmentationPolicy(
+    view_height=16, view_width=16, mix=Mix.CUTMIX, mix_probability=0.8, key=3
+)
 
 
 def teacher_logits() -> NDArray[np.float16]:
@@ -36,6 +47,48 @@ def write_labels(directory: Path, labels: NDArray[Any] | None = None) -> Path:
     return path
 
 
+def mixed_logits(index: SegmentIndex, hard_labels: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Of a teacher that sees both classes by their shares, in one of four moods that only a code
+    can tell: (SEEDS, SAMPLES, C).
+    """
+    views, ids = index.views(), index.sample_ids
+    records = draw_records(POLICY, views.sample_ids, views.seeds, sample_table=ids)
+    shares = (records.box_pixels() / 256)[:, None]
+    generator = np.random.default_rng(0)
+    looks_like = generator.dirichlet(np.full(NUM_CLASSES, 0.3), size=NUM_CLASSES)
+    looks_like = (looks_like + np.eye(NUM_CLASSES)) / 2
+    own, partner = (
+        looks_like[hard_labels[np.searchsorted(ids, sample_ids)]]
+        for sample_ids in (views.sample_ids, records.partner_sample_ids)
+    )
+    seen = np.log((1 - shares) * own + shares * partner + 1e-3)
+    moods = generator.normal(0, 0.8, (4, NUM_CLASSES))
+    seen += moods[generator.integers(4, size=len(seen))] + generator.normal(0, 0.1, seen.shape)
+    return seen.astype(np.float16).reshape(SEEDS, SAMPLES, NUM_CLASSES)
+
+
+def write_mixed(directory: Path) -> Path:
+    """A directory as `relabel` writes them: fits of it are conditioned on context."""
+    directory.mkdir(parents=True, exist_ok=True)
+    ids = 10**6 + 3 * np.arange(SAMPLES, dtype=np.uint64)
+    index = SegmentIndex(ids, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
+    hard_labels = np.random.default_rng(1).integers(NUM_CLASSES, size=SAMPLES)
+    np.save(directory / LABELS_NAME, mixed_logits(index, hard_labels))
+    write_tables(directory, index, hard_labels)
+    description = Description(
+        teacher=digest_of(b"teacher"),
+        teacher_name="a teacher of tests",
+        dataset=digest_of(b"data set"),
+        num_classes=NUM_CLASSES,
+        class_list=class_list_digest([str(number) for number in range(NUM_CLASSES)]),
+        policy=POLICY,
+        label_kind=LabelKind.LOGITS,
+        temperature=None,
+    )
+    (directory / DESCRIPTION_NAME).write_bytes(description.to_bytes())
+    return directory
+
+
 def small_config(**changes: Any) -> FitConfig:
     settings: dict[str, Any] = {
         "codes": 3,
@@ -43,6 +96,7 @@ def small_config(**changes: Any) -> FitConfig:
         "codeword_width": 4,
         "encoder_hidden": (32,),
         "decoder_hidden": (32,),
+        "class_width": 8,
         "steps": 300,
         "learning_rate": 1e-2,
         "batch_rows": 64,
@@ -61,15 +115,20 @@ def fit_file(
     checkpoint_seconds: float = 60.0,
     **changes: Any,
 ) -> FittedCodec:
-    """Fit on one CPU thread, so that any two processes compute the same bits."""
+    """Fit on one CPU thread, so that any two processes compute the same bits.
+
+    A directory of dense labels is fitted with its context, a plain file without.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    labels, kind, context = open_for_fitting(path, kind)
     try:
         return fit(
-            open_label_file(path),
+            labels,
             small_config(**changes),
             out=out,
             label_kind=kind,
+            context=context,
             device="cpu",
             progress=False,
             resume=resume,

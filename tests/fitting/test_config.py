@@ -15,7 +15,9 @@ def test_settings_survive_json() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"codes": 0}, "codes"),
+        ({"codes": -1}, "codes"),
+        ({"class_width": -1}, "class_width"),
+        ({"class_width": 1025}, "class_width"),
         ({"codes": 300}, "codes"),
         ({"codebook_size": 1}, "codebook_size"),
         ({"steps": "many"}, "steps"),

@@ -13,7 +13,7 @@ import torch
 
 from labelcast.errors import InvalidRequestError
 from labelcast_server.fitting.fit import CHECKPOINT_FILE, CODEC_FILE, ENCODER_FILE, LOG_FILE
-from tests.fitting.small import fit_file, write_labels
+from tests.fitting.small import fit_file, write_labels, write_mixed
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +21,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
     return write_labels(tmp_path)
+
+
+@pytest.fixture(params=["plain", "with context"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    if request.param == "plain":
+        return write_labels(tmp_path)
+    return write_mixed(tmp_path / "dense")
 
 
 def assert_same_fit(one: Path, other: Path) -> None:
@@ -43,8 +50,8 @@ def interrupt_once_saved(checkpoint: Path) -> threading.Thread:
     return thread
 
 
-def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, labels: Path) -> None:
-    steps = 1000
+def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
+    labels, steps = either, 1000
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tests.fitting.small", str(labels), str(killed), str(steps)]
     process = subprocess.Popen(command, cwd=ROOT)
@@ -79,11 +86,11 @@ def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
 
 
 def test_the_same_fit_twice_gives_the_same_bits_and_leaves_the_generator(
-    tmp_path: Path, labels: Path
+    tmp_path: Path, either: Path
 ) -> None:
     state = torch.random.get_rng_state()
-    fit_file(labels, tmp_path / "one", steps=60)
-    fit_file(labels, tmp_path / "two", steps=60)
+    fit_file(either, tmp_path / "one", steps=60)
+    fit_file(either, tmp_path / "two", steps=60)
     assert_same_fit(tmp_path / "one", tmp_path / "two")
     assert torch.equal(torch.random.get_rng_state(), state)
 

@@ -108,3 +108,16 @@ def test_the_ends_of_the_integers() -> None:
         Views(np.array([2**64 - 1, 0, 2**63], np.uint64), np.array([2**32 - 1, 0, 0], np.uint32))
     )
     assert rows.tolist() == [5, 0, 1]
+
+
+@given(sample_ids=SAMPLE_IDS, seeds=SEEDS, order=st.sampled_from(RowOrder), data=st.data())
+def test_views_of_rows_are_those_of_the_whole(
+    sample_ids: set[int], seeds: set[int], order: RowOrder, data: st.DataObject
+) -> None:
+    segment = segment_of(sample_ids, seeds, order)
+    views = segment.views()
+    numbers = st.lists(st.integers(0, len(views) - 1), max_size=50)
+    rows = np.array(data.draw(numbers), dtype=np.int64)
+    chosen, expected = segment.views_at(rows), views[rows]
+    assert chosen.sample_ids.tolist() == expected.sample_ids.tolist()
+    assert chosen.seeds.tolist() == expected.seeds.tolist()

@@ -27,19 +27,25 @@ from labelcast.label_set import digest_of
 from labelcast_server.decoding import HEADER, DecoderClient, Kind
 from labelcast_server.neural.decoder_server import DecoderServer
 from tests.bundles import make_codec, make_rows
+from tests.codec.samples import random_context
 
 LOGITS = Representation.logits(Precision.FP32)
+NAMES = ["raw", "topk", "vqae", "vqae", "vqae-context"]
 
 
 class Loaded:
-    """A codec with its artifact, and rows that it decodes."""
+    """A codec with its artifact, and rows that it decodes, each followed by its context if any."""
 
     def __init__(self, name: str, seed: int, count: int = 64) -> None:
         rng = np.random.default_rng(seed)
         self.codec: Codec = make_codec(name, 10 + seed, rng)  # type: ignore[arg-type]
         self.rows = make_rows(self.codec, count, rng)
-        self.labels = self.codec.decode(self.rows)
-        self.artifact = write_artifact(self.codec, self.rows[:8])
+        context = random_context(10 + seed, count, rng) if self.codec.context_stride else None
+        self.labels = self.codec.decode(self.rows, context)
+        golden = None if context is None else context[:8]
+        self.artifact = write_artifact(self.codec, self.rows[:8], golden)
+        if context is not None:
+            self.rows = np.concatenate([self.rows, context], axis=1)
         self.digest = digest_of(self.artifact)
 
     async def ask(
@@ -104,7 +110,7 @@ async def client(decoder: RunningDecoder) -> AsyncIterator[DecoderClient]:
 
 
 async def test_requests_at_once_get_their_own_rows(decoder: RunningDecoder) -> None:
-    codecs = [Loaded(name, seed) for seed, name in enumerate(["raw", "topk", "vqae", "vqae"])]
+    codecs = [Loaded(name, seed) for seed, name in enumerate(NAMES)]
     clients = [DecoderClient(decoder.socket_path) for _ in range(3)]
     rng = np.random.default_rng(0)
 
@@ -149,6 +155,25 @@ async def test_bad_rows_fail_alone(client: DecoderClient) -> None:
             assert isinstance(outcome, CodeRangeError)
         else:
             assert outcome is None
+
+
+async def test_a_bad_context_fails_alone(client: DecoderClient) -> None:
+    loaded = Loaded("vqae-context", 2)
+    bad = loaded.rows.copy()
+    bad[3, loaded.codec.row_stride :][:4] = 255
+
+    async def one(number: int) -> None:
+        if number % 10 == 5:
+            await loaded.ask(client, LOGITS, bad)
+        else:
+            await loaded.check(client, LOGITS, np.arange(64))
+
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(
+            *(one(number) for number in range(40)), return_exceptions=True
+        )
+    for number, outcome in enumerate(outcomes):
+        assert isinstance(outcome, CodeRangeError) if number % 10 == 5 else outcome is None
 
 
 async def test_forms_are_refused_and_the_rest_goes_on(client: DecoderClient) -> None:

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-codec bench-serving bench-fit report clean
+.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-serving report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -56,6 +56,9 @@ bench-serving: setup ## Measure serving beside its peers (needs the label set of
 
 bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))
+
+bench-entropy: setup ## What entropy coding would save; LABEL_SETS names directories from encode
+	$(BIN)/python -m benchmarks.entropy $(or $(LABEL_SETS),$(DEMO_OUT)/label-set)
 
 bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-300 JOBS=2 QUICK=1 LIST=1
 	@$(BIN)/python -m benchmarks.codec $(if $(POINT),--point $(POINT)) $(if $(TASK),--task $(TASK)) \

@@ -70,7 +70,7 @@ def main() -> None:
 def _service(address: str, views: Views, options: argparse.Namespace) -> dict[str, Any]:
     with LabelClient(address) as client:
         label_set = client.open(TAG)
-        codec = client.codec(label_set)
+        decoder = client.decoder(label_set)
         dense = Representation.logits(Precision.FP16)
         few = views[: min(len(views), 30_000)]
 
@@ -78,7 +78,7 @@ def _service(address: str, views: Views, options: argparse.Namespace) -> dict[st
             began = time.perf_counter()
             for batch in client.stream(label_set, wanted.batches(options.batch), form):
                 if decode:
-                    codec.decode(batch.rows)
+                    decoder.decode(batch.rows, batch.views)
             return len(wanted) / (time.perf_counter() - began)
 
         def one_by_one(wanted: Views) -> float:

@@ -29,7 +29,6 @@ class ViewContext:
         policy: of the label set; None for unaugmented samples.
         sample_ids: uint64, shape (S,), strictly increasing: the table that partners are drawn from.
         hard_labels: integers, shape (S,), in the order of `sample_ids`.
-        sample_codes: int8, shape (S, bytes), in the same order; None for none.
     """
 
     def __init__(
@@ -37,14 +36,10 @@ class ViewContext:
         policy: AugmentationPolicy | None,
         sample_ids: NDArray[np.uint64],
         hard_labels: NDArray[np.integer],
-        sample_codes: NDArray[np.int8] | None = None,
     ) -> None:
         self.policy = policy
         self.sample_ids = sample_ids
         self.hard_labels = hard_labels.astype(np.int64)
-        if sample_codes is None:
-            sample_codes = np.empty((len(sample_ids), 0), dtype=np.int8)
-        self.sample_codes = sample_codes
 
     def rows(self, views: Views) -> Rows:
         """Packed context of views: uint8, shape (N, stride).
@@ -62,7 +57,7 @@ class ViewContext:
         """
         own, partner, geometry = self.positions(views)
         sides = np.stack([own, partner], axis=1)
-        return Context(self.hard_labels[sides], geometry, self.sample_codes[sides])
+        return Context(self.hard_labels[sides], geometry)
 
     def positions(
         self, views: Views
@@ -94,13 +89,18 @@ def _geometry(
     policy: AugmentationPolicy, records: Records, partners: Records
 ) -> NDArray[np.float32]:
     height, width = policy.view_height, policy.view_width
+    pixels = records.box_pixels()
+    # Where an empty box was drawn says nothing of the view.
     box = [
-        2 * records.box_top / height - 1,
-        2 * records.box_left / width - 1,
-        2 * records.box_bottom / height - 1,
-        2 * records.box_right / width - 1,
+        np.where(pixels > 0, 2 * side / size - 1, -1)
+        for side, size in (
+            (records.box_top, height),
+            (records.box_left, width),
+            (records.box_bottom, height),
+            (records.box_right, width),
+        )
     ]
-    share = records.box_pixels() / (height * width)
+    share = pixels / (height * width)
     columns = [*_crop(records), *_crop(partners), *box, share]
     return np.stack(columns, axis=1).astype(np.float32)
 

@@ -126,7 +126,7 @@ def train_student(
     if run is Run.STREAM_CODES:
         # Fetched before the stream, so that what comes once and what comes for each label can be
         # told apart.
-        client.codec(label_set)
+        client.decoder(label_set)
     source = _source(run, client, label_set, dense_directory)
     loader = SoftLabelLoader(
         distilled,

@@ -149,6 +149,12 @@ class DenseLabels:
             raise LabelFileError(f"{directory}: {error.message}; relabel again") from None
         rows = open_label_file(directory / LABELS_NAME)
         rows.expect_classes(description.num_classes)
+        hard = tables.get("hard_labels")
+        if hard is not None and not ((hard >= 0) & (hard < description.num_classes)).all():
+            raise LabelFileError(
+                f"{directory}: hard labels must be 0 to {description.num_classes - 1}; correct the"
+                " data set's and relabel"
+            )
         samples, seeds = len(index.sample_ids), len(index.seeds)
         # Of shape (samples, seeds, C) it would have as many rows, each under another view's name.
         if rows.num_rows != samples * seeds or rows.rows_per_seed not in (None, samples):

@@ -93,7 +93,7 @@ def random_context(num_classes: int, count: int, generator: np.random.Generator)
     geometry = generator.uniform(-1, 1, (count, GEOMETRY_WIDTH)).astype(np.float32)
     geometry[:, -1] = generator.uniform(0, 1, count)
     classes = generator.integers(0, num_classes, (count, 2))
-    return Context(classes, geometry, np.empty((count, 2, 0), np.int8)).pack()
+    return Context(classes, geometry).pack()
 
 
 def conditioned(

@@ -180,21 +180,20 @@ def test_any_bytes_decode_to_finite_labels_or_a_typed_error() -> None:
 
 def test_packing_is_undone_by_unpacking() -> None:
     generator = np.random.default_rng(1)
-    layout = ContextShape(class_width=3, sample_bytes=5)
+    layout = ContextShape(class_width=3)
     context = Context(
         generator.integers(0, 2**20, (4, 2)),
         generator.uniform(-4, 4, (4, GEOMETRY_WIDTH)).astype(np.float32),
-        generator.integers(-128, 128, (4, 2, 5)).astype(np.int8),
     )
     packed = context.pack()
     assert packed.shape == (4, layout.row_stride)
     assert packed.dtype == np.uint8
     again = layout.unpack(packed, 2**20)
-    for name in ("classes", "geometry", "sample_codes"):
+    for name in ("classes", "geometry"):
         np.testing.assert_array_equal(getattr(again, name), getattr(context, name))
-    for other in (replace(layout, sample_bytes=4), replace(layout, sample_bytes=0)):
+    for other in (packed[:, :-1], np.pad(packed, ((0, 0), (0, 1)))):
         with pytest.raises(CodecFormatError):
-            other.unpack(packed, 2**20)
+            layout.unpack(other, 2**20)
 
 
 @every_conditioned
@@ -260,15 +259,11 @@ WRONG_CONTEXTS: dict[str, Callable[[Spec, Tensors], None]] = {
     "null": _parameter(None),
     "list": _parameter([3, 0]),
     "no keys": _parameter({}),
-    "one key": _parameter({"class_width": 3}),
-    "unknown key": _parameter({"class_width": 3, "sample_bytes": 0, "colour": 1}),
-    "no width": _parameter({"class_width": 0, "sample_bytes": 0}),
-    "another width": _parameter({"class_width": 4, "sample_bytes": 0}),
-    "huge width": _parameter({"class_width": 1025, "sample_bytes": 0}),
-    "boolean width": _parameter({"class_width": True, "sample_bytes": 0}),
-    "sample bytes": _parameter({"class_width": 3, "sample_bytes": 1}),
-    "negative bytes": _parameter({"class_width": 3, "sample_bytes": -1}),
-    "many bytes": _parameter({"class_width": 3, "sample_bytes": 257}),
+    "unknown key": _parameter({"class_width": 3, "colour": 1}),
+    "no width": _parameter({"class_width": 0}),
+    "another width": _parameter({"class_width": 4}),
+    "huge width": _parameter({"class_width": 1025}),
+    "boolean width": _parameter({"class_width": True}),
 }
 
 

@@ -92,10 +92,11 @@ def row_of(policy: AugmentationPolicy, ids: list[int], sample_id: int, seed: int
     H, W = policy.view_height, policy.view_width
     share = (bottom - top) * (right - left) / (H * W)
     partner = record.partner if share else sample_id
+    box = (2 * top / H - 1, 2 * left / W - 1, 2 * bottom / H - 1, 2 * right / W - 1)
     columns = [
         *crop_columns(record),
         *crop_columns(record_of(policy, ids, partner, seed)),
-        *(2 * top / H - 1, 2 * left / W - 1, 2 * bottom / H - 1, 2 * right / W - 1),
+        *(box if share else (-1,) * 4),
         share,
     ]
     labels = [HARD[ids.index(number) % len(HARD)] for number in (sample_id, partner)]

@@ -11,11 +11,9 @@ import pytest
 from labelcast.augmentation import Mix
 from labelcast.codec import (
     CodecHeader,
-    ContextShape,
     LabelKind,
     Precision,
     RawCodec,
-    VqaeCodec,
 )
 from labelcast.context import ViewContext
 from labelcast.errors import CodecFormatError, ManifestError, ViewNotFoundError
@@ -94,15 +92,6 @@ def test_an_unknown_context_is_refused(bundle: Bundle, name: object) -> None:
     tree["contract"]["context"] = name
     with pytest.raises(ManifestError, match=r"contract\.context"):
         Manifest.from_bytes(to_canonical(tree))
-
-
-def test_a_codec_that_takes_more_than_views_give_is_refused(bundle: Bundle) -> None:
-    codec = bundle.codec()
-    assert isinstance(codec, VqaeCodec)
-    wider = replace(codec.shape, context=ContextShape(3, sample_bytes=2))
-    other = VqaeCodec(codec.header, wider, codec.codebooks, codec.layers, codec.classes)
-    with pytest.raises(ManifestError, match="rows of 80 bytes, 'view/1' gives 76"):
-        bundle.manifest.require_codec(other)
 
 
 def test_segments_of_one_table_are_accepted(bundle: Bundle) -> None:

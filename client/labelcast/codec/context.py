@@ -2,8 +2,8 @@
 
 The hard labels of the sample and of its mix partner, where each was cropped, and what share of the
 view shows the partner cost no bits: both ends derive them from tables that the manifest pins by
-digest (`labelcast.context`). A per-sample code, shared by all views of a sample, may lie beside.
-A context row is never part of a request and never stored: a wrong one would be a wrong label.
+digest (`labelcast.context`). A context row is never part of a request and never stored: a wrong one
+would be a wrong label.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,13 @@ from labelcast.errors import CodecFormatError, CodeRangeError
 # Crop (top, left, height, width), rotation and flip of the sample's view and of the partner's;
 # mix box (top, left, bottom, right); the partner's share of the view.
 GEOMETRY_WIDTH = 6 + 6 + 4 + 1
-MAX_SAMPLE_BYTES = 256
 MAX_CLASS_WIDTH = 1024
 
 _CLASSES = 2
 _CLASS_BYTES = 4
-_GEOMETRY_BYTES = 4 * GEOMETRY_WIDTH
+CONTEXT_STRIDE = _CLASSES * _CLASS_BYTES + 4 * GEOMETRY_WIDTH
 # Everything is a fraction, twice a fraction less 1, or an angle in units of 45 degrees.
 LARGEST_GEOMETRY = 4.0
-# What an int8 of a sample code stands for: ±127 is about ±2, the scale of the decoder's inputs.
-SAMPLE_CODE_UNIT = 1 / 64
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,21 +35,17 @@ class Context:
     Attributes:
         classes: int64, shape (N, 2): hard labels of sample and partner.
         geometry: float32, shape (N, GEOMETRY_WIDTH); the last column is the partner's share.
-        sample_codes: int8, shape (N, 2, S): codes of sample and partner.
     """
 
     classes: NDArray[np.int64]
     geometry: NDArray[np.float32]
-    sample_codes: NDArray[np.int8]
 
     def pack(self) -> Rows:
         """As uint8, shape (N, stride)."""
-        codes = self.sample_codes.reshape(len(self.classes), _CLASSES * self.sample_codes.shape[2])
         return np.concatenate(
             [
                 np.ascontiguousarray(self.classes.astype("<u4")).view(np.uint8),
                 np.ascontiguousarray(self.geometry.astype("<f4")).view(np.uint8),
-                np.ascontiguousarray(codes).view(np.uint8),
             ],
             axis=1,
         )
@@ -64,25 +57,23 @@ class ContextShape:
 
     Attributes:
         class_width: values of a class embedding.
-        sample_bytes: S, bytes of a sample's code; 0 for none.
     """
 
     class_width: int
-    sample_bytes: int = 0
 
     @property
     def row_stride(self) -> int:
         """Bytes of a context row."""
-        return _CLASSES * (_CLASS_BYTES + self.sample_bytes) + _GEOMETRY_BYTES
+        return CONTEXT_STRIDE
 
     @property
     def width(self) -> int:
         """Values that the decoder's first layer gets: sample, partner, their mixture, geometry."""
-        return 3 * (self.class_width + self.sample_bytes) + GEOMETRY_WIDTH
+        return 3 * self.class_width + GEOMETRY_WIDTH
 
     def as_json(self) -> dict[str, Any]:
         """JSON value that `from_json` reads back."""
-        return {"class_width": self.class_width, "sample_bytes": self.sample_bytes}
+        return {"class_width": self.class_width}
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -93,11 +84,8 @@ class ContextShape:
         """
         if not isinstance(value, Mapping):
             raise CodecFormatError(f"codec parameter context is {value!r}, must be an object")
-        only_keys(value, "class_width", "sample_bytes")
-        return cls(
-            class_width=integer(value, "class_width", 1, MAX_CLASS_WIDTH),
-            sample_bytes=integer(value, "sample_bytes", 0, MAX_SAMPLE_BYTES),
-        )
+        only_keys(value, "class_width")
+        return cls(class_width=integer(value, "class_width", 1, MAX_CLASS_WIDTH))
 
     def unpack(self, rows: Rows, num_classes: int) -> Context:
         """Read context rows.
@@ -115,7 +103,7 @@ class ContextShape:
                 f"context rows must be uint8 of shape (N, {self.row_stride}),"
                 f" got {rows.dtype} of shape {rows.shape}"
             )
-        ends = np.cumsum([_CLASSES * _CLASS_BYTES, _GEOMETRY_BYTES])
+        ends = [_CLASSES * _CLASS_BYTES]
         parts = [np.ascontiguousarray(part) for part in np.split(rows, ends, axis=1)]
         classes = parts[0].view("<u4").astype(np.int64)
         geometry = parts[1].view("<f4").astype(np.float32)
@@ -126,8 +114,7 @@ class ContextShape:
         # Written so that NaN fails.
         if not (np.abs(geometry) <= LARGEST_GEOMETRY).all():
             raise CodecFormatError("a context row holds geometry that no policy draws")
-        codes = parts[2].view(np.int8).reshape(len(rows), _CLASSES, self.sample_bytes)
-        return Context(classes, geometry, codes)
+        return Context(classes, geometry)
 
     def values(self, context: Context, classes: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the decoder's first layer gets beside the codewords.
@@ -139,11 +126,7 @@ class ContextShape:
         Returns:
             float32, shape (N, width).
         """
-        codes = context.sample_codes.astype(np.float32) * np.float32(SAMPLE_CODE_UNIT)
-        own, partner = (
-            np.concatenate([classes[context.classes[:, side]], codes[:, side]], axis=1)
-            for side in range(_CLASSES)
-        )
+        own, partner = (classes[context.classes[:, side]] for side in range(_CLASSES))
         share = context.geometry[:, -1:]
         return np.concatenate(
             [own, partner, (1 - share) * own + share * partner, context.geometry], axis=1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from labelcast.codec import Codec, ContextShape
+from labelcast.codec import Codec
 from labelcast.errors import ManifestError
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
@@ -15,8 +15,6 @@ from labelcast.label_set.section import BlobRef, Section
 FORMAT = "labelcast/label-set/1"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_REPORT_BYTES = 2**20
-
-_VIEW_STRIDE = ContextShape(class_width=1).row_stride
 
 
 class RowOrder(StrEnum):
@@ -149,11 +147,6 @@ class Manifest:
             )
         if self.contract.context is None:
             return
-        if codec.context_stride != _VIEW_STRIDE:
-            raise ManifestError(
-                f"the codec takes context rows of {codec.context_stride} bytes,"
-                f" {self.contract.context!r} gives {_VIEW_STRIDE}"
-            )
         first = self.segments[0]
         for number, segment in enumerate(self.segments):
             # Partners are drawn from the whole table: another table would name other partners.

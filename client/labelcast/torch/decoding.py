@@ -245,7 +245,7 @@ class _VqaeDecoder(TorchDecoder, codec=VqaeCodec):
             )
         values = F.embedding(codes + self._first, self._codewords).flatten(1)
         if context is not None and self._shape.context is not None and self._classes is not None:
-            known = unpack_context(context, self._shape.context, self.header.num_classes)
+            known = unpack_context(context, self.header.num_classes)
             values = torch.cat([values, context_values(*known, self._classes)], dim=1)
         for weight, bias in self._layers[:-1]:
             values = torch.addmm(bias, values, weight).relu_()

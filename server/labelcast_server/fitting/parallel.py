@@ -165,7 +165,10 @@ def joined_workers() -> Iterator[Workers]:
     except (RuntimeError, ValueError) as error:
         raise NetworkError(f"cannot meet the other workers: {_first_line(error)}") from None
     try:
-        yield Workers(rank, size, local_rank)
+        workers = Workers(rank, size, local_rank)
+        yield workers
+        # Nobody may take the group down while others are still about to use it.
+        workers.wait()
     finally:
         dist.destroy_process_group()
 

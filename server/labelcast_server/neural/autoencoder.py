@@ -111,10 +111,9 @@ class VectorQuantizedAutoencoder(nn.Module):
         Returns:
             float32, shape (N, context width); or None.
         """
-        shape = self.shape.vqae.context
-        if rows is None or shape is None or self.classes is None:
+        if rows is None or self.classes is None:
             return None
-        return context_values(*unpack_context(rows, shape, self.shape.num_classes), self.classes)
+        return context_values(*unpack_context(rows, self.shape.num_classes), self.classes)
 
     def latents(self, log_probabilities: Tensor, context: Tensor | None = None) -> Tensor:
         """Encode without quantizing.

@@ -186,7 +186,7 @@ def render(text: str) -> str:
 
 
 def _bytes(value: float | None) -> str:
-    if not value:
+    if value is None:
         return "–"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 

@@ -30,8 +30,8 @@ from labelcast.codec import (
 )
 from labelcast.context import ViewContext
 from labelcast.label_set import (
-    CONTEXT_NAME,
     SHARD_BYTES,
+    ContextRef,
     LabelContract,
     Manifest,
     RowOrder,
@@ -168,11 +168,13 @@ def write_label_set(
     seeds = 3 * np.arange(num_seeds, dtype=np.uint32)
     hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
     golden = rows[:8] if golden_rows is None else golden_rows
-    policy, golden_context = POLICY, None
+    policy, golden_context, declared = POLICY, None, None
     if codec.context_stride:
         policy = MIXING_POLICY
-        views = SegmentIndex(sample_ids, seeds, row_order).views()[: len(golden)]
-        golden_context = ViewContext(policy, sample_ids, hard_labels).rows(views)
+        index = SegmentIndex(sample_ids, seeds, row_order)
+        context = ViewContext(policy, sample_ids, hard_labels)
+        golden_context = context.rows(index.views()[: len(golden)])
+        declared = ContextRef(context.digest(index))
     artifact = writer.add_blob(write_artifact(codec, golden, golden_context))
     segment = Segment(
         row_order=row_order,
@@ -192,7 +194,7 @@ def write_label_set(
         label_kind=header.label_kind,
         temperatures=header.temperatures,
         codec=artifact.digest,
-        context=CONTEXT_NAME if codec.context_stride else None,
+        context=declared,
     )
     told = None if report is None else writer.add_blob(to_canonical(report))
     writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=told))

@@ -30,12 +30,14 @@ class BenchmarkCodec(ABC):
         label_kind: of decoded labels.
         codec_bytes: what every decoder holds: bases, codebooks, networks.
         sample_bytes: what is stored once for each sample.
+        fit_seconds: of the fit, where it knows better than the clock; else None.
         choice: the settings that the fit chose from, with what it measured, for the report.
     """
 
     label_kind: ClassVar[LabelKind] = LabelKind.LOGITS
     codec_bytes: int = 0
     sample_bytes: float = SAMPLE_BYTES
+    fit_seconds: float | None = None
 
     def __init__(self) -> None:
         self.choice: dict[str, Any] = {}

@@ -47,6 +47,8 @@ class LibraryVqae(nn.Module):
             codebook_dim=CODEWORD,
             heads=codes,
             separate_codebook_per_head=True,
+            # Its default of 0.8 is for sequences of many; 0.98 had a 2 % lower KL after 600 steps.
+            decay=0.98,
             kmeans_init=True,
             kmeans_iters=10,
             threshold_ema_dead_code=2,

@@ -58,7 +58,7 @@ def _rivals() -> list[Point]:
     points = [
         Point(f"{family}-{k}", family, fit=partial(fit_top_k, k=k, recovery=recovery))
         for recovery in Recovery
-        for k in (5, 10, 20)
+        for k in (1, 2, 5, 10, 20)
         for family in (f"topk-{recovery}",)
     ]
     points += [
@@ -70,7 +70,8 @@ def _rivals() -> list[Point]:
     points += [
         Point(f"{method}-{codes}", method, fit=partial(fit_faiss, method=method, codes=codes))
         for method in Method
-        for codes in (4, 8, 16)
+        # With one or two codes product and residual quantization hardly differ.
+        for codes in ((1, 2, 4, 8, 16) if method is Method.RESIDUAL else (4, 8, 16))
     ]
     points += [
         Point(f"vq-library-{codes}", "vq-library", fit=partial(fit_library_vqae, codes=codes))
@@ -100,4 +101,4 @@ def all_points() -> dict[str, Point]:
     return {point.name: point for point in (*_yardsticks(), *_rivals(), *_ours())}
 
 
-QUICK_POINTS = ("dense", "hard-mixed", "pq-8", "vqae-plain-8")
+QUICK_POINTS = ("dense", "hard-mixed", "hard-unmixed", "pq-8", "vqae-plain-8", "vqae-8")

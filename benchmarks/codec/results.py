@@ -34,7 +34,8 @@ def collect(points: Sequence[Point], task: Task) -> list[Record]:
     for point in points:
         results = read_results(units_of(point, task))
         codec = results.pop(CODEC_UNIT, None)
-        if codec is not None:
+        # Without a student there is nothing to say yet, and a committed point must not be lost.
+        if codec is not None and results:
             students = sorted(results.values(), key=lambda student: int(student["seed"]))
             records.append(_measured(point, task, codec, students))
     return records
@@ -58,10 +59,20 @@ def _measured(point: Point, task: Task, codec: Record, students: list[Record]) -
 
 
 def merge(committed: Sequence[Record], measured: Sequence[Record]) -> list[Record]:
-    """Measured points in the place of committed ones of the same task and codec, then new ones."""
-    fresh = {(record["task"], record["codec"]): record for record in measured}
-    kept = [fresh.pop((old["task"], old["codec"]), old) for old in committed]
+    """Measured points in the place of committed ones of the same task, teacher and codec, then new.
+
+    A committed point with more students stays: the work directory has only begun on it.
+    """
+    fresh = {_identity(record): record for record in measured}
+    kept = []
+    for old in committed:
+        new = fresh.pop(_identity(old), old)
+        kept.append(new if len(new["top1_per_seed"]) >= len(old["top1_per_seed"]) else old)
     return [*kept, *fresh.values()]
+
+
+def _identity(record: Record) -> tuple[str, str, str]:
+    return record["task"], record["teacher"], record["codec"]
 
 
 def derive(records: Sequence[Record], order: Sequence[str]) -> Record:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.cache import BlobCache
 from labelcast.codec import Codec, CodecHeader, read_artifact
-from labelcast.context import ViewContext
+from labelcast.context import ViewContext, derive_context
 from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
@@ -166,11 +166,13 @@ class Session:
         if contract.context is None or first.hard_labels is None:
             return None
         index = SegmentIndex(
-            _column(first.sample_ids, blobs, "<u8"), np.zeros(1, np.uint32), first.row_order
+            _column(first.sample_ids, blobs, "<u8").astype(np.uint64),
+            _column(first.seeds, blobs, "<u4").astype(np.uint32),
+            first.row_order,
         )
-        hard_labels = _column(first.hard_labels, blobs, "<u4")
-        context = ViewContext(contract.policy, index.sample_ids, hard_labels)
-        self._contexts[label_set.digest] = context
+        context = derive_context(contract, index, _column(first.hard_labels, blobs, "<u4"))
+        if context is not None:
+            self._contexts[label_set.digest] = context
         return context
 
     def _accept_artifact(self, label_set: RemoteLabelSet, content: bytes, fetched: bool) -> Codec:
@@ -235,7 +237,7 @@ def context_blobs(label_set: RemoteLabelSet) -> list[BlobRef]:
     first = label_set.manifest.segments[0]
     if label_set.contract.context is None or first.hard_labels is None:
         return []
-    sections = (first.sample_ids, first.hard_labels)
+    sections = (first.sample_ids, first.seeds, first.hard_labels)
     return [shard.data for section in sections for shard in section.shards]
 
 

@@ -11,7 +11,7 @@ from labelcast.agreement import shown_classes
 from labelcast.codec import Codec, LabelKind, Rows, write_artifact
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import (
-    CONTEXT_NAME,
+    ContextRef,
     LabelContract,
     Manifest,
     RowOrder,
@@ -109,7 +109,7 @@ def write_bundle(
         label_kind=codec.header.label_kind,
         temperatures=codec.header.temperatures,
         codec=codec_ref.digest,
-        context=CONTEXT_NAME if codec.context_stride else None,
+        context=None if context is None else ContextRef(context.context.digest(index)),
     )
     writer.finish(
         Manifest(

@@ -29,7 +29,13 @@ from labelcast.label_set import (
     is_digest,
 )
 from labelcast_server.label_sets import LabelSets
-from labelcast_server.reading import read_blob, read_column, read_rows, read_view_index
+from labelcast_server.reading import (
+    read_blob,
+    read_column,
+    read_context,
+    read_rows,
+    read_view_index,
+)
 from labelcast_server.store.base import (
     BlobInfo,
     Capacity,
@@ -242,12 +248,13 @@ class Publisher:
         codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
         manifest.require_codec(codec)
         await self._read_report(manifest)
-        await read_view_index(self._store, manifest)
+        index = await read_view_index(self._store, manifest)
         for number, segment in enumerate(manifest.segments):
             if segment.hard_labels is not None:
                 await self._check_hard_labels(segment.hard_labels, manifest, number)
             async for rows in read_rows(self._store, segment.codes):
                 await asyncio.to_thread(codec.check_rows, rows)
+        await read_context(self._store, manifest, index)
 
     async def _drop_if_damaged(self, digest: str | None) -> None:
         """Make room for a new upload of a blob that nobody can read.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.context import ViewContext
+from labelcast.context import ViewContext, derive_context
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import (
     BlobRef,
@@ -98,15 +98,15 @@ async def read_context(store: Store, manifest: Manifest, index: ViewIndex) -> Vi
     """What both ends know of the views of a label set; None where its codec needs none.
 
     `Manifest.require_codec` has seen to it that all segments share the tables of the first.
+
+    Raises:
+        ManifestError: another context is derived here than where the label set was made.
     """
     hard_labels = manifest.segments[0].hard_labels
     if manifest.contract.context is None or hard_labels is None:
         return None
-    return ViewContext(
-        manifest.contract.policy,
-        index.segments[0].sample_ids,
-        await read_column(store, hard_labels, "<u4"),
-    )
+    column = await read_column(store, hard_labels, "<u4")
+    return derive_context(manifest.contract, index.segments[0], column)
 
 
 async def read_view_index(store: Store, manifest: Manifest) -> ViewIndex:

@@ -17,7 +17,7 @@ from labelcast.codec import (
 )
 from labelcast.context import ViewContext
 from labelcast.errors import CodecFormatError, ManifestError, ViewNotFoundError
-from labelcast.label_set import CONTEXT_NAME, Manifest, RowOrder, to_canonical
+from labelcast.label_set import ContextRef, Manifest, RowOrder, digest_of, to_canonical
 from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast.views import Views
 from tests.bundles import CodecName, context_of, make_bundle
@@ -31,7 +31,7 @@ def bundle(tmp_path: Path) -> Bundle:
     return made
 
 
-def declared(manifest: Manifest, context: str | None) -> Manifest:
+def declared(manifest: Manifest, context: ContextRef | None) -> Manifest:
     return replace(manifest, contract=replace(manifest.contract, context=context))
 
 
@@ -50,8 +50,12 @@ def with_second_segment(bundle: Bundle, **changes: Any) -> Manifest:
 
 def test_the_contract_declares_the_context_and_survives(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    assert manifest.contract.context == CONTEXT_NAME == "view/1"
-    assert json.loads(manifest.to_bytes())["contract"]["context"] == "view/1"
+    rows = context_of(bundle)
+    assert rows is not None
+    assert len(rows) < 4096
+    # Few enough rows that the digest covers all of them.
+    expected = {"name": "view/1", "digest": digest_of(rows.tobytes())}
+    assert json.loads(manifest.to_bytes())["contract"]["context"] == expected
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
     manifest.require_codec(bundle.codec())
 
@@ -73,7 +77,7 @@ def test_a_manifest_without_context_is_written_as_it_always_was(
 
 
 def test_a_context_that_the_contract_hides_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(ManifestError, match=r"contract\.context is None, but the codec is condit"):
+    with pytest.raises(ManifestError, match="declares no context, but the codec is condit"):
         declared(bundle.manifest, None).require_codec(bundle.codec())
 
 
@@ -82,16 +86,44 @@ def test_a_context_that_the_codec_does_not_take_is_refused(
     tmp_path: Path, codec: CodecName
 ) -> None:
     bundle, _ = make_bundle(tmp_path, codec)
-    with pytest.raises(ManifestError, match="'view/1', but the codec is not conditioned"):
-        declared(bundle.manifest, CONTEXT_NAME).require_codec(bundle.codec())
+    with pytest.raises(ManifestError, match="declares a context, but the codec is not conditioned"):
+        declared(bundle.manifest, ContextRef(digest_of(b""))).require_codec(bundle.codec())
 
 
 @pytest.mark.parametrize("name", ["view/2", "", "view", "VIEW/1", None, 1, True, ["view/1"], {}])
 def test_an_unknown_context_is_refused(bundle: Bundle, name: object) -> None:
     tree = json.loads(bundle.manifest.to_bytes())
-    tree["contract"]["context"] = name
+    tree["contract"]["context"]["name"] = name
     with pytest.raises(ManifestError, match=r"contract\.context"):
         Manifest.from_bytes(to_canonical(tree))
+
+
+@pytest.mark.parametrize("value", ["view/1", None, 1, True, [], {}, {"name": "view/1"}])
+def test_a_context_of_another_form_is_refused(bundle: Bundle, value: object) -> None:
+    tree = json.loads(bundle.manifest.to_bytes())
+    tree["contract"]["context"] = value
+    with pytest.raises(ManifestError, match=r"contract\.context"):
+        Manifest.from_bytes(to_canonical(tree))
+
+
+def test_other_hard_labels_views_or_derivations_are_refused(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    (segment,) = manifest.segments
+    writer = BundleWriter(bundle.directory)
+    assert segment.hard_labels is not None
+    hard = bundle.column(segment.hard_labels, "<u4")
+    swapped = replace(segment, hard_labels=writer.add_column((hard + 1) % 10, "<u4"))
+    assert manifest.contract.policy is not None
+    policy = replace(manifest.contract.policy, key=manifest.contract.policy.key + 1)
+    for other in (
+        replace(manifest, segments=(swapped,)),
+        replace(manifest, contract=replace(manifest.contract, policy=policy)),
+        replace(manifest, contract=replace(manifest.contract, policy=None)),
+        declared(manifest, ContextRef(digest_of(b"derived otherwise"))),
+    ):
+        writer.finish(other)
+        with pytest.raises(ManifestError, match="give another context"):
+            Bundle(bundle.directory).decoder()
 
 
 def test_segments_of_one_table_are_accepted(bundle: Bundle) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from labelcast import LabelKind, Views
 from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import AugmentationPolicy, Mix
+from labelcast.context import ViewContext
 from labelcast.errors import InvalidRequestError, MisalignedLabelsError
 from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
@@ -146,15 +147,35 @@ class Teacher:
 
     label_kind = LabelKind.LOGITS
 
-    def __init__(self, *, wrong_by: int = 0, recorded_agreement: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        wrong_by: int = 0,
+        recorded_agreement: float | None = None,
+        view_context: ViewContext | None = None,
+    ) -> None:
         self._wrong_by = wrong_by
         self.recorded_agreement = recorded_agreement
+        self.view_context = view_context
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         for views in batches:
             at = np.searchsorted(TABLE.sample_ids, views.sample_ids)
             classes = (TABLE.hard_labels()[at] + self._wrong_by) % len(CLASSES)
             yield torch.eye(len(CLASSES))[classes]
+
+
+def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
+    ids, hard = TABLE.sample_ids, TABLE.hard_labels()
+    own = Teacher(view_context=ViewContext(None, ids, hard))
+    assert len(list(loader_of(own, seeds=[0]))) == 5
+    for other, what in (
+        (ViewContext(None, ids, (hard + 1) % len(CLASSES)), "hard labels"),
+        (ViewContext(None, ids + np.uint64(1), hard), "samples"),
+        (ViewContext(None, ids[1:], hard[1:]), "samples"),
+    ):
+        with pytest.raises(MisalignedLabelsError, match=f"made for other {what}"):
+            list(loader_of(Teacher(view_context=other), seeds=[0]))
 
 
 def test_the_canary_watches_by_default_where_an_agreement_is_recorded() -> None:

@@ -19,7 +19,8 @@ class Sizes:
         payload: the stride of a row of codes.
         total: everything at rest (codes, chunk indices, tables, codec, report, manifest) divided
             by the labels.
-        total_at: the total that this codec would reach at so many labels.
+        total_at: the total that this codec would reach at so many labels: codec, report and
+            manifest are taken to stay as they are.
     """
 
     payload: float
@@ -30,12 +31,13 @@ class Sizes:
     def of(cls, manifest: Manifest) -> "Sizes":
         """Work them out."""
         labels = manifest.num_labels
-        codec = manifest.codec.size
-        growing = (manifest.total_bytes - codec) / labels
+        report = 0 if manifest.report is None else manifest.report.size
+        fixed = manifest.codec.size + report + len(manifest.to_bytes())
+        growing = (manifest.total_bytes - fixed) / labels
         return cls(
             payload=sum(segment.codes.payload_bytes for segment in manifest.segments) / labels,
             total=manifest.total_bytes / labels,
-            total_at={count: growing + codec / count for count in TOTALS_AT},
+            total_at={count: growing + fixed / count for count in TOTALS_AT},
         )
 
 
@@ -59,7 +61,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
         "augmentation": policy_digest(contract.policy),
         "augmented": contract.policy is not None,
         "codec": {"name": codec_name, "digest": contract.codec, "bytes": manifest.codec.size},
-        "context": contract.context,
+        "context": None if contract.context is None else contract.context.as_json(),
         "bytes_a_label": {
             "payload": sizes.payload,
             "total": sizes.total,

@@ -3,7 +3,7 @@
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.contract import (
-    CONTEXT_NAME,
+    ContextRef,
     Expectation,
     LabelContract,
     policy_digest,
@@ -29,10 +29,10 @@ from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [
     "CHUNK_BYTES",
-    "CONTEXT_NAME",
     "MAX_REPORT_BYTES",
     "SHARD_BYTES",
     "BlobRef",
+    "ContextRef",
     "Expectation",
     "LabelContract",
     "Manifest",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
-from labelcast.context import ViewContext
+from labelcast.context import derive_context
 from labelcast.decoding import LabelDecoder
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
@@ -171,12 +171,9 @@ class Bundle:
         codec, first = self.codec(), self.manifest.segments[0]
         if self.manifest.contract.context is None or first.hard_labels is None:
             return LabelDecoder(codec, None)
-        context = ViewContext(
-            self.manifest.contract.policy,
-            self.segment_index(first).sample_ids,
-            self.column(first.hard_labels, "<u4"),
-        )
-        return LabelDecoder(codec, context)
+        hard_labels = self.column(first.hard_labels, "<u4")
+        contract, index = self.manifest.contract, self.segment_index(first)
+        return LabelDecoder(codec, derive_context(contract, index, hard_labels))
 
     def view_index(self) -> ViewIndex:
         """Where every view lies."""

@@ -20,6 +20,36 @@ def policy_digest(policy: AugmentationPolicy | None) -> str:
     return digest_of(to_canonical(None if policy is None else policy.as_json()))
 
 
+@dataclass(frozen=True, slots=True)
+class ContextRef:
+    """How the context that labels are decoded under is derived, and proof that it was.
+
+    Attributes:
+        digest: over derived context rows (`labelcast.context`), so that a reader which derives
+            anything else refuses the label set.
+        name: of the derivation.
+    """
+
+    digest: str
+    name: str = CONTEXT_NAME
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON value that `from_fields` reads back."""
+        return {"name": self.name, "digest": self.digest}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """Read strictly."""
+        read = cls(fields.digest("digest"), fields.text("name"))
+        fields.done()
+        if read.name != CONTEXT_NAME:
+            raise ManifestError(
+                f"contract.context.name {read.name!r} is unknown; this labelcast derives"
+                f" {CONTEXT_NAME!r}"
+            )
+        return read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelContract:
     """The part of a manifest that gives labels their meaning.
@@ -34,7 +64,7 @@ class LabelContract:
         label_kind: logits or probabilities.
         temperatures: where the labels are right; None for any.
         codec: digest of the codec artifact.
-        context: how the context that labels are decoded under is derived; None where codes say all.
+        context: what labels are decoded under beside their codes; None where codes say all.
     """
 
     teacher: str
@@ -46,7 +76,7 @@ class LabelContract:
     label_kind: LabelKind
     temperatures: TemperatureRange | None
     codec: str
-    context: str | None = None
+    context: ContextRef | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON value that `from_fields` reads back."""
@@ -63,7 +93,7 @@ class LabelContract:
             "temperatures": None if ends is None else {"low": ends.low, "high": ends.high},
             "codec": self.codec,
         }
-        return value if self.context is None else value | {"context": self.context}
+        return value if self.context is None else value | {"context": self.context.as_json()}
 
     @classmethod
     def from_fields(cls, contract: Fields) -> Self:
@@ -71,6 +101,7 @@ class LabelContract:
         teacher, dataset = contract.object("teacher"), contract.object("dataset")
         classes, augmentation = contract.object("classes"), contract.object("augmentation")
         policy_json, ends = augmentation.take("policy"), contract.take("temperatures")
+        context = contract.optional_object("context")
         read = cls(
             teacher=teacher.digest("digest"),
             teacher_name=teacher.text("name"),
@@ -81,13 +112,8 @@ class LabelContract:
             label_kind=_label_kind(contract.text("label_kind")),
             temperatures=None if ends is None else _temperatures(Fields(ends, "temperatures")),
             codec=contract.digest("codec"),
-            context=contract.optional_text("context"),
+            context=None if context is None else ContextRef.from_fields(context),
         )
-        if read.context not in (None, CONTEXT_NAME):
-            raise ManifestError(
-                f"contract.context {read.context!r} is unknown; this labelcast derives"
-                f" {CONTEXT_NAME!r}"
-            )
         if dataset.text("id_scheme") != ID_SCHEME:
             raise ManifestError(f"contract.dataset.id_scheme must be {ID_SCHEME!r}")
         if augmentation.digest("digest") != policy_digest(read.policy):

@@ -34,9 +34,9 @@ class Fields:
             raise ManifestError(f"{self.path}.{name} must be a short string without controls")
         return value
 
-    def optional_text(self, name: str) -> str | None:
-        """As `text`, or None where the field is absent."""
-        return self.text(name) if name in self._left else None
+    def optional_object(self, name: str) -> "Fields | None":
+        """As `object`, or None where the field is absent."""
+        return self.object(name) if name in self._left else None
 
     def integer(self, name: str, low: int, high: int) -> int:
         """An integer within bounds, both included."""

@@ -142,8 +142,8 @@ class Manifest:
     def _require_context(self, codec: Codec) -> None:
         if (self.contract.context is not None) != (codec.context_stride > 0):
             raise ManifestError(
-                f"contract.context is {self.contract.context!r}, but the codec is"
-                f" {'' if codec.context_stride else 'not '}conditioned on one"
+                f"the contract declares {'a' if self.contract.context else 'no'} context, but the"
+                f" codec is {'' if codec.context_stride else 'not '}conditioned on one"
             )
         if self.contract.context is None:
             return

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from labelcast.client import LabelClient
 from labelcast.codec import LabelKind
+from labelcast.context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import ViewIndex
 from labelcast.representation import Form, Representation
@@ -21,7 +22,8 @@ from labelcast.views import Views
 class LabelSource(Protocol):
     """Gives labels for batches of views, in order.
 
-    `recorded_agreement` is what the canary should see, or None if nobody measured it.
+    `recorded_agreement` is what the canary should see, or None if nobody measured it;
+    `view_context` what the labels were decoded under, or None if codes said all.
     """
 
     label_kind: LabelKind
@@ -29,6 +31,11 @@ class LabelSource(Protocol):
     @property
     def recorded_agreement(self) -> float | None:
         """Agreement with hard labels, as it was measured when the label set was made."""
+        ...
+
+    @property
+    def view_context(self) -> ViewContext | None:
+        """Samples and hard labels, which must be the student's own."""
         ...
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
@@ -69,11 +76,16 @@ class ServiceLabels:
         value = self._label_set.report.get("hard_label_agreement")
         return value if isinstance(value, float) else None
 
+    @property
+    def view_context(self) -> ViewContext | None:
+        """Fetched once; None for label sets whose codec is not conditioned."""
+        return self._client.context(self._label_set)
+
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """As `LabelSource`; float32 where decoded here, else the precision asked for."""
         decoder, context = None, None
         if self._representation.form is Form.CODES:
-            context = self._client.context(self._label_set)
+            context = self.view_context
             # Proven on this device: it may compute differently from the numpy decoder.
             decoder = load_decoder(self._client.artifact(self._label_set), self._device)
         for batch in self._client.stream(self._label_set, batches, self._representation):
@@ -98,6 +110,7 @@ class ArrayLabels:
     """
 
     recorded_agreement: float | None = None
+    view_context: ViewContext | None = None
 
     def __init__(self, array: NDArray[Any], index: ViewIndex, label_kind: LabelKind) -> None:
         views = sum(len(part.sample_ids) * len(part.seeds) for part in index.segments)

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import AugmentationPolicy, permutation
-from labelcast.errors import InvalidRequestError
+from labelcast.context import ViewContext
+from labelcast.errors import InvalidRequestError, MisalignedLabelsError
 from labelcast.prefetch import Prefetch
 from labelcast.torch.augmentation import ViewRenderer
 from labelcast.torch.labels import LabelSource
@@ -118,6 +119,7 @@ class SoftLabelLoader:
             for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
                 yield self._batch(epoch, views, pixels, None)
             return
+        self._require_own_context(self._source.view_context)
         labels = self._source.labels(views for _, views in self.plan())
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
@@ -131,6 +133,16 @@ class SoftLabelLoader:
                         f" batch of {len(views)} views"
                     )
                 yield self._batch(epoch, views, pixels, soft)
+
+    def _require_own_context(self, context: ViewContext | None) -> None:
+        if context is None:
+            return
+        same = np.array_equal(context.sample_ids, self._table.sample_ids)
+        if not same or not np.array_equal(context.hard_labels, self._hard_labels):
+            raise MisalignedLabelsError(
+                f"the label set was made for other {'hard labels' if same else 'samples'} than this"
+                " data set has: check data set, sample IDs and class order"
+            )
 
     def _batch(
         self, epoch: int, views: Views, pixels: tuple[Tensor, Tensor | None], labels: Tensor | None

@@ -239,3 +239,21 @@ def test_probabilities_are_told_from_logits(dtype: type[Any]) -> None:
         check_label_kind(probabilities, LabelKind.LOGITS)
     with pytest.raises(LabelValueError, match="label_kind=logits"):
         check_label_kind(logits, LabelKind.PROBABILITIES)
+
+
+@pytest.mark.parametrize(("spoiled", "told"), [(1, True), (6, True), (7, False), (64, False)])
+def test_a_few_odd_rows_do_not_make_logits_of_probabilities(spoiled: int, told: bool) -> None:
+    rows = softmax(np.random.default_rng(0).normal(0, 3, (64, 1000))).astype(np.float32)
+    rows[:spoiled] *= np.float32(0.97)
+    if told:
+        with pytest.raises(LabelValueError, match="label_kind=probabilities"):
+            check_label_kind(rows, LabelKind.LOGITS)
+    else:
+        check_label_kind(rows, LabelKind.LOGITS)
+    # Who calls them probabilities is held to it in every row.
+    with pytest.raises(LabelValueError, match="label_kind=logits"):
+        check_label_kind(rows, LabelKind.PROBABILITIES)
+
+
+def test_the_largest_floats_are_logits() -> None:
+    check_label_kind(np.full((64, 1000), 3e38, np.float32), LabelKind.LOGITS)

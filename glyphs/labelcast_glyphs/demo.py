@@ -9,6 +9,7 @@ processes of their own.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -30,6 +31,8 @@ from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.local_service import local_service
 from labelcast_glyphs.student import Run
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
+from labelcast_server.dense_labels import DESCRIPTION_NAME
+from labelcast_server.fitting import FitConfig
 
 TAG = "glyphs:demo"
 POLICY = AugmentationPolicy(
@@ -125,7 +128,7 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     teacher_path, top1 = _prepare_teacher_and_images(out, scale)
     policy_path = out / "policy.json"
     policy_path.write_text(json.dumps(POLICY.as_json()))
-    dense, codec, bundle = out / "dense", out / scale.codec_name, out / "label-set"
+    dense, bundle = out / "dense", out / "label-set"
     _step("Relabel: the teacher labels every view")
     _server(
         "relabel",
@@ -135,6 +138,7 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
         *("--dataset-args", json.dumps({"path": str(out / "distilled.safetensors")})),
         *("--policy", policy_path, "--seeds", scale.views, "--out", dense),
     )
+    codec = _codec_directory(out, dense, scale)
     _step("Fit: a VQAE learns to keep the labels in 8 bytes")
     _server("fit", "--labels", dense, "--out", codec, "--steps", scale.fit_steps)
     _step("Encode: labels to packed codes")
@@ -150,6 +154,13 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
             details = registry.inspect(TAG)
     report = build_report(results, details, teacher_top1=top1)
     return report | {"largest_difference_between_deliveries": difference}
+
+
+def _codec_directory(out: Path, dense: Path, scale: Scale) -> Path:
+    """One for each teacher and each default of the fit: a fit of others is not taken up again."""
+    defaults = FitConfig(steps=scale.fit_steps).model_dump_json().encode()
+    identity = hashlib.sha256((dense / DESCRIPTION_NAME).read_bytes() + defaults).hexdigest()
+    return out / f"{scale.codec_name}-{identity[:8]}"
 
 
 def _prepare_teacher_and_images(out: Path, scale: Scale) -> tuple[Path, float]:

@@ -138,7 +138,9 @@ class _Agreement:
         """Take a block of labels with what their codes decode to."""
         self._rows += len(labels)
         likeliest = decoded.argmax(axis=1)
-        self._same_top1 += int((likeliest == labels.argmax(axis=1)).sum())
+        # Where classes are tied for the likeliest, any of them is right.
+        best = np.take_along_axis(labels, likeliest[:, None], axis=1)[:, 0]
+        self._same_top1 += int((best == labels.max(axis=1)).sum())
         ends = self._codec.header.temperatures
         # The middle of the range is where a codec was fitted.
         temperature = 1.0 if ends is None else (ends.low * ends.high) ** 0.5

@@ -118,7 +118,7 @@ def test_a_label_set_on_disk(budget: Run, tmp_path: Path) -> None:
     bundle, _ = make_bundle(tmp_path, "vqae", report={"kl": 1})
     found = budget("--bundle", tmp_path)["bundle"]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert found["bytes"]["on_disk"] == sum(path.stat().st_size for path in files)
+    assert found["bytes"]["total"] == sum(path.stat().st_size for path in files)
     assert found["digest"] == bundle.digest
     assert list(found["bytes_a_label_at"]) == ["1000000", "10000000", "100000000"]
     text = budget("--bundle", tmp_path, text=True)

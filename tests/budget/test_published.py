@@ -1,11 +1,15 @@
 """The formula meets the published sizes, and says where it does not."""
 
+import math
+
 import pytest
 
+from labelcast.codec import CodecHeader, LabelKind, VqaeCodec
 from labelcast.errors import InvalidRequestError
-from labelcast_server.budget import IPCS, NAMES, budget_of, ours, published, reproduction
+from labelcast_server.budget import IPCS, NAMES, Codes, budget_of, ours, published, reproduction
 from labelcast_server.budget.model import GIB
-from labelcast_server.budget.published import samples_of
+from labelcast_server.budget.published import codec_bytes, default_shape, samples_of
+from labelcast_server.fitting import FitConfig
 
 SIZES_GIB = {
     "sre2l": (5.67, 11.33, 28.33, 56.66, 113.33),
@@ -84,6 +88,22 @@ def test_ours_is_its_payload_and_little_else(size: int) -> None:
     assert budget.augmentation_bits == 0
     assert size < budget.bytes_a_label(budget.label_bits) < size + 0.07
     assert budget.bytes_a_label_at(10**6) > budget.bytes_a_label_at(10**8) > size
+
+
+@pytest.mark.parametrize("codes", [1, 8, 32])
+def test_our_codec_is_the_one_that_fit_makes_by_default(codes: int) -> None:
+    form = Codes(codes, 256)
+    config = FitConfig(codes=codes)
+    assert default_shape(form) == config.vqae
+    header = CodecHeader(1000, LabelKind.LOGITS, config.temperatures)
+    specs = VqaeCodec.tensor_specs(header, config.vqae.as_config())
+    tensors = sum(2 * math.prod(shape) for _, shape in specs.values())
+    assert {dtype for dtype, _ in specs.values()} == {"F16"}
+    assert codec_bytes(form, 1000) == tensors + 65 * 1024
+
+
+def test_our_codec_weighs_1_5_mb_at_8_codes() -> None:
+    assert codec_bytes(Codes(8, 256), 1000) == 1_533_904
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -103,8 +103,11 @@ def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) 
     assert info["bytes_a_label"]["payload"] == 6
     needed = sum(ref.size for ref in blobs.values()) + len(bundle.manifest.to_bytes())
     assert info["bytes_a_label"]["total"] == pytest.approx(needed / 3000)
-    # At a hundred million labels the codec weighs nothing.
-    growing = (needed - bundle.manifest.codec.size) / 3000
+    # At a hundred million labels codec, report and manifest weigh nothing.
+    manifest = bundle.manifest
+    assert manifest.report is not None
+    fixed = manifest.codec.size + manifest.report.size + len(manifest.to_bytes())
+    growing = (needed - fixed) / 3000
     assert info["bytes_a_label"]["total_at"]["100000000"] == pytest.approx(growing, rel=1e-2)
     assert info["codec"]["bytes"] == bundle.manifest.codec.size
     assert set(info["bytes_a_label"]["total_at"]) == {"1000000", "10000000", "100000000"}
@@ -247,6 +250,17 @@ def test_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in ("push", "list", "info", "retire", "tag"):
         assert re.search(rf"^  {command} ", result.stdout, re.MULTILINE)
+
+
+def test_decode_names_the_file_that_it_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code_of(app, name="labelcast", arguments=["decode", "--help"]) == 0
+    assert "Beside labels.npy, labels.views.npy" in " ".join(capsys.readouterr().out.split())
+    make_bundle(tmp_path / "set", num_samples=10)
+    words = ["decode", str(tmp_path / "set"), "--out", str(tmp_path / "labels.npy")]
+    assert exit_code_of(app, name="labelcast", arguments=words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "labels.npy", "labels.views.npy"}
 
 
 def test_the_server_command_line_can_use_the_wrapper_without_the_commands() -> None:

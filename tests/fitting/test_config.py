@@ -47,3 +47,25 @@ def test_the_learning_rate_rises_then_falls_to_a_fiftieth() -> None:
     assert rates[0] < 0.02 * config.learning_rate
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
     assert rates[-1] == pytest.approx(0.02 * config.learning_rate, rel=0.01)
+
+
+@pytest.mark.parametrize("codes", [0, 1, 4, 8, 16, 24, 25, 32, 48, 49, 64, 256])
+@pytest.mark.parametrize("rounds", [0, 1, 2, 5])
+def test_a_search_drops_rounds_before_it_exceeds_its_trials(codes: int, rounds: int) -> None:
+    search = FitConfig(codes=codes, search_rounds=rounds).search
+    trials = codes * search.rounds * search.candidates
+    assert search.candidates >= 2
+    assert (search.rounds > 0) == (rounds > 0)
+    assert search.rounds <= rounds
+    assert trials <= max(96, 2 * codes)
+    if search.rounds < rounds:
+        assert 2 * codes * (search.rounds + 1) > 96
+
+
+def test_searches_that_are_given_or_usual_stay_as_they_are() -> None:
+    eight = FitConfig(codes=8).search
+    assert (eight.candidates, eight.rounds) == (6, 2)
+    many = FitConfig(codes=256).search
+    assert (many.candidates, many.rounds) == (2, 1)
+    given = FitConfig(codes=256, search_candidates=5).search
+    assert (given.candidates, given.rounds) == (5, 2)

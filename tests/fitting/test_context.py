@@ -15,8 +15,8 @@ from labelcast.torch.decoding import load_decoder
 from labelcast_server.bundling import write_bundle
 from labelcast_server.dense_labels import TABLES_NAME, DenseLabels, open_labels
 from labelcast_server.fitting import FittedCodec, load_fitted
-from labelcast_server.fitting.fit import CODEC_FILE, ENCODER_FILE
 from labelcast_server.label_files import LabelRows
+from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, fit_file, write_mixed
 
 ROWS = SEEDS * SAMPLES
@@ -183,7 +183,9 @@ def test_a_fit_without_context_is_that_of_the_plain_file(tmp_path: Path, dense: 
 def test_another_context_is_another_fit(tmp_path: Path) -> None:
     before = fit_file(write_mixed(tmp_path / "dense"), tmp_path / "out", steps=2).report
     changed = with_hard_labels(tmp_path / "dense", lambda hard: np.roll(hard, 1))
-    after = fit_file(changed, tmp_path / "out", steps=2).report
+    with pytest.raises(InvalidRequestError, match="other settings or labels"):
+        fit_file(changed, tmp_path / "out", steps=2)
+    after = fit_file(changed, tmp_path / "out", steps=2, resume=False).report
     assert after.labels_digest != before.labels_digest
 
 

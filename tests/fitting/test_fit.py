@@ -16,9 +16,11 @@ from labelcast.errors import (
 )
 from labelcast.torch.decoding import load_decoder
 from labelcast_server.fitting import FittedCodec, load_fitted
-from labelcast_server.fitting.fit import CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE
+from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
+from labelcast_server.fitting.loop import Loop
 from labelcast_server.fitting.report import read_report
 from labelcast_server.neural.encoder_file import METADATA_KEY, load_encoder
+from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, fit_file, teacher_logits, write_labels
 
 
@@ -100,15 +102,65 @@ def test_a_finished_fit_is_returned_as_it_is(tmp_path: Path) -> None:
     before = (tmp_path / REPORT_FILE).stat().st_mtime_ns
     fit_file(path, tmp_path, steps=2)
     assert (tmp_path / REPORT_FILE).stat().st_mtime_ns == before
+
+
+def test_a_finished_fit_of_other_settings_is_kept(tmp_path: Path) -> None:
+    path, names = write_labels(tmp_path), (CODEC_FILE, ENCODER_FILE, REPORT_FILE)
+    fit_file(path, tmp_path, steps=2)
+    before = [(tmp_path / name).read_bytes() for name in names]
+    with pytest.raises(InvalidRequestError, match=r"--out, .*--fresh .*resume=False"):
+        fit_file(path, tmp_path, steps=3)
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+    assert fit_file(path, tmp_path, steps=3, resume=False).report.config.steps == 3
+
+
+@pytest.mark.parametrize("damaged", [CODEC_FILE, ENCODER_FILE, REPORT_FILE])
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_a_damaged_fit_is_an_error_that_names_the_way_out(
+    tmp_path: Path, damaged: str, content: bytes | None
+) -> None:
+    path = write_labels(tmp_path)
+    fit_file(path, tmp_path, steps=2)
+    (tmp_path / damaged).unlink()
+    if content is not None:
+        (tmp_path / damaged).write_bytes(content)
+    elif damaged == REPORT_FILE:
+        # Without it nothing is finished.
+        fit_file(path, tmp_path, steps=2)
+        return
+    with pytest.raises((CodecFormatError, DigestMismatchError), match=r"--fresh .*resume=False"):
+        fit_file(path, tmp_path, steps=2)
+    fit_file(path, tmp_path, steps=2, resume=False)
+    load_fitted(tmp_path, device="cpu")
+
+
+def test_a_fresh_fit_that_stops_leaves_nothing_of_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_labels(tmp_path)
+    fit_file(path, tmp_path, steps=2)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"of an unfinished one")
+
+    def stop(self: Loop, batch: object, about: object) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_fit_batch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_file(path, tmp_path, steps=3, resume=False)
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, LOG_FILE}
     assert fit_file(path, tmp_path, steps=3).report.config.steps == 3
 
 
 @pytest.mark.parametrize("row", [1, 100, SEEDS * SAMPLES - 1])
-def test_labels_that_changed_are_fitted_again(tmp_path: Path, row: int) -> None:
+def test_labels_that_changed_are_another_fit(tmp_path: Path, row: int) -> None:
     labels = teacher_logits().reshape(-1, NUM_CLASSES)
     before = fit_file(write_labels(tmp_path, labels), tmp_path, steps=2).report
     labels[row, 0] += 1
-    after = fit_file(write_labels(tmp_path, labels), tmp_path, steps=2).report
+    path = write_labels(tmp_path, labels)
+    with pytest.raises(InvalidRequestError, match="other settings or labels"):
+        fit_file(path, tmp_path, steps=2)
+    after = fit_file(path, tmp_path, steps=2, resume=False).report
     assert after.labels_digest != before.labels_digest
 
 

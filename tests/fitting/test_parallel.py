@@ -17,17 +17,12 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast_server.dense_labels import open_for_fitting
 from labelcast_server.fitting import FitReport, fit
-from labelcast_server.fitting.fit import (
-    CHECKPOINT_FILE,
-    CODEC_FILE,
-    ENCODER_FILE,
-    LOG_FILE,
-    REPORT_FILE,
-)
+from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
 from labelcast_server.fitting.parallel import ALONE, Workers, joined_workers
 from labelcast_server.fitting.report import read_report
 from labelcast_server.fitting.sampling import spaced
 from labelcast_server.label_files import open_label_file
+from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.fitting.small import (
     NUM_CLASSES,
     fit_file,
@@ -159,6 +154,19 @@ def test_an_error_of_one_worker_ends_all(tmp_path: Path) -> None:
     assert status != 0
     assert stdout.count(f"row {row} holds NaN") == 1
     assert stdout.count("another worker of this fit has gone") == 1
+
+
+@pytest.mark.slow
+def test_a_finished_fit_of_other_settings_is_refused_by_all_workers(
+    tmp_path: Path, labels: Path
+) -> None:
+    fit_file(labels, tmp_path, steps=2)
+    before = (tmp_path / REPORT_FILE).read_bytes()
+    status, stdout, _ = run_to_the_end(labels, tmp_path)
+    assert status != 0
+    assert stdout.count("holds a finished fit of other settings or labels") >= 1
+    assert "another worker of this fit has gone" not in stdout
+    assert (tmp_path / REPORT_FILE).read_bytes() == before
 
 
 def test_more_workers_than_rows_are_refused(tmp_path: Path, labels: Path) -> None:

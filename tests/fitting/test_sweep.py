@@ -9,10 +9,10 @@ import torch
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast_server.fitting import FitConfig, load_fitted
-from labelcast_server.fitting.fit import REPORT_FILE
 from labelcast_server.fitting.rate_distortion import draw
 from labelcast_server.fitting.sweep import PLOT_FILE, SWEEP_FILE, Sweep, sweep
 from labelcast_server.label_files import open_label_file
+from labelcast_server.neural.fitted_files import REPORT_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, small_config, write_labels
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -115,9 +115,22 @@ def test_a_failing_fit_leaves_no_curve_of_former_ones(tmp_path: Path) -> None:
     (tmp_path / PLOT_FILE).write_bytes(PNG)
     labels = np.full((12, 10, 5), np.nan, np.float32)
     with pytest.raises(LabelValueError, match="row 0"):
-        sweep_of(write_labels(tmp_path, labels), tmp_path, 1, settings=settings)
+        sweep_of(write_labels(tmp_path, labels), tmp_path, 1, settings=settings, resume=False)
     assert not (tmp_path / SWEEP_FILE).exists()
     assert not (tmp_path / PLOT_FILE).exists()
+
+
+def test_fits_of_other_settings_are_kept_with_their_curve(tmp_path: Path) -> None:
+    path = write_labels(tmp_path)
+    sweep_of(path, tmp_path, 2, settings={"steps": 2})
+    before = (tmp_path / SWEEP_FILE).read_bytes()
+    with pytest.raises(InvalidRequestError, match=r"/2 holds a finished fit .*--out, .*--fresh"):
+        # The second is refused before the first is begun.
+        sweep_of(path, tmp_path, 1, 2, settings={"steps": 3})
+    assert (tmp_path / SWEEP_FILE).read_bytes() == before
+    assert not (tmp_path / "1").exists()
+    changed = sweep_of(path, tmp_path, 1, 2, settings={"steps": 3}, resume=False)
+    assert (tmp_path / SWEEP_FILE).read_bytes() == changed.to_json() != before
 
 
 def test_the_curve_is_drawn(swept: tuple[Sweep, Path], tmp_path: Path) -> None:

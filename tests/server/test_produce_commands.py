@@ -88,6 +88,31 @@ def test_a_target_chooses_the_codes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == report
 
 
+def test_one_byte_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*fit_words(tmp_path, "--target-bytes", 1)) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "1 byte a label: 2 codes of 16 codewords of 4 values\n"
+    assert printed.out.startswith("1 byte a label (")
+    words = ["--labels", tmp_path / "labels.npy", "--codec", tmp_path / "out", "--quiet"]
+    assert run("encode", *words, "--out", tmp_path / "set", "--device", "cpu") == 0
+    assert "480 labels of 1 byte in" in capsys.readouterr().out
+
+
+def test_a_finished_fit_of_other_settings_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*fit_words(tmp_path, "--codes", 1)) == 0
+    capsys.readouterr()
+    for words in (["--codes", 2], ["--codes", 1, "--steps", 5]):
+        assert run(*fit_words(tmp_path, *words)) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        assert "--fresh" in printed.err
+        assert "--out" in printed.err
+    assert run(*fit_words(tmp_path, "--codes", 2, "--fresh")) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [

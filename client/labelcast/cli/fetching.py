@@ -64,10 +64,10 @@ def decode(
         float | None, typer.Option(help="Probabilities at this temperature instead of logits.")
     ] = None,
 ) -> None:
-    """Decode a label set to fp16 with numpy alone; beside FILE, FILE.views.npy says whose they are.
+    """Decode a label set to fp16 with numpy alone.
 
-    Rows are the label set's views in the order of its rows; the views file has the columns
-    sample_id and seed.
+    Rows are the label set's views in the order of its rows. Beside labels.npy, labels.views.npy
+    says whose they are: it has the columns sample_id and seed.
     """
     bundle = Bundle(directory)
     decoder, index = bundle.decoder(), bundle.view_index()

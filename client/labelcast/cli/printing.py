@@ -32,6 +32,11 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def bytes_of(count: int) -> str:
+    """A row's size in words: 1 byte, 8 bytes."""
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
 def byte_text(count: float) -> str:
     """Bytes as people write them: 48.0 MB."""
     value = float(count)

@@ -22,7 +22,7 @@ class MeasuredBundle:
         index_bytes: chunk indexes of the codes.
         manifest_bytes: the manifest.
         codec_bytes: the artifact.
-        report_bytes: the fit report; on disk, but no reader of labels needs it.
+        report_bytes: what says how well the codes keep the labels.
     """
 
     digest: str
@@ -43,23 +43,19 @@ class MeasuredBundle:
 
     @property
     def parts(self) -> dict[str, int]:
-        """Bytes of each part that a reader needs, by name."""
+        """Bytes of each part, by name."""
         return {
             "payload": self.payload_bytes,
             "augmentation": self.augmentation_bytes,
             "container": self.container_bytes,
             "codec": self.codec_bytes,
+            "report": self.report_bytes,
         }
 
     @property
     def total_bytes(self) -> int:
-        """The sum of the parts."""
+        """Sizes of all files: the sum of the parts."""
         return sum(self.parts.values())
-
-    @property
-    def on_disk_bytes(self) -> int:
-        """Sizes of all files: the parts and the report."""
-        return self.total_bytes + self.report_bytes
 
     @property
     def total_here(self) -> float:
@@ -70,10 +66,11 @@ class MeasuredBundle:
     def total_at(self) -> dict[int, float]:
         """Total bytes a label that this codec would reach at 1, 10 and 100 million labels.
 
-        Payload, tables and indexes grow with the labels (as many views a sample as here); codec
-        and manifest do not, but for a few hundred bytes of manifest for each 32 MiB of codes.
+        Payload, tables and indexes grow with the labels (as many views a sample as here); codec,
+        report and manifest do not, but for a few hundred bytes of manifest for each 32 MiB of
+        codes. `labelcast info` counts alike.
         """
-        fixed = self.codec_bytes + self.manifest_bytes
+        fixed = self.codec_bytes + self.report_bytes + self.manifest_bytes
         growing = (self.total_bytes - fixed) / self.labels
         return {count: growing + fixed / count for count in SCALES}
 

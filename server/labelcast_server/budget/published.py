@@ -26,7 +26,7 @@ Samples are 16,000 bytes each, LPLD's own figure: 0.15 / 0.30 / 0.75 / 1.49 / 2.
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from labelcast.codec import VqaeShape
+from labelcast.codec import ContextShape, VqaeShape
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast_server.budget.forms import Codes, Dense, LabelForm, TopK
@@ -209,14 +209,29 @@ def ours_container(form: LabelForm, classes: int, views: int) -> Container:
 
 
 def codec_bytes(form: Codes, classes: int) -> int:
-    """Artifact of the decoder that `fit` makes by default: D = 8, one hidden layer of 512, fp16.
+    """Artifact of the decoder that `fit` makes by default, conditioned on hard labels and views.
 
     Golden rows are about 64 KiB more, the header about one.
     """
-    shape = VqaeShape(form.codes, form.codebook_size, codeword_width=8, hidden=(512,))
+    shape = default_shape(form)
     layers = sum((inputs + 1) * outputs for inputs, outputs in shape.layer_widths(classes))
-    values = form.codes * form.codebook_size * shape.codeword_width + layers
+    embeddings = 0 if shape.context is None else classes * shape.context.class_width
+    values = form.codes * form.codebook_size * shape.codeword_width + layers + embeddings
     return 2 * values + 65 * 1024
+
+
+def default_shape(form: Codes) -> VqaeShape:
+    """That of a `FitConfig` which leaves all but the codes open; fp16.
+
+    Spelled out, because `fitting` needs torch and a budget does not.
+    """
+    return VqaeShape(
+        form.codes,
+        form.codebook_size,
+        codeword_width=8,
+        hidden=(512,),
+        context=ContextShape(64),
+    )
 
 
 def _digits(count: int) -> Fraction:

@@ -94,12 +94,7 @@ def bundle_as_json(measured: MeasuredBundle) -> dict[str, Any]:
         "digest": measured.digest,
         "labels": measured.labels,
         "samples": measured.samples,
-        "bytes": measured.parts
-        | {
-            "total": measured.total_bytes,
-            "report": measured.report_bytes,
-            "on_disk": measured.on_disk_bytes,
-        },
+        "bytes": measured.parts | {"total": measured.total_bytes},
         "container_bytes": {
             "tables": measured.tables_bytes,
             "indexes": measured.index_bytes,

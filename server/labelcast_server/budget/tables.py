@@ -109,8 +109,6 @@ def print_bundle(measured: MeasuredBundle) -> None:
         table.add_row(name, f"{size:,}", _size(size / measured.labels), share)
         for inner, bytes_inside in inside.get(name, []):
             table.add_row(inner, f"{bytes_inside:,}", _size(bytes_inside / measured.labels), "")
-    table.add_row("report (no reader needs it)", f"{measured.report_bytes:,}", "", "")
-    table.add_row("on disk", f"{measured.on_disk_bytes:,}", "", "")
     _print_table(console, table)
     at = [f"{_size(size)} at {count // 10**6} M" for count, size in measured.total_at.items()]
     console.print(f"total bytes a label: {_size(measured.total_here)} here, {', '.join(at)} labels")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.printing import byte_text, bytes_of
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 
@@ -224,7 +225,7 @@ def encode(
         typer.echo(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
     else:
         typer.echo(
-            f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {stride} bytes in {out}"
+            f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {bytes_of(stride)} in {out}"
         )
 
 
@@ -245,15 +246,13 @@ def _draw(curve: "Sweep", out: Path) -> None:
 
 def _sizes(config: "FitConfig") -> str:
     return (
-        f"{config.vqae.row_stride} bytes a label: {config.codes} codes of {config.codebook_size}"
-        f" codewords of {config.codeword_width} values"
+        f"{bytes_of(config.vqae.row_stride)} a label: {config.codes} codes of"
+        f" {config.codebook_size} codewords of {config.codeword_width} values"
     )
 
 
 def _sweep_table(curve: "Sweep") -> str:
     """A line for each point, under a head."""
-    from labelcast.cli.printing import byte_text
-
     head = ["bytes", "at 1 M", "at 10 M", "at 100 M", "KL nats", "top-1", "top-5"]
     head += ["perplexity", "codec", "fitted in"]
     lines = [head]
@@ -284,7 +283,7 @@ def _fit_summary(report: "FitReport") -> str:
     rows = "unseen rows" if report.unseen is not None else "fitted rows"
     weight = report.bytes_a_label
     return (
-        f"{weight.payload} bytes a label ({weight.total_here:.1f} with the codec,"
+        f"{bytes_of(weight.payload)} a label ({weight.total_here:.1f} with the codec,"
         f" {weight.total_at[10_000_000]:.1f} at 10 million labels) instead of {weight.dense_fp16}\n"
         f"on {rows}: KL {figures.kl_nats:.3f} nats, top-1 agreement {figures.top1_agreement:.1%}"
     )

@@ -19,7 +19,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast_server.fitting.config import FitConfig
 
 METADATA_KEY = "labelcast.checkpoint"
-_START_ANEW = "start anew with --fresh (in Python: resume=False)"
+START_ANEW = "start anew with --fresh (in Python: resume=False)"
 
 
 class CheckpointHeader(BaseModel):
@@ -75,7 +75,7 @@ def load_checkpoint(
         if header.config != config or header.labels_digest != labels_digest:
             raise InvalidRequestError(
                 f"{path} belongs to a fit with other settings or labels; use another directory,"
-                f" or {_START_ANEW}"
+                f" or {START_ANEW}"
             )
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
@@ -93,10 +93,10 @@ def load_checkpoint(
     except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         if isinstance(error, ValidationError):
             raise InvalidRequestError(
-                f"{path} is no checkpoint that this version reads; {_START_ANEW}"
+                f"{path} is no checkpoint that this version reads; {START_ANEW}"
             ) from None
         reason = str(error).splitlines()[0]
-        raise InvalidRequestError(f"{path} is damaged ({reason}); {_START_ANEW}") from None
+        raise InvalidRequestError(f"{path} is damaged ({reason}); {START_ANEW}") from None
     return header
 
 

@@ -12,7 +12,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast_server.neural.compute import Compute
 from labelcast_server.neural.encoding import Search
 
-# Decodings that the finished encoder tries for a label: some 1,500 labels a second on two cores.
+# Decodings that the finished encoder tries for a label: about 1,500 labels a second and core.
 _SEARCH_TRIALS = 96
 _CONDITIONED_WEIGHT_DECAY = 0.1
 
@@ -55,8 +55,10 @@ class FitConfig(BaseModel):
         search_from: share of the steps after which the fit itself searches for codes, so that
             codebooks and decoder learn the choices that the finished encoder will make.
         search_candidates: nearest codewords that the finished encoder tries for each code; None
-            shares 96 trials a label out among the codes and rounds.
-        search_rounds: its passes over the codes.
+            shares 96 trials a label out among the codes and rounds: rounds are dropped first, to
+            one, so that each code has two to choose from. Beyond 48 codes, one round of two is more
+            than 96 (512 at 256 codes), and encoding slows down in proportion.
+        search_rounds: its passes over the codes; at most so many where `search_candidates` is None.
         compute: arithmetic of steps and search; metrics and decoding are always fp32.
         seed: of weights, batches and codewords.
     """
@@ -141,9 +143,13 @@ class FitConfig(BaseModel):
     @property
     def search(self) -> Search:
         """How the finished encoder chooses codes."""
-        turns = max(1, self.codes * self.search_rounds)
-        candidates = self.search_candidates or max(2, _SEARCH_TRIALS // turns)
-        return Search(candidates, self.search_rounds, self.compute)
+        rounds = self.search_rounds
+        if self.search_candidates is not None:
+            return Search(self.search_candidates, rounds, self.compute)
+        codes = max(1, self.codes)
+        rounds = min(rounds, max(1, _SEARCH_TRIALS // (2 * codes)))
+        candidates = max(2, _SEARCH_TRIALS // (codes * max(1, rounds)))
+        return Search(candidates, rounds, self.compute)
 
 
 def parse_fit_config(values: Mapping[str, Any]) -> FitConfig:

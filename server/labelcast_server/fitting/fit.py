@@ -1,6 +1,8 @@
 """The entry: dense labels in, a proven codec with its encoder and its report out."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from labelcast.errors import (
     InvalidRequestError,
     LabelFileError,
 )
-from labelcast_server.fitting.checkpoint import write_atomically
+from labelcast_server.fitting.checkpoint import START_ANEW, write_atomically
 from labelcast_server.fitting.config import FitConfig
 from labelcast_server.fitting.loop import Loop
 from labelcast_server.fitting.metrics import measure
@@ -21,15 +23,17 @@ from labelcast_server.fitting.parallel import ALONE, Workers
 from labelcast_server.fitting.report import BytesALabel, FitReport, read_report
 from labelcast_server.fitting.sampling import Split, spaced
 from labelcast_server.label_files import LabelRows, check_label_kind
-from labelcast_server.neural.device import choose_device
-from labelcast_server.neural.encoder_file import load_encoder, write_encoder
+from labelcast_server.neural.encoder_file import write_encoder
 from labelcast_server.neural.encoding import VqaeEncoder
 from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_server.neural.fitted_files import (
+    CODEC_FILE,
+    ENCODER_FILE,
+    REPORT_FILE,
+    read_fitted_files,
+)
 from labelcast_server.row_context import RowContext
 
-CODEC_FILE = "codec.safetensors"
-ENCODER_FILE = "encoder.safetensors"
-REPORT_FILE = "fit-report.json"
 LOG_FILE = "fit-log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -83,7 +87,7 @@ def fit(
         resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
             on the same labels, which is then returned as it is. Labels are told apart by their
             shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
-            change that may spare these, start anew.
+            change that may spare these, start anew. Else discard what `out` holds.
         checkpoint_seconds: at least so long between two checkpoints.
         workers: the processes that fit together, from `joined_workers`; each calls this with the
             same arguments and sees the same files. The first writes and shows progress.
@@ -95,7 +99,9 @@ def fit(
         LabelFileError: there are no labels.
         LabelValueError: NaN or infinity, or labels of the other kind.
         InvalidRequestError: no such device, the fit diverged, there are more workers than rows in
-            a batch, or `out` holds another unfinished fit and `resume` is set.
+            a batch, or `out` holds another fit, unfinished or finished, and `resume` is set.
+        CodecFormatError: `out` holds this fit, finished but damaged, and `resume` is set.
+        DigestMismatchError: the same, of files that belong to different fits.
         GoldenRowsError: the decoders disagree.
         NetworkError: another worker has gone.
         KeyboardInterrupt: SIGINT; calling again goes on from there.
@@ -110,13 +116,15 @@ def fit(
         )
     sample = labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS))
     check_label_kind(sample, label_kind)
-    config = config if config.class_width and context is not None else config.without_context()
-    context = context if config.class_width else None
+    config, context = _conditioned(config, context)
     digest = _labels_digest(labels, label_kind, context)
     chosen = workers.choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
-    if workers.any(resume and workers.is_first and _is_fitted(out, config, digest)):
-        return load_fitted(out, device=str(chosen))
+    # The first worker looks for all; then all read the same report, which nobody writes.
+    if workers.any(resume and workers.is_first and (out / REPORT_FILE).exists()):
+        with _naming_the_way_out():
+            _expect_same_fit(out, config, digest)
+            return load_fitted(out, device=str(chosen))
     split = Split.of(
         labels.num_rows,
         rows_per_seed=labels.rows_per_seed,
@@ -146,10 +154,41 @@ def fit(
             workers=workers,
             on_step=show,
         )
+        if workers.is_first and not resume:
+            # Interrupted, this fit must not be taken for the one that was here before.
+            _discard(out)
         loop.run(resume=resume)
     fitted = _finish(loop, out) if workers.is_first else None
     workers.wait()
     return fitted or load_fitted(out, device=str(chosen))
+
+
+def expect_no_other_fit(
+    labels: LabelRows,
+    config: FitConfig,
+    *,
+    out: Path,
+    label_kind: LabelKind,
+    context: RowContext | None,
+) -> None:
+    """Refuse a directory in which `fit` with `resume` would find another finished fit.
+
+    Args:
+        labels: as for `fit`, and so are the others.
+        config: settings.
+        out: the directory, which need not be there.
+        label_kind: what `labels` are.
+        context: what is known of them.
+
+    Raises:
+        InvalidRequestError: it holds a fit of other settings or labels.
+        CodecFormatError: its report is damaged.
+        LabelValueError: NaN or infinity.
+    """
+    if (out / REPORT_FILE).exists():
+        config, context = _conditioned(config, context)
+        with _naming_the_way_out():
+            _expect_same_fit(out, config, _labels_digest(labels, label_kind, context))
 
 
 def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
@@ -160,22 +199,42 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
         DigestMismatchError: the files are of different fits.
         InvalidRequestError: no such device.
     """
+    files = read_fitted_files(out, device=device)
+    report = read_report(out / REPORT_FILE)
+    return FittedCodec(out, files.artifact, files.encoder.vqae, files.encoder, report)
+
+
+def _conditioned(
+    config: FitConfig, context: RowContext | None
+) -> tuple[FitConfig, RowContext | None]:
+    """Both as the fit uses them: conditioned where it is asked for and context is known."""
+    if config.class_width and context is not None:
+        return config, context
+    return config.without_context(), None
+
+
+def _expect_same_fit(out: Path, config: FitConfig, labels_digest: str) -> None:
+    report = read_report(out / REPORT_FILE)
+    if (report.config, report.labels_digest) != (config, labels_digest):
+        raise InvalidRequestError(
+            f"{out} holds a finished fit of other settings or labels; use another directory for"
+            f" --out, or {START_ANEW}"
+        )
+
+
+@contextmanager
+def _naming_the_way_out() -> Iterator[None]:
+    """Say of a damaged fit what may be done about it."""
     try:
-        artifact = (out / CODEC_FILE).read_bytes()
-    except OSError as error:
-        raise CodecFormatError(f"{out} holds no fitted codec: {error.strerror}") from None
-    report = read_report(out / REPORT_FILE)
-    if report.codec_digest != hashlib.sha256(artifact).hexdigest():
-        raise DigestMismatchError(f"codec and report in {out} are of different fits")
-    encoder = load_encoder(out / ENCODER_FILE, artifact, choose_device(device))
-    return FittedCodec(out, artifact, encoder.vqae, encoder, report)
+        yield
+    except (CodecFormatError, DigestMismatchError) as error:
+        raise type(error)(f"{error.message}; {START_ANEW}") from None
 
 
-def _is_fitted(out: Path, config: FitConfig, labels_digest: str) -> bool:
-    if not (out / REPORT_FILE).exists():
-        return False
-    report = read_report(out / REPORT_FILE)
-    return (report.config, report.labels_digest) == (config, labels_digest)
+def _discard(out: Path) -> None:
+    # The report first: without it, the others are no finished fit.
+    for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
+        (out / name).unlink(missing_ok=True)
 
 
 def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:

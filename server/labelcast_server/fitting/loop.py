@@ -29,7 +29,7 @@ from labelcast.codec import LabelKind, Rows
 from labelcast.errors import InvalidRequestError
 from labelcast_server.fitting.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from labelcast_server.fitting.config import FitConfig
-from labelcast_server.fitting.metrics import kl_divergence, perplexities
+from labelcast_server.fitting.metrics import is_likeliest, kl_divergence, perplexities
 from labelcast_server.fitting.parallel import Workers
 from labelcast_server.fitting.sampling import RowNumbers, Split, batch_rows, spaced
 from labelcast_server.label_files import LabelBlock, LabelRows
@@ -263,7 +263,7 @@ class Loop:
             model.quantizer.revive(latents, generator, below=config.revive_below)
         if self.step % LOG_EVERY_STEPS and self.step + 1 < config.steps:
             return {}
-        agreement = (teacher.argmax(dim=1) == decoded.argmax(dim=1)).double().mean()
+        agreement = is_likeliest(teacher, decoded.argmax(dim=1, keepdim=True)).double().mean()
         means = weight * torch.stack([kl.detach().double(), agreement])
         workers.sum_([means])
         return self._line(*means.tolist())

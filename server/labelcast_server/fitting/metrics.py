@@ -23,8 +23,10 @@ class Metrics(BaseModel):
         rows: how many were measured.
         kl_nats: KL(teacher ‖ decoded) at the fit's temperature.
         teacher_entropy_nats: entropy of the teacher there: the scale to see the KL against.
-        top1_agreement: share of rows whose likeliest class is the teacher's.
-        top5_agreement: share of rows whose five likeliest classes hold the teacher's likeliest.
+        top1_agreement: share of rows whose likeliest class is the teacher's, or one of those that
+            are tied for it.
+        top5_agreement: share of rows whose five likeliest classes hold one of the teacher's
+            likeliest.
         perplexities: for each codebook, the effective number of codewords in use (1 to K).
     """
 
@@ -93,6 +95,20 @@ def kl_divergence(teacher: Tensor, decoded: Tensor) -> Tensor:
     return divergence
 
 
+def is_likeliest(teacher: Tensor, classes: Tensor) -> Tensor:
+    """Whether no class is likelier to the teacher: where classes are tied, any of them is right.
+
+    Args:
+        teacher: log-probabilities, shape (N, C).
+        classes: int64, shape (N, k).
+
+    Returns:
+        bool, shape (N, k).
+    """
+    likeliest: Tensor = teacher.gather(1, classes) == teacher.amax(dim=1, keepdim=True)
+    return likeliest
+
+
 def perplexities(counts: Tensor) -> Tensor:
     """Exponential of the entropy of each codebook's use: counts (M, K) to (M,)."""
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -101,12 +117,11 @@ def perplexities(counts: Tensor) -> Tensor:
 
 
 def _block_totals(teacher: Tensor, decoded: Tensor) -> Tensor:
-    likeliest = teacher.argmax(dim=1)
-    five = decoded.topk(min(5, decoded.shape[1]), dim=1).indices
+    five = is_likeliest(teacher, decoded.topk(min(5, decoded.shape[1]), dim=1).indices)
     sums = [
         kl_divergence(teacher, decoded).sum(),
         -(teacher.exp() * teacher).sum(),
-        (five[:, 0] == likeliest).sum(),
-        (five == likeliest[:, None]).any(dim=1).sum(),
+        five[:, 0].sum(),
+        five.any(dim=1).sum(),
     ]
     return torch.stack([value.double() for value in sums])

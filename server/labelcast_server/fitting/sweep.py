@@ -1,8 +1,8 @@
 """Several targets, one curve: how much of the teacher is kept at how many bytes a label.
 
 OUT/8/             what `fit` leaves for 8 bytes a label: a codec like any other
-OUT/sweep.json     the curve's points; written last, so a directory without it is unfinished
-OUT/sweep.png      the curve (see `rate_distortion`)
+OUT/sweep.json     the curve's points; written after all fits, so without it they are unfinished
+OUT/sweep.png      the curve, drawn from those (see `rate_distortion`)
 """
 
 import json
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from labelcast.codec import LabelKind
 from labelcast_server.fitting.checkpoint import write_atomically
 from labelcast_server.fitting.config import FitConfig
-from labelcast_server.fitting.fit import fit
+from labelcast_server.fitting.fit import expect_no_other_fit, fit
 from labelcast_server.fitting.metrics import Metrics
 from labelcast_server.fitting.report import FitReport
 from labelcast_server.fitting.target import check_targets, target_config
@@ -185,14 +185,20 @@ def sweep(
         What has been written to `SWEEP_FILE`.
 
     Raises:
-        InvalidRequestError: impossible targets or settings, before anything is fitted; and as
-            `fit`.
+        InvalidRequestError: impossible targets or settings, or `resume` is set and a directory
+            holds a finished fit of others, before anything is fitted; and as `fit`.
         LabelcastError: as `fit`.
         KeyboardInterrupt: SIGINT; calling again goes on from there.
     """
     checked = check_targets(targets)
     configs = [target_config(target, settings, labels) for target in checked]
     out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        # Before anything changes: a curve whose fits stay as they are is still right.
+        for target, config in zip(checked, configs, strict=True):
+            expect_no_other_fit(
+                labels, config, out=out / str(target), label_kind=label_kind, context=context
+            )
     for name in (SWEEP_FILE, PLOT_FILE):
         # Fits may be about to change; a curve of the former ones must not outlive them.
         (out / name).unlink(missing_ok=True)

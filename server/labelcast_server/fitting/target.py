@@ -125,7 +125,7 @@ def check_targets(targets: Iterable[float]) -> tuple[int, ...]:
         raise InvalidRequestError("a sweep needs at least one target", field="sweep")
     for number, target in enumerate(checked[1:]):
         if target == checked[number]:
-            raise InvalidRequestError(f"the sweep names {target} bytes twice", field="sweep")
+            raise InvalidRequestError(f"the sweep names {target} twice", field="sweep")
         if target < checked[number]:
             raise InvalidRequestError(
                 f"targets of a sweep ascend: {target} comes after {checked[number]}", field="sweep"

@@ -1,6 +1,5 @@
 """Which encoder a command line means."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from labelcast.codec import (
 from labelcast.errors import InvalidRequestError
 from labelcast_server.dense_labels import Description
 from labelcast_server.neural.device import choose_device
-from labelcast_server.neural.encoder_file import load_encoder
 from labelcast_server.neural.encoding import Encoder, RawEncoder, TopKEncoder
+from labelcast_server.neural.fitted_files import CODEC_FILE, read_fitted_files
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,7 +47,7 @@ def choose_encoder(
 
     Raises:
         InvalidRequestError: none of these.
-        CodecError: the directory's artifact or encoder is damaged.
+        CodecError: a file of the directory is missing or damaged, or they are of different fits.
     """
     name, *arguments = text.split(":")
     if name == "raw" and len(arguments) <= 1:
@@ -70,14 +69,12 @@ def choose_encoder(
         )
         return ChosenEncoder(encoder, None, None)
     directory = Path(text)
-    if not (directory / "codec.safetensors").is_file():
+    if not (directory / CODEC_FILE).is_file():
         raise InvalidRequestError(
             f"{text!r} is no directory from `labelcast-server fit`, nor raw:fp16 or topk:K"
         )
-    artifact = (directory / "codec.safetensors").read_bytes()
-    fitted = load_encoder(directory / "encoder.safetensors", artifact, choose_device(device))
-    report = json.loads((directory / "fit-report.json").read_bytes())
-    return ChosenEncoder(fitted, artifact, report)
+    files = read_fitted_files(directory, device=device)
+    return ChosenEncoder(files.encoder, files.artifact, files.report)
 
 
 def _raw(description: Description, arguments: list[str]) -> RawEncoder:

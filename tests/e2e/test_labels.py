@@ -86,8 +86,8 @@ def test_local_decoding_gives_what_the_service_decodes(
             codes = client.labels(label_set, known.views, Representation.codes())
             decoded = client.decoder(label_set).decode(codes.rows, codes.views)
             np.testing.assert_array_equal(decoded, known.labels)
-    # Of each the codec; of the one with a conditioned codec, sample IDs and hard labels as well.
-    assert len(list(tmp_path.iterdir())) == len(label_sets) + 2
+    # Of each the codec; of the one with a conditioned codec, its three tables as well.
+    assert len(list(tmp_path.iterdir())) == len(label_sets) + 3
     # A second run finds the codecs on disk and decodes the same.
     with service.client(cache_directory=tmp_path) as client:
         label_set, known = client.open("vqae-context"), label_sets["vqae-context"]

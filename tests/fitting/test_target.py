@@ -103,7 +103,7 @@ def test_targets_of_a_sweep_are_read() -> None:
         ("2;4", "'2;4' is no number"),
         ("two", "'two' is no number"),
         ("0.1,2", "no label has 0.1 bytes"),
-        ("2,4,4,8", "names 4 bytes twice"),
+        ("2,4,4,8", "names 4 twice"),
         ("4,2", "ascend: 2 comes after 4"),
         ("2,nan", "no label has nan bytes"),
         ("2,1000", "no label has 1000 bytes"),

@@ -164,7 +164,6 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "codec-catch-up": catch_up_table,
     "codec-ceiling": ceiling_table,
     "codec-300": partial(codec_table, task="glyphs-300"),
-    "codec-2000": partial(codec_table, task="glyphs-2000"),
     "demo": demo_table,
     "entropy": entropy_table,
     "memory": memory_table,

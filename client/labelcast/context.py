@@ -65,34 +65,21 @@ class ViewContext:
         Raises:
             As `rows`.
         """
-        own, partner, geometry = self.positions(views)
-        sides = np.stack([own, partner], axis=1)
-        return Context(self.hard_labels[sides], geometry)
-
-    def positions(
-        self, views: Views
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Rows of sample and partner in the tables, int64 (N,) each, and the geometry.
-
-        Raises:
-            As `rows`.
-        """
-        if self.policy is None:
-            require_known(views.sample_ids, self.sample_ids)
-            own = np.searchsorted(self.sample_ids, views.sample_ids)
-            return own, own, np.tile(_unaugmented(), (len(views), 1))
         table = self.sample_ids
-        records = draw_records(self.policy, views.sample_ids, views.seeds, sample_table=table)
-        # A view whose box was clipped away shows no partner, whoever was drawn.
-        mixed = records.box_pixels() > 0
-        partner_ids = np.where(mixed, records.partner_sample_ids, views.sample_ids)
-        partners = draw_records(self.policy, partner_ids, records.partner_seeds, sample_table=table)
-        geometry = _geometry(self.policy, records, partners)
-        return (
-            np.searchsorted(table, views.sample_ids),
-            np.searchsorted(table, partner_ids),
-            geometry,
-        )
+        if self.policy is None:
+            require_known(views.sample_ids, table)
+            partner_ids, geometry = views.sample_ids, np.tile(_unaugmented(), (len(views), 1))
+        else:
+            records = draw_records(self.policy, views.sample_ids, views.seeds, sample_table=table)
+            # A view whose box was clipped away shows no partner, whoever was drawn.
+            mixed = records.box_pixels() > 0
+            partner_ids = np.where(mixed, records.partner_sample_ids, views.sample_ids)
+            partners = draw_records(
+                self.policy, partner_ids, records.partner_seeds, sample_table=table
+            )
+            geometry = _geometry(self.policy, records, partners)
+        sides = np.searchsorted(table, np.stack([views.sample_ids, partner_ids], axis=1))
+        return Context(self.hard_labels[sides], geometry)
 
 
 def derive_context(

@@ -128,13 +128,13 @@ class VectorQuantizedAutoencoder(nn.Module):
         vqae = self.shape.vqae
         if self.encoder is None:
             return log_probabilities.new_zeros((len(log_probabilities), 0, vqae.codeword_width))
-        features = _beside(_features(log_probabilities), context)
+        features = beside(_features(log_probabilities), context)
         latents: Tensor = self.encoder(features).float()
         return latents.reshape(-1, vqae.codes, vqae.codeword_width)
 
     def decode(self, codewords: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits of codewords (N, M, D) under a context: float32, shape (N, C)."""
-        logits: Tensor = self.decoder(_beside(codewords.flatten(1), context)).float()
+        logits: Tensor = self.decoder(beside(codewords.flatten(1), context)).float()
         return logits
 
     @torch.no_grad()
@@ -159,7 +159,8 @@ class VectorQuantizedAutoencoder(nn.Module):
         self.quantizer.start_from(latents, generator, batch_rows=batch_rows)
 
 
-def _beside(values: Tensor, context: Tensor | None) -> Tensor:
+def beside(values: Tensor, context: Tensor | None) -> Tensor:
+    """Input of a first layer: values (N, width), then what is known of the views, if anything."""
     return values if context is None else torch.cat([values, context], dim=1)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder
+from labelcast_server.neural.autoencoder import VectorQuantizedAutoencoder, beside
 from labelcast_server.neural.compute import Compute
 
 # Logits of a block stay in a CPU's cache: trials ran eight times as fast as in blocks of 2**23.
@@ -100,10 +100,7 @@ class _Trial:
 
     def first_layer(self, codewords: Tensor) -> Tensor:
         """Before the first ReLU: (N, M, D) to (N, first width)."""
-        values = codewords.flatten(1)
-        if self._context is not None:
-            values = torch.cat([values, self._context], dim=1)
-        hidden: Tensor = self._first(values)
+        hidden: Tensor = self._first(beside(codewords.flatten(1), self._context))
         return hidden
 
     def share(self, book: int, codewords: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ section ── shard (a blob: 8–64 MiB, one digest) ── chunk (≤ 64 KiB, 
 chunk index, itself a blob)
 """
 
-import zlib
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.checksums import crc32
 from labelcast.errors import ChecksumMismatchError, ManifestError
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.fields import Fields
@@ -144,7 +144,7 @@ class Section:
 
 def chunk_checksum(chunk: bytes | memoryview) -> int:
     """CRC-32 of one chunk."""
-    return zlib.crc32(chunk)
+    return crc32(chunk)
 
 
 def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: str) -> None:

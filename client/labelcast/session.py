@@ -13,7 +13,7 @@ from labelcast import wire
 from labelcast.cache import BlobCache
 from labelcast.codec import Codec, CodecHeader, read_artifact
 from labelcast.context import ViewContext, derive_context
-from labelcast.errors import ProtocolError, ServiceUnavailableError, StoreUnavailableError
+from labelcast.errors import ProtocolError, WrongSubjectError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
@@ -31,12 +31,13 @@ from labelcast.label_set import (
     table_sections,
 )
 from labelcast.recorded_views import ViewRecords, read_records, record_sections
+from labelcast.remote.retry import Retries
 from labelcast.representation import Form, Representation
 from labelcast.transport import Transport, WireBytes
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
-_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+_FIRST_CONTACT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,8 +95,9 @@ class Session:
         Args:
             address: host:port of the service, [v6]:port or unix:path.
             token: bearer token, where the service wants one for reading.
-            deadline_seconds: of every unary call.
-            reconnect_seconds: how long a broken stream is taken up again before giving up.
+            deadline_seconds: of every unary call, with all its attempts.
+            reconnect_seconds: how long a broken stream or call is taken up again before giving up;
+                the first call to a service that has never answered gives up after ten seconds.
             rows_in_flight: labels asked for ahead of the consumer on a stream.
             cache_directory: keeps codecs between runs; None for none.
 
@@ -139,22 +141,21 @@ class Session:
     def _exchange(
         self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
     ) -> StreamExchange:
-        check_form(label_set, representation)
-        contract = label_set.contract
-        return StreamExchange(
-            label_set=label_set.digest,
-            representation=representation,
-            row_stride=representation.row_stride(contract.num_classes, label_set.code_stride),
-            num_classes=contract.num_classes,
-            batches=batches,
-            rows_in_flight=self._settings.rows_in_flight,
+        return label_exchange(
+            label_set, batches, representation, rows_in_flight=self._settings.rows_in_flight
         )
 
-    def _call_options(self) -> dict[str, Any]:
-        return {
-            "timeout": self._settings.deadline_seconds,
-            "metadata": self._transport.metadata,
-        }
+    def _retries(self) -> Retries:
+        return Retries(self._settings.reconnect_seconds)
+
+    def _attempts(self) -> "Attempts":
+        return Attempts(
+            deadline_seconds=self._settings.deadline_seconds,
+            # Whoever has the address wrong should not wait long to learn it.
+            patience_seconds=self._settings.reconnect_seconds
+            if self._transport.met
+            else min(self._settings.reconnect_seconds, _FIRST_CONTACT_SECONDS),
+        )
 
     def _cached(self, ref: BlobRef) -> bytes | None:
         directory = self._settings.cache_directory
@@ -203,61 +204,85 @@ class Session:
             self._records[label_set.digest] = records
         return records
 
-    def _accept_artifact(self, label_set: RemoteLabelSet, content: bytes, fetched: bool) -> Codec:
-        ref, directory = label_set.manifest.codec, self._settings.cache_directory
-        check_digest(content, ref.digest, "the codec artifact")
+    def _accept_artifact(self, label_set: RemoteLabelSet, content: bytes) -> Codec:
+        ref = label_set.manifest.codec
         codec = read_artifact(content)
         label_set.manifest.require_codec(codec)
-        if fetched and directory is not None:
-            BlobCache(directory).put(ref, content)
         self._codecs[ref.digest] = codec
         self._artifacts[ref.digest] = content
         return codec
 
 
-class Retries:
-    """When a broken stream is tried again: growing pauses, forgotten on progress."""
+class Attempts(Retries):
+    """Attempts at one unary call, all within its deadline.
 
-    def __init__(self, patience_seconds: float) -> None:
-        self._patience_seconds = patience_seconds
-        self.progress()
+    Args:
+        deadline_seconds: for all of them.
+        patience_seconds: from the first failure on.
+    """
 
-    def progress(self) -> None:
-        """Something arrived: patience starts anew."""
-        self._failures = 0
-        self._since = 0.0
+    def __init__(self, *, deadline_seconds: float, patience_seconds: float) -> None:
+        super().__init__(patience_seconds)
+        self._deadline = time.monotonic() + deadline_seconds
 
-    def next_pause(self, error: Exception) -> float:
-        """Seconds to wait before the next try; raises `error` if there is none."""
-        now = time.monotonic()
-        if not self._failures:
-            self._since = now
-        transient = isinstance(error, (ServiceUnavailableError, StoreUnavailableError))
-        if not transient or now - self._since > self._patience_seconds:
+    @property
+    def seconds_left(self) -> float:
+        """Time limit of the next attempt."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def next_pause(self, error: Exception, *, unproven: bool = False) -> float:
+        """As `Retries.next_pause`; no pause outlasts the deadline."""
+        pause = super().next_pause(error, unproven=unproven)
+        if time.monotonic() + pause >= self._deadline:
             raise error from None
-        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
-        self._failures += 1
         return pause
 
 
 class BlobParts:
-    """Checks that the pieces of a blob come in order and within its announced size."""
+    """Asks for the pieces of a blob, and checks that they come in order and within its size.
 
-    def __init__(self, ref: BlobRef) -> None:
+    Args:
+        label_set: digest of a label set that has the blob.
+        ref: the blob.
+    """
+
+    def __init__(self, label_set: str, ref: BlobRef) -> None:
+        self._label_set = label_set
         self._ref = ref
         self._received = 0
 
-    def accept(self, part: pb.GetCodecResponse | pb.GetBlobResponse) -> bytes:
+    @property
+    def done(self) -> bool:
+        """Whether every byte has come."""
+        return self._received == self._ref.size
+
+    def request(self) -> pb.GetBlobRequest:
+        """Request for what is lacking."""
+        return pb.GetBlobRequest(
+            label_set=self._label_set, blob=self._ref.digest, offset=self._received
+        )
+
+    def accept(self, content: bytes) -> bytes:
         """The content of the next piece.
 
         Raises:
-            ProtocolError: out of order, or more than was announced.
+            ProtocolError: no piece, out of order, or more than was announced.
         """
+        part = wire.parse(pb.GetBlobResponse, content, ProtocolError)
         end = part.offset + len(part.data)
         if part.offset != self._received or end > self._ref.size:
             raise ProtocolError(f"the service sent blob {self._ref.digest} out of order")
         self._received = end
         return part.data
+
+    def finish(self) -> None:
+        """The service sent no more.
+
+        Raises:
+            ProtocolError: bytes are missing.
+        """
+        if not self.done:
+            raise ProtocolError(f"the service sent only a part of blob {self._ref.digest}")
 
 
 def context_blobs(label_set: RemoteLabelSet) -> list[BlobRef]:
@@ -301,13 +326,16 @@ def label_set_request(reference: str) -> pb.GetLabelSetRequest:
     return pb.GetLabelSetRequest(reference=reference)
 
 
-def read_label_set(
-    reply: pb.GetLabelSetResponse, reference: str, expect: Expectation | None
-) -> RemoteLabelSet:
+def read_label_set(content: bytes, reference: str, expect: Expectation | None) -> RemoteLabelSet:
     """Verify a reply from end to end, and the contract if something is expected."""
+    reply = wire.parse(pb.GetLabelSetResponse, content, ProtocolError)
+    other = reference.startswith("sha256:") and reference != reply.digest
+    if other or reply.reference != reference:
+        raise WrongSubjectError(
+            f"the service answered with {reply.reference or reply.digest} when asked for"
+            f" {reference}"
+        )
     check_digest(reply.manifest, reply.digest, "the manifest")
-    if reference.startswith("sha256:") and reference != reply.digest:
-        raise ProtocolError(f"the service answered with {reply.digest} when asked for {reference}")
     manifest = Manifest.from_bytes(reply.manifest)
     report: dict[str, Any] = {}
     if manifest.report is not None:
@@ -344,18 +372,41 @@ def labels_request(
 
 
 def read_labels(
-    reply: pb.GetLabelsResponse,
-    label_set: RemoteLabelSet,
-    views: Views,
-    representation: Representation,
+    content: bytes, label_set: RemoteLabelSet, views: Views, representation: Representation
 ) -> DeliveredLabels:
-    """Verify the reply to `labels_request`."""
-    classes = label_set.contract.num_classes
-    stride = representation.row_stride(classes, label_set.code_stride)
-    rows = wire.rows_from_proto(reply.rows, first_row=0, stride=stride)
-    if len(rows) != len(views):
-        raise ProtocolError(f"the service sent {len(rows)} rows for {len(views)} views")
-    return DeliveredLabels(views, rows, representation, classes)
+    """Verify the reply to `labels_request`, as a stream's replies are."""
+    reply = wire.parse(pb.GetLabelsResponse, content, ProtocolError)
+    exchange = label_exchange(label_set, [views], representation, rows_in_flight=len(views))
+    while exchange.next_request() is not None:
+        pass
+    delivered = [batch for part in reply.parts for batch in exchange.accept(part)]
+    exchange.finish()
+    return delivered[0]
+
+
+def label_exchange(
+    label_set: RemoteLabelSet,
+    batches: Iterable[Views],
+    representation: Representation,
+    *,
+    rows_in_flight: int,
+) -> StreamExchange:
+    """An exchange for labels of a set.
+
+    Raises:
+        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+        InvalidRequestError: a window that would admit nothing.
+    """
+    check_form(label_set, representation)
+    contract = label_set.contract
+    return StreamExchange(
+        label_set=label_set.digest,
+        representation=representation,
+        row_stride=representation.row_stride(contract.num_classes, label_set.code_stride),
+        num_classes=contract.num_classes,
+        batches=batches,
+        rows_in_flight=rows_in_flight,
+    )
 
 
 def resolve_request(
@@ -369,6 +420,9 @@ def resolve_request(
     )
 
 
-def read_resolved(reply: pb.ResolveViewsResponse, views: Views) -> tuple[Views, NDArray[np.int64]]:
+def read_resolved(
+    content: bytes, label_set: RemoteLabelSet, views: Views, missing: Missing
+) -> tuple[Views, NDArray[np.int64]]:
     """Verify the reply to `resolve_request`."""
-    return wire.resolved_from_proto(reply, views)
+    reply = wire.parse(pb.ResolveViewsResponse, content, ProtocolError)
+    return wire.resolved_from_proto(reply, label_set.digest, missing, views)

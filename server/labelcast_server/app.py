@@ -120,6 +120,8 @@ class Service:
                 device=settings.device,
                 decoder_threads=settings.decoder_threads or max(1, (os.cpu_count() or 2) // 2),
                 drain_seconds=settings.drain_seconds,
+                max_streams=settings.max_streams,
+                unsent_bytes=settings.unsent_mib * 2**20,
                 log_level=settings.log_level,
             )
             stack.callback(self._stop_children)

@@ -31,6 +31,8 @@ class ProcessPlan:
         device: torch device or "auto".
         decoder_threads: CPU threads of the decoder.
         drain_seconds: grace for running streams.
+        max_streams: label streams of one worker at once.
+        unsent_bytes: replies of one worker that are prepared or being sent.
         log_level: name of a level.
     """
 
@@ -46,6 +48,8 @@ class ProcessPlan:
     device: str
     decoder_threads: int
     drain_seconds: float
+    max_streams: int
+    unsent_bytes: int
     log_level: str
 
     def __repr__(self) -> str:
@@ -125,10 +129,14 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     store = open_store(plan.store_url)
     decoder = DecoderClient(plan.decoder_socket)
     service = LabelService(
-        store, ChunkCache(store, plan.cache_directory), decoder, block_bytes=MESSAGE_BYTES
+        store,
+        ChunkCache(store, plan.cache_directory),
+        decoder,
+        block_bytes=MESSAGE_BYTES,
+        unsent_bytes=plan.unsent_bytes,
     )
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
-    server = RpcServer(service, authorizer)
+    server = RpcServer(service, authorizer, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port))
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)

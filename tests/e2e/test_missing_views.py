@@ -14,8 +14,8 @@ from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
 from labelcast.label_set.bundle import Bundle
 from labelcast.torch import SampleTable, ServiceLabels, SoftLabelLoader
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.v1 import labels_pb2_grpc
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
 from labelcast.wire import views_to_proto
 from labelcast_server.bundling import write_bundle
 from labelcast_server.dense_labels import DenseLabels, Description

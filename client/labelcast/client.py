@@ -20,22 +20,19 @@ from labelcast.errors import ProtocolError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
 from labelcast.recorded_views import ViewRecords
-from labelcast.remote.retry import UNPROVEN
-from labelcast.representation import Representation
-from labelcast.session import (
+from labelcast.remote.calls import (
     BlobParts,
-    RemoteLabelSet,
-    Session,
-    context_blobs,
-    index_blobs,
     label_set_request,
     labels_request,
     read_label_set,
     read_labels,
     read_resolved,
-    record_blobs,
     resolve_request,
 )
+from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.remote.retry import UNPROVEN
+from labelcast.representation import Representation
+from labelcast.session import Session, context_blobs, index_blobs, record_blobs
 from labelcast.transport import RpcError, translate
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views

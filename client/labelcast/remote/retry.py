@@ -66,3 +66,28 @@ class Retries:
         pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
         self._failures += 1
         return min(pause, left)
+
+
+class Attempts(Retries):
+    """Attempts at one unary call, all within its deadline.
+
+    Args:
+        deadline_seconds: for all of them.
+        patience_seconds: from the first failure on.
+    """
+
+    def __init__(self, *, deadline_seconds: float, patience_seconds: float) -> None:
+        super().__init__(patience_seconds)
+        self._deadline = time.monotonic() + deadline_seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Time limit of the next attempt."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def next_pause(self, error: Exception, *, unproven: bool = False) -> float:
+        """As `Retries.next_pause`; no pause outlasts the deadline."""
+        pause = super().next_pause(error, unproven=unproven)
+        if time.monotonic() + pause >= self._deadline:
+            raise error from None
+        return pause

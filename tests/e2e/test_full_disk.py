@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -126,7 +126,8 @@ def test_a_redis_that_a_full_disk_ended_comes_back(tmp_path: Path) -> None:
         redis = service.processes().redis
         assert redis is not None
         # Behind the service's back, which would not have written.
-        with service.raw_redis() as raw, pytest.raises(RedisConnectionError):
+        # Its client tries again, and may get through to the next one.
+        with service.raw_redis() as raw, suppress(RedisConnectionError):
             raw.set("filling", b"x" * 2**20)
         eventually(lambda: not redis.is_running(), "Redis ended")
 

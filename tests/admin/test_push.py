@@ -192,7 +192,7 @@ def test_concurrent_pushes_of_one_bundle_agree(admin: RunningAdmin, tmp_path: Pa
 
 
 def test_steps_whose_answers_were_lost_are_taken_again(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, shard_bytes=1000)
+    bundle, _ = make_bundle(tmp_path)
     lost: set[tuple[str, str]] = set()
 
     def lose_the_first(response: httpx.Response) -> None:

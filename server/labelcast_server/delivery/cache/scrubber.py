@@ -1,10 +1,10 @@
 """Comparing the chunks that were verified once again, for as long as the service runs.
 
 Every worker re-checks what it has verified itself. A full round takes `ROUND_SECONDS`, ten minutes,
-as long as that costs no more than `MOST_OF_A_CORE`, one per cent of a core: the pauses follow from
-the time that the checks really took. One per cent checks about 30 MB a second where CRC-32 runs at
-5 GB/s, and 10 MB a second where it runs at 1.2 GB/s; so ten minutes are enough for 6 to 18 GB of
-labels in use by one worker, and a round over 100 GB takes one to three hours.
+as long as the checks cost no more than `MOST_OF_A_CORE`, one per cent of a core: the pauses follow
+from the time that they really took. On a machine where reading and CRC-32 run at 4 GB/s that was
+17 MB a second (for 1.6 % of a core, with the cost of starting them): ten minutes are enough for
+10 GB of labels in use by one worker, and a round over 100 GB takes an hour and three quarters.
 
 Damage done to a chunk is therefore delivered for one round at most, until it is found here, logged,
 counted and replaced from the store. Chunks that nobody has asked for yet are checked at first use.

@@ -24,7 +24,7 @@ async def test_expired_uploads_go_though_nobody_begins_another(redis_store: Redi
     task = asyncio.create_task(keep_up(redis_store, tend_seconds=0.01, sweep_seconds=0))
     try:
         async with asyncio.timeout(60):
-            while await _is_there(redis_store, expired.upload_id):
+            while await _is_there(redis_store, expired.upload_id):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
     finally:
         task.cancel()

@@ -79,6 +79,12 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert _by_check(await diagnose(None, tmp_path, []), "disk").level == "warning"
 
 
+def test_a_disk_that_is_below_its_reserve(tmp_path: Path) -> None:
+    finding = _by_check(doctor.check_data_dir(tmp_path, 2**60), "disk")
+    assert finding.level == "warning"
+    assert "nothing can be pushed" in finding.message
+
+
 async def test_a_port_that_is_taken() -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]

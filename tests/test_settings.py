@@ -39,9 +39,12 @@ def test_defaults() -> None:
         "allow_unsafe_store": False,
         "workers": 1,
         "device": "auto",
+        "disk_reserve_bytes": None,
         "cache_dir": None,
         "decoder_threads": 0,
         "drain_seconds": 10.0,
+        "max_streams": 512,
+        "unsent_mib": 256,
         "log_level": "info",
     }
     assert settings.chunk_cache_dir == Path(".labelcast/cache")
@@ -59,9 +62,12 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "allow_unsafe_store": "true",
         "workers": "4",
         "device": "cuda:1",
+        "disk_reserve_bytes": "1000000",
         "cache_dir": "/cache",
         "decoder_threads": "3",
         "drain_seconds": "2.5",
+        "max_streams": "8",
+        "unsent_mib": "16",
         "log_level": "debug",
     }
     assert set(values) == set(ServerSettings.model_fields)

@@ -1,7 +1,6 @@
 """Sending one blob to the admin API, over connections that may break off."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,19 @@ from urllib.parse import quote
 
 from labelcast.errors import (
     BlobNotFoundError,
-    DeadlineExceededError,
     LabelcastError,
     NetworkError,
     ProtocolError,
-    ServiceUnavailableError,
-    StoreUnavailableError,
     UploadNotFoundError,
     UploadOffsetError,
 )
 from labelcast.label_set import BlobRef
+from labelcast.patience import PASSING
 from labelcast.rest import RestLink, understood
 
 PIECE_BYTES = 4 * 2**20
 # The service reads what it validates again from its store before it answers.
 VALIDATED_BYTES_A_SECOND = 20e6
-
-_PAUSES_SECONDS = (0.1, 0.4, 1.6, 3.2)
-_PASSING = (ServiceUnavailableError, DeadlineExceededError, StoreUnavailableError)
 
 
 class BlobUpload:
@@ -49,8 +43,9 @@ class BlobUpload:
     def run(self) -> Iterator[int]:
         """Send the blob and have it verified.
 
-        After a broken connection the service is asked where it stands; a few failures without
-        progress in between end the attempt.
+        After a broken connection the service is asked where it stands. Only a service that stays
+        away for longer than the patience of the link ends the attempt; a session whose beginning
+        was not answered holds no bytes and expires by itself.
 
         Yields:
             Bytes of the blob that the service has, ever more; last its size.
@@ -61,21 +56,13 @@ class BlobUpload:
             StoreFullError: the service dropped what it had received.
             NetworkError: the service stayed away.
         """
-        begun = self._rest.request(
-            "POST",
-            "/v1/uploads",
-            json={
-                "digest": self._ref.digest,
-                "size": self._ref.size,
-                "chunk_bytes": self._chunk_bytes,
-            },
-        )
+        begun = self._rest.patience.run(self._begin)
         if not begun.get("complete"):
             with understood():
                 self._address = f"/v1/uploads/{quote(begun['upload_id'], safe='')}"
             try:
                 yield from self._send_all()
-                patiently(self._finish, _PASSING)
+                self._rest.patience.run(self._finish)
             except NetworkError:
                 raise
             except LabelcastError:
@@ -85,9 +72,20 @@ class BlobUpload:
                 raise
         yield self._ref.size
 
+    def _begin(self) -> dict[str, Any]:
+        return self._rest.request(
+            "POST",
+            "/v1/uploads",
+            json={
+                "digest": self._ref.digest,
+                "size": self._ref.size,
+                "chunk_bytes": self._chunk_bytes,
+            },
+        )
+
     def _send_all(self) -> Iterator[int]:
-        at = furthest = failures = 0
-        certain = True
+        at = furthest = 0
+        certain, patience = True, self._rest.patience
         while at < self._ref.size:
             try:
                 at, certain = self._send_piece(at) if certain else self._standing(), True
@@ -95,13 +93,13 @@ class BlobUpload:
                 # What a cut request sent was still being stored when we asked.
                 at = _received(error.facts)
                 if at <= furthest:
-                    failures += 1
-                    _pause(failures, error)
-            except _PASSING as error:
-                failures, certain = failures + 1, False
-                _pause(failures, error)
+                    patience.wait_after(error)
+            except PASSING as error:
+                certain = False
+                patience.wait_after(error)
             if at > furthest:
-                furthest, failures = at, 0
+                furthest = at
+                patience.progress()
                 yield at
 
     def _send_piece(self, at: int) -> int:
@@ -141,33 +139,6 @@ class BlobUpload:
             self._rest.request("HEAD", f"/v1/blobs/{self._ref.digest}")
 
 
-def patiently(attempt: Callable[[], object], passing: tuple[type[LabelcastError], ...]) -> None:
-    """Repeat what may be repeated, a few times, while it fails for reasons that pass.
-
-    Args:
-        attempt: what to do.
-        passing: errors after which another attempt is worth while.
-
-    Raises:
-        LabelcastError: what the last attempt raised.
-    """
-    failures = 0
-    while True:
-        try:
-            attempt()
-        except passing as error:
-            failures += 1
-            _pause(failures, error)
-        else:
-            return
-
-
 def _received(answer: Mapping[str, Any]) -> int:
     with understood():
         return int(answer["received_bytes"])
-
-
-def _pause(failures: int, error: LabelcastError) -> None:
-    if failures > len(_PAUSES_SECONDS):
-        raise error
-    time.sleep(_PAUSES_SECONDS[failures - 1])

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from labelcast.blob_upload import VALIDATED_BYTES_A_SECOND, BlobUpload, patiently
+from labelcast.blob_upload import VALIDATED_BYTES_A_SECOND, BlobUpload
 from labelcast.errors import (
     BlobNotFoundError,
     DigestMismatchError,
-    ServiceUnavailableError,
+    LabelcastError,
     TransitionError,
 )
 from labelcast.label_set import (
@@ -21,6 +21,7 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.bundle import Bundle, file_digest
+from labelcast.patience import PATIENCE_SECONDS
 from labelcast.rest import RestLink, understood
 
 Progress = Callable[[int, int], None]
@@ -96,15 +97,25 @@ class Registry:
         base_url: of the admin API, like http://127.0.0.1:7071.
         token: admin token; a read token is enough to list and inspect.
         timeout_seconds: for each answer; validating a large label set is given more by its size.
+        patience_seconds: how long a service or its store may stay away, as while it restarts,
+            before a call gives up; every step that goes well starts it anew. A service that has
+            never answered is given five seconds at most.
 
     Raises:
         InvalidRequestError: an impossible URL or token.
     """
 
     def __init__(
-        self, base_url: str, token: str | None = None, *, timeout_seconds: float = 60.0
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = 60.0,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._rest = RestLink(base_url, token, timeout_seconds=timeout_seconds)
+        self._rest = RestLink(
+            base_url, token, timeout_seconds=timeout_seconds, patience_seconds=patience_seconds
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +131,8 @@ class Registry:
         """Upload what the service lacks of a label set, and publish it.
 
         Blobs that the service has are not sent, so a push that failed is simply run again. A
-        connection that breaks off is taken up again a few times.
+        connection that breaks off, or a service that restarts, is waited for as long as the
+        registry has patience.
 
         Args:
             bundle: the label set.
@@ -139,7 +151,7 @@ class Registry:
         refs = list(bundle.manifest.blobs().values())
         missing = [ref for ref in refs if not self._has(ref)]
         total = sum(ref.size for ref in missing)
-        self._rest.request("GET", "/v1/capacity", params={"required_bytes": total})
+        self._get("/v1/capacity", params={"required_bytes": total})
         chunk_bytes, sent = _chunk_bytes(bundle.manifest), 0
         report: Progress = progress or (lambda _done, _total: None)
         report(0, total)
@@ -162,7 +174,7 @@ class Registry:
 
     def list(self) -> list[LabelSetSummary]:
         """Every label set in any state, oldest first."""
-        body = self._rest.request("GET", "/v1/label-sets")
+        body = self._get("/v1/label-sets")
         with understood():
             return [_summary(entry) for entry in body["label_sets"]]
 
@@ -175,7 +187,7 @@ class Registry:
             DigestMismatchError: the service shows another manifest than the digest stands for.
         """
         check_reference(reference)
-        body = self._rest.request("GET", f"/v1/label-sets/{quote(reference, safe='')}")
+        body = self._get(f"/v1/label-sets/{quote(reference, safe='')}")
         with understood():
             content = to_canonical(body["manifest"])
             details = LabelSetDetails(
@@ -198,7 +210,24 @@ class Registry:
             TransitionError: it is retired already.
         """
         check_reference(reference)
-        self._rest.request("POST", f"/v1/label-sets/{quote(reference, safe='')}/retire")
+        # By digest: after a step whose answer was lost the tag would be gone.
+        tags = self._get("/v1/tags")
+        with understood():
+            digest = str(tags["tags"].get(reference, reference))
+        unanswered = False
+
+        def attempt() -> None:
+            nonlocal unanswered
+            try:
+                self._rest.request("POST", f"/v1/label-sets/{quote(digest, safe='')}/retire")
+            except TransitionError as error:
+                if not (unanswered and error.facts.get("state") == "retired"):
+                    raise
+            except LabelcastError:
+                unanswered = True
+                raise
+
+        self._rest.patience.run(attempt)
 
     def tag(self, tag: str, digest: str) -> None:
         """Publish a label set under a tag; a tag that points elsewhere moves.
@@ -210,31 +239,33 @@ class Registry:
         check_tag(tag)
         check_reference(digest)
         # Any state can become published, so a refused step means that someone was faster.
-        patiently(
+        self._rest.patience.run(
             lambda: self._rest.request(
                 "PUT", f"/v1/tags/{quote(tag, safe='')}", json={"digest": digest}
             ),
-            (ServiceUnavailableError, TransitionError),
+            also=(TransitionError,),
         )
+
+    def _get(self, path: str, params: dict[str, str | int] | None = None) -> dict[str, Any]:
+        return self._rest.patience.run(lambda: self._rest.request("GET", path, params=params))
 
     def _has(self, ref: BlobRef) -> bool:
         try:
-            self._rest.request("HEAD", f"/v1/blobs/{ref.digest}")
+            self._rest.patience.run(lambda: self._rest.request("HEAD", f"/v1/blobs/{ref.digest}"))
         except BlobNotFoundError:
             return False
         return True
 
     def _stage(self, manifest: Manifest) -> None:
         total = sum(ref.size for ref in manifest.blobs().values())
-        patiently(
+        self._rest.patience.run(
             lambda: self._rest.request(
                 "PUT",
                 f"/v1/label-sets/{manifest.digest}",
                 content=manifest.to_bytes(),
                 headers={"Content-Type": "application/json"},
                 timeout_seconds=self._rest.timeout_seconds + total / VALIDATED_BYTES_A_SECOND,
-            ),
-            (ServiceUnavailableError,),
+            )
         )
 
 

@@ -17,6 +17,7 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
+from labelcast.patience import PATIENCE_SECONDS, Patience
 
 _CONNECT_SECONDS = 10.0
 _REASON_HEADER = "Labelcast-Reason"
@@ -31,13 +32,25 @@ class RestLink:
         base_url: like http://127.0.0.1:7071.
         token: sent as bearer token; None sends none.
         timeout_seconds: for each answer.
+        patience_seconds: for a service that stays away, see `Patience`.
+
+    Attributes:
+        patience: for those who repeat what may be repeated; `request` itself tries once.
 
     Raises:
         InvalidRequestError: an impossible URL or token; the message repeats neither's secrets.
     """
 
-    def __init__(self, base_url: str, token: str | None, *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None,
+        *,
+        timeout_seconds: float,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.origin, base = _checked_url(base_url)
+        self.patience = Patience(patience_seconds)
         self.timeout_seconds = timeout_seconds
         check_token(token)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -104,6 +117,7 @@ class RestLink:
             raise ServiceUnavailableError(
                 f"the connection to {self.origin} broke off; try again"
             ) from None
+        self.patience.answered()
         if method == "HEAD" and response.is_error and response.status_code != 404:
             # An answer to HEAD has no body and so no message: the same question with GET has.
             return self.request("GET", path, params=params, timeout_seconds=timeout_seconds)

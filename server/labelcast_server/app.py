@@ -123,6 +123,7 @@ class Service:
                 max_streams=settings.max_streams,
                 unsent_bytes=settings.unsent_mib * 2**20,
                 log_level=settings.log_level,
+                store_disk=self._redis.disk if self._redis else None,
             )
             stack.callback(self._stop_children)
             self._start_all(plan)
@@ -145,7 +146,8 @@ class Service:
         if self._settings.redis_url is not None:
             yield self._settings.redis_url.get_secret_value()
             return
-        with EmbeddedRedis(self._settings.data_dir) as self._redis:
+        reserve = self._settings.disk_reserve_bytes
+        with EmbeddedRedis(self._settings.data_dir, disk_reserve_bytes=reserve) as self._redis:
             yield self._redis.url
 
     def _start_all(self, plan: ProcessPlan) -> None:

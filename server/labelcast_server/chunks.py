@@ -1,56 +1,117 @@
-"""The chunk cache: store → memory-mapped file → numpy gather.
+"""The chunk cache: store → file of this machine → numpy gather.
 
 Redis keeps label sets; it is not asked for single labels. The first use of a chunk reads it whole,
 checks it and writes it to a file that every worker of this machine maps; from then on a label costs
 an index. Labels are 84–118 million a second that way against 0.2–0.9 million straight from Redis.
 
 Rules:
-  * a chunk's flag is set after its bytes are in place, and never cleared: a reader that sees the
-    flag sees the bytes;
+  * a row is delivered only from a chunk whose CRC-32 this process has compared, in the file, with
+    the shard's index: also one that another worker wrote, whose bytes may be damaged or not yet
+    visible here. What fails is read again from the store, checked and rewritten;
+  * a chunk that was compared is trusted until the scrubber comes by (`delivery.cache.scrubber`
+    says when): damage done to it in between is delivered. So is damage in memory that happens
+    after the comparison;
   * two workers may write one chunk at the same time, because they write the same bytes;
-  * files are reserved in full when they are made, since a full disk must be an error here and not
-    a SIGBUS at some later access.
+  * where there is no room for a file, its rows come straight from the store, each chunk checked:
+    slowly, but they come. The file is tried again later;
+  * a file that is shorter than it was made is restored before anything is read from it. Should it
+    be cut between this look and the gather that follows at once, or should the disk be unable to
+    read a block that was evicted from memory, the process ends by SIGBUS and is started again.
 """
 
 import asyncio
-import errno
-import os
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Rows
-from labelcast.errors import StoreFullError
+from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.label_set import Section, Shard, check_chunk
+from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
 from labelcast_server.reading import read_chunk_index, shard_blob
 from labelcast_server.store.base import Store
+from labelcast_server.store.disk import Disk
 
 _CHUNKS_A_READ = 32
+# What one read from the store may hold where there is no file.
+_DIRECT_BYTES = 4 * 2**20
+_ROUNDS = 3
+
+logger = logging.getLogger("labelcast_server.chunks")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _MappedShard:
-    data: NDArray[np.uint8]
-    present: NDArray[np.uint8]
+@dataclass(slots=True)
+class CacheCounts:
+    """What one process's cache has seen since it started.
+
+    Attributes:
+        loaded: chunks read from the store and written to a file.
+        verified: chunks compared at their first use, those of other workers.
+        damaged: of these, how many were wrong in their file.
+        direct: chunks served from the store because there was no room for a file.
+        scrubbed: chunks compared again by the scrubber.
+        scrubbed_damaged: of these, how many were wrong.
+        repaired: damaged chunks that were replaced from the store.
+        restored_files: files that had been cut.
+    """
+
+    loaded: int = 0
+    verified: int = 0
+    damaged: int = 0
+    direct: int = 0
+    scrubbed: int = 0
+    scrubbed_damaged: int = 0
+    repaired: int = 0
+    restored_files: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class CachedShard:
+    """A shard in use: what is known of it, and its file if there is room for one."""
+
+    section: Section
+    shard: Shard
     checksums: NDArray[np.uint32]
-    lock: asyncio.Lock
+    file: ShardFile | None = None
+    try_file_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ChunkCache:
-    """Rows of sections, from the store at first and from mapped files after.
+    """Rows of sections, from the store at first and from files after.
 
     Args:
         store: where chunks come from.
         directory: for the files; emptied by whoever starts the service, shared by its workers.
+        disk: the store's; its reserve is left alone if the files lie on it too. None takes all the
+            room there is.
+        retry_seconds: until the file of a shard is tried again after there was no room for it.
+
+    Attributes:
+        counts: for whoever watches the cache.
     """
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Path,
+        *,
+        disk: Disk | None = None,
+        retry_seconds: float = 30.0,
+    ) -> None:
         self._store = store
         self._directory = directory
-        self._shards: dict[str, _MappedShard] = {}
+        self._disk = disk if disk is not None and disk.holds(directory) else None
+        self._retry_seconds = retry_seconds
+        self._shards: dict[str, CachedShard] = {}
         self._opening = asyncio.Lock()
+        self._told_of_no_room = False
+        self.counts = CacheCounts()
 
     async def gather(self, section: Section, rows: NDArray[np.int64]) -> Rows:
         """Packed rows of a section.
@@ -63,7 +124,7 @@ class ChunkCache:
             uint8, shape (N, stride), in the order of `rows`, newly allocated.
 
         Raises:
-            StorageError: the store cannot be read, or the cache's disk is full.
+            StorageError: the store cannot be read.
             BlobNotFoundError, ChecksumMismatchError: the store lost or damaged a chunk.
         """
         if len(section.shards) == 1:
@@ -77,55 +138,139 @@ class ChunkCache:
             packed[inside] = await self._gather_shard(section, shard, rows[inside] - first)
         return packed
 
+    def shards_with_files(self) -> list[CachedShard]:
+        """Every shard that has a file, for the scrubber."""
+        return [cached for cached in self._shards.values() if cached.file is not None]
+
+    def verified_chunks(self) -> int:
+        """Chunks that this process has found to be right in their files."""
+        return sum(
+            int(np.count_nonzero(cached.file.verified))
+            for cached in self._shards.values()
+            if cached.file is not None
+        )
+
+    async def renew(self, cached: CachedShard, numbers: Sequence[int]) -> None:
+        """Have chunks that turned out damaged read again from the store.
+
+        Raises:
+            LabelcastError: as `gather`; the chunks stay unverified, so no reader gets them.
+        """
+        if cached.file is not None:
+            await self._make_ready(cached, cached.file, np.asarray(numbers))
+
     async def _gather_shard(self, section: Section, shard: Shard, rows: NDArray[np.int64]) -> Rows:
-        mapped = self._shards.get(shard.data.digest) or await self._open(section, shard)
-        needed = np.unique(rows // section.rows_per_chunk)
-        if not mapped.present[needed].all():
-            async with mapped.lock:
-                missing = needed[mapped.present[needed] == 0]
-                for start in range(0, len(missing), _CHUNKS_A_READ):
-                    numbers = missing[start : start + _CHUNKS_A_READ].tolist()
-                    await self._load(section, shard, mapped, numbers)
-        return mapped.data.reshape(-1, section.stride)[rows]
+        cached = self._shards.get(shard.data.digest) or await self._open(section, shard)
+        numbers = rows // section.rows_per_chunk
+        for _ in range(_ROUNDS):
+            file = cached.file or await self._file_of(cached)
+            if file is None:
+                break
+            # No await between this look and the gather: nobody can take back what it saw.
+            if file.is_whole() and file.verified[numbers].all():
+                return file.rows(section.stride).take(rows, axis=0)
+            try:
+                await self._make_ready(cached, file, numbers)
+            except (StoreFullError, OSError) as error:
+                self._give_up_file(cached, error)
+        return await self._gather_directly(cached, section, rows, numbers)
 
-    async def _load(
-        self, section: Section, shard: Shard, mapped: _MappedShard, numbers: list[int]
+    async def _make_ready(
+        self, cached: CachedShard, file: ShardFile, numbers: NDArray[np.int64]
     ) -> None:
-        chunks = await self._store.read_chunks(shard.data.digest, numbers)
-        for number, chunk in zip(numbers, chunks, strict=True):
-            check_chunk(chunk, mapped.checksums, number, shard.data.digest)
-            start = number * section.chunk_bytes
-            mapped.data[start : start + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
-            mapped.present[number] = 1
+        digest = cached.shard.data.digest
+        async with cached.lock:
+            if not file.is_whole():
+                self.counts.restored_files += 1
+                logger.warning("the cache file of %s was cut; reading its chunks again", digest)
+                file.restore_size()
+            missing = np.unique(numbers[~file.verified[numbers]]).tolist()
+            for some in _batches(missing, _CHUNKS_A_READ):
+                written = file.written(some)
+                wrong = await asyncio.to_thread(file.check, written) if written else []
+                self.counts.verified += len(written)
+                if wrong:
+                    self.counts.damaged += len(wrong)
+                    logger.warning(
+                        "chunks %s of %s were damaged in their cache file; reading them again",
+                        ", ".join(map(str, wrong)),
+                        digest,
+                    )
+                absent = sorted({*some} - {*written} | {*wrong})
+                if absent:
+                    chunks = await self._read(cached, absent)
+                    await asyncio.to_thread(file.put, list(zip(absent, chunks, strict=True)))
+                    self.counts.loaded += len(absent)
+                    self.counts.repaired += sum(bool(file.verified[each]) for each in wrong)
 
-    async def _open(self, section: Section, shard: Shard) -> _MappedShard:
+    async def _read(self, cached: CachedShard, numbers: Sequence[int]) -> list[bytes]:
+        digest = cached.shard.data.digest
+        chunks = await self._store.read_chunks(digest, numbers)
+        for number, chunk in zip(numbers, chunks, strict=True):
+            check_chunk(chunk, cached.checksums, number, digest)
+        return chunks
+
+    async def _gather_directly(
+        self,
+        cached: CachedShard,
+        section: Section,
+        rows: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+    ) -> Rows:
+        packed = np.empty((len(rows), section.stride), dtype=np.uint8)
+        if not len(rows):
+            return packed
+        order = np.argsort(numbers, kind="stable")
+        wanted, starts = np.unique(numbers[order], return_index=True)
+        places = dict(zip(wanted.tolist(), np.split(order, starts[1:]), strict=True))
+        for some in _batches(list(places), max(1, _DIRECT_BYTES // section.chunk_bytes)):
+            for number, chunk in zip(some, await self._read(cached, some), strict=True):
+                place = places[number]
+                content = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, section.stride)
+                packed[place] = content[rows[place] - number * section.rows_per_chunk]
+            self.counts.direct += len(some)
+        return packed
+
+    async def _open(self, section: Section, shard: Shard) -> CachedShard:
         async with self._opening:
             known = self._shards.get(shard.data.digest)
             if known is not None:
                 return known
-            info = await shard_blob(self._store, section, shard)
-            name = shard.data.digest.replace(":", "-")
-            mapped = _MappedShard(
-                data=_map(self._directory / name, info.size),
-                present=_map(self._directory / f"{name}.present", info.chunk_count),
-                checksums=await read_chunk_index(self._store, shard),
-                lock=asyncio.Lock(),
-            )
-            self._shards[shard.data.digest] = mapped
-            return mapped
+            await shard_blob(self._store, section, shard)
+            cached = CachedShard(section, shard, await read_chunk_index(self._store, shard))
+            self._shards[shard.data.digest] = cached
+            return cached
+
+    async def _file_of(self, cached: CachedShard) -> ShardFile | None:
+        """The shard's file, made where it is missing; None while there is no room for it."""
+        async with cached.lock:
+            if cached.file is None and time.monotonic() >= cached.try_file_at:
+                try:
+                    cached.file = await asyncio.to_thread(self._make_file, cached)
+                except (StoreFullError, OSError) as error:
+                    self._give_up_file(cached, error)
+                else:
+                    self._told_of_no_room = False
+            return cached.file
+
+    def _make_file(self, cached: CachedShard) -> ShardFile:
+        shard = cached.shard
+        path = self._directory / shard.data.digest.replace(":", "-")
+        # One that another worker has made takes no more room.
+        if self._disk is not None and not path.exists():
+            # Twice the reserve: what comes back from the store by itself must not stop pushes.
+            room = self._disk.free_bytes() - 2 * self._disk.reserve_bytes
+            if shard.data.size > room:
+                raise no_room(shard.data.size, self._directory)
+        return ShardFile(path, shard.data.size, cached.section.chunk_bytes, cached.checksums)
+
+    def _give_up_file(self, cached: CachedShard, error: LabelcastError | OSError) -> None:
+        cached.file, cached.try_file_at = None, time.monotonic() + self._retry_seconds
+        if not self._told_of_no_room:
+            self._told_of_no_room = True
+            logger.error("%s; labels come straight from the store meanwhile, slowly", error)
 
 
-def _map(path: Path, size: int) -> NDArray[np.uint8]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StoreFullError(
-            f"no room for {size} bytes of chunk cache in {path.parent}; free some or set"
-            " LABELCAST_CACHE_DIR to a larger disk"
-        ) from None
-    finally:
-        os.close(descriptor)
-    return np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
+def _batches(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

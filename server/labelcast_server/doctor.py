@@ -20,6 +20,7 @@ from typing import Literal
 
 from labelcast.errors import LabelcastError, StorageError
 from labelcast_server.store.data_dir_lock import lock_holder
+from labelcast_server.store.disk import Disk
 from labelcast_server.store.open import open_store
 from labelcast_server.store.server_executable import find_redis_server
 
@@ -53,7 +54,11 @@ class Finding:
 
 
 async def diagnose(
-    store_url: str | None, data_dir: Path | None, ports: Sequence[int]
+    store_url: str | None,
+    data_dir: Path | None,
+    ports: Sequence[int],
+    *,
+    disk_reserve_bytes: int | None = None,
 ) -> list[Finding]:
     """Look at this machine as a service with these settings would find it.
 
@@ -61,6 +66,7 @@ async def diagnose(
         store_url: the Redis to use; None if the service starts its own in `data_dir`.
         data_dir: the data directory; None if there is none to look at.
         ports: TCP ports that the service will listen on.
+        disk_reserve_bytes: what the service keeps free; by default as `Disk.of` says.
 
     Returns:
         One finding or more for each check, in the order of the checks. A problem is a finding,
@@ -70,7 +76,7 @@ async def diagnose(
     if store_url is None:
         findings.append(await asyncio.to_thread(check_redis_server))
     if data_dir is not None:
-        findings += check_data_dir(data_dir)
+        findings += check_data_dir(data_dir, disk_reserve_bytes)
     findings += [check_port(port) for port in ports]
     if store_url is not None:
         findings += await check_store(store_url)
@@ -135,8 +141,13 @@ def check_redis_server() -> Finding:
     return Finding("redis-server", "ok", f"redis-server {found.version_text} at {found.path}")
 
 
-def check_data_dir(data_dir: Path) -> list[Finding]:
-    """Whether the data directory can be written, has room and is free."""
+def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> list[Finding]:
+    """Whether the data directory can be written, has room and is free.
+
+    Args:
+        data_dir: need not exist.
+        disk_reserve_bytes: what the service keeps free there; by default as `Disk.of` says.
+    """
     existing = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return [
@@ -147,10 +158,20 @@ def check_data_dir(data_dir: Path) -> list[Finding]:
                 "choose another directory or change its owner",
             )
         ]
-    free = shutil.disk_usage(existing).free
-    # A rewrite of the append-only file needs room for a second copy of it.
-    room = Finding("disk", "ok", f"{_gib(free)} free under {data_dir}")
-    if free < _LITTLE_DISK_BYTES:
+    disk = Disk.of(existing, disk_reserve_bytes)
+    free = disk.free_bytes()
+    room = Finding(
+        "disk", "ok", f"{_gib(free)} free under {data_dir}, {_gib(disk.reserve_bytes)} kept back"
+    )
+    if disk.room_bytes() == 0:
+        room = Finding(
+            "disk",
+            "warning",
+            f"only {_gib(free)} free under {data_dir}, and {_gib(disk.reserve_bytes)} are kept"
+            " back: label sets are served, and nothing can be pushed, tagged or retired",
+            "free disk space; the service takes writes again by itself",
+        )
+    elif free < _LITTLE_DISK_BYTES:
         room = Finding(
             "disk",
             "warning",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labelcast.errors import LabelcastError
+from labelcast_server.store.disk import Disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class ProcessPlan:
         admin_port: taken by the supervisor.
         run_directory: private; holds the decoder's socket.
         cache_directory: for the chunk cache.
+        store_disk: where the embedded Redis writes; None for a Redis elsewhere.
         admin_token: grants everything.
         read_token: grants reading; None lets everyone read.
         allow_unsafe_store: accept a Redis that could forget.
@@ -51,6 +53,7 @@ class ProcessPlan:
     max_streams: int
     unsent_bytes: int
     log_level: str
+    store_disk: Disk | None = None
 
     def __repr__(self) -> str:
         return "ProcessPlan(…)"
@@ -121,6 +124,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     from labelcast_server.authorization import Authorizer
     from labelcast_server.chunks import ChunkCache
     from labelcast_server.decoding import DecoderClient
+    from labelcast_server.delivery.cache.scrubber import Scrubber
     from labelcast_server.listeners import address_of
     from labelcast_server.rpc.server import RpcServer
     from labelcast_server.service import LabelService
@@ -128,9 +132,10 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
 
     store = open_store(plan.store_url)
     decoder = DecoderClient(plan.decoder_socket)
+    chunks = ChunkCache(store, plan.cache_directory, disk=plan.store_disk)
     service = LabelService(
         store,
-        ChunkCache(store, plan.cache_directory),
+        chunks,
         decoder,
         block_bytes=MESSAGE_BYTES,
         unsent_bytes=plan.unsent_bytes,
@@ -138,8 +143,10 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, authorizer, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port))
+    scrubbing = asyncio.create_task(Scrubber(chunks).run())
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)
+    scrubbing.cancel()
     await decoder.close()
     await store.close()
 
@@ -152,15 +159,18 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     from labelcast_server.listeners import bind_shared
     from labelcast_server.publishing import Publisher
     from labelcast_server.store.open import open_store
+    from labelcast_server.store.upkeep import keep_up
 
-    store = open_store(plan.store_url)
+    store = open_store(plan.store_url, disk=plan.store_disk)
     publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
     app = create_app(publisher, authorizer, ping=store.ping)
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()
+    upkeep = asyncio.create_task(keep_up(store))
     await serve_admin(app, listener, stop=stop, drain_seconds=plan.drain_seconds)
+    upkeep.cancel()
     await store.close()
 
 

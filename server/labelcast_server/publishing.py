@@ -107,9 +107,10 @@ class Publisher:
         capacity = await self._store.capacity()
         needed = int(required_bytes * _STORE_OVERHEAD)
         if capacity.headroom_bytes is not None and needed > capacity.headroom_bytes:
+            remedy = "free disk space" if capacity.bound == "disk" else "give it more memory"
             raise StoreFullError(
                 f"the push needs {needed} bytes and the store has room for"
-                f" {capacity.headroom_bytes} ({capacity.bound}); give it more memory",
+                f" {capacity.headroom_bytes} ({capacity.bound}); {remedy}",
                 required_bytes=needed,
                 headroom_bytes=capacity.headroom_bytes,
             )

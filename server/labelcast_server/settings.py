@@ -76,6 +76,8 @@ class ServerSettings(BaseSettings):
         allow_unsafe_store: accept a Redis that could forget what it is given.
         workers: I/O processes.
         device: where dense labels are decoded: auto, cpu, cuda or cuda:N.
+        disk_reserve_bytes: kept free on the disk of the embedded Redis, which takes no more writes
+            below it; None is 64 MiB, or a sixteenth of a small disk.
         cache_dir: cache of chunks; None is `data_dir`/cache, see `chunk_cache_dir`.
         decoder_threads: CPU threads of the decoder; 0 takes half of the cores, since a student or
             an I/O worker often runs beside it.
@@ -99,6 +101,7 @@ class ServerSettings(BaseSettings):
     allow_unsafe_store: bool = False
     workers: int = Field(1, ge=1, le=256)
     device: Annotated[str, AfterValidator(_device)] = "auto"
+    disk_reserve_bytes: int | None = Field(None, ge=0, le=2**50)
     cache_dir: Path | None = None
     decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from labelcast.registry import Registry
 from labelcast_server.admin import create_app, serve_admin
+from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
 from labelcast_server.authorization import Authorizer
 from labelcast_server.publishing import Publisher
 from labelcast_server.store.base import Upload
@@ -38,11 +39,20 @@ class WatchedPublisher(Publisher):
 class RunningAdmin:
     """One admin server; `running_admin` makes them."""
 
-    def __init__(self, redis_url: str, *, allow_unsafe_store: bool, read_token: str | None) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        allow_unsafe_store: bool,
+        read_token: str | None,
+        patience: Patience = DEFAULT_PATIENCE,
+        port: int = 0,
+    ) -> None:
+        self._patience = patience
         self._redis_url = redis_url
         self._allow_unsafe_store = allow_unsafe_store
         self._authorizer = Authorizer(admin_token=ADMIN_TOKEN, read_token=read_token)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self._up = threading.Event()
         self.app: FastAPI
@@ -79,16 +89,27 @@ class RunningAdmin:
         self.app = create_app(self.publisher, self._authorizer, ping=store.ping)
         self._up.set()
         try:
-            await serve_admin(self.app, self._socket, stop=self._stop)
+            await serve_admin(self.app, self._socket, stop=self._stop, patience=self._patience)
         finally:
             await store.close()
 
 
 @contextmanager
 def running_admin(
-    redis_url: str, *, allow_unsafe_store: bool = False, read_token: str | None = READ_TOKEN
+    redis_url: str,
+    *,
+    allow_unsafe_store: bool = False,
+    read_token: str | None = READ_TOKEN,
+    patience: Patience = DEFAULT_PATIENCE,
+    port: int = 0,
 ) -> Iterator[RunningAdmin]:
-    admin = RunningAdmin(redis_url, allow_unsafe_store=allow_unsafe_store, read_token=read_token)
+    admin = RunningAdmin(
+        redis_url,
+        allow_unsafe_store=allow_unsafe_store,
+        read_token=read_token,
+        patience=patience,
+        port=port,
+    )
     admin.start()
     try:
         yield admin

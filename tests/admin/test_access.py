@@ -134,7 +134,10 @@ def test_secrets_are_in_no_answer_and_no_log(
                 (ADMIN_TOKEN, StoreUnavailableError),
                 (ADMIN_TOKEN + "-wrong", UnauthenticatedError),
             ):
-                with admin.registry(token) as registry, pytest.raises(error) as caught:
+                with (
+                    admin.registry(token, patience_seconds=0) as registry,
+                    pytest.raises(error) as caught,
+                ):
                     registry.push(bundle, "glyphs:v2")
                 texts += [caught.value.message, str(caught.value.facts), repr(registry)]
     # httpx and the tests' own client log at debug level too, the token never among it.

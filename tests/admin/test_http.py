@@ -114,7 +114,7 @@ def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with (
-        Registry(f"http://127.0.0.1:{port}") as registry,
+        Registry(f"http://127.0.0.1:{port}", patience_seconds=0) as registry,
         pytest.raises(ServiceUnavailableError, match="check the URL"),
     ):
         registry.list()
@@ -123,7 +123,9 @@ def test_nobody_there() -> None:
 def test_no_answer_in_time() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Registry(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.05) as registry,
+        Registry(
+            f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.05, patience_seconds=0
+        ) as registry,
         pytest.raises(DeadlineExceededError),
     ):
         registry.list()

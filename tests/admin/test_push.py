@@ -1,5 +1,6 @@
 """Label sets through `Registry`: push, look, tag, retire."""
 
+import socket
 import threading
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from labelcast.errors import (
     InvalidRequestError,
     LabelcastError,
     LabelSetNotFoundError,
+    ServiceUnavailableError,
     TransitionError,
 )
 from labelcast.registry import Registry
-from tests.admin.running_admin import RunningAdmin
+from tests.admin.cutting_proxy import CuttingProxy
+from tests.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 from tests.bundles import CodecName, make_bundle, make_codec, write_label_set
 
 
@@ -186,6 +189,76 @@ def test_concurrent_pushes_of_one_bundle_agree(admin: RunningAdmin, tmp_path: Pa
         assert registry.inspect(bundle.digest).summary.tags == tuple(
             f"glyphs:v{number}" for number in range(4)
         )
+
+
+def test_steps_whose_answers_were_lost_are_taken_again(admin: RunningAdmin, tmp_path: Path) -> None:
+    bundle, _ = make_bundle(tmp_path)
+    lost: set[tuple[str, str]] = set()
+
+    def lose_the_first(response: httpx.Response) -> None:
+        step = (response.request.method, response.request.url.path)
+        if step not in lost:
+            lost.add(step)
+            raise httpx.ReadError("the connection broke off")
+
+    with admin.registry() as registry:
+        registry._rest._client.event_hooks = {"response": [lose_the_first]}
+        registry.push(bundle, "glyphs:v1")
+        registry.retire("glyphs:v1")
+        registry.push(bundle, "glyphs:v1")
+        assert registry.inspect("glyphs:v1").manifest == bundle.manifest
+    assert {method for method, _ in lost} == {"HEAD", "GET", "POST", "PATCH", "PUT"}
+    # Each upload was begun twice, and each blob is there once.
+    assert ("POST", "/v1/uploads") in lost
+    with admin.registry() as direct:
+        assert set(direct.inspect("glyphs:v1").store_bytes) == set(bundle.manifest.blobs())
+
+
+@pytest.mark.parametrize("by_tag", [True, False])
+def test_retiring_is_done_once_though_its_answer_was_lost(
+    admin: RunningAdmin, registry: Registry, tmp_path: Path, by_tag: bool
+) -> None:
+    bundle, _ = make_bundle(tmp_path)
+    registry.push(bundle, "glyphs:v1")
+    reference = "glyphs:v1" if by_tag else bundle.digest
+    # Longer than the question for the tags, shorter than that and the request to retire.
+    with (
+        CuttingProxy(admin.port, cut_after_bytes=[300]) as proxy,
+        Registry(f"http://127.0.0.1:{proxy.port}", ADMIN_TOKEN) as through,
+    ):
+        through.retire(reference)
+        assert proxy.cuts == 1
+        assert registry.inspect(bundle.digest).summary.state == "retired"
+        # Known to be retired before, it is an error as ever.
+        with pytest.raises(TransitionError):
+            through.retire(bundle.digest)
+
+
+def test_a_wrong_address_is_told_long_before_patience_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labelcast.patience._FIRST_CONTACT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with (
+        Registry(f"http://127.0.0.1:{port}", "token", patience_seconds=86_400) as registry,
+        pytest.raises(ServiceUnavailableError, match="check the URL"),
+    ):
+        registry.list()
+
+
+def test_a_service_that_has_answered_is_waited_for(redis_url: str) -> None:
+    first = RunningAdmin(redis_url, allow_unsafe_store=False, read_token=None)
+    first.start()
+    with Registry(first.url, ADMIN_TOKEN) as registry:
+        assert registry.list() == []
+        first.stop()
+        found: list[object] = []
+        asking = threading.Thread(target=lambda: found.append(registry.list()))
+        asking.start()
+        with running_admin(redis_url, port=first.port):
+            asking.join()
+    assert found == [[]]
 
 
 def test_urls_and_tokens_are_checked_before_anything_is_sent() -> None:

@@ -90,9 +90,8 @@ def test_a_push_goes_on_after_redis_was_restarted(tmp_path: Path, own_redis: Pat
 
 
 def test_a_push_fails_while_redis_is_gone_and_completes_later(
-    tmp_path: Path, own_redis: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_redis: Path
 ) -> None:
-    monkeypatch.setattr("labelcast.blob_upload._PAUSES_SECONDS", (0.0,))
     bundle, _ = make_bundle(tmp_path / "bundle", "vqae", num_samples=50)
 
     def kill(done: int, _: int) -> None:
@@ -102,7 +101,7 @@ def test_a_push_fails_while_redis_is_gone_and_completes_later(
     with (
         running_redis(own_redis) as redis,
         running_admin(redis.url) as admin,
-        admin.registry() as registry,
+        admin.registry(patience_seconds=0) as registry,
     ):
         with pytest.raises(StoreUnavailableError):
             registry.push(bundle, "glyphs:v1", progress=kill)

@@ -15,13 +15,13 @@ from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
     ManifestError,
-    StoreFullError,
     StoreUnavailableError,
 )
 from labelcast.label_set import Section
 from labelcast.label_set.bundle import Bundle
 from labelcast_server.chunks import ChunkCache
 from labelcast_server.publishing import Publisher
+from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import MemoryStore
 from tests.bundles import make_bundle
 from tests.server.pushed import push, upload
@@ -239,15 +239,39 @@ def enlarge(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
 
 
-async def test_a_full_disk_is_an_error_and_not_a_crash(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tiny_disk: Path
+async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
+    store: CountingStore,
+    codes: Section,
+    array: NDArray[np.uint8],
+    tiny_disk: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache = ChunkCache(store, tiny_disk)
-    first, second = np.array([0]), np.array([codes.shards[0].rows])
-    assert np.array_equal(await cache.gather(codes, first), array[first])
+    cache = ChunkCache(store, tiny_disk, retry_seconds=0)
+    assert np.array_equal(await cache.gather(codes, np.array([0])), array[:1])
+    everything = np.random.default_rng(4).permutation(ROWS)
     for _ in range(2):
-        with pytest.raises(StoreFullError, match="LABELCAST_CACHE_DIR"):
-            await cache.gather(codes, second)
-    assert np.array_equal(await cache.gather(codes, first + 1), array[first + 1])
+        assert np.array_equal(await cache.gather(codes, everything), array[everything])
+    assert np.array_equal(await cache.gather(codes, everything[:0]), array[:0])
+    assert cache.counts.direct > 0
+    # Once, and not for every request or shard.
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "LABELCAST_CACHE_DIR" in line
+
     enlarge(tiny_disk)
-    assert np.array_equal(await cache.gather(codes, second), array[second])
+    assert np.array_equal(await cache.gather(codes, everything), array[everything])
+    direct = cache.counts.direct
+    assert np.array_equal(await cache.gather(codes, everything), array[everything])
+    assert cache.counts.direct == direct
+    assert len(cache.shards_with_files()) == len(codes.shards)
+
+
+async def test_a_chunk_that_is_damaged_in_the_store_is_refused_without_a_file_too(
+    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    cache = ChunkCache(store, tmp_path, disk=Disk(tmp_path, 2**60))
+    assert np.array_equal(await cache.gather(codes, np.array([5])), array[5:6])
+    assert not await asyncio.to_thread(lambda: [*tmp_path.iterdir()])
+    chunks = store.chunks(codes.shards[0].data.digest)
+    chunks[0] = bytes([chunks[0][0] ^ 1]) + chunks[0][1:]
+    with pytest.raises(ChecksumMismatchError):
+        await cache.gather(codes, np.array([5]))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience, protocol_with
+
 
 class _GuestServer(uvicorn.Server):
     """Leaves signals to the process it is a guest of."""
@@ -18,7 +20,12 @@ class _GuestServer(uvicorn.Server):
 
 
 async def serve_admin(
-    app: FastAPI, sock: socket.socket, *, stop: asyncio.Event, drain_seconds: float = 10.0
+    app: FastAPI,
+    sock: socket.socket,
+    *,
+    stop: asyncio.Event,
+    drain_seconds: float = 10.0,
+    patience: Patience = DEFAULT_PATIENCE,
 ) -> None:
     """Serve until `stop` is set or the task is cancelled, then let running requests end.
 
@@ -27,6 +34,7 @@ async def serve_admin(
         sock: bound; listens from here on and is closed at the end.
         stop: set it to stop.
         drain_seconds: for running requests; those that take longer are cut.
+        patience: with silent clients.
     """
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # asyncio does this only for sockets made with IPPROTO_TCP spelled out; without it every
@@ -36,7 +44,7 @@ async def serve_admin(
     sock.listen()
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=protocol_with(patience),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -100,7 +100,8 @@ def doctor(
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     ports = [port for port in (settings.grpc_port, settings.admin_port) if port]
-    findings = asyncio.run(diagnose(url, settings.data_dir, ports))
+    reserve = settings.disk_reserve_bytes
+    findings = asyncio.run(diagnose(url, settings.data_dir, ports, disk_reserve_bytes=reserve))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

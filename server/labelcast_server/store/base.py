@@ -241,3 +241,11 @@ class Store(ABC):
     @abstractmethod
     async def safety_problems(self) -> list[str]:
         """Why this backend could lose what it is given, one actionable line each; [] if safe."""
+
+    async def tend(self) -> None:
+        """Do what keeps the backend well between requests; called now and then.
+
+        Raises:
+            StorageError: it could not be done now.
+        """
+        return

@@ -1,5 +1,6 @@
 """One service per data directory."""
 
+import contextlib
 import fcntl
 import os
 import time
@@ -58,7 +59,9 @@ class DataDirLock:
                 pid=owner,
             )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # For people only: a full disk must not keep the service from starting.
+        with contextlib.suppress(OSError):
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:

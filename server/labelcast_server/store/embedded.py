@@ -1,5 +1,6 @@
 """`EmbeddedRedis`: a private, real Redis whose data lie in a directory of ours."""
 
+import errno
 import logging
 import os
 import shutil
@@ -15,9 +16,15 @@ from urllib.parse import quote
 
 import psutil
 
-from labelcast.errors import BusyError, StoreUnavailableError
+from labelcast.errors import (
+    BusyError,
+    StorageError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from labelcast_server.store import embedded_client
 from labelcast_server.store.data_dir_lock import DataDirLock
+from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded_config import (
     config_text,
     default_max_memory_bytes,
@@ -32,6 +39,8 @@ _LONGEST_SOCKET_PATH = 103
 _STARTUP_POLL_SECONDS = 0.02
 _PROGRESS_EVERY_SECONDS = 5.0
 _KILL_TIMEOUT_SECONDS = 10.0
+# For redis.conf, pid files and locks; Redis itself loads without writing.
+_ROOM_TO_START_BYTES = 2**20
 
 _T = TypeVar("_T")
 
@@ -52,6 +61,7 @@ class EmbeddedRedis:
     Args:
         data_dir: created if it does not exist.
         max_memory_bytes: maxmemory; by default seven eighths of the memory there is.
+        disk_reserve_bytes: kept free on the disk; by default as `Disk.of` says.
         start_timeout_seconds: for Redis to answer, and then for each step of its loading.
         stop_timeout_seconds: for Redis to end by itself before it is terminated.
     """
@@ -61,6 +71,7 @@ class EmbeddedRedis:
         data_dir: Path,
         *,
         max_memory_bytes: int | None = None,
+        disk_reserve_bytes: int | None = None,
         start_timeout_seconds: float = 60.0,
         stop_timeout_seconds: float = 60.0,
     ) -> None:
@@ -68,6 +79,7 @@ class EmbeddedRedis:
         self._directory = self._data_dir / "redis"
         self._lock = DataDirLock(self._data_dir)
         self._max_memory_bytes = max_memory_bytes
+        self._disk_reserve_bytes = disk_reserve_bytes
         self._start_timeout_seconds = start_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,6 +107,11 @@ class EmbeddedRedis:
         """Its version, such as "6.2.14"."""
         return _started(self._executable).version_text
 
+    @property
+    def disk(self) -> Disk:
+        """What it writes to; the directory exists once it was started."""
+        return Disk.of(self._directory, self._disk_reserve_bytes)
+
     def is_running(self) -> bool:
         """Whether the Redis that `start` started is still alive."""
         return self._process is not None and self._process.poll() is None
@@ -105,6 +122,7 @@ class EmbeddedRedis:
         Raises:
             BusyError: another service uses the directory.
             StoreUnavailableError: there is no redis-server, or it did not come up.
+            StoreFullError: there is not even room to start.
         """
         if self.is_running():
             return
@@ -112,7 +130,7 @@ class EmbeddedRedis:
         self._owner_pid = os.getpid()
         try:
             self._executable = find_redis_server()
-            self._directory.mkdir(mode=0o700, exist_ok=True)
+            self._make_room()
             self._end_leftover()
             # Started again after a death, it must be found where it was.
             self._socket = self._socket or self._choose_socket()
@@ -148,6 +166,17 @@ class EmbeddedRedis:
     ) -> None:
         self.stop()
 
+    def _make_room(self) -> None:
+        """Have the directory, and on a full disk the room that was kept for this moment."""
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            disk = self.disk
+            if disk.keep_reserve() and disk.free_bytes() < _ROOM_TO_START_BYTES:
+                _log.warning("the disk is full; its reserve is given up to start Redis")
+                disk.give_up_reserve()
+        except OSError as error:
+            raise _no_room_to_start(self._data_dir, error) from None
+
     def _choose_socket(self) -> Path:
         socket = self._data_dir / "redis.sock"
         if len(os.fsencode(socket)) <= _LONGEST_SOCKET_PATH:
@@ -160,13 +189,17 @@ class EmbeddedRedis:
 
     def _launch(self, executable: Path) -> None:
         config = self._directory / "redis.conf"
-        config.write_text(
-            config_text(
-                directory=self._directory,
-                socket=_started(self._socket),
-                max_memory_bytes=self._max_memory_bytes or default_max_memory_bytes(),
-            )
+        text = config_text(
+            directory=self._directory,
+            socket=_started(self._socket),
+            max_memory_bytes=self._max_memory_bytes or default_max_memory_bytes(),
         )
+        # A full disk takes nothing: what a Redis started again needs is there already.
+        if self._read(config, str) != text:
+            try:
+                config.write_text(text)
+            except OSError as error:
+                raise _no_room_to_start(self._data_dir, error) from None
         # Redis complains on standard output until it has opened its log. It gets the configuration
         # by standard input, because Redis 7 takes "?", "*" and "[" in a path for wildcards, and if
         # nothing matches it starts with its defaults, on a TCP port.
@@ -282,6 +315,18 @@ def _started(value: _T | None) -> _T:
     if value is None:
         raise StoreUnavailableError("the embedded Redis is not started")
     return value
+
+
+def _no_room_to_start(data_dir: Path, error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(
+            f"the disk of the data directory {data_dir} is full and Redis cannot start;"
+            " free some disk space and start again"
+        )
+    return StoreUnavailableError(
+        f"the data directory {data_dir} cannot be used ({error.strerror}); choose one that you may"
+        " write"
+    )
 
 
 def _remove_socket(socket: Path, data_dir: Path) -> None:

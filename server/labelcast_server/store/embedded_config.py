@@ -29,8 +29,9 @@ no-appendfsync-on-rewrite no
 aof-load-truncated yes
 # A rewritten file loads several times faster with a binary head.
 aof-use-rdb-preamble yes
-auto-aof-rewrite-percentage 100
-auto-aof-rewrite-min-size 256mb
+# Redis would start a rewrite however little room is left, and one that fills the disk ends it: the
+# service looks first, and asks for it.
+auto-aof-rewrite-percentage 0
 # Codes have the entropy of noise: compressing them costs time and saves nothing.
 rdbcompression no
 # The append-only file is the persistence; snapshots beside it would double the disk space.

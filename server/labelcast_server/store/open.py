@@ -4,17 +4,21 @@ from urllib.parse import urlsplit
 
 from labelcast.errors import InvalidRequestError
 from labelcast_server.store.base import Store
+from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import MemoryStore
 from labelcast_server.store.redis import DEFAULT_TIMEOUT_SECONDS, RedisStore
 
 
-def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+def open_store(
+    url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, disk: Disk | None = None
+) -> Store:
     """The store at `url`; nothing is connected before its first use.
 
     Args:
         url: redis://, rediss:// or unix:///path/to/socket; memory:// for tests only, because it
             forgets everything and each call opens another one.
         timeout_seconds: for connecting, and for each answer.
+        disk: what an embedded Redis writes to, if this process is to write.
 
     Raises:
         InvalidRequestError: the URL is malformed; the message does not repeat it.
@@ -25,4 +29,4 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
         raise InvalidRequestError("the store URL is malformed") from None
     if scheme == "memory":
         return MemoryStore()
-    return RedisStore.from_url(url, timeout_seconds=timeout_seconds)
+    return RedisStore.from_url(url, timeout_seconds=timeout_seconds, disk=disk)

@@ -9,6 +9,7 @@ waits until every connected replica has everything; see there. Under appendfsync
 the machine may take the last second with it; the embedded Redis runs with always.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,10 +24,11 @@ from labelcast_server.store.base import (
     Store,
     Upload,
 )
+from labelcast_server.store.disk import Disk
 from labelcast_server.store.redis_chunks import RedisChunks
+from labelcast_server.store.redis_disk import RedisDisk
 from labelcast_server.store.redis_health import (
     Info,
-    capacity_from,
     online_replicas,
     persistence_problems_from,
     safety_problems_from,
@@ -43,28 +45,35 @@ class RedisStore(Store):
 
     Args:
         link: how to reach it.
+        disk: what it writes to, where that is known.
     """
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, disk: Disk | None = None) -> None:
         self._link = link
+        self._disk = RedisDisk(disk)
         self._chunks = RedisChunks(link)
         # Where the chunks of visible blobs lie never changes, so not every read asks for it.
         self._remembered: dict[str, entries.StoredBlob] = {}
 
     @classmethod
     def from_url(
-        cls, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        cls,
+        url: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        disk: Disk | None = None,
     ) -> "RedisStore":
         """Store at a URL; nothing is connected yet.
 
         Args:
             url: redis://, rediss:// or unix:///path/to/socket.
             timeout_seconds: for connecting, and for each answer.
+            disk: what it writes to, where that is known.
 
         Raises:
             InvalidRequestError: the URL is malformed; the message does not repeat it.
         """
-        return cls(RedisLink(url, timeout_seconds=timeout_seconds))
+        return cls(RedisLink(url, timeout_seconds=timeout_seconds), disk)
 
     @property
     def address(self) -> str:
@@ -80,7 +89,10 @@ class RedisStore(Store):
     async def begin_upload(self, upload: Upload) -> None:
         rules.check_new_upload(upload)
         value = entries.session_value(upload)
-        await self._link.command("HSETNX", keys.UPLOADS, upload.upload_id, value, repeatable=True)
+        async with self._disk.write():
+            await self._link.command(
+                "HSETNX", keys.UPLOADS, upload.upload_id, value, repeatable=True
+            )
         if await self._session_value(upload.upload_id) != value:
             raise InvalidRequestError("this upload ID is in use; draw a new one")
 
@@ -93,13 +105,14 @@ class RedisStore(Store):
         before = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, before)
         received = rules.received_after(upload, first_chunk, chunks)
-        await self._chunks.write(upload, first_chunk, chunks)
         advanced = replace(upload, received_bytes=received)
-        applied = await self._script(
-            entries.ADVANCE_UPLOAD,
-            [keys.UPLOADS],
-            [upload_id, before, entries.session_value(advanced)],
-        )
+        async with self._disk.write(received - upload.received_bytes):
+            await self._chunks.write(upload, first_chunk, chunks)
+            applied = await self._script(
+                entries.ADVANCE_UPLOAD,
+                [keys.UPLOADS],
+                [upload_id, before, entries.session_value(advanced)],
+            )
         if not applied:
             raise rules.upload_moved_on(await self.upload(upload_id))
         return advanced
@@ -115,11 +128,12 @@ class RedisStore(Store):
         upload = entries.session_from(upload_id, session)
         rules.check_complete(upload)
         digest, own = upload.blob.digest, entries.blob_value(upload)
-        visible = await self._script(
-            entries.FINISH_UPLOAD,
-            [keys.UPLOADS, keys.BLOBS, keys.GARBAGE],
-            [upload_id, session, digest, own, entries.garbage_value(upload)],
-        )
+        async with self._disk.write():
+            visible = await self._script(
+                entries.FINISH_UPLOAD,
+                [keys.UPLOADS, keys.BLOBS, keys.GARBAGE],
+                [upload_id, session, digest, own, entries.garbage_value(upload)],
+            )
         if not isinstance(visible, bytes):
             # Sessions that are complete do not advance: someone else finished or aborted this one.
             raise rules.upload_not_found(upload_id)
@@ -168,11 +182,12 @@ class RedisStore(Store):
         return chunks + int(everything or 0) // max(1, int(blobs))
 
     async def put_label_set(self, record: LabelSetRecord) -> None:
-        await self._script(
-            entries.PUT_LABEL_SET,
-            [keys.label_set_key(record.digest), keys.LABEL_SETS],
-            [record.digest, record.manifest, record.state, repr(record.created_at)],
-        )
+        async with self._disk.write(len(record.manifest)):
+            await self._script(
+                entries.PUT_LABEL_SET,
+                [keys.label_set_key(record.digest), keys.LABEL_SETS],
+                [record.digest, record.manifest, record.state, repr(record.created_at)],
+            )
 
     async def label_set(self, digest: str) -> LabelSetRecord:
         fields = await self._link.command("HGETALL", keys.label_set_key(digest), repeatable=True)
@@ -214,8 +229,13 @@ class RedisStore(Store):
             LabelSetNotFoundError: unknown digest.
             TransitionError: its state is not `expected`.
             StoreUnsafeError: a check failed; the message says whether the step was taken.
+            StoreFullError: the disk is full; nothing was changed.
         """
         rules.check_transition(new, tag)
+        async with self._disk.write():
+            await self._transition(digest, expected, new, tag)
+
+    async def _transition(self, digest: str, expected: State, new: State, tag: str | None) -> None:
         info = await self._info()
         if problems := persistence_problems_from(info):
             raise StoreUnsafeError(f"nothing was changed: {problems[0]}")
@@ -240,7 +260,14 @@ class RedisStore(Store):
         return {tag: value.decode() for tag, value in (await self._all_of(keys.TAGS)).items()}
 
     async def capacity(self) -> Capacity:
-        return capacity_from(await self._info())
+        return self._disk.capacity(await self._info())
+
+    async def tend(self) -> None:
+        """Keep the disk's reserve file, and rewrite the append-only file where that is due."""
+        if self._disk.disk is not None:
+            await asyncio.to_thread(self._disk.disk.keep_reserve)
+            if self._disk.wants_rewrite(await self._info()):
+                await self._link.command("BGREWRITEAOF")
 
     async def safety_problems(self) -> list[str]:
         return safety_problems_from(await self._info())
@@ -296,6 +323,7 @@ class RedisStore(Store):
         value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
         if value is None:
             return
+        self._disk.require_room_to_free()
         blob = entries.blob_from(digest, value)
         garbage = entries.dropped_blob_value(blob.info)
         await self._script(
@@ -307,6 +335,7 @@ class RedisStore(Store):
 
     async def _drop(self, upload: Upload) -> bool:
         """Forget a session, then its chunks; whether this call was the one that forgot it."""
+        self._disk.require_room_to_free()
         forgotten = await self._script(
             entries.DROP_UPLOAD,
             [keys.UPLOADS, keys.GARBAGE],

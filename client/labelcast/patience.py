@@ -1,0 +1,95 @@
+"""Going on through failures that pass: a service that restarts, a network that hiccups."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from labelcast.errors import (
+    DeadlineExceededError,
+    LabelcastError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+)
+
+PATIENCE_SECONDS = 60.0
+
+# A wrong address is told quickly; a service that has answered once will be back.
+_FIRST_CONTACT_SECONDS = 5.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 3.0
+
+PASSING: tuple[type[LabelcastError], ...] = (
+    ServiceUnavailableError,
+    DeadlineExceededError,
+    StoreUnavailableError,
+)
+
+_T = TypeVar("_T")
+
+
+class Patience:
+    """Time for one service to come back; every progress gives it anew.
+
+    Args:
+        seconds: without progress, before a failure that could pass is final; 0 tries once. While
+            nothing has ever answered it is at most five.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._answered = False
+        self._failing_since: float | None = None
+        self._failures = 0
+
+    def progress(self) -> None:
+        """Something went well: whatever fails from here on has all the time again."""
+        self._answered = True
+        self._failing_since = None
+        self._failures = 0
+
+    def answered(self) -> None:
+        """Somebody is there, though it did not go well."""
+        self._answered = True
+
+    def wait_after(self, error: LabelcastError) -> None:
+        """Pause before another attempt.
+
+        Raises:
+            LabelcastError: `error`, once it is time to give up.
+        """
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        self._failures += 1
+        seconds = self._seconds
+        if not self._answered:
+            seconds = min(seconds, _FIRST_CONTACT_SECONDS)
+        left = self._failing_since + seconds - now
+        if left <= 0:
+            raise error
+        pause = min(_FIRST_PAUSE_SECONDS * 1.6 ** min(self._failures - 1, 10), left)
+        time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
+
+    def run(
+        self,
+        attempt: Callable[[], _T],
+        *,
+        also: tuple[type[LabelcastError], ...] = (),
+    ) -> _T:
+        """Repeat what may be repeated until it goes well or patience ends.
+
+        Args:
+            attempt: what to do; done twice it must be as if done once.
+            also: errors that pass as well, beside those of network and store.
+
+        Raises:
+            LabelcastError: what the last attempt raised.
+        """
+        while True:
+            try:
+                result = attempt()
+            except (*PASSING, *also) as error:
+                self.wait_after(error)
+            else:
+                self.progress()
+                return result

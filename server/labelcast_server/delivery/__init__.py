@@ -1,0 +1,1 @@
+"""From a label set in the store to rows for a reader."""

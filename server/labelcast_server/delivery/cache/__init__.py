@@ -1,0 +1,1 @@
+"""Rows on the disk of this machine: files, checks, upkeep."""

@@ -1,0 +1,154 @@
+"""One shard of packed rows in a file that all workers of this machine share.
+
+    [ rows of the shard ][ one byte a chunk: 1 = written ]
+
+Rules:
+  * rows are written with pwrite and read through a mapping that is read-only, so that no stray
+    write of this process can change them;
+  * a flag says that a chunk was written by somebody, not that it is right: whether it is right
+    each process finds out for itself, by the chunk's CRC-32, and keeps to itself in `verified`;
+  * checks read with pread, which gives an error where a mapping would end the process by SIGBUS:
+    on a file that was cut, or a disk that cannot read a block;
+  * a file is reserved in full when it is made, since a full disk must be an error there and then.
+"""
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.checksums import crc32
+from labelcast.errors import StoreFullError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ShardFile:
+    """The file of one shard, as one process sees it.
+
+    Args:
+        path: created where it is missing; its directory is shared by all workers.
+        size: bytes of the shard.
+        chunk_bytes: of every chunk but the last.
+        checksums: CRC-32 of every chunk, uint32.
+
+    Attributes:
+        data: uint8, shape (size,), read-only, mapped.
+        verified: bool, shape (chunks,): chunks that this process has found to be right.
+
+    Raises:
+        StoreFullError: there is no room for it.
+        OSError: the directory cannot be used.
+    """
+
+    def __init__(
+        self, path: Path, size: int, chunk_bytes: int, checksums: NDArray[np.uint32]
+    ) -> None:
+        self._directory = path.parent
+        self._size, self._chunk_bytes, self._checksums = size, chunk_bytes, checksums
+        self._whole_size = size + len(checksums)
+        self.verified = np.zeros(len(checksums), dtype=np.bool_)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.restore_size()
+        mapped = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ)
+        self.data: NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
+
+    def __del__(self) -> None:
+        # The mapping has a descriptor of its own and lives as long as its last array.
+        if (descriptor := getattr(self, "_descriptor", None)) is not None:
+            os.close(descriptor)
+
+    def is_whole(self) -> bool:
+        """Whether the file still has its size; a read beyond its end would end the process."""
+        # Half the price of fstat, and asked before every gather.
+        return os.lseek(self._descriptor, 0, os.SEEK_END) >= self._whole_size
+
+    def restore_size(self) -> None:
+        """Reserve the file in full; nothing of it counts as verified afterwards.
+
+        Raises:
+            StoreFullError: there is no room for it.
+        """
+        self.verified[:] = False
+        with self._room_needed():
+            os.posix_fallocate(self._descriptor, 0, self._whole_size)
+
+    def rows(self, stride: int) -> NDArray[np.uint8]:
+        """All rows, uint8, shape (N, stride), read-only; only verified chunks mean anything."""
+        return self.data.reshape(-1, stride)
+
+    def written(self, numbers: Sequence[int]) -> list[int]:
+        """Those of `numbers` that some worker says it has written."""
+        flags = os.pread(self._descriptor, len(self._checksums), self._size)
+        return [number for number in numbers if flags[number : number + 1] == b"\1"]
+
+    def check(self, numbers: Sequence[int]) -> list[int]:
+        """Compare chunks with their checksums; those that are right become `verified`.
+
+        Takes milliseconds for a few dozen chunks: run it in a thread.
+
+        Returns:
+            The numbers of chunks that are wrong.
+        """
+        wrong = []
+        for number in numbers:
+            right = self._is_right(number)
+            self.verified[number] = right
+            if not right:
+                wrong.append(number)
+        return wrong
+
+    def put(self, chunks: Sequence[tuple[int, bytes]]) -> None:
+        """Write checked chunks and read them back; those that arrived become `verified`.
+
+        Takes milliseconds for a few dozen chunks: run it in a thread.
+
+        Raises:
+            StoreFullError: the disk has no room, though it was reserved.
+        """
+        with self._room_needed():
+            for number, chunk in chunks:
+                self._write(chunk, number * self._chunk_bytes)
+                self.verified[number] = self._is_right(number)
+                # After the bytes: who sees the flag should find them.
+                self._write(b"\1", self._size + number)
+
+    def chunk_size(self, number: int) -> int:
+        """Bytes of chunk `number`."""
+        return min(self._chunk_bytes, self._size - number * self._chunk_bytes)
+
+    def _is_right(self, number: int) -> bool:
+        length = self.chunk_size(number)
+        try:
+            content = os.pread(self._descriptor, length, number * self._chunk_bytes)
+        except OSError:
+            return False
+        return len(content) == length and crc32(content) == int(self._checksums[number])
+
+    def _write(self, content: bytes, offset: int) -> None:
+        view = memoryview(content)
+        while view:
+            count = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[count:], offset + count
+
+    @contextmanager
+    def _room_needed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise no_room(self._whole_size, self._directory) from None
+
+
+def no_room(size: int, directory: Path) -> StoreFullError:
+    """The disk cannot take a file of the cache."""
+    return StoreFullError(
+        f"no room for {size} bytes of chunk cache in {directory}; free some or set"
+        " LABELCAST_CACHE_DIR to a larger disk"
+    )

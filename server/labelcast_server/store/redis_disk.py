@@ -1,0 +1,116 @@
+"""What the append-only file of the embedded Redis may do to its disk.
+
+Redis would rewrite the file by itself whenever it has doubled, however little room is left, and a
+rewrite that fills the disk ends it. So the embedded Redis never does (`auto-aof-rewrite-percentage
+0`), and is asked to from here:
+  * only while nothing has been written for a while, so that no push meets a disk that a rewrite
+    fills beside it;
+  * only if the disk takes a second copy of everything that is kept, and the reserve stays free.
+    The copy is estimated at the memory in use, or at the present file if that is smaller; both are
+    more than a rewritten file takes;
+  * when the file has doubled since the last one, which makes loading faster; or when much of it is
+    garbage and room is short.
+While a rewrite runs, all that is written is written twice.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from labelcast_server.store.base import Capacity
+from labelcast_server.store.disk import Disk
+from labelcast_server.store.redis_health import Info, capacity_from
+
+# What a command and its bookkeeping add to the file beside the chunks.
+_COMMAND_BYTES = 256 * 1024
+_FREEING_BYTES = 2 * 2**20
+_QUIET_SECONDS = 10.0
+_LEAST_REWRITE_BYTES = 256 * 2**20
+_LEAST_GARBAGE_BYTES = 4 * 2**20
+
+
+class RedisDisk:
+    """Watches over the writes of one process.
+
+    Args:
+        disk: where the append-only file lies; None lets every write pass, since nothing is known
+            of the disk of a Redis elsewhere.
+    """
+
+    def __init__(self, disk: Disk | None) -> None:
+        self.disk = disk
+        self._in_flight_bytes = 0
+        self._last_write = -_QUIET_SECONDS
+        self._rewriting = False
+
+    @contextlib.asynccontextmanager
+    async def write(self, content_bytes: int = 0) -> AsyncIterator[None]:
+        """Refuse a write that the disk has no room for; count it while it lasts.
+
+        Args:
+            content_bytes: of the chunks to be written.
+
+        Raises:
+            StoreFullError: there is no room for them above the reserve.
+        """
+        count = (content_bytes + _COMMAND_BYTES) * (2 if self._rewriting else 1)
+        if self.disk is not None:
+            self.disk.require_room(self._in_flight_bytes + count)
+        # Writes side by side must not share one piece of room.
+        self._in_flight_bytes += count
+        try:
+            yield
+        finally:
+            self._in_flight_bytes -= count
+            self._last_write = time.monotonic()
+
+    def require_room_to_free(self) -> None:
+        """Refuse what frees memory only where the disk is really full: it writes next to nothing.
+
+        Raises:
+            StoreFullError: there is no room even for that.
+        """
+        if self.disk is not None:
+            free, least = self.disk.free_bytes(), min(_FREEING_BYTES, self.disk.reserve_bytes)
+            if free < least:
+                raise self.disk.full(least, free)
+
+    def capacity(self, info: Info) -> Capacity:
+        """Room left: the smaller of memory and disk."""
+        memory = capacity_from(info)
+        if self.disk is None:
+            return memory
+        self._rewriting = is_rewriting(info)
+        room = self.disk.room_bytes() - self._in_flight_bytes
+        if self._rewriting:
+            room = (room - copy_bytes(info)) // 2
+        room = max(0, room)
+        if memory.headroom_bytes is not None and memory.headroom_bytes <= room:
+            return memory
+        return Capacity(memory.used_bytes, room, "disk")
+
+    def wants_rewrite(self, info: Info) -> bool:
+        """Whether to rewrite the append-only file now."""
+        self._rewriting = is_rewriting(info)
+        quiet = time.monotonic() - self._last_write >= _QUIET_SECONDS
+        if self.disk is None or self._rewriting or self._in_flight_bytes or not quiet:
+            return False
+        room, copy, size = self.disk.room_bytes(), copy_bytes(info), _file_bytes(info)
+        grown = size >= max(_LEAST_REWRITE_BYTES, 2 * int(info.get("aof_base_size", 0)))
+        garbage = size - copy
+        wasteful = room < size and garbage >= max(_LEAST_GARBAGE_BYTES, copy // 4)
+        return (grown or wasteful) and copy <= room
+
+
+def is_rewriting(info: Info) -> bool:
+    """Whether Redis rewrites its append-only file, or is about to."""
+    return bool(info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"))
+
+
+def copy_bytes(info: Info) -> int:
+    """What a rewritten file takes at most."""
+    return min(_file_bytes(info), int(info.get("used_memory", 0)))
+
+
+def _file_bytes(info: Info) -> int:
+    return int(info.get("aof_current_size", 0))

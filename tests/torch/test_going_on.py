@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from labelcast.augmentation import AugmentationPolicy
+from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import Missing, RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, Batch, Position, SoftLabelLoader
-from labelcast.torch.labels import LabelKind
 from tests.torch.test_loader import DATA, POLICY, SEEDS, TABLE
 
 PLAIN = AugmentationPolicy(view_height=4, view_width=4, crop_scale=(0.5, 1.0))

@@ -217,7 +217,9 @@ async def _students(
                 process.kill()
             await process.wait()
             raise
-        if await process.wait() != 3 and not tally.hung:
+        if await process.wait() != 3:
+            log_text = (directory / f"students-{number}.log").read_text()
+            sys.stderr.write(log_text[-2000:])
             tally.untyped.append(f"untyped: students {number} ended with {process.returncode}")
 
 

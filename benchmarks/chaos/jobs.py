@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.chaos.label_sets import SETS, TEMPERATURE, SpelledSet
+from benchmarks.chaos.label_sets import TEMPERATURE, SpelledSet, set_named
 from labelcast import Precision, Representation, Views
 
 FP32 = Precision.FP32
@@ -78,9 +78,7 @@ def next_job(random: np.random.Generator, scale: float) -> Job:
     kind = str(random.choice(list(_KINDS), p=list(_KINDS.values())))
     families, forms, sizes, rows = _choices(kind)
     family, size = str(random.choice(families)), int(random.choice(sizes))
-    known = next(
-        one for one in SETS if one.tag == f"chaos:{family}-{'ab'[int(random.integers(2))]}"
-    )
+    known = set_named(f"chaos:{family}-{random.choice(['a', 'b'])}")
     total = max(size, int(scale * random.uniform(*rows)))
     # In runs of neighbours and at random, with repetitions.
     if random.random() < 0.3:

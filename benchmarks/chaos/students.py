@@ -37,6 +37,7 @@ _BREATH_SECONDS = 0.1
 def main() -> None:
     """Start the slots named in the configuration, and wait."""
     config = json.loads(sys.argv[1])
+    threading.excepthook = _give_up
     stopping = threading.Event()
     slots = [Slot(number) for number in config["slots"]]
     synchronous = slots[: config["synchronous"]]
@@ -53,6 +54,12 @@ def main() -> None:
     stopping.set()
     for thread in (*threads, loop):
         thread.join()
+
+
+def _give_up(failure: threading.ExceptHookArgs) -> None:
+    # A student that is gone would be missed by nobody.
+    threading.__excepthook__(failure)
+    os._exit(4)
 
 
 def _watch(slots: list[Slot], hung_seconds: float) -> None:

@@ -17,13 +17,14 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.chaos.cluster import Cluster, running_cluster
-from benchmarks.chaos.faults import Fault, Injector
+from benchmarks.chaos.disk import fill_disk
+from benchmarks.chaos.faults import Injector
 from benchmarks.chaos.label_sets import SETS
 from benchmarks.chaos.publishing import keep_publishing, push, read_whole
 from benchmarks.chaos.tally import Tally
 
 ROOT = Path(__file__).parents[2]
-_FINAL_PATIENCE_SECONDS = 90.0
+_FINAL_PATIENCE_SECONDS = 45.0
 # Beyond a client's own patience: gRPC notices a silent peer after 80 seconds.
 _HUNG_MARGIN_SECONDS = 100.0
 _LINE_BYTES = 2**24
@@ -45,6 +46,7 @@ class Plan:
         link_pause_seconds: between faults on links.
         process_pause_seconds: between faults of processes.
         patience_seconds: of clients.
+        fill_disk: also fill up a disk, of a second service.
     """
 
     seed: int
@@ -58,6 +60,7 @@ class Plan:
     link_pause_seconds: float = 0.45
     process_pause_seconds: float = 10.0
     patience_seconds: float = 30.0
+    fill_disk: bool = True
 
     @property
     def lanes(self) -> int:
@@ -76,7 +79,11 @@ async def run(plan: Plan) -> dict[str, Any]:
     try:
         async with running_cluster(directory, plan.lanes) as cluster:
             restored = await _run_in(cluster, directory, plan, tally)
-            return _result(plan, tally, cluster, time.monotonic() - began, restored=restored)
+        disk: dict[str, Any] = {"ran": False, "why": "it was not asked for"}
+        if plan.fill_disk:
+            disk = await asyncio.to_thread(fill_disk, directory / "full", tally)
+        seconds = time.monotonic() - began
+        return _result(plan, tally, cluster, seconds, restored=restored) | {"disk_full": disk}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -88,8 +95,10 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
         await asyncio.to_thread(push, known, where, port, token)
     addresses = [f"127.0.0.1:{lane.port}" for lane in cluster.lanes]
     injector = Injector(cluster, plan.seed, tally.faults.append)
-    students = [asyncio.create_task(_students(cluster, directory, plan, tally, number))
-                for number in range(plan.processes)]  # fmt: skip
+    students = [
+        asyncio.create_task(_students(cluster, directory, plan, tally, number))
+        for number in range(plan.processes)
+    ]
     keeping = [
         asyncio.create_task(cluster.keep_running()),
         asyncio.create_task(
@@ -273,8 +282,3 @@ def _result(
         "examples": [*tally.whose, *tally.hung, *tally.untyped][:40],
         "failed": tally.failed or not restored,
     }
-
-
-def fault_names(faults: list[Fault]) -> list[str]:
-    """For people."""
-    return [f"{fault.place} {fault.kind}" for fault in faults]

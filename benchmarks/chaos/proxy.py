@@ -166,13 +166,18 @@ class Connection:
         finally:
             for task in (both, cut):
                 task.cancel()
-            await asyncio.gather(both, cut, return_exceptions=True)
-            for end in (self._near, self._far):
-                if self._resets:
-                    with contextlib.suppress(OSError):
-                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                end.close()
-            self.closed.set()
+            try:
+                await asyncio.gather(both, cut, return_exceptions=True)
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        for end in (self._near, self._far):
+            if self._resets:
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.close()
+        self.closed.set()
 
     async def _wait_for_cut(self) -> None:
         await self._cut.wait()
@@ -222,7 +227,6 @@ class Link:
         self._target = target
         self._new_connection = connection
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._refusing = 0
 
@@ -237,7 +241,7 @@ class Link:
 
     async def listen_unix(self, path: Path) -> None:
         """Listen on a path that must not exist; leaves an earlier one."""
-        await self._stop_listening()
+        self._stop_listening()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         self._listen(listener)
@@ -249,7 +253,7 @@ class Link:
             await asyncio.sleep(seconds)
             self._refusing -= 1
             return
-        await self._stop_listening()
+        self._stop_listening()
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -257,7 +261,7 @@ class Link:
 
     async def close(self) -> None:
         """Cut everything."""
-        await self._stop_listening()
+        self._stop_listening()
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -266,25 +270,28 @@ class Link:
         listener.listen(256)
         listener.setblocking(False)
         self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener))
+        # Not sock_accept(): cancelled at the wrong moment, it loses what it has accepted.
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    async def _stop_listening(self) -> None:
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
-        self._listener = self._accepting = None
+        self._listener = None
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            near, _ = await loop.sock_accept(listener)
-            if self._refusing:
-                near.close()
-                continue
-            task = asyncio.create_task(self._serve(near))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            near, _ = listener.accept()
+        except OSError:
+            return
+        if self._refusing:
+            near.close()
+            return
+        task = asyncio.create_task(self._serve(near))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        # A task that is cancelled before it runs closes nothing.
+        task.add_done_callback(lambda _: near.close())
 
     async def _serve(self, near: socket.socket) -> None:
         try:
@@ -341,7 +348,7 @@ async def _connected(found: socket.socket, address: tuple[str, int] | str) -> so
     found.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(found, address)
-    except OSError:
+    except BaseException:
         found.close()
         raise
     return found

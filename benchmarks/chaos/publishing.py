@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.chaos.bounded import HungError, within
 from benchmarks.chaos.judge import StreamJudge
 from benchmarks.chaos.label_sets import SpelledSet
 from labelcast import LabelcastError, LabelClient, Representation
@@ -14,6 +15,8 @@ from labelcast.registry import Registry
 
 _PAUSE_SECONDS = 4.0
 _TIMEOUT_SECONDS = 20.0
+# gRPC notices a silent peer after 80 seconds.
+_HUNG_SECONDS = 120.0
 _FIRST_NUMBER = 10
 
 Report = Callable[[dict[str, Any]], None]
@@ -24,7 +27,12 @@ def push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> Non
 
     Raises:
         LabelcastError: what happened on the way.
+        HungError: nothing did.
     """
+    within(_HUNG_SECONDS, lambda: _push(known, directory, admin_port, token))
+
+
+def _push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> None:
     bundle = known.write(directory)
     address = f"http://127.0.0.1:{admin_port}"
     with Registry(address, token, timeout_seconds=_TIMEOUT_SECONDS) as registry:
@@ -32,11 +40,17 @@ def push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> Non
 
 
 def read_whole(known: SpelledSet, address: str, patience_seconds: float) -> StreamJudge:
-    """Every row of a label set, as codes and as logits. Blocks.
+    """Every row of a label set, as codes and as logits; of a large one, a sample. Blocks.
 
     Raises:
         LabelcastError: what happened on the way.
+        HungError: nothing did.
     """
+    hung_seconds = patience_seconds + _HUNG_SECONDS
+    return within(hung_seconds, lambda: _read_whole(known, address, patience_seconds))
+
+
+def _read_whole(known: SpelledSet, address: str, patience_seconds: float) -> StreamJudge:
     at = np.arange(len(known))[:: max(1, len(known) // 6000)]
     batches = [at[start : start + 500] for start in range(0, len(at), 500)]
     judge = StreamJudge(known, Representation.codes(), batches)
@@ -82,6 +96,8 @@ async def keep_publishing(
             report(event | {"outcome": "complete"} | judge.verdict.as_json())
         except LabelcastError as error:
             report(event | {"outcome": type(error).__name__})
+        except HungError:
+            report({"event": "hung", "slot": -1, "doing": event["call"]})
         except Exception as error:  # noqa: BLE001 - reported
             report(event | {"outcome": f"untyped: {type(error).__name__}: {error}"[:300]})
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -165,15 +165,16 @@ class GrpcConnection(Connection):
             return
         self._ambush = None
         ambush.sprung.set()
+        if ambush.kind == "cut":
+            # Nothing that is held may slip through before the connection is gone.
+            self.cut(reset=True)
+            return
         try:
-            match ambush.kind:
-                case "cut":
-                    self.cut(reset=True)
-                case "goaway":
-                    await self.down.inject(goaway(max(0, ambush.stream - 2)))
-                    await self._withdraw_upwards(ambush.stream)
-                case "rst_stream":
-                    await self.reset_stream(ambush.stream, ErrorCode.REFUSED_STREAM)
+            if ambush.kind == "goaway":
+                await self.down.inject(goaway(max(0, ambush.stream - 2)))
+                await self._withdraw_upwards(ambush.stream)
+            else:
+                await self.reset_stream(ambush.stream, ErrorCode.REFUSED_STREAM)
         finally:
             self.down.release()
 

@@ -57,7 +57,7 @@ class Plan:
     threads: int = 3
     tasks: int = 3
     scale: float = 1.0
-    link_pause_seconds: float = 0.45
+    link_pause_seconds: float = 0.3
     process_pause_seconds: float = 10.0
     patience_seconds: float = 30.0
     fill_disk: bool = True
@@ -106,7 +106,7 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
         ),
     ]
     breaking = [
-        asyncio.create_task(_again_and_again(injector.on_a_link, plan.link_pause_seconds, 8)),
+        asyncio.create_task(_again_and_again(injector.on_a_link, plan.link_pause_seconds, 12)),
         asyncio.create_task(_again_and_again(injector.on_a_process, plan.process_pause_seconds, 1)),
     ]
     try:

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-systems report clean
+.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -70,6 +70,9 @@ bench-entropy: setup ## What entropy coding would save; LABEL_SETS names directo
 bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-300 JOBS=2 QUICK=1 LIST=1
 	@$(BIN)/python -m benchmarks.codec $(if $(POINT),--point $(POINT)) $(if $(TASK),--task $(TASK)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
+
+chaos: setup ## Inject faults between all processes and compare every row; SHORT=1 for a minute
+	$(BIN)/python -m benchmarks.chaos $(if $(filter 1,$(SHORT)),--short --out bench-out/chaos.json)
 
 report: setup ## Write the README's tables from benchmarks/results
 	$(BIN)/python -m benchmarks.report

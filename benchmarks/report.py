@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +163,8 @@ def memory_table(result: Result) -> str:
 
 # The file of a table is that of its first word: codec-catch-up is made from codec.json.
 TABLES: dict[str, Callable[[Result], str]] = {
+    "chaos": chaos_table,
+    "chaos-faults": faults_table,
     "codec": codec_table,
     "codec-catch-up": catch_up_table,
     "codec-ceiling": ceiling_table,

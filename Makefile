@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-systems chaos report clean
+.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -56,6 +56,9 @@ bench-serving: setup ## Measure serving beside its peers (needs the label set of
 
 bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))
+
+bench-subject: setup ## What it costs that every answer proves whose labels it carries
+	$(BIN)/python -m benchmarks.subject
 
 bench-systems: setup ## Label sets of SRe2L, CDA, RDED, LPLD and their students; SYSTEM=a,b JOBS=2 QUICK=1
 	@$(BIN)/python -m benchmarks.systems $(if $(SYSTEM),--system $(SYSTEM)) $(if $(JOBS),--jobs $(JOBS)) \

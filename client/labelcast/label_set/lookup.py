@@ -63,7 +63,7 @@ class SegmentIndex:
             seed, sample = _divided(cells, len(self.sample_ids))
         else:
             sample, seed = _divided(cells, len(self.seeds))
-        return Views(self.sample_ids[sample], self.seeds[seed])
+        return Views(self.sample_ids.take(sample), self.seeds.take(seed))
 
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Row of each view, and whether the segment has it: int64 and bool, shape (N,)."""

@@ -27,8 +27,6 @@ from labelcast.representation import Representation
 from labelcast.transport import Transport, WireBytes
 from labelcast.views import Views
 
-_FIRST_CONTACT_SECONDS = 10.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
@@ -111,15 +109,13 @@ class Session:
         )
 
     def _retries(self) -> Retries:
-        return Retries(self._settings.reconnect_seconds)
+        return Retries(self._settings.reconnect_seconds, answered=self._transport.answered)
 
     def _attempts(self) -> Attempts:
         return Attempts(
+            self._settings.reconnect_seconds,
+            answered=self._transport.answered,
             deadline_seconds=self._settings.deadline_seconds,
-            # Whoever has the address wrong should not wait long to learn it.
-            patience_seconds=self._settings.reconnect_seconds
-            if self._transport.met
-            else min(self._settings.reconnect_seconds, _FIRST_CONTACT_SECONDS),
         )
 
     def _cached(self, ref: BlobRef) -> bytes | None:

@@ -106,7 +106,7 @@ class Transport:
         self._pid = 0
         self._lock = threading.Lock()
         self.wire_bytes = WireBytes()
-        self.met = False
+        self.answered = False
         """Whether the service has ever answered."""
 
     @property
@@ -135,7 +135,7 @@ class Transport:
             return content
 
         def receive(content: bytes) -> bytes:
-            self.met = True
+            self.answered = True
             counted.add(received=len(content) + _FRAME_BYTES)
             return content
 

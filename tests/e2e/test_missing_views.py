@@ -185,5 +185,5 @@ def test_malformed_requests_are_refused(
     with grpc.insecure_channel(service.grpc) as channel:
         stub = labels_pb2_grpc.LabelServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.ResolveViews(request, timeout=30)
+            stub.ResolveViews(request, timeout=100)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

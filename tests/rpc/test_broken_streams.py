@@ -109,7 +109,7 @@ def test_replies_are_delivered_while_the_caller_thinks(label_set: RemoteLabelSet
         for number in range(3):
             yield Views.of(np.arange(10) + 100 * number, 0)
         # Bounded, so that a client which cannot deliver meanwhile fails instead of hanging.
-        assert delivered.wait(20)
+        assert delivered.wait(100)
         yield Views.of([7], 0)
 
     with LabelClient(f"127.0.0.1:{port}", rows_in_flight=10) as client:

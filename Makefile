@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -34,6 +34,9 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short ru
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-anywhere: setup ## Run the tests as on other machines; SETTINGS="haswell order" together, else each in turn
+	@$(BIN)/python -m tests.anywhere $(SETTINGS)
 
 check: setup ## Lint, types, import rules, stub drift, Dockerfile and compose file
 	$(BIN)/ruff check

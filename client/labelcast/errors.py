@@ -38,6 +38,7 @@
         ├── DeadlineExceededError
         ├── ForkedChannelError       the process was forked from one with a live channel
         ├── ProtocolError            the peer broke the protocol
+        ├── WrongSubjectError        the answer is for other rows than were asked for
         └── InternalServiceError     not ours: logged at the service under `error_id`
 
 Each class has a stable `reason`, which travels over gRPC and REST, so that the client raises the
@@ -287,6 +288,12 @@ class ProtocolError(NetworkError):
     """The peer broke the protocol."""
 
     reason = "protocol"
+
+
+class WrongSubjectError(NetworkError):
+    """The answer is for other rows than were asked for."""
+
+    reason = "wrong_subject"
 
 
 class InternalServiceError(NetworkError):

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows, read_artifact
 from labelcast.context import ViewContext
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
@@ -16,25 +17,34 @@ from labelcast.label_set import Manifest, Missing, StoredViews, ViewIndex, check
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.chunks import ChunkCache
+from labelcast_server.decoding import DecodedRows
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_context, read_view_index
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
 _UNARY_BLOCKS = 32
+# Of float32 labels that one block makes the decoder hold.
+_DECODED_BYTES = 2**25
 
 
 class Decoder(Protocol):
     """What the service needs of the decoder process."""
 
     async def decode(
-        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
-    ) -> bytes:
+        self,
+        codec: str,
+        artifact: bytes,
+        representation: Representation,
+        rows: Rows,
+        *,
+        row_bytes: int,
+    ) -> DecodedRows:
         """Labels of packed rows, each followed by its context row if any, in a decoded form."""
         ...
 
     async def ping(self) -> None:
-        """Return if it answers."""
+        """Return if labels decode."""
         ...
 
 
@@ -70,10 +80,12 @@ class Block:
     Attributes:
         count: rows.
         payload: count × stride bytes.
+        crc32: CRC-32 of payload.
     """
 
     count: int
     payload: bytes
+    crc32: int
 
 
 class LabelService:
@@ -163,9 +175,12 @@ class LabelService:
             numbers = range(start, min(start + step, info.chunk_count))
             yield b"".join(await self._store.read_chunks(blob, numbers))
 
-    async def ping(self) -> None:
-        """Return if labels can be served: store and decoder answer."""
+    async def ping_store(self) -> None:
+        """Return if the store answers, which is all that codes need."""
         await self._store.ping()
+
+    async def ping_decoder(self) -> None:
+        """Return if labels decode."""
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
@@ -202,10 +217,12 @@ class LabelReader:
         self._representation = representation
         self._chunks = chunks
         self._decoder = decoder
-        stride = representation.row_stride(
-            label_set.manifest.contract.num_classes, label_set.codec.row_stride
-        )
-        self._block_rows = max(1, block_bytes // stride)
+        num_classes = label_set.manifest.contract.num_classes
+        self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
+        self._block_rows = max(1, block_bytes // self._row_bytes)
+        if representation.form is not Form.CODES:
+            # A row of top-k is small on the wire and whole where it is decoded.
+            self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
 
     def require_one_reply(self, count: int) -> None:
         """Refuse a batch that one unary reply should not carry.
@@ -254,17 +271,19 @@ class LabelReader:
     ) -> Block:
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
-            return Block(len(packed), packed.tobytes())
+            payload = packed.tobytes()
+            return Block(len(packed), payload, crc32(payload))
         context = self._label_set.context
         if context is not None:
             packed = np.concatenate([packed, context.rows(views)], axis=1)
-        payload = await self._decoder.decode(
+        labels = await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
             self._representation,
             packed,
+            row_bytes=self._row_bytes,
         )
-        return Block(len(packed), payload)
+        return Block(len(packed), labels.payload, labels.crc32)
 
     async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
         manifest = self._label_set.manifest

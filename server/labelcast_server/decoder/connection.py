@@ -1,4 +1,4 @@
-"""One connection of a worker to the decoder process: every answer is checked against its request."""
+"""A worker's connection to the decoder process: every answer is checked against its request."""
 
 import asyncio
 import logging
@@ -78,7 +78,7 @@ class CodecMissingError(Exception):
 
 
 class Connection:
-    """Opened with `open`; at the first violation it is closed, and everyone who waits is told.
+    """Opened with `open`; at the first violation it is closed, and all who wait are told.
 
     Args:
         reader: of the socket.
@@ -124,7 +124,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         started = loop.time()
         answer: asyncio.Future[DecodedRows] = loop.create_future()
-        # Whoever asked may have left before it fails.
+        # It may fail after the caller has left.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         number = self._next_number()
         self._waiting[number] = request, answer
@@ -141,11 +141,11 @@ class Connection:
             if self._heard_at < started:
                 self._fail(_silent(seconds))
             raise _silent(seconds) from None
-        # Set by whoever found out first why the connection broke.
+        # The first to find out why the connection broke has told all who wait.
         return await answer
 
     async def close(self) -> None:
-        """Close; whoever waits is told that the decoder is gone."""
+        """Close; all who wait are told that the decoder is gone."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         self._fail(gone())
@@ -157,68 +157,48 @@ class Connection:
                 return self._number
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        number = None
         try:
             while True:
-                number = None
-                header = await reader.readexactly(HEADER_BYTES)
-                size, number, kind = unpack_header(header)
+                size, number, kind = unpack_header(await reader.readexactly(HEADER_BYTES))
                 if number not in self._waiting:
                     raise broken("answered a request that is not waiting")
                 request, answer = self._waiting[number]
-                try:
-                    done = await _read_answer(reader, kind, size, request)
-                except _Refusal as refusal:
-                    if not answer.done():
-                        answer.set_exception(refusal.reason)
-                else:
-                    if not answer.done():
-                        answer.set_result(done)
-                self._heard_at = asyncio.get_running_loop().time()
+                done = await _read_answer(reader, kind, size, request)
                 del self._waiting[number]
+                self._heard_at = asyncio.get_running_loop().time()
+                if answer.done():
+                    continue
+                if isinstance(done, DecodedRows):
+                    answer.set_result(done)
+                else:
+                    answer.set_exception(done)
         except (asyncio.IncompleteReadError, ConnectionError):
             self._fail(gone())
-        except WrongSubjectError as error:
-            logger.error("%s", error)  # noqa: TRY400 - one line says it all
-            self._fail(broken("mixed up its answers"), {number: error})
         except LabelcastError as error:
-            logger.error("%s", error)  # noqa: TRY400 - as above
+            logger.error("%s", error)  # noqa: TRY400 - one line says it all
             self._fail(error)
-        except (ValueError, KeyError, TypeError):
-            logger.exception("the decoder process sent a malformed frame")
-            self._fail(broken("sent a malformed frame"))
 
-    def _fail(
-        self, error: LabelcastError, instead: dict[int | None, LabelcastError] | None = None
-    ) -> None:
+    def _fail(self, error: LabelcastError) -> None:
         self.closed = True
-        self._writer.close()
+        # A peer that no longer reads must not keep what was to be sent to it.
+        self._writer.transport.abort()
         waiting, self._waiting = self._waiting, {}
-        for number, (_, answer) in waiting.items():
+        for _, answer in waiting.values():
             if not answer.done():
-                told = (instead or {}).get(number, error)
                 # One object for each: several tasks must not share a traceback.
-                answer.set_exception(type(told)(told.message, **told.facts))
-
-
-class _Refusal(Exception):
-    """The decoder process answered that it cannot."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__()
-        self.reason = reason
+                answer.set_exception(type(error)(error.message, **error.facts))
 
 
 async def _read_answer(
     reader: asyncio.StreamReader, kind: Kind, size: int, request: Request
-) -> DecodedRows:
+) -> DecodedRows | Exception:
     if kind is Kind.ERROR and size <= MAX_ERROR_BYTES:
         told = await reader.readexactly(size)
-        raise _Refusal(unpack_error(told, request.subject + request.body))
+        return unpack_error(told, crc32(request.body, crc32(request.subject)))
     if kind is Kind.MISSING and request.kind is Kind.DECODE and size == DIGEST_BYTES:
         if await reader.readexactly(size) != request.subject[:DIGEST_BYTES]:
             raise _wrong_subject()
-        raise _Refusal(CodecMissingError())
+        return CodecMissingError()
     if kind is not Kind.DONE or size != request.answer_bytes:
         raise broken("sent an answer of the wrong kind or length")
     if request.rows_crc32 is None:

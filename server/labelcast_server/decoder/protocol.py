@@ -119,15 +119,15 @@ def unpack_answer_head(head: bytes) -> tuple[bytes, int, int]:
     return head[:SUBJECT_BYTES], *_CHECKSUMS.unpack_from(head, SUBJECT_BYTES)
 
 
-def pack_error(error: LabelcastError, request: bytes) -> bytes:
-    """Payload of an ERROR frame about a request."""
+def pack_error(error: LabelcastError, request_crc32: int) -> bytes:
+    """Payload of an ERROR frame about a request, which the CRC-32 of its payload names."""
     value = {"reason": error.reason, "message": error.message[:4096], "facts": error.facts}
     told = json.dumps(value).encode()
-    return _CHECKSUMS.pack(crc32(request), crc32(told)) + told
+    return _CHECKSUMS.pack(request_crc32, crc32(told)) + told
 
 
-def unpack_error(payload: bytes, request: bytes) -> LabelcastError:
-    """What an ERROR frame says of a request.
+def unpack_error(payload: bytes, request_crc32: int) -> LabelcastError:
+    """What an ERROR frame says of a request, which the CRC-32 of its payload names.
 
     Raises:
         ServiceUnavailableError: damaged, or about another request.
@@ -136,7 +136,7 @@ def unpack_error(payload: bytes, request: bytes) -> LabelcastError:
         raise broken("sent a damaged error")
     about, checksum = _CHECKSUMS.unpack_from(payload)
     told = payload[_CHECKSUMS.size :]
-    if crc32(told) != checksum or crc32(request) != about:
+    if crc32(told) != checksum or request_crc32 != about:
         raise broken("sent a damaged error, or one about another request")
     value = json.loads(told)
     return error_from_reason(value["reason"], value["message"], value["facts"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from labelcast.checksums import crc32
 from labelcast.errors import (
     CodecFormatError,
     InternalServiceError,
@@ -61,6 +63,10 @@ class _Request:
     budget: ByteBudget
     held: int
 
+    def give_back(self, _: object) -> None:
+        """Once it is answered."""
+        self.budget.give(self.held)
+
 
 class DecoderServer:
     """Decodes rows of many streams in micro-batches: whatever has gathered while it was busy.
@@ -105,8 +111,7 @@ class DecoderServer:
         """
         job = Job(self._probes, self._probe.rows)
         # At most one turn of others is waited for.
-        self._queue.put(self._probes, job, next_in_turn=True)
-        await job.done
+        await self._finish(job, next_in_turn=True)
         if job.labels != self._probe.labels:
             raise InternalServiceError(
                 "the device of the decoder computes wrong labels; it is started again"
@@ -122,6 +127,8 @@ class DecoderServer:
                 task = asyncio.create_task(self._answer(writer, request))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
+                # Also where it is cancelled before it has begun.
+                task.add_done_callback(request.give_back)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             # Cancelled only when the process ends: asyncio would log that as an error.
             return
@@ -161,42 +168,38 @@ class DecoderServer:
         return expected if expected <= MAX_ROWS_BYTES else 0
 
     async def _answer(self, writer: asyncio.StreamWriter, request: _Request) -> None:
+        labels: bytes | bytearray = b""
         try:
-            parts: list[bytes | bytearray]
-            try:
-                kind, parts = await self._handle(request)
-            except Exception as error:  # noqa: BLE001 - one bad request must not end the process
-                about = request.subject + request.body
-                kind, parts = Kind.ERROR, [pack_error(publicise(error), about)]
-            size = sum(map(len, parts))
-            # In one go: answers of other requests go through the same socket.
-            writer.writelines([pack_header(size, request.number, kind), *parts])
+            kind, head, labels = await self._handle(request)
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the process
+            about = crc32(request.body, crc32(request.subject))
+            kind, head = Kind.ERROR, pack_error(publicise(error), about)
+        # No await between them: answers of other requests go through the same socket.
+        writer.write(pack_header(len(head) + len(labels), request.number, kind) + head)
+        writer.write(labels)
+        with contextlib.suppress(ConnectionError):
             await writer.drain()
-        except ConnectionError:
-            return
-        finally:
-            request.budget.give(request.held)
 
-    async def _handle(self, request: _Request) -> tuple[Kind, list[bytes | bytearray]]:
+    async def _handle(self, request: _Request) -> tuple[Kind, bytes, bytes | bytearray]:
         if request.kind is Kind.PING:
             if len(request.subject) != PING_BYTES:
                 raise InvalidRequestError(f"a ping has {PING_BYTES} bytes")
             await self.probe()
-            return Kind.DONE, [request.subject]
+            return Kind.DONE, request.subject, b""
         if request.kind is Kind.LOAD:
             codec = request.subject.decode("ascii")
             await self._load(codec, request.body)
-            return Kind.DONE, [codec.encode("ascii")]
+            return Kind.DONE, request.subject, b""
         codec, representation = unpack_subject(request.subject)
         loaded = self._loaded.get(codec)
         if loaded is None:
-            return Kind.MISSING, [codec.encode("ascii")]
+            return Kind.MISSING, codec.encode("ascii"), b""
         self._loaded.move_to_end(codec)
-        return Kind.DONE, await self._decoded(codec, representation, loaded, request.body)
+        job = self._job(codec, representation, loaded, request.body)
+        await self._finish(job)
+        return Kind.DONE, job.answer_head(), job.labels
 
-    async def _decoded(
-        self, codec: str, representation: Representation, loaded: Loaded, body: bytes
-    ) -> list[bytes | bytearray]:
+    def _job(self, codec: str, representation: Representation, loaded: Loaded, body: bytes) -> Job:
         if len(body) % loaded.stride or representation.form is Form.CODES:
             raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} to decode")
         rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
@@ -204,15 +207,17 @@ class DecoderServer:
         if label_bytes > MAX_ROWS_BYTES:
             raise InvalidRequestError(f"{label_bytes} bytes of labels are too many for one answer")
         representation.check(loaded.decoder.header)
-        job = Job(Group(codec, representation, loaded), rows)
-        if len(rows):
-            self._queue.put(job.group, job)
-            try:
-                await job.done
-            except asyncio.CancelledError:
-                self._queue.drop(job.group, job)
-                raise
-        return [job.answer_head(), job.labels]
+        return Job(Group(codec, representation, loaded), rows)
+
+    async def _finish(self, job: Job, *, next_in_turn: bool = False) -> None:
+        if not job.count:
+            return
+        self._queue.put(job.group, job, next_in_turn=next_in_turn)
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            self._queue.drop(job.group, job)
+            raise
 
     async def _load(self, codec: str, artifact: bytes) -> None:
         def load() -> TorchDecoder | None:

@@ -112,8 +112,7 @@ def decode(parts: list[Part[Job]]) -> None:
         LabelcastError: some row is bad; no job was given anything.
     """
     group = parts[0].job.group
-    slices = [part.job.rows[part.start : part.stop] for part in parts]
-    rows = slices[0] if len(slices) == 1 else np.concatenate(slices)
+    rows = np.concatenate([part.job.rows[part.start : part.stop] for part in parts])
     labels = decode_rows(group.loaded.decoder, group.representation, rows)
     end = 0
     for part in parts:

@@ -1,6 +1,5 @@
 """Decoded labels → delivered rows, on the device that decoded them."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Row
     Args:
         decoder: of the codec, on its device.
         representation: any form but codes.
-        rows: uint8, shape (N, stride + context stride).
+        rows: uint8, shape (N, stride + context stride), writeable, as torch wants it.
 
     Returns:
         uint8, shape (N, stride of the representation), in the order of `rows`.
@@ -32,7 +31,7 @@ def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Row
         LabelValueError: a value overflows the precision.
     """
     representation.check(decoder.header)
-    on_device = torch.from_numpy(np.require(rows, requirements=("C", "W"))).to(decoder.device)
+    on_device = torch.from_numpy(rows).to(decoder.device)
     codes, context = on_device[:, : decoder.row_stride], on_device[:, decoder.row_stride :]
     labels = decoder.decode(codes, context if decoder.context_stride else None)
     delivered: Rows = present(labels, representation, decoder.header).cpu().numpy()

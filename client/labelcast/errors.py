@@ -298,16 +298,16 @@ class LostRequestError(NetworkError):
     reason = "lost_request"
 
 
-class WrongSubjectError(NetworkError):
-    """The answer is for other rows than were asked for."""
-
-    reason = "wrong_subject"
-
-
 class ProtocolError(NetworkError):
     """The peer broke the protocol."""
 
     reason = "protocol"
+
+
+class WrongSubjectError(NetworkError):
+    """The answer is for other rows than were asked for."""
+
+    reason = "wrong_subject"
 
 
 class InternalServiceError(NetworkError):

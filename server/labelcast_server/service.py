@@ -20,6 +20,7 @@ from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.chunks import ChunkCache
+from labelcast_server.decoding import DecodedRows
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_context, read_view_index
 from labelcast_server.store.base import Store
@@ -30,19 +31,27 @@ _UNARY_BLOCKS = 32
 _BLOCKS_AHEAD = 2
 # For room to prepare a reply; whoever waits longer is told to come again.
 _ROOM_SECONDS = 10.0
+# Of float32 labels that one block makes the decoder hold.
+_DECODED_BYTES = 2**25
 
 
 class Decoder(Protocol):
     """What the service needs of the decoder process."""
 
     async def decode(
-        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
-    ) -> bytes:
+        self,
+        codec: str,
+        artifact: bytes,
+        representation: Representation,
+        rows: Rows,
+        *,
+        row_bytes: int,
+    ) -> DecodedRows:
         """Labels of packed rows, each followed by its context row if any, in a decoded form."""
         ...
 
     async def ping(self) -> None:
-        """Return if it answers."""
+        """Return if labels decode."""
         ...
 
 
@@ -197,9 +206,12 @@ class LabelService:
             yield piece[surplus:]
             surplus = 0
 
-    async def ping(self) -> None:
-        """Return if labels can be served: store and decoder answer."""
+    async def ping_store(self) -> None:
+        """Return if the store answers, which is all that codes need."""
         await self._store.ping()
+
+    async def ping_decoder(self) -> None:
+        """Return if labels decode."""
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
@@ -249,10 +261,12 @@ class LabelReader:
         self._decoder = decoder
         self._room = room
         self._subject = LabelSubject(label_set.digest, representation)
-        self._row_bytes = representation.row_stride(
-            label_set.manifest.contract.num_classes, label_set.codec.row_stride
-        )
+        num_classes = label_set.manifest.contract.num_classes
+        self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
         self._block_rows = max(1, block_bytes // self._row_bytes)
+        if representation.form is not Form.CODES:
+            # A row of top-k is small on the wire and whole where it is decoded.
+            self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
 
     async def read_whole(self, views: AskedViews) -> list[Block]:
         """Labels of a bounded batch, all at once.
@@ -330,13 +344,13 @@ class LabelReader:
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
             payload = packed.tobytes()
-            checksum = crc32(payload)
+            labels = DecodedRows(payload, crc32(payload))
         else:
-            payload = await self._decode(packed, found)
-            checksum = crc32(payload)
-        return Block(len(packed), payload, checksum, self._subject.checksum(found))
+            labels = await self._decode(packed, found)
+        subject = self._subject.checksum(found)
+        return Block(len(packed), labels.payload, labels.crc32, subject)
 
-    async def _decode(self, packed: Rows, views: Views) -> bytes:
+    async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
         if context is not None:
             packed = np.concatenate([packed, context.rows(views)], axis=1)
@@ -345,6 +359,7 @@ class LabelReader:
             self._label_set.artifact,
             self._representation,
             packed,
+            row_bytes=self._row_bytes,
         )
 
     async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:

@@ -128,6 +128,7 @@ class EmbeddedRedis:
             return
         self._lock.acquire()
         self._owner_pid = os.getpid()
+        known = self._socket
         try:
             self._executable = find_redis_server()
             self._make_room()
@@ -140,6 +141,8 @@ class EmbeddedRedis:
             self._wait_until_ready(_started(self._process), self._socket)
         except BaseException:
             self.stop()
+            # Whoever tries again must bring it back where it was.
+            self._socket = known
             raise
 
     def stop(self) -> None:

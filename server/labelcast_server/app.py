@@ -60,6 +60,7 @@ class Service:
         self._decoder: list[WatchedProcess] = []
         self._listeners: list[WatchedProcess] = []
         self._redis: EmbeddedRedis | None = None
+        self._watched_redis: WatchedRedis | None = None
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -119,7 +120,7 @@ class Service:
                     else settings.data_dir / "admin.token",
                 )
             )
-            self._watch(stack)
+            self._watch()
 
     @contextlib.contextmanager
     def _store_url(self) -> Iterator[str]:
@@ -128,7 +129,11 @@ class Service:
             return
         reserve = self._settings.disk_reserve_bytes
         with EmbeddedRedis(self._settings.data_dir, disk_reserve_bytes=reserve) as self._redis:
-            yield self._redis.url
+            self._watched_redis = WatchedRedis(self._redis)
+            try:
+                yield self._redis.url
+            finally:
+                self._watched_redis.settle()
 
     def _set_up(self, plan: ProcessPlan) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -156,12 +161,10 @@ class Service:
                     f"the {child.name} process did not start; its log says why"
                 )
 
-    def _watch(self, stack: contextlib.ExitStack) -> None:
+    def _watch(self) -> None:
         watched: list[WatchedProcess | WatchedRedis] = [*self._decoder, *self._listeners]
-        if self._redis is not None:
-            redis = WatchedRedis(self._redis)
-            stack.callback(redis.settle)
-            watched.append(redis)
+        if self._watched_redis is not None:
+            watched.append(self._watched_redis)
         grace = Grace()
         while not self._stop.wait(_POLL_SECONDS):
             now = time.monotonic()

@@ -19,10 +19,7 @@ logger = logging.getLogger("labelcast_server.app")
 
 # Twenty beats. A machine that is busy delays a process by moments, not by this.
 HANGS_AFTER_SECONDS = 10.0
-# A process that was killed for hanging, and may only have had much to do, is given more time.
-_MOST_PATIENCE_SECONDS = 80.0
 _START_SECONDS = 120.0
-_FORGOTTEN_AFTER_SECONDS = 60.0
 # A supervisor that comes this late was stopped or starved itself, and knows nothing of the others.
 _LATE_SECONDS = 2.0
 
@@ -70,7 +67,6 @@ class WatchedProcess:
         self._process: BaseProcess | None = None
         self._pulse = Pulse(spawn)
         self._restarts = Restarts()
-        self._patience_seconds = HANGS_AFTER_SECONDS
         self._started_at = 0.0
         self._start_at: float | None = None
 
@@ -104,8 +100,6 @@ class WatchedProcess:
             self._bury(now)
         elif self._silent_seconds(now, grace) > self._patience():
             self._kill_hanging()
-        elif now - self._started_at > max(_FORGOTTEN_AFTER_SECONDS, 2 * self._patience_seconds):
-            self._patience_seconds = HANGS_AFTER_SECONDS
 
     def terminate(self) -> None:
         """Ask it to end; it is not started again."""
@@ -137,7 +131,7 @@ class WatchedProcess:
         self._start_at = now + pause
 
     def _patience(self) -> float:
-        return self._patience_seconds if self.is_ready else _START_SECONDS
+        return HANGS_AFTER_SECONDS if self.is_ready else _START_SECONDS
 
     def _silent_seconds(self, now: float, grace: Grace) -> float:
         return now - max(self._pulse.last, self._started_at, grace.since)
@@ -148,7 +142,6 @@ class WatchedProcess:
             self.name,
             self._patience(),
         )
-        self._patience_seconds = min(2 * self._patience_seconds, _MOST_PATIENCE_SECONDS)
         if self._process is not None:
             self._process.kill()
             # Killed once: it is dead at one of the next looks.

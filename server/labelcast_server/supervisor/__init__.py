@@ -1,0 +1,1 @@
+"""Starting the processes of a service, watching over them, stopping them."""

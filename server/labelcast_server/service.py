@@ -163,9 +163,12 @@ class LabelService:
             numbers = range(start, min(start + step, info.chunk_count))
             yield b"".join(await self._store.read_chunks(blob, numbers))
 
-    async def ping(self) -> None:
-        """Return if labels can be served: store and decoder answer."""
+    async def ping_store(self) -> None:
+        """Return if the store answers, which is all that codes need."""
         await self._store.ping()
+
+    async def ping_decoder(self) -> None:
+        """Return if labels decode."""
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:

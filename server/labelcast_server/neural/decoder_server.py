@@ -67,6 +67,13 @@ class DecoderServer:
             for connection in self._connections:
                 connection.cancel()
 
+    async def probe(self) -> None:
+        """Return once the thread and the device that decode have done something."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._touch)
+
+    def _touch(self) -> None:
+        torch.ones(1, device=self._device).sum().item()
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering: set[asyncio.Task[None]] = set()
         own = cast("asyncio.Task[None]", asyncio.current_task())
@@ -103,6 +110,7 @@ class DecoderServer:
 
     async def _handle(self, kind: int, payload: bytes) -> bytes | None:
         if kind == Kind.PING:
+            await self.probe()
             return b""
         codec, rest = split_request(payload)
         if kind == Kind.LOAD:

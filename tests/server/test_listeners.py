@@ -126,6 +126,17 @@ def test_remains_of_connections_do_not_count(reserved: socket.socket) -> None:
         socket.create_connection((HOST, port)).close()
 
 
+def test_remains_of_another_program_do_not_count() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = port_of(other)
+        client = socket.create_connection((HOST, port))
+        other.accept()[0].close()
+    with client, reserve_port(HOST, port), bind_shared(HOST, port) as worker:
+        worker.listen()
+        with pytest.raises(BusyError):
+            reserve_port(HOST, port)
+
+
 async def test_remains_of_grpc_connections_do_not_count(reserved: socket.socket) -> None:
     port = port_of(reserved)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from labelcast.errors import LabelcastError
 from labelcast_server.store.disk import Disk
+from labelcast_server.supervisor.pulse import Pulse, Ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class ProcessPlan:
         grpc_port: taken by the supervisor.
         admin_port: taken by the supervisor.
         run_directory: private; holds the decoder's socket.
-        cache_directory: for the chunk cache.
+        cache_directory: private too; for the chunk cache.
         store_disk: where the embedded Redis writes; None for a Redis elsewhere.
         admin_token: grants everything.
         read_token: grants reading; None lets everyone read.
@@ -72,53 +74,71 @@ def set_up_logging(level: str) -> None:
 
 
 def run_process(
-    main: Callable[[ProcessPlan, asyncio.Event, Any], Coroutine[Any, Any, None]],
+    main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
     plan: ProcessPlan,
-    ready: Any,
+    pulse: Pulse,
 ) -> None:
     """Entry point of a spawned process: logging, signals, one event loop, one-line errors.
 
     Args:
         main: coroutine function of the process; it sets `ready` and ends when the event is set.
         plan: configuration.
-        ready: multiprocessing event.
+        pulse: beats from then on.
     """
     set_up_logging(plan.log_level)
     try:
-        asyncio.run(_until_stopped(main, plan, ready))
+        asyncio.run(_until_stopped(main, plan, pulse))
     except LabelcastError as error:
         # One line, no traceback: the error says what to do.
         logging.getLogger("labelcast_server").error("%s", error)  # noqa: TRY400
         raise SystemExit(1) from None
+    finally:
+        if _is_orphan():
+            # Nobody else is left to do it. The cache stays for those that still drain; the next
+            # start removes it.
+            shutil.rmtree(plan.run_directory, ignore_errors=True)
 
 
 async def _until_stopped(
-    main: Callable[[ProcessPlan, asyncio.Event, Any], Coroutine[Any, Any, None]],
+    main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
     plan: ProcessPlan,
-    ready: Any,
+    pulse: Pulse,
 ) -> None:
-    stop = asyncio.Event()
+    stop, ready = asyncio.Event(), Ready(pulse)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     # Ctrl-C reaches the whole group; the supervisor stops everyone in order.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     watcher = asyncio.create_task(_stop_with_parent(stop))
+    working, beating = (
+        asyncio.create_task(main(plan, stop, ready)),
+        asyncio.create_task(ready.beat_on()),
+    )
     try:
-        await main(plan, stop, ready)
+        await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        watcher.cancel()
+        for task in (watcher, working, beating):
+            task.cancel()
+        outcomes = await asyncio.gather(watcher, working, beating, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:
     # A supervisor that was killed cannot stop its children; none of them may outlive it for long,
     # not even one that was still importing when it happened.
-    parent = multiprocessing.parent_process()
-    while parent is None or os.getppid() == parent.pid:  # noqa: ASYNC110 - no event tells of it
+    while not _is_orphan():  # noqa: ASYNC110 - no event tells of it
         await asyncio.sleep(0.5)
     stop.set()
 
 
-async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+def _is_orphan() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and os.getppid() != parent.pid
+
+
+async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """gRPC: gather packed rows, have them decoded, send."""
     from labelcast.wire import MESSAGE_BYTES
     from labelcast_server.authorization import Authorizer
@@ -151,7 +171,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     await store.close()
 
 
-async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """REST: uploads, label sets, tags."""
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
@@ -174,7 +194,7 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     await store.close()
 
 
-async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
+async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """torch: codes to labels, for every worker."""
     # Threads that spin between batches would take the cores from I/O workers and students.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -189,7 +209,8 @@ async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Any) -> None:
     started = asyncio.create_task(listening.wait())
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     if listening.is_set():
-        ready.set()
+        # It lives as long as labels decode, in the queue and on the device of all others.
+        ready.set(server.probe)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

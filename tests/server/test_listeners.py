@@ -1,8 +1,12 @@
 """Ports: one service has one, its workers share it, and a second service is told."""
 
+import asyncio
+import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
 from labelcast.errors import BusyError
@@ -105,3 +109,69 @@ def test_ipv6() -> None:
     probe.close()
     with reserve_port("::1", 0) as holder, pytest.raises(BusyError):
         reserve_port("::1", port_of(holder))
+
+
+def test_remains_of_connections_do_not_count(reserved: socket.socket) -> None:
+    """A client that stays connected, and one that has gone, when the service ends."""
+    port = port_of(reserved)
+    with bind_shared(HOST, port) as worker:
+        worker.listen()
+        clients = [socket.create_connection((HOST, port)) for _ in range(2)]
+        for _ in clients:
+            worker.accept()[0].close()
+    clients[1].close()
+    reserved.close()
+    with clients[0], reserve_port(HOST, port), bind_shared(HOST, port) as again:
+        again.listen()
+        socket.create_connection((HOST, port)).close()
+
+
+def test_remains_of_another_program_do_not_count() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = port_of(other)
+        client = socket.create_connection((HOST, port))
+        other.accept()[0].close()
+    with client, reserve_port(HOST, port), bind_shared(HOST, port) as worker:
+        worker.listen()
+        with pytest.raises(BusyError):
+            reserve_port(HOST, port)
+
+
+async def test_remains_of_grpc_connections_do_not_count(reserved: socket.socket) -> None:
+    port = port_of(reserved)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
+    server.add_insecure_port(f"{HOST}:{port}")
+    await server.start()
+    with socket.create_connection((HOST, port)) as idle:
+        async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+            await asyncio.wait_for(channel.channel_ready(), 60)
+            with pytest.raises(BusyError):
+                reserve_port(HOST, port)
+            await server.stop(0)
+            reserved.close()
+            assert idle.getsockname()
+            with reserve_port(HOST, port), bind_shared(HOST, port) as again:
+                again.listen()
+
+
+def test_of_services_that_start_together_one_gets_the_port() -> None:
+    with reserve_port(HOST, 0) as first:
+        port = port_of(first)
+    winners_of_rounds = []
+    for _ in range(20):
+        start, won = threading.Barrier(6), list[socket.socket]()
+
+        def take(start: threading.Barrier = start, won: list[socket.socket] = won) -> None:
+            start.wait()
+            with contextlib.suppress(BusyError):
+                won.append(reserve_port(HOST, port))
+
+        threads = [threading.Thread(target=take) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        winners_of_rounds.append(len(won))
+        for holder in won:
+            holder.close()
+    assert max(winners_of_rounds) == 1

@@ -76,12 +76,17 @@ def health(
     address: Annotated[
         str, typer.Option(help="host:port of the gRPC listener.")
     ] = "127.0.0.1:7070",
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Ask for codes alone, which need no decoder.")
+    ] = False,
 ) -> None:
     """Ask a service whether it can serve; exit status 0 if so, 1 if not."""
-    from labelcast_server.rpc.probe import is_serving
+    from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
 
-    if not is_serving(address, timeout_seconds=5.0):
-        raise ServiceUnavailableError(f"the service at {address} is not serving")
+    name = CODES_SERVICE_NAME if codes else ""
+    if not is_serving(address, timeout_seconds=5.0, name=name):
+        what = "serving codes" if codes else "serving"
+        raise ServiceUnavailableError(f"the service at {address} is not {what}")
     typer.echo("serving")
 
 

@@ -3,9 +3,18 @@
 import grpc
 from grpc_health.v1 import health_pb2
 
+# The name under which a service says whether it can deliver codes, which need no decoder.
+CODES_SERVICE_NAME = "labelcast.codes"
 
-def is_serving(address: str, *, timeout_seconds: float) -> bool:
-    """Whether the service at host:port says SERVING in time."""
+
+def is_serving(address: str, *, timeout_seconds: float, name: str = "") -> bool:
+    """Whether the service at host:port says SERVING in time.
+
+    Args:
+        address: host:port.
+        timeout_seconds: for the answer.
+        name: what is asked for; empty for everything, `CODES_SERVICE_NAME` for codes alone.
+    """
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -13,7 +22,7 @@ def is_serving(address: str, *, timeout_seconds: float) -> bool:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            reply = check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            reply = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
         except grpc.RpcError:
             return False
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -11,6 +12,7 @@ from labelcast.errors import BusyError, LabelcastError
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
 from labelcast_server.authorization import Authorizer
 from labelcast_server.rpc.malformed import MalformedRequests
+from labelcast_server.rpc.probe import CODES_SERVICE_NAME
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.service import LabelService
 
@@ -18,6 +20,8 @@ logger = logging.getLogger("labelcast_server.rpc")
 
 SERVICE_NAME = labels_pb2.DESCRIPTOR.services_by_name["LabelService"].full_name
 _HEALTH_INTERVAL_SECONDS = 2.0
+# A store or decoder that takes longer to answer a ping serves nobody.
+_PING_SECONDS = 5.0
 
 _OPTIONS = (
     # The largest request there can be: a million views, each with an ID and a seed of their own.
@@ -60,7 +64,7 @@ class RpcServer:
         logging.getLogger("grpc._cython.cygrpc").addFilter(_CLIENTS_THAT_LEFT)
         self._service = service
         self._health = health.aio.HealthServicer()
-        self._serving = True
+        self._unwell: set[str] = set()
         self._server = grpc.aio.server(
             options=_OPTIONS, interceptors=[MalformedRequests(SERVICE_NAME)]
         )
@@ -85,30 +89,50 @@ class RpcServer:
         await self._report_health()
 
     async def serve_until(self, stop: asyncio.Event, *, drain_seconds: float) -> None:
-        """Serve, watch the store's health, and drain when `stop` is set.
+        """Serve, watch the health of store and decoder, and drain when `stop` is set.
 
         Draining: health says NOT_SERVING so that balancers look elsewhere, no new call is taken,
         and running streams have `drain_seconds` to end.
         """
-        while not stop.is_set():
-            await self._report_health()
-            try:
-                await asyncio.wait_for(stop.wait(), _HEALTH_INTERVAL_SECONDS)
-            except TimeoutError:
-                continue
+        reporting = asyncio.create_task(self._keep_reporting_health())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (reporting, stopping):
+            task.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(drain_seconds)
 
+    async def _keep_reporting_health(self) -> None:
+        while True:
+            await self._report_health()
+            await asyncio.sleep(_HEALTH_INTERVAL_SECONDS)
+
     async def _report_health(self) -> None:
-        serving = True
-        try:
-            await self._service.ping()
-        except LabelcastError as error:
-            if self._serving:
-                logger.warning("not serving: %s", error)
-            serving = False
-        self._serving = serving
+        # Together, so that one that hangs does not hold up what the other says.
+        store, decoder = await asyncio.gather(
+            self._answers("store", self._service.ping_store),
+            self._answers("decoder", self._service.ping_decoder),
+        )
         states = health_pb2.HealthCheckResponse
-        status = states.SERVING if serving else states.NOT_SERVING
-        for name in ("", SERVICE_NAME):
+        for name, serving in (
+            ("", store and decoder),
+            (SERVICE_NAME, store and decoder),
+            (CODES_SERVICE_NAME, store),
+        ):
+            status = states.SERVING if serving else states.NOT_SERVING
             await self._health.set(name, status)
+
+    async def _answers(self, what: str, ping: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await asyncio.wait_for(ping(), _PING_SECONDS)
+        except TimeoutError:
+            wrong = f"no answer within {_PING_SECONDS:g} s"
+        except LabelcastError as error:
+            wrong = str(error)
+        else:
+            self._unwell.discard(what)
+            return True
+        if what not in self._unwell:
+            logger.warning("the %s cannot serve: %s", what, wrong)
+            self._unwell.add(what)
+        return False

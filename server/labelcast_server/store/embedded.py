@@ -128,6 +128,7 @@ class EmbeddedRedis:
             return
         self._lock.acquire()
         self._owner_pid = os.getpid()
+        again = self._socket is not None
         try:
             self._executable = find_redis_server()
             self._make_room()
@@ -139,16 +140,19 @@ class EmbeddedRedis:
             self._launch(self._executable.path)
             self._wait_until_ready(_started(self._process), self._socket)
         except BaseException:
-            self.stop()
+            if again:
+                # The next attempt must bring it back where it was, and nobody may use the
+                # directory meanwhile.
+                self._end_started()
+            else:
+                self.stop()
             raise
 
     def stop(self) -> None:
         """End Redis and free the directory; nothing happens if it is stopped already."""
         if self._owner_pid != os.getpid():
             return
-        if self._process is not None:
-            self._end_process(self._process)
-            self._process = None
+        self._end_started()
         if self._socket is not None:
             _remove_socket(self._socket, self._data_dir)
             self._socket = None
@@ -240,6 +244,11 @@ class EmbeddedRedis:
                     f" (see {self._log_path})"
                 )
             time.sleep(_STARTUP_POLL_SECONDS)
+
+    def _end_started(self) -> None:
+        if self._process is not None:
+            self._end_process(self._process)
+            self._process = None
 
     def _end_process(self, process: subprocess.Popen[bytes]) -> None:
         socket = _started(self._socket)

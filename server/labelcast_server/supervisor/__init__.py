@@ -1,1 +1,1 @@
-"""What keeps the processes of a service running."""
+"""Starting the processes of a service, watching over them, stopping them."""

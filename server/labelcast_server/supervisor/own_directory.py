@@ -1,0 +1,71 @@
+"""Directories of one run of a service, which the next start removes if nobody did."""
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from labelcast.errors import LabelcastError
+from labelcast_server.store.data_dir_lock import DataDirLock, lock_holder
+
+_RUN_PREFIX = "labelcast-run-"
+# sockaddr_un holds 104 bytes with the closing NUL on macOS, and a socket's name comes on top.
+_LONGEST_RUN_DIRECTORY = 80
+
+
+@contextlib.contextmanager
+def own_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """A private directory for this run, removed at its end; those of dead services go at once.
+
+    It is locked while this process lives, so that others can tell. What a service leaves that was
+    killed is worth nothing to the next, and its processes may write on for a moment.
+
+    Args:
+        parent: where; created if missing. Others may use it too.
+        prefix: of the name.
+
+    Raises:
+        LabelcastError: the directory cannot be made.
+    """
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_those_of_the_dead(parent, prefix)
+        unlocked = Path(tempfile.mkdtemp(prefix=f"new-{prefix}", dir=parent))
+        lock = DataDirLock(unlocked)
+        lock.acquire()
+        # Others look at it only from here on, when it is locked.
+        own = unlocked.rename(parent / unlocked.name.removeprefix("new-"))
+    except OSError as error:
+        raise LabelcastError(f"cannot use the directory {parent}: {error}") from None
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        lock.release()
+
+
+def run_directory() -> contextlib.AbstractContextManager[Path]:
+    """Where the sockets of this run lie.
+
+    Raises:
+        LabelcastError: the directory cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    # mkdtemp adds eight characters.
+    if len(os.fsencode(parent / _RUN_PREFIX)) + 8 > _LONGEST_RUN_DIRECTORY:
+        parent = Path("/tmp")  # noqa: S108 - mkdtemp makes a private directory there
+    return own_directory(parent, _RUN_PREFIX)
+
+
+def _remove_those_of_the_dead(parent: Path, prefix: str) -> None:
+    for old in parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            found = old.lstat()
+            # In a directory that all users share, the others' are theirs.
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            if lock_holder(old) is None:
+                shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""A process's sign of life, which its supervisor reads without asking."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from multiprocessing.context import BaseContext
+
+BEAT_SECONDS = 0.5
+
+Check = Callable[[], Awaitable[None]]
+
+
+class Pulse:
+    """When a process last showed that it works, in memory that both share.
+
+    Without a lock: a process that is killed would take it along, and the supervisor would wait for
+    ever.
+
+    Args:
+        context: how the process is started.
+    """
+
+    def __init__(self, context: BaseContext) -> None:
+        self._at = context.RawValue("d", 0.0)
+
+    def beat(self) -> None:
+        """Say "now"."""
+        self._at.value = time.monotonic()
+
+    @property
+    def last(self) -> float:
+        """Monotonic time of the last beat; 0 before the process is ready."""
+        return float(self._at.value)
+
+
+class Ready:
+    """How the main coroutine of a process says that it serves; from then on its pulse beats.
+
+    Args:
+        pulse: shared with the supervisor.
+    """
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._set = asyncio.Event()
+        self._check: Check | None = None
+
+    def set(self, check: Check | None = None) -> None:
+        """Begin to beat.
+
+        Args:
+            check: what must have gone well before each beat; None for the event loop going round.
+        """
+        self._check = check
+        self._set.set()
+
+    async def beat_on(self) -> None:
+        """Beat once ready, until cancelled; what a check raises ends it."""
+        await self._set.wait()
+        while True:
+            if self._check is not None:
+                await self._check()
+            self._pulse.beat()
+            await asyncio.sleep(BEAT_SECONDS)

@@ -1,0 +1,191 @@
+"""Watching processes: what dies is started again, what hangs is killed first."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from labelcast.errors import LabelcastError
+from labelcast_server.processes import ProcessPlan, run_process
+from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.supervisor.pulse import Pulse
+from labelcast_server.supervisor.restarts import Restarts, soon
+
+logger = logging.getLogger("labelcast_server.app")
+
+# Twenty beats. A machine that is busy delays a process by moments, not by this.
+HANGS_AFTER_SECONDS = 10.0
+_START_SECONDS = 120.0
+# A supervisor that comes this late was stopped or starved itself, and knows nothing of the others.
+_LATE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process of the service does.
+
+    Attributes:
+        name: for people.
+        main: coroutine function, see `run_process`.
+    """
+
+    name: str
+    main: Callable[..., Any]
+
+
+class Grace:
+    """From when on silence counts: later than the last time the supervisor was late itself."""
+
+    def __init__(self) -> None:
+        self._looked = self.since = time.monotonic()
+
+    def look(self, now: float) -> None:
+        """Called at every round of the supervisor."""
+        if now - self._looked > _LATE_SECONDS:
+            self.since = now
+        self._looked = now
+
+
+class WatchedProcess:
+    """One process of the service; everything here returns at once.
+
+    Args:
+        role: what it does.
+        plan: configuration.
+        spawn: how it is started.
+    """
+
+    def __init__(self, role: Role, plan: ProcessPlan, spawn: SpawnContext) -> None:
+        self.name = role.name
+        self._main = role.main
+        self._plan = plan
+        self._spawn = spawn
+        self._process: BaseProcess | None = None
+        self._pulse = Pulse(spawn)
+        self._restarts = Restarts()
+        self._started_at = 0.0
+        self._start_at: float | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves, or has served since it was last started."""
+        return self._pulse.last > 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process exists."""
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> None:
+        """Start the process."""
+        # Kept, with its pulse: collected here before the process has taken it up, the memory that
+        # they share would be gone there.
+        self._pulse = Pulse(self._spawn)
+        self._process = self._spawn.Process(
+            target=run_process, args=(self._main, self._plan, self._pulse), name=self.name
+        )
+        self._process.start()
+        self._started_at, self._start_at = time.monotonic(), None
+
+    def look(self, now: float, grace: Grace) -> None:
+        """Start it again if it is dead and has been for long enough; kill it if it hangs."""
+        if self._start_at is not None:
+            if now >= self._start_at:
+                self._start_again(now)
+        elif not self.is_alive:
+            self._bury(now)
+        elif self._silent_seconds(now, grace) > self._patience():
+            self._kill_hanging()
+
+    def terminate(self) -> None:
+        """Ask it to end; it is not started again."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended; kill it after `seconds`."""
+        if self._process is None:
+            return
+        self._process.join(seconds)
+        if self._process.is_alive():
+            logger.error("%s did not stop in time and is killed", self.name)
+            self._process.kill()
+            self._process.join()
+
+    def _start_again(self, now: float) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            pause = self._restarts.pause_after(0)
+            logger.error("%s cannot be started (%s); tried again %s", self.name, error, soon(pause))  # noqa: TRY400
+            self._start_at = now + pause
+
+    def _bury(self, now: float) -> None:
+        status = None if self._process is None else self._process.exitcode
+        pause = self._restarts.pause_after(now - self._started_at)
+        logger.error("%s ended (status %s); it is started again %s", self.name, status, soon(pause))
+        self._start_at = now + pause
+
+    def _patience(self) -> float:
+        return HANGS_AFTER_SECONDS if self.is_ready else _START_SECONDS
+
+    def _silent_seconds(self, now: float, grace: Grace) -> float:
+        return now - max(self._pulse.last, self._started_at, grace.since)
+
+    def _kill_hanging(self) -> None:
+        logger.error(
+            "%s hangs: it has shown no sign of life for %.0f s and is killed",
+            self.name,
+            self._patience(),
+        )
+        if self._process is not None:
+            self._process.kill()
+            # Killed once: it is dead at one of the next looks.
+            self._process.join(1.0)
+
+
+class WatchedRedis:
+    """The embedded Redis, once it was started; starting it again takes its time in a thread.
+
+    Args:
+        redis: started.
+    """
+
+    name = "redis"
+
+    def __init__(self, redis: EmbeddedRedis) -> None:
+        self._redis = redis
+        self._restarts = Restarts()
+        self._started_at = time.monotonic()
+        self._start_at: float | None = None
+        self._starting: threading.Thread | None = None
+
+    def look(self, now: float, _: Grace) -> None:
+        """Start it again if it is dead and has been for long enough."""
+        if self._starting is not None and self._starting.is_alive():
+            return
+        if self._start_at is None:
+            if not self._redis.is_running():
+                pause = self._restarts.pause_after(now - self._started_at)
+                logger.error("%s ended; it is started again %s", self.name, soon(pause))
+                self._start_at = now + pause
+        elif now >= self._start_at:
+            self._start_at, self._started_at = None, now
+            self._starting = threading.Thread(target=self._start, name="start-redis")
+            self._starting.start()
+
+    def settle(self) -> None:
+        """Wait for a start that is under way."""
+        if self._starting is not None:
+            self._starting.join()
+
+    def _start(self) -> None:
+        try:
+            self._redis.start()
+        except (LabelcastError, OSError) as error:
+            # A full disk, say: the rest of the service goes on with what it has.
+            logger.error("%s", error)  # noqa: TRY400 - one line says it all

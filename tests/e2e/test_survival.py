@@ -1,0 +1,230 @@
+"""What dies again and again, or hangs, is replaced; whatever does not need it goes on."""
+
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from labelcast import Representation
+from labelcast.errors import LabelcastError
+from labelcast_server.rpc.probe import is_serving
+from tests.e2e.label_sets import KnownLabelSet, known_label_set
+from tests.e2e.running_service import (
+    RunningService,
+    eventually,
+    is_alive,
+    run_command,
+    running_service,
+)
+
+pytestmark = pytest.mark.e2e
+
+CODES, LOGITS = Representation.codes(), Representation.logits()
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with one worker, whose parts may be killed and stopped."""
+    with running_service(tmp_path_factory.mktemp("fragile")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
+    known = known_label_set(
+        tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
+    )
+    fragile.push(known.bundle, "dense")
+    return known
+
+
+@contextmanager
+def codes_going_on(service: RunningService, known: KnownLabelSet) -> Iterator[None]:
+    """Streams of codes all the while, without patience; any failure ends the test."""
+    stop, failures, streams = threading.Event(), list[Exception](), list[int]()
+
+    def run() -> None:
+        try:
+            with service.client(reconnect_seconds=0) as client:
+                label_set = client.open("dense")
+                while not stop.is_set():
+                    done = 0
+                    for batch in client.stream(label_set, known.views.batches(500), CODES):
+                        known.check(batch, np.arange(done, done + len(batch.rows)), CODES)
+                        done += len(batch.rows)
+                    streams.append(done)
+                    stop.wait(0.05)
+        except Exception as error:  # noqa: BLE001 - told by the test's own thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        eventually(lambda: bool(failures or streams), "codes are delivered")
+        yield
+        seen = len(streams)
+        eventually(lambda: bool(failures) or len(streams) > seen + 1, "codes go on")
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    assert set(streams) == {len(known.views)}
+
+
+def children(service: RunningService) -> set[psutil.Process]:
+    return {each for each in psutil.Process(service.process.pid).children() if is_alive(each)}
+
+
+@pytest.mark.timeout(300)
+def test_codes_go_on_while_the_decoder_dies_again_and_again(
+    fragile: RunningService, dense: KnownLabelSet
+) -> None:
+    decoder, started_before = fragile.processes().decoder, set[psutil.Process]()
+    others = children(fragile) - {decoder}
+    with codes_going_on(fragile, dense):
+        for _ in range(6):
+            started_before.add(decoder)
+            # While it is still importing, or later: a death is a death.
+            decoder.kill()
+            eventually(lambda: children(fragile) - others - started_before != set(), "a successor")
+            (decoder,) = children(fragile) - others
+        eventually(lambda: is_serving(fragile.grpc, timeout_seconds=5), "labels decode again")
+    with fragile.client() as client:
+        at = np.arange(1000)
+        dense.check(client.labels(client.open("dense"), dense.views[at], LOGITS), at, LOGITS)
+    assert len(started_before) == 6
+    assert fragile.log().count("decoder ended") == 6
+
+
+@pytest.mark.timeout(300)
+def test_a_decoder_that_hangs_is_replaced(fragile: RunningService, dense: KnownLabelSet) -> None:
+    decoder = fragile.processes().decoder
+    at, done = np.random.default_rng(3).permutation(len(dense.views)), 0
+    with fragile.client(rows_in_flight=300) as client, codes_going_on(fragile, dense):
+        for batch in client.stream(client.open("dense"), dense.views[at].batches(50), LOGITS):
+            dense.check(batch, at[done : done + len(batch.rows)], LOGITS)
+            done += len(batch.rows)
+            if done == 2000:
+                decoder.suspend()
+    assert done == len(at)
+    assert "decoder hangs" in fragile.log()
+    assert not is_alive(decoder)
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_hangs_is_replaced(fragile: RunningService, dense: KnownLabelSet) -> None:
+    (worker,) = fragile.processes().workers
+    at, done = np.random.default_rng(4).permutation(len(dense.views)), 0
+    with fragile.client(rows_in_flight=300) as client:
+        for batch in client.stream(client.open("dense"), dense.views[at].batches(50), LOGITS):
+            dense.check(batch, at[done : done + len(batch.rows)], LOGITS)
+            done += len(batch.rows)
+            if done == 2000:
+                worker.suspend()
+    assert done == len(at)
+    assert "io-worker-0 hangs" in fragile.log()
+    assert not is_alive(worker)
+
+
+def test_an_admin_process_that_hangs_is_replaced(fragile: RunningService) -> None:
+    admin = fragile.processes().admin
+    admin.suspend()
+    eventually(lambda: "admin hangs" in fragile.log(), "it is noticed")
+    eventually(lambda: answers(fragile), "another answers")
+    assert not is_alive(admin)
+
+
+def answers(service: RunningService) -> bool:
+    with suppress(LabelcastError), service.registry() as registry:
+        registry.list()
+        return True
+    return False
+
+
+@pytest.mark.timeout(300)
+def test_health_tells_codes_from_labels(fragile: RunningService) -> None:
+    processes = fragile.processes()
+    # As long as the supervisor sleeps, nobody replaces the decoder.
+    processes.supervisor.suspend()
+    try:
+        processes.decoder.suspend()
+        eventually(lambda: not is_serving(fragile.grpc, timeout_seconds=5), "no label decodes")
+        ended = run_command("health", "--address", fragile.grpc)
+        assert ended.returncode == 1
+        ended = run_command("health", "--codes", "--address", fragile.grpc)
+        assert (ended.returncode, ended.stdout) == (0, "serving\n")
+        processes.decoder.resume()
+        eventually(lambda: is_serving(fragile.grpc, timeout_seconds=5), "labels decode")
+    finally:
+        processes.decoder.resume()
+        processes.supervisor.resume()
+
+
+def address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+def is_listening(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address(url)) == 0
+
+
+@pytest.mark.timeout(300)
+def test_idle_clients_do_not_hold_the_ports(tmp_path: Path) -> None:
+    """Starting again at once on the same ports, after a stop and after a SIGKILL."""
+    with running_service(tmp_path) as service:
+        for end in (service.stop, service.kill):
+            with (
+                socket.create_connection(address(service.grpc)),
+                socket.create_connection(address(service.admin)) as idle,
+            ):
+                # Kept alive by the client, and closed by the service.
+                idle.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert idle.recv(100).startswith(b"HTTP/1.1 ")
+                end()
+                eventually(lambda: service.processes_left_but_redis() == [], "workers end")
+                service.start()
+                assert answers(service)
+                eventually(lambda: is_serving(service.grpc, timeout_seconds=5), "it serves")
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_service_leaves_no_run_directory() -> None:
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))
+    temporary = directory / "tmp"
+    temporary.mkdir()
+
+    def run_directories() -> list[Path]:
+        return [path.parent for path in temporary.glob("labelcast-*/decoder.sock")]
+
+    try:
+        with running_service(directory, environment={"TMPDIR": str(temporary)}) as service:
+            (first,) = run_directories()
+            service.kill()
+            eventually(lambda: not first.exists(), "its orphans remove it")
+            eventually(lambda: service.processes_left_but_redis() == [], "orphans end")
+
+            service.start()
+            (second,) = run_directories()
+            processes = service.processes()
+            service.kill()
+            for process in (processes.decoder, *processes.workers, processes.admin):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            eventually(lambda: service.processes_left_but_redis() == [], "all are dead")
+            service.start()
+            (third,) = run_directories()
+            assert third != second
+            assert list(temporary.iterdir()) == [third]
+            service.stop()
+            assert list(temporary.iterdir()) == []
+    finally:
+        shutil.rmtree(directory)

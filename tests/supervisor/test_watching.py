@@ -29,6 +29,8 @@ def plan(tmp_path: Path) -> ProcessPlan:
         device="cpu",
         decoder_threads=1,
         drain_seconds=1.0,
+        max_streams=1,
+        unsent_bytes=1,
         log_level="error",
     )
 

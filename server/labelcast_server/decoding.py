@@ -119,7 +119,7 @@ class DecoderClient:
         lock = self._loading.setdefault(codec, asyncio.Lock())
         first = not lock.locked()
         async with lock:
-            # Whoever waited finds it loaded.
+            # Those who waited find it loaded.
             if first:
                 load = Request(Kind.LOAD, codec.encode("ascii"), artifact)
                 await (await self._connected()).ask(load, self._answer_seconds)

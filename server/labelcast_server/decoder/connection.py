@@ -138,7 +138,8 @@ class Connection:
             self._fail(gone())
         except TimeoutError:
             answer.cancel()
-            if self._heard_at < started:
+            # A ping is impatient: too little to take the answers of others away.
+            if self._heard_at < started and request.kind is not Kind.PING:
                 self._fail(_silent(seconds))
             raise _silent(seconds) from None
         # The first to find out why the connection broke has told all who wait.

@@ -134,7 +134,7 @@ class DecoderServer:
             # Cancelled only when the process ends: asyncio would log that as an error.
             return
         except NetworkError:
-            # Damaged: whoever sent it is told by the end of the connection.
+            # Damaged: the end of the connection tells the worker.
             return
         finally:
             self._connections.discard(own)

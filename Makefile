@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-systems report clean
+.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fit bench-import bench-serving bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -35,6 +35,9 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short ru
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-anywhere: setup ## Run the tests as on other machines; SETTINGS="haswell order" together, else each in turn
+	@$(BIN)/python -m tests.anywhere $(SETTINGS)
+
 check: setup ## Lint, types, import rules, stub drift, Dockerfile and compose file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -57,6 +60,9 @@ bench-serving: setup ## Measure serving beside its peers (needs the label set of
 bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))
 
+bench-subject: setup ## What it costs that every answer proves whose labels it carries
+	$(BIN)/python -m benchmarks.subject
+
 bench-systems: setup ## Label sets of SRe2L, CDA, RDED, LPLD and their students; SYSTEM=a,b JOBS=2 QUICK=1
 	@$(BIN)/python -m benchmarks.systems $(if $(SYSTEM),--system $(SYSTEM)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(filter 1,$(QUICK)),--quick)
@@ -70,6 +76,9 @@ bench-entropy: setup ## What entropy coding would save; LABEL_SETS names directo
 bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-300 JOBS=2 QUICK=1 LIST=1
 	@$(BIN)/python -m benchmarks.codec $(if $(POINT),--point $(POINT)) $(if $(TASK),--task $(TASK)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
+
+chaos: setup ## Inject faults between all processes and compare every row; SHORT=1 for a minute
+	$(BIN)/python -m benchmarks.chaos $(if $(filter 1,$(SHORT)),--short --out bench-out/chaos.json)
 
 report: setup ## Write the README's tables from benchmarks/results
 	$(BIN)/python -m benchmarks.report

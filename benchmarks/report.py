@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
@@ -160,8 +161,35 @@ def memory_table(result: Result) -> str:
     return "\n".join(lines)
 
 
+def subject_table(result: Result) -> str:
+    """What proving whose labels an answer carries costs."""
+    lines = [
+        (
+            "| request | service | client | both ends | with zlib's own CRC-32 | with sha256"
+            " | locating the rows | gathering them |"
+        ),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for request in result["requests"]:
+        costs = request["ns_a_row"]
+        lookup, both = costs["service: view of each row"], request["both_ends_ns"]
+        cells = [
+            costs["service: with its checksum"],
+            costs["client: checksum"],
+            both,
+            lookup + 2 * costs["peer: zlib's CRC-32"],
+            lookup + 2 * costs["peer: sha256"],
+            costs["the same request: locating"],
+            costs["the same request: gathering"],
+        ]
+        lines.append(f"| {request['request']} | {' | '.join(f'{cell:.1f}' for cell in cells)} |")
+    return "\n".join(lines)
+
+
 # The file of a table is that of its first word: codec-catch-up is made from codec.json.
 TABLES: dict[str, Callable[[Result], str]] = {
+    "chaos": chaos_table,
+    "chaos-faults": faults_table,
     "codec": codec_table,
     "codec-catch-up": catch_up_table,
     "codec-ceiling": ceiling_table,
@@ -172,6 +200,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "import-sizes": import_sizes_table,
     "memory": memory_table,
     "serving": serving_table,
+    "subject": subject_table,
     "systems": systems_table,
 }
 

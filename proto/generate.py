@@ -4,7 +4,7 @@ Stubs refuse a runtime older than their generator, so an old one is pinned: they
 everything from grpcio 1.71.2 and protobuf 5.29 upwards. That generator needs a protobuf older than
 the one the project runs on, hence an environment of its own, kept in .venv-proto.
 
-    python proto/generate.py           write client/labelcast/v1
+    python proto/generate.py           write client/labelcast/v2
     python proto/generate.py --check   write nothing; exit 1 if what is committed differs
 """
 

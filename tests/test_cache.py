@@ -59,7 +59,7 @@ def test_many_threads_may_put_one_blob(tmp_path: Path) -> None:
     cache, start, failures = BlobCache(tmp_path), threading.Barrier(8), []
 
     def put() -> None:
-        start.wait(10)
+        start.wait(100)
         try:
             for _ in range(20):
                 cache.put(REF, CONTENT)
@@ -72,6 +72,6 @@ def test_many_threads_may_put_one_blob(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(100)
     assert failures == []
     assert len(files(tmp_path)) == 1

@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +13,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelcast import wire
+from labelcast.checksums import crc32
 from labelcast.codec import Precision
-from labelcast.errors import ChecksumMismatchError, InvalidRequestError, ProtocolError
+from labelcast.errors import (
+    ChecksumMismatchError,
+    InvalidRequestError,
+    ProtocolError,
+    WrongSubjectError,
+)
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.representation import Representation
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.subject import LabelSubject
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
 DIGEST = "sha256:" + "0" * 64
@@ -30,18 +37,31 @@ def row_of(views: Views, stride: int) -> NDArray[np.uint8]:
     return np.tile(names, (1, -(-stride // 16)))[:, :stride]
 
 
+def labels_for(first_row: int, views: Views, payload: bytes) -> pb.LabelRows:
+    """What an honest service says of these views."""
+    return wire.rows_to_proto(
+        first_row,
+        len(views),
+        payload,
+        payload_crc32=crc32(payload),
+        subject_crc32=LabelSubject(DIGEST, Representation.codes()).checksum(views),
+    )
+
+
 class Peer:
     """The service's side of one stream, after real messages."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int, opening: pb.StreamLabelsRequest | None = None) -> None:
         self.stride = stride
         self.pending: deque[Views] = deque()
-        self.sent_rows = 0
+        self.sent_rows = self.heard_rows = 0 if opening is None else opening.first_row
 
     def hear(self, request: pb.StreamLabelsRequest) -> int:
         heard = pb.StreamLabelsRequest.FromString(request.SerializeToString())
+        assert heard.first_row == self.heard_rows
         views = wire.views_from_proto(heard.views)
         self.pending.append(views)
+        self.heard_rows += len(views)
         return len(views)
 
     @property
@@ -54,7 +74,7 @@ class Peer:
         if len(head) > most:
             self.pending.appendleft(head[most:])
             head = head[:most]
-        message = wire.rows_to_proto(self.sent_rows, len(head), row_of(head, self.stride).tobytes())
+        message = labels_for(self.sent_rows, head, row_of(head, self.stride).tobytes())
         self.sent_rows += len(head)
         return message
 
@@ -122,7 +142,8 @@ def test_every_row_comes_once_and_in_order(
             # Whatever the peer knew is lost, with any reply that it may have had under way.
             exchange.rewind()
             all_asked = False
-            peer, received, breaks_left = Peer(stride), 0, breaks_left - 1
+            peer, breaks_left = Peer(stride, exchange.opening()), breaks_left - 1
+            received = peer.sent_rows
     assert exchange.done
     exchange.finish()
     assert [len(labels.rows) for labels in delivered] == sizes
@@ -179,24 +200,43 @@ def test_no_batches_are_done_at_once() -> None:
     exchange.finish()
 
 
-LIES: dict[str, Callable[[Peer], pb.LabelRows]] = {
-    "the same again": lambda peer: wire.rows_to_proto(0, 2, bytes(32)),
-    "a gap": lambda peer: wire.rows_to_proto(3, 2, bytes(32)),
-    "no rows": lambda peer: wire.rows_to_proto(2, 0, b""),
-    "more than was asked for": lambda peer: wire.rows_to_proto(2, 9, bytes(144)),
-    "half a row": lambda peer: wire.rows_to_proto(2, 2, bytes(31)),
-    "another stride": lambda peer: wire.rows_to_proto(2, 2, bytes(64)),
-    "an empty message": lambda peer: pb.LabelRows(),
+ASKED = batches_of([4, 6])
+EVERY = Views(
+    np.concatenate([views.sample_ids for views in ASKED]),
+    np.concatenate([views.seeds for views in ASKED]),
+)
+
+
+def lie(first_row: int, views: Views, payload: bytes | None = None) -> pb.LabelRows:
+    """Labels that are consistent in themselves."""
+    return labels_for(first_row, views, row_of(views, 16).tobytes() if payload is None else payload)
+
+
+# What is said after rows 0 and 1: a reply, and what it is refused as.
+LIES: dict[str, tuple[pb.LabelRows, type[Exception]]] = {
+    "the same again": (lie(0, EVERY[:2]), ProtocolError),
+    "a gap": (lie(3, EVERY[3:5]), ProtocolError),
+    "no rows": (lie(2, EVERY[:0]), ProtocolError),
+    "more than was asked for": (lie(2, EVERY[1:]), ProtocolError),
+    "half a row": (lie(2, EVERY[2:4], bytes(31)), ProtocolError),
+    "another stride": (lie(2, EVERY[2:4], bytes(64)), ProtocolError),
+    "an empty message": (pb.LabelRows(), ProtocolError),
+    "the next request's rows": (lie(2, EVERY[4:8]), WrongSubjectError),
+    "one row late": (lie(2, EVERY[3:6]), WrongSubjectError),
+    "two rows swapped": (lie(2, EVERY[np.array([3, 2, 4])]), WrongSubjectError),
+    "another seed": (lie(2, Views.of(EVERY.sample_ids[2:4], 9)), WrongSubjectError),
+    "another sample": (lie(2, Views(EVERY.sample_ids[5:7], EVERY.seeds[2:4])), WrongSubjectError),
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_a_lying_peer_is_refused_and_nothing_is_spoilt(lie: str) -> None:
-    exchange, peer = exchange_of(batches_of([4, 6])), Peer(16)
+@pytest.mark.parametrize("name", LIES)
+def test_a_lying_peer_is_refused_and_nothing_is_spoilt(name: str) -> None:
+    exchange, peer = exchange_of(ASKED), Peer(16)
     ask_all(exchange, peer)
     assert list(exchange.accept(peer.answer(2))) == []
-    with pytest.raises(ProtocolError):
-        list(exchange.accept(LIES[lie](peer)))
+    reply, refusal = LIES[name]
+    with pytest.raises(refusal):
+        list(exchange.accept(reply))
     assert [len(labels.rows) for labels in exchange.accept(peer.answer(8))] == [4, 6]
 
 
@@ -210,7 +250,7 @@ def test_a_damaged_reply_is_refused_and_can_be_asked_for_again() -> None:
     with pytest.raises(ChecksumMismatchError):
         list(exchange.accept(reply))
     exchange.rewind()
-    again = Peer(16)
+    again = Peer(16, exchange.opening())
     ask_all(exchange, again)
     (labels,) = exchange.accept(again.answer(3))
     assert np.array_equal(labels.rows, row_of(batches[0], 16))
@@ -221,7 +261,7 @@ def test_rows_after_the_last_are_refused() -> None:
     ask_all(exchange, peer)
     assert len(list(exchange.accept(peer.answer(4)))) == 1
     with pytest.raises(ProtocolError, match="nobody asked"):
-        list(exchange.accept(wire.rows_to_proto(4, 1, bytes(16))))
+        list(exchange.accept(lie(4, EVERY[4:5])))
 
 
 def test_an_early_end_is_refused() -> None:
@@ -235,36 +275,45 @@ def test_an_early_end_is_refused() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    exchange = exchange_of([*batches_of([2]), Views.of([], [])])
+    exchange, peer = exchange_of([*batches_of([2]), Views.of([], [])]), Peer(16)
+    ask_all(exchange, peer)
+    assert not exchange.done
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(2))] == [2]
+    assert exchange.done
     with pytest.raises(InvalidRequestError, match="must not be empty"):
-        ask_all(exchange, Peer(16))
+        exchange.raise_failure()
 
 
 @pytest.mark.parametrize("item", [None, ([1], [2]), 7, KeyError("an item")], ids=repr)
 def test_what_is_no_views_is_refused_by_its_type(item: Any) -> None:
     exchange, peer = exchange_of([*batches_of([2]), item, *batches_of([3])]), Peer(16)
-    with pytest.raises(InvalidRequestError, match=f"not {type(item).__name__}"):
-        ask_all(exchange, peer)
+    ask_all(exchange, peer)
     assert [len(labels.rows) for labels in exchange.accept(peer.answer(2))] == [2]
-    assert not exchange.done
+    assert exchange.done
+    with pytest.raises(InvalidRequestError, match=f"not {type(item).__name__}"):
+        exchange.raise_failure()
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-def test_batches_that_fail_do_so_after_those_before_were_asked_for(breaks: bool) -> None:
+@pytest.mark.parametrize("failure", [KeyError("no more"), SystemExit(3)], ids=repr)
+def test_batches_that_fail_do_so_after_those_before_were_delivered(
+    breaks: bool, failure: BaseException
+) -> None:
     def batches() -> Iterator[Views]:
         yield from batches_of([3, 4])
-        raise KeyError("no more")
+        raise failure
 
     exchange, peer = exchange_of(batches()), Peer(16)
-    with pytest.raises(KeyError, match="no more"):
-        ask_all(exchange, peer)
+    ask_all(exchange, peer)
     if breaks:
         exchange.rewind()
-        peer = Peer(16)
-        with pytest.raises(KeyError, match="no more"):
-            ask_all(exchange, peer)
-    assert [len(labels.rows) for labels in exchange.accept(peer.answer(7))] == [3, 4]
+        peer = Peer(16, exchange.opening())
+        ask_all(exchange, peer)
     assert not exchange.done
+    assert [len(labels.rows) for labels in exchange.accept(peer.answer(7))] == [3, 4]
+    assert exchange.done
+    with pytest.raises(type(failure)):
+        exchange.raise_failure()
 
 
 @pytest.mark.parametrize("rows_in_flight", [0, -1])

@@ -43,6 +43,8 @@ def test_defaults() -> None:
         "cache_dir": None,
         "decoder_threads": 0,
         "drain_seconds": 10.0,
+        "max_streams": 512,
+        "unsent_mib": 256,
         "log_level": "info",
     }
     assert settings.chunk_cache_dir == Path(".labelcast/cache")
@@ -64,6 +66,8 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "cache_dir": "/cache",
         "decoder_threads": "3",
         "drain_seconds": "2.5",
+        "max_streams": "8",
+        "unsent_mib": "16",
         "log_level": "debug",
     }
     assert set(values) == set(ServerSettings.model_fields)

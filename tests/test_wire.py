@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelcast import wire
+from labelcast.checksums import crc32
 from labelcast.codec import Precision
-from labelcast.errors import ChecksumMismatchError, InvalidRequestError, ProtocolError
+from labelcast.errors import (
+    ChecksumMismatchError,
+    InvalidRequestError,
+    ProtocolError,
+    WrongSubjectError,
+)
+from labelcast.label_set import Missing
 from labelcast.representation import Form, Representation
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
 FP32_TEMPERATURES = st.floats(2**-9, 2**13, width=32).map(
@@ -25,6 +32,7 @@ REPRESENTATIONS = st.one_of(
     st.builds(Representation.top_k, st.integers(1, 2**32 - 1), FP32_TEMPERATURES),
 )
 
+DIGEST = "sha256:" + "0" * 64
 UNKNOWN: Any = 99  # what a newer peer may send
 
 
@@ -183,10 +191,16 @@ def test_only_a_digest_pins_a_label_set(text: str) -> None:
     assert wire.label_set_from_proto("sha256:" + "0" * 64)
 
 
-@given(st.binary(max_size=60), st.integers(1, 6), st.integers(0, 2**64 - 1))
+def rows_of(first_row: int, count: int, payload: bytes) -> pb.LabelRows:
+    return wire.rows_to_proto(
+        first_row, count, payload, payload_crc32=crc32(payload), subject_crc32=0
+    )
+
+
+@given(st.binary(min_size=6, max_size=60), st.integers(1, 6), st.integers(0, 2**64 - 1))
 def test_rows_come_back_without_a_copy(content: bytes, stride: int, first_row: int) -> None:
     payload = content[: len(content) // stride * stride]
-    message = sent(wire.rows_to_proto(first_row, len(payload) // stride, payload))
+    message = sent(rows_of(first_row, len(payload) // stride, payload))
     rows = wire.rows_from_proto(message, first_row=first_row, stride=stride)
     assert rows.shape == (len(payload) // stride, stride)
     assert rows.tobytes() == payload
@@ -196,7 +210,7 @@ def test_rows_come_back_without_a_copy(content: bytes, stride: int, first_row: i
 
 @given(st.binary(min_size=1, max_size=40), st.data())
 def test_every_flipped_bit_is_found(payload: bytes, data: st.DataObject) -> None:
-    message = wire.rows_to_proto(5, len(payload), payload)
+    message = rows_of(5, len(payload), payload)
     bit = data.draw(st.integers(0, 8 * len(payload) - 1))
     damaged = bytearray(payload)
     damaged[bit // 8] ^= 1 << (bit % 8)
@@ -206,9 +220,50 @@ def test_every_flipped_bit_is_found(payload: bytes, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize(
-    ("first_row", "count", "size"), [(4, 3, 6), (6, 3, 6), (5, 2, 6), (5, 4, 6), (5, 3, 5)]
+    ("first_row", "count", "size"),
+    [(4, 3, 6), (6, 3, 6), (5, 2, 6), (5, 4, 6), (5, 3, 5), (5, 0, 0)],
 )
 def test_rows_that_are_not_the_next_are_refused(first_row: int, count: int, size: int) -> None:
-    message = wire.rows_to_proto(first_row, count, bytes(size))
+    message = rows_of(first_row, count, bytes(size))
     with pytest.raises(ProtocolError, match="expected row 5"):
         wire.rows_from_proto(message, first_row=5, stride=2)
+
+
+def test_asked_views_are_expanded_piece_by_piece() -> None:
+    views = Views.of(np.arange(1000, 1300), 7)
+    asked = wire.AskedViews(sent(wire.views_to_proto(views)))
+    assert asked.num_bytes < 8 * len(views)
+    for rows in (slice(0, 10), slice(290, 400), slice(None)):
+        piece = asked[rows]
+        assert np.array_equal(piece.sample_ids, views.sample_ids[rows])
+        assert np.array_equal(piece.seeds, views.seeds[rows])
+
+
+@pytest.mark.parametrize("missing", list(Missing))
+def test_resolved_views_prove_what_they_answer(missing: Missing) -> None:
+    asked = Views.of([3, 5, 8], [0, 1, 2])
+    rows = np.array([0, 2])
+    reply = sent(wire.resolved_to_proto(DIGEST, missing, asked, asked[rows], rows))
+    found, answered = wire.resolved_from_proto(reply, DIGEST, missing, asked)
+    assert found.sample_ids.tolist() == [3, 8]
+    assert answered.tolist() == [0, 2]
+    other = next(each for each in Missing if each is not missing)
+    for changed in (
+        (DIGEST.replace("0", "1"), missing, asked),
+        (DIGEST, other, asked),
+        (DIGEST, missing, Views.of([3, 5, 8], [0, 1, 3])),
+        (DIGEST, missing, Views.of([3, 6, 8], [0, 1, 2])),
+    ):
+        with pytest.raises(WrongSubjectError):
+            wire.resolved_from_proto(reply, *changed)
+    for field, value in (("views", wire.views_to_proto(asked[1:])), ("rows", pb.Column())):
+        damaged = pb.ResolveViewsResponse.FromString(reply.SerializeToString())
+        getattr(damaged, field).CopyFrom(value)
+        with pytest.raises((WrongSubjectError, ProtocolError)):
+            wire.resolved_from_proto(damaged, DIGEST, missing, asked)
+
+
+def test_what_is_no_message_is_the_error_of_its_reader() -> None:
+    for error in (InvalidRequestError, ProtocolError):
+        with pytest.raises(error, match="compare versions"):
+            wire.parse(pb.GetLabelsRequest, b"\xff\xff", error)

@@ -105,7 +105,8 @@ class _Batches:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[tuple[Views, Tensor, Tensor | None]]:
-        for _, views in self._loader.plan():
+        for planned in self._loader.plan:
+            views = planned.views
             _, rows = self._task.index.locate(views)
             images = torch.from_numpy(self._images[rows]).float()
             soft = None if self._labels is None else torch.from_numpy(self._labels[rows])

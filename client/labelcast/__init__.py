@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from labelcast.errors import LabelcastError
     from labelcast.exchange import DeliveredLabels
     from labelcast.label_set import Expectation, LabelContract, Missing
+    from labelcast.remote.label_set import RemoteLabelSet
     from labelcast.representation import Form, Representation
-    from labelcast.session import RemoteLabelSet
     from labelcast.views import Views
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _HOMES = {
     "LabelcastError": "labelcast.errors",
     "Missing": "labelcast.label_set",
     "Precision": "labelcast.codec",
-    "RemoteLabelSet": "labelcast.session",
+    "RemoteLabelSet": "labelcast.remote.label_set",
     "Representation": "labelcast.representation",
     "Views": "labelcast.views",
 }

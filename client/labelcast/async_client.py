@@ -2,37 +2,38 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast import wire
 from labelcast.codec import Codec
 from labelcast.context import ViewContext
 from labelcast.decoding import LabelDecoder
+from labelcast.errors import ProtocolError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
 from labelcast.recorded_views import ViewRecords
-from labelcast.representation import Representation
-from labelcast.session import (
+from labelcast.remote.calls import (
     BlobParts,
-    RemoteLabelSet,
-    Retries,
-    Session,
-    context_blobs,
-    index_blobs,
     label_set_request,
     labels_request,
     read_label_set,
     read_labels,
     read_resolved,
-    record_blobs,
     resolve_request,
 )
+from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.remote.retry import UNPROVEN
+from labelcast.representation import Representation
+from labelcast.session import Session, context_blobs, index_blobs, record_blobs
 from labelcast.transport import RpcError, translate
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
+
+Answer = TypeVar("Answer")
 
 
 class AsyncLabelClient(Session):
@@ -42,39 +43,42 @@ class AsyncLabelClient(Session):
 
     async def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
         """As `LabelClient.open`."""
-        call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
-        reply = await self._unary(call, label_set_request(reference))
-        return read_label_set(reply, reference, expect)
+        request = label_set_request(reference)
+        return await self._ask(
+            "GetLabelSet", request, lambda reply: read_label_set(reply, reference, expect)
+        )
 
     async def codec(self, label_set: RemoteLabelSet) -> Codec:
         """As `LabelClient.codec`."""
-        known = self._codecs.get(label_set.manifest.codec.digest)
+        ref = label_set.manifest.codec
+        known = self._codecs.get(ref.digest)
         if known is not None:
             return known
-        content = self._cached(label_set.manifest.codec)
-        if content is not None:
-            return self._accept_artifact(label_set, content, fetched=False)
-        call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
-        parts, content = BlobParts(label_set.manifest.codec), b""
-        try:
-            async for part in call(
-                pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
-            ):
-                content += parts.accept(part)
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
-        return self._accept_artifact(label_set, content, fetched=True)
+        blobs = await self._blobs(label_set, [ref])
+        return self._accept_artifact(label_set, blobs[ref.digest])
 
     async def blob(self, label_set: RemoteLabelSet, ref: BlobRef) -> AsyncIterator[bytes]:
         """As `LabelClient.blob`."""
-        call = self._transport.unary_stream("GetBlob", pb.GetBlobResponse)
-        request = pb.GetBlobRequest(label_set=label_set.digest, blob=ref.digest)
-        parts = BlobParts(ref)
-        try:
-            async for part in call(request, metadata=self._transport.metadata):
-                yield parts.accept(part)
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
+        parts, retries = BlobParts(label_set.digest, ref), self._retries()
+        while not parts.done:
+            call = self._transport.unary_stream("GetBlob")(
+                parts.request(), metadata=self._transport.metadata
+            )
+            try:
+                async for reply in call:
+                    data = parts.accept(reply)
+                    retries.progress()
+                    yield data
+                parts.finish()
+            except RpcError as error:
+                pause = retries.next_pause(translate(error, self._settings.address))
+            except UNPROVEN as error:
+                pause = retries.next_pause(error, unproven=True)
+            else:
+                continue
+            finally:
+                call.cancel()
+            await asyncio.sleep(pause)
 
     async def artifact(self, label_set: RemoteLabelSet) -> bytes:
         """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
@@ -116,9 +120,10 @@ class AsyncLabelClient(Session):
         self, label_set: RemoteLabelSet, views: Views, missing: Missing
     ) -> tuple[Views, NDArray[np.int64]]:
         """As `LabelClient.resolve`."""
-        call = self._transport.unary("ResolveViews", pb.ResolveViewsResponse)
-        reply = await self._unary(call, resolve_request(label_set, views, missing))
-        return read_resolved(reply, views)
+        request = resolve_request(label_set, views, missing)
+        return await self._ask(
+            "ResolveViews", request, lambda reply: read_resolved(reply, label_set, views, missing)
+        )
 
     async def _blobs(self, label_set: RemoteLabelSet, refs: Iterable[BlobRef]) -> dict[str, bytes]:
         blobs = {}
@@ -138,41 +143,42 @@ class AsyncLabelClient(Session):
         self, label_set: RemoteLabelSet, views: Views, representation: Representation
     ) -> DeliveredLabels:
         """As `LabelClient.labels`."""
-        call = self._transport.unary("GetLabels", pb.GetLabelsResponse)
-        reply = await self._unary(call, labels_request(label_set, views, representation))
-        return read_labels(reply, label_set, views, representation)
+        request = labels_request(label_set, views, representation)
+        return await self._ask(
+            "GetLabels",
+            request,
+            lambda reply: read_labels(reply, label_set, views, representation),
+        )
 
     async def stream(
         self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
     ) -> AsyncIterator[DeliveredLabels]:
         """As `LabelClient.stream`."""
-        exchange = self._exchange(label_set, batches, representation)
-        retries = Retries(self._settings.reconnect_seconds)
+        exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         while not exchange.done:
-            call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
-                metadata=self._transport.metadata
-            )
+            call = self._transport.stream_stream("StreamLabels")(metadata=self._transport.metadata)
             requests = _Requests(call, exchange)
             try:
                 async for reply in call:
-                    completed = list(exchange.accept(reply.rows))
+                    message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
+                    completed = list(exchange.accept(message.rows))
                     requests.look_again()
                     retries.progress()
                     for batch in completed:
                         yield batch
-                if requests.failure is not None:
-                    raise requests.failure
                 exchange.finish()
             except RpcError as error:
-                if requests.failure is not None:
-                    raise requests.failure from None
-                await requests.stop()
                 pause = retries.next_pause(translate(error, self._settings.address))
-                await asyncio.sleep(pause)
-                exchange.rewind()
+            except UNPROVEN as error:
+                pause = retries.next_pause(error, unproven=True)
+            else:
+                continue
             finally:
                 call.cancel()
                 await requests.stop()
+            await asyncio.sleep(pause)
+            exchange.rewind()
+        exchange.raise_failure()
 
     async def close(self) -> None:
         """As `LabelClient.close`."""
@@ -186,11 +192,19 @@ class AsyncLabelClient(Session):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _unary(self, call: Any, request: Any) -> Any:
-        try:
-            return await call(request, **self._call_options())
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
+    async def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
+        attempts = self._attempts()
+        while True:
+            try:
+                reply = await self._transport.unary(method)(
+                    request, timeout=attempts.seconds_left, metadata=self._transport.metadata
+                )
+                return read(reply)
+            except RpcError as error:
+                pause = attempts.next_pause(translate(error, self._settings.address))
+            except UNPROVEN as error:
+                pause = attempts.next_pause(error, unproven=True)
+            await asyncio.sleep(pause)
 
 
 class _Requests:
@@ -205,7 +219,6 @@ class _Requests:
         self._exchange = exchange
         self._room = asyncio.Event()
         self._writing = asyncio.create_task(self._write())
-        self.failure: Exception | None = None
 
     def look_again(self) -> None:
         """Rows have arrived: there may be room."""
@@ -228,8 +241,4 @@ class _Requests:
         while not self._exchange.has_room:
             self._room.clear()
             await self._room.wait()
-        try:
-            return self._exchange.next_request()
-        except Exception as error:  # noqa: BLE001 - raised again where the caller is
-            self.failure = error
-            return None
+        return self._exchange.next_request()

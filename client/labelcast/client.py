@@ -6,37 +6,38 @@ there, each process opening its own channel.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast import wire
 from labelcast.codec import Codec
 from labelcast.context import ViewContext
 from labelcast.decoding import LabelDecoder
+from labelcast.errors import ProtocolError
 from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
 from labelcast.recorded_views import ViewRecords
-from labelcast.representation import Representation
-from labelcast.session import (
+from labelcast.remote.calls import (
     BlobParts,
-    RemoteLabelSet,
-    Retries,
-    Session,
-    context_blobs,
-    index_blobs,
     label_set_request,
     labels_request,
     read_label_set,
     read_labels,
     read_resolved,
-    record_blobs,
     resolve_request,
 )
+from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.remote.retry import UNPROVEN
+from labelcast.representation import Representation
+from labelcast.session import Session, context_blobs, index_blobs, record_blobs
 from labelcast.transport import RpcError, translate
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
+
+Answer = TypeVar("Answer")
 
 
 class LabelClient(Session):
@@ -53,44 +54,51 @@ class LabelClient(Session):
             ContractMismatchError: names the field that differs.
             NetworkError: the service cannot be reached, or does not answer in time.
         """
-        call = self._transport.unary("GetLabelSet", pb.GetLabelSetResponse)
-        reply = self._unary(call, label_set_request(reference))
-        return read_label_set(reply, reference, expect)
+        request = label_set_request(reference)
+        return self._ask(
+            "GetLabelSet", request, lambda reply: read_label_set(reply, reference, expect)
+        )
 
     def codec(self, label_set: RemoteLabelSet) -> Codec:
         """The codec, for decoding here; fetched once, proven on its golden rows."""
-        known = self._codecs.get(label_set.manifest.codec.digest)
+        ref = label_set.manifest.codec
+        known = self._codecs.get(ref.digest)
         if known is not None:
             return known
-        content = self._cached(label_set.manifest.codec)
-        if content is not None:
-            return self._accept_artifact(label_set, content, fetched=False)
-        call = self._transport.unary_stream("GetCodec", pb.GetCodecResponse)
-        parts, content = BlobParts(label_set.manifest.codec), b""
-        try:
-            for part in call(
-                pb.GetCodecRequest(label_set=label_set.digest), **self._call_options()
-            ):
-                content += parts.accept(part)
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
-        return self._accept_artifact(label_set, content, fetched=True)
+        return self._accept_artifact(label_set, self._blobs(label_set, [ref])[ref.digest])
 
     def blob(self, label_set: RemoteLabelSet, ref: BlobRef) -> Iterator[bytes]:
         """Any blob of a label set, piece by piece; the caller checks it against its digest.
+
+        A transfer that breaks goes on where it broke, for up to `reconnect_seconds` without
+        progress.
 
         Raises:
             BlobNotFoundError: the label set has no such blob.
             StorageError, NetworkError: what happened on the way.
         """
-        call = self._transport.unary_stream("GetBlob", pb.GetBlobResponse)
-        request = pb.GetBlobRequest(label_set=label_set.digest, blob=ref.digest)
-        parts = BlobParts(ref)
-        try:
-            for part in call(request, metadata=self._transport.metadata):
-                yield parts.accept(part)
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
+        parts, retries = BlobParts(label_set.digest, ref), self._retries()
+        while not parts.done:
+            call: Any = None
+            try:
+                call = self._transport.unary_stream("GetBlob")(
+                    parts.request(), metadata=self._transport.metadata
+                )
+                for reply in call:
+                    data = parts.accept(reply)
+                    retries.progress()
+                    yield data
+                parts.finish()
+            except RpcError as error:
+                pause = retries.next_pause(translate(error, self._settings.address))
+            except UNPROVEN as error:
+                pause = retries.next_pause(error, unproven=True)
+            else:
+                continue
+            finally:
+                if call is not None:
+                    call.cancel()
+            time.sleep(pause)
 
     def artifact(self, label_set: RemoteLabelSet) -> bytes:
         """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
@@ -168,9 +176,10 @@ class LabelClient(Session):
             ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
             NetworkError: what happened on the way.
         """
-        call = self._transport.unary("ResolveViews", pb.ResolveViewsResponse)
-        reply = self._unary(call, resolve_request(label_set, views, missing))
-        return read_resolved(reply, views)
+        request = resolve_request(label_set, views, missing)
+        return self._ask(
+            "ResolveViews", request, lambda reply: read_resolved(reply, label_set, views, missing)
+        )
 
     def _blobs(self, label_set: RemoteLabelSet, refs: Iterable[BlobRef]) -> dict[str, bytes]:
         blobs = {}
@@ -195,9 +204,12 @@ class LabelClient(Session):
             UnsupportedFormError, ContractMismatchError: labels cannot take that form.
             StorageError, NetworkError: what happened on the way.
         """
-        call = self._transport.unary("GetLabels", pb.GetLabelsResponse)
-        reply = self._unary(call, labels_request(label_set, views, representation))
-        return read_labels(reply, label_set, views, representation)
+        request = labels_request(label_set, views, representation)
+        return self._ask(
+            "GetLabels",
+            request,
+            lambda reply: read_labels(reply, label_set, views, representation),
+        )
 
     def stream(
         self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
@@ -215,38 +227,38 @@ class LabelClient(Session):
         Raises:
             As `labels`.
         """
-        exchange = self._exchange(label_set, batches, representation)
-        retries = Retries(self._settings.reconnect_seconds)
+        exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
             requests = _Requests(exchange, condition, reading)
             call: Any = None
             try:
-                call = self._transport.stream_stream("StreamLabels", pb.StreamLabelsResponse)(
+                call = self._transport.stream_stream("StreamLabels")(
                     requests, metadata=self._transport.metadata
                 )
                 for reply in call:
+                    message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
                     with condition:
-                        completed = list(exchange.accept(reply.rows))
+                        completed = list(exchange.accept(message.rows))
                         condition.notify_all()
                     retries.progress()
                     yield from completed
-                if requests.failure is not None:
-                    raise requests.failure
                 exchange.finish()
             except RpcError as error:
-                # Nothing may be asked for on the broken stream's account after the rewind: its
-                # rows would be credited to the views of the next one.
-                requests.close()
-                if requests.failure is not None:
-                    raise requests.failure from None
-                time.sleep(retries.next_pause(translate(error, self._settings.address)))
-                with condition:
-                    exchange.rewind()
+                pause = retries.next_pause(translate(error, self._settings.address))
+            except UNPROVEN as error:
+                pause = retries.next_pause(error, unproven=True)
+            else:
+                continue
             finally:
+                # Nothing may be asked for on the broken stream's account after the rewind.
                 requests.close()
                 if call is not None:
                     call.cancel()
+            time.sleep(pause)
+            with condition:
+                exchange.rewind()
+        exchange.raise_failure()
 
     def close(self) -> None:
         """Close the channel; the next call opens another."""
@@ -260,11 +272,19 @@ class LabelClient(Session):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _unary(self, call: Any, request: Any) -> Any:
-        try:
-            return call(request, **self._call_options())
-        except RpcError as error:
-            raise translate(error, self._settings.address) from None
+    def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
+        attempts = self._attempts()
+        while True:
+            try:
+                reply = self._transport.unary(method)(
+                    request, timeout=attempts.seconds_left, metadata=self._transport.metadata
+                )
+                return read(reply)
+            except RpcError as error:
+                pause = attempts.next_pause(translate(error, self._settings.address))
+            except UNPROVEN as error:
+                pause = attempts.next_pause(error, unproven=True)
+            time.sleep(pause)
 
 
 class _Requests:
@@ -285,7 +305,6 @@ class _Requests:
         self._reading = reading
         self._opened = False
         self._closed = False
-        self.failure: Exception | None = None
 
     def __iter__(self) -> Self:
         return self
@@ -297,25 +316,25 @@ class _Requests:
         while True:
             with self.condition:
                 self.condition.wait_for(lambda: self._closed or self._exchange.has_room)
+                if not self._closed and not self._exchange.wants_batch:
+                    request = self._exchange.next_request()
+                    if request is not None:
+                        return request
+                    self._closed = True
                 if self._closed:
                     raise StopIteration
-                if not self._exchange.wants_batch:
-                    return self._next_request()
-            # The caller's iterable may be slow: replies must go on being delivered meanwhile.
-            with self._reading:
-                batch = self._exchange.read_batch()
-                with self.condition:
-                    self._exchange.offer(batch)
+            self._read_batch()
 
-    def _next_request(self) -> pb.StreamLabelsRequest:
-        try:
-            request = self._exchange.next_request()
-        except Exception as error:  # noqa: BLE001 - raised again where the caller is
-            self.failure = error
-            raise StopIteration from None
-        if request is None:
-            raise StopIteration
-        return request
+    def _read_batch(self) -> None:
+        # The caller's iterable may be slow: replies must go on being delivered meanwhile.
+        with self._reading:
+            with self.condition:
+                # The thread of a broken stream may have read what was wanted, or the end.
+                if self._closed or not self._exchange.wants_batch:
+                    return
+            batch = self._exchange.read_batch()
+            with self.condition:
+                self._exchange.offer(batch)
 
     def close(self) -> None:
         with self.condition:

@@ -37,6 +37,9 @@
         ├── ServiceUnavailableError
         ├── DeadlineExceededError
         ├── ForkedChannelError       the process was forked from one with a live channel
+        ├── OverloadedError          the service has no room for another request
+        ├── LostRequestError         a request of a stream never arrived
+        ├── WrongSubjectError        an answer for other rows than were asked for
         ├── ProtocolError            the peer broke the protocol
         └── InternalServiceError     not ours: logged at the service under `error_id`
 
@@ -283,10 +286,28 @@ class ForkedChannelError(NetworkError):
     reason = "forked_channel"
 
 
+class OverloadedError(NetworkError):
+    """The service has no room for another stream or reply right now."""
+
+    reason = "overloaded"
+
+
+class LostRequestError(NetworkError):
+    """A request of a stream never arrived: the one that came is not the next."""
+
+    reason = "lost_request"
+
+
 class ProtocolError(NetworkError):
     """The peer broke the protocol."""
 
     reason = "protocol"
+
+
+class WrongSubjectError(NetworkError):
+    """The answer is for other rows than were asked for."""
+
+    reason = "wrong_subject"
 
 
 class InternalServiceError(NetworkError):

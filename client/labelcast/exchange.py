@@ -4,8 +4,11 @@
 
 Rules:
   * rows arrive in the order they were asked for, each exactly once, or an error is raised;
+  * a reply is taken only if it proves to be for the views that come next; one that does not changes
+    nothing;
   * at most `rows_in_flight` rows are asked for and not yet answered, beside one request;
-  * after `rewind` a new stream goes on with the first row that has not been delivered.
+  * rows are numbered over the whole run: after `rewind` a new stream goes on with the first row
+    that has not been answered, under its old number.
 """
 
 from collections import deque
@@ -19,9 +22,10 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.codec import Labels, Rows
 from labelcast.codec.topk import split_top_k
-from labelcast.errors import InvalidRequestError, ProtocolError
+from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
 from labelcast.representation import Form, Representation
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.subject import LabelSubject
+from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
 
@@ -100,6 +104,7 @@ class StreamExchange:
         self._num_classes = num_classes
         self._batches = iter(batches)
         self._rows_in_flight = rows_in_flight
+        self._subject = LabelSubject(label_set, representation)
         # A request whose answer fills one message; more would only delay the first rows.
         self._request_rows = max(1, min(wire.MESSAGE_BYTES // row_stride, rows_in_flight))
         self._undelivered: deque[Views] = deque()
@@ -107,15 +112,14 @@ class StreamExchange:
         self._unanswered: deque[Views] = deque()
         self._asked_rows = 0
         self._answered_rows = 0
-        self._stream_row = 0
         self._parts: list[Rows] = []
-        self._exhausted = False
-        self._failure: Exception | None = None
+        self._ended = False
+        self._failure: BaseException | None = None
 
     @property
     def done(self) -> bool:
-        """Whether every batch has been delivered."""
-        return self._exhausted and not self._undelivered
+        """Whether every batch has been delivered, up to where reading them failed if it did."""
+        return self._ended and not self._undelivered
 
     @property
     def has_room(self) -> bool:
@@ -127,15 +131,16 @@ class StreamExchange:
         return pb.StreamLabelsRequest(
             label_set=self._label_set,
             representation=wire.representation_to_proto(self._representation),
+            first_row=self._answered_rows,
         )
 
     @property
     def wants_batch(self) -> bool:
         """Whether the next request could hold more views than have been read."""
         unasked = sum(len(views) for views in self._unasked)
-        return unasked < self._request_rows and not (self._exhausted or self._failure)
+        return unasked < self._request_rows and not self._ended
 
-    def read_batch(self) -> Views | Exception | None:
+    def read_batch(self) -> Views | BaseException | None:
         """The caller's next batch, None after the last, or what reading it raised.
 
         Touches no other state: a shell with threads may wait here without holding its lock, as
@@ -145,7 +150,7 @@ class StreamExchange:
             batch = next(self._batches)
         except StopIteration:
             return None
-        except Exception as error:  # noqa: BLE001 - raised where its batch would have come
+        except BaseException as error:  # noqa: BLE001 - raised where its batch would have come
             return error
         # Checked before the answer is told apart: an item None is no end, an error no failure.
         if not isinstance(batch, Views):
@@ -155,32 +160,30 @@ class StreamExchange:
             )
         return batch
 
-    def offer(self, batch: Views | Exception | None) -> None:
+    def offer(self, batch: Views | BaseException | None) -> None:
         """Take what `read_batch` gave."""
         if batch is None:
-            self._exhausted = True
-        elif isinstance(batch, Exception):
-            self._failure = batch
+            self._ended = True
+        elif isinstance(batch, BaseException):
+            self._ended, self._failure = True, batch
         elif not len(batch):
+            self._ended = True
             self._failure = InvalidRequestError("a batch of views must not be empty")
         else:
             self._undelivered.append(batch)
             self._unasked.append(batch)
 
     def next_request(self) -> pb.StreamLabelsRequest | None:
-        """Next message, or None once everything has been asked for. Call only with room.
-
-        Raises:
-            Whatever reading `batches` raised, where its batch would have come.
-        """
+        """Next message, or None once everything has been asked for. Call only with room."""
         while self.wants_batch:
             self.offer(self.read_batch())
         views = self._take()
         if views is None:
             return None
+        first_row = self._asked_rows
         self._unanswered.append(views)
         self._asked_rows += len(views)
-        return pb.StreamLabelsRequest(views=wire.views_to_proto(views))
+        return pb.StreamLabelsRequest(first_row=first_row, views=wire.views_to_proto(views))
 
     def accept(self, message: pb.LabelRows) -> Iterator[DeliveredLabels]:
         """Take a reply; yields the batches that it completes.
@@ -188,11 +191,16 @@ class StreamExchange:
         Raises:
             ProtocolError: rows that nobody asked for, or out of order.
             ChecksumMismatchError: damaged rows.
+            WrongSubjectError: rows of other views than those that come next.
         """
-        rows = wire.rows_from_proto(message, first_row=self._stream_row, stride=self._row_stride)
-        if self._answered_rows + len(rows) > self._asked_rows or not len(rows):
+        rows = wire.rows_from_proto(message, first_row=self._answered_rows, stride=self._row_stride)
+        if self._answered_rows + len(rows) > self._asked_rows:
             raise ProtocolError("the service sent rows that nobody asked for")
-        self._stream_row += len(rows)
+        if self._subject.checksum(self._next_unanswered(len(rows))) != message.subject_crc32:
+            raise WrongSubjectError(
+                f"the {len(rows)} rows from row {self._answered_rows} on came for other views than"
+                " were asked for"
+            )
         self._answered_rows += len(rows)
         self._forget_answered(len(rows))
         self._parts.append(rows)
@@ -207,12 +215,16 @@ class StreamExchange:
         if not self.done:
             raise ProtocolError("the service closed the stream before the last row")
 
+    def raise_failure(self) -> None:
+        """Once done: raise what reading `batches` raised, where its batch would have come."""
+        if self._failure is not None:
+            raise self._failure
+
     def rewind(self) -> None:
         """Go on in a new stream after the last one broke."""
         self._unasked.extendleft(reversed(self._unanswered))
         self._unanswered.clear()
         self._asked_rows = self._answered_rows
-        self._stream_row = 0
 
     def _take(self) -> Views | None:
         taken: list[Views] = []
@@ -224,14 +236,16 @@ class StreamExchange:
                 head = head[:room]
             taken.append(head)
             room -= len(head)
-        if not taken:
-            if self._failure is not None:
-                raise self._failure
-            return None
-        return Views(
-            np.concatenate([views.sample_ids for views in taken]),
-            np.concatenate([views.seeds for views in taken]),
-        )
+        return _joined(taken) if taken else None
+
+    def _next_unanswered(self, count: int) -> Views:
+        parts: list[Views] = []
+        for views in self._unanswered:
+            if count <= 0:
+                break
+            parts.append(views[:count])
+            count -= len(views)
+        return _joined(parts)
 
     def _forget_answered(self, count: int) -> None:
         while count:
@@ -252,3 +266,12 @@ class StreamExchange:
             self._parts = [whole[wanted:]] if len(whole) > wanted else []
             batch = self._undelivered.popleft()
             yield DeliveredLabels(batch, whole[:wanted], self._representation, self._num_classes)
+
+
+def _joined(parts: list[Views]) -> Views:
+    if len(parts) == 1:
+        return parts[0]
+    return Views(
+        np.concatenate([views.sample_ids for views in parts]),
+        np.concatenate([views.seeds for views in parts]),
+    )

@@ -13,8 +13,9 @@ from labelcast.errors import (
 
 PATIENCE_SECONDS = 60.0
 
-# A wrong address is told quickly; a service that has answered once will be back.
-_FIRST_CONTACT_SECONDS = 5.0
+# A wrong address is told quickly, if not before a service beside us has started; one that has
+# answered once will be back.
+_FIRST_CONTACT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 3.0
 
@@ -32,12 +33,13 @@ class Patience:
 
     Args:
         seconds: without progress, before a failure that could pass is final; 0 tries once. While
-            nothing has ever answered it is at most five.
+            nothing has ever answered it is at most ten.
+        answered: whether somebody has answered before.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, answered: bool = False) -> None:
         self._seconds = seconds
-        self._answered = False
+        self._answered = answered
         self._failing_since: float | None = None
         self._failures = 0
 
@@ -51,8 +53,8 @@ class Patience:
         """Somebody is there, though it did not go well."""
         self._answered = True
 
-    def wait_after(self, error: LabelcastError) -> None:
-        """Pause before another attempt.
+    def next_pause(self, error: LabelcastError) -> float:
+        """Seconds to wait before another attempt.
 
         Raises:
             LabelcastError: `error`, once it is time to give up.
@@ -66,9 +68,13 @@ class Patience:
             seconds = min(seconds, _FIRST_CONTACT_SECONDS)
         left = self._failing_since + seconds - now
         if left <= 0:
-            raise error
-        pause = min(_FIRST_PAUSE_SECONDS * 1.6 ** min(self._failures - 1, 10), left)
-        time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
+            raise error from None
+        growing = _FIRST_PAUSE_SECONDS * 1.6 ** min(self._failures - 1, 10)
+        return min(growing, _LONGEST_PAUSE_SECONDS, left)
+
+    def wait_after(self, error: LabelcastError) -> None:
+        """Sleep for `next_pause`; raises as that does."""
+        time.sleep(self.next_pause(error))
 
     def run(
         self,

@@ -9,7 +9,7 @@ from labelcast.client import LabelClient
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import BlobRef
 from labelcast.label_set.bundle import Bundle, BundleWriter, blob_path, file_digest
-from labelcast.session import RemoteLabelSet
+from labelcast.remote.label_set import RemoteLabelSet
 
 
 def pull(

@@ -1,5 +1,6 @@
 """Channels, deadlines and the translation of statuses: the client's only contact with gRPC."""
 
+import contextlib
 import os
 import threading
 import weakref
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from labelcast.endpoint import check_address, check_token
@@ -17,33 +19,40 @@ from labelcast.errors import (
     ForkedChannelError,
     InternalServiceError,
     LabelcastError,
+    ProtocolError,
     ServiceUnavailableError,
     error_from_reason,
 )
 
 ERROR_DOMAIN = "labelcast"
-# What grpc.aio says, in the place of the service's own status, where a message was being written
-# just when the call ended.
-_WRITE_LOST_RACE = "Internal error from Core"
+# Without a reason of the service's own, these come from gRPC or from what lies between: the link
+# broke, was reset, or grpc.aio was writing a message just when the call ended.
+_BROKEN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+)
 _DETAILS_KEY = "grpc-status-details-bin"
-SERVICE = "labelcast.v1.LabelService"
+SERVICE = "labelcast.v2.LabelService"
 _FRAME_BYTES = 5  # gRPC puts a flag and a length before every message.
 _MAX_RECEIVE_BYTES = 64 * 2**20
 
-# Only unary calls are retried by gRPC itself; a stream is resumed by the client.
-_SERVICE_CONFIG = (
-    '{"methodConfig":[{"name":[{"service":"' + SERVICE + '"}],"retryPolicy":{"maxAttempts":5,'
-    '"initialBackoff":"0.2s","maxBackoff":"5s","backoffMultiplier":4,'
-    '"retryableStatusCodes":["UNAVAILABLE"]}}]}'
-)
 _OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.enable_retries", 1),
+    # gRPC's replay of a stream loses requests, by a retry policy or, where a peer drains with
+    # GOAWAY, without one: whoever answers then answers under the wrong row numbers. Calls are made
+    # again by us (`remote.retry`).
+    ("grpc.enable_retries", 0),
     # A peer that vanished without a word must not hold a stream for ever. The service allows this.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # A service that comes back is found at once, not after up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    # How long one attempt to connect may take, by its other meaning.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 
@@ -97,25 +106,27 @@ class Transport:
         self._pid = 0
         self._lock = threading.Lock()
         self.wire_bytes = WireBytes()
+        self.answered = False
+        """Whether the service has ever answered."""
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
         """Metadata of every call."""
         return [] if self._token is None else [("authorization", f"Bearer {self._token}")]
 
-    def unary(self, method: str, reply: Any) -> Any:
-        """A unary-unary method."""
-        return self._method("unary_unary", method, reply)
+    def unary(self, method: str) -> Any:
+        """A unary-unary method; it gives the bytes of its reply."""
+        return self._method("unary_unary", method)
 
-    def unary_stream(self, method: str, reply: Any) -> Any:
-        """A unary-stream method."""
-        return self._method("unary_stream", method, reply)
+    def unary_stream(self, method: str) -> Any:
+        """A unary-stream method; it gives the bytes of its replies."""
+        return self._method("unary_stream", method)
 
-    def stream_stream(self, method: str, reply: Any) -> Any:
-        """A stream-stream method."""
-        return self._method("stream_stream", method, reply)
+    def stream_stream(self, method: str) -> Any:
+        """A stream-stream method; it gives the bytes of its replies."""
+        return self._method("stream_stream", method)
 
-    def _method(self, kind: str, method: str, reply: Any) -> Any:
+    def _method(self, kind: str, method: str) -> Any:
         counted = self.wire_bytes
 
         def serialise(message: Any) -> bytes:
@@ -123,12 +134,13 @@ class Transport:
             counted.add(sent=len(content) + _FRAME_BYTES)
             return content
 
-        def parse(content: bytes) -> Any:
+        def receive(content: bytes) -> bytes:
+            self.answered = True
             counted.add(received=len(content) + _FRAME_BYTES)
-            return reply.FromString(content)
+            return content
 
         return getattr(self._open(), kind)(
-            f"/{SERVICE}/{method}", request_serializer=serialise, response_deserializer=parse
+            f"/{SERVICE}/{method}", request_serializer=serialise, response_deserializer=receive
         )
 
     def _open(self) -> Any:
@@ -186,10 +198,11 @@ def translate(error: grpc.RpcError, address: str) -> LabelcastError:
         return DeadlineExceededError(
             f"no answer from {address} within the deadline; raise it or look at the service's load"
         )
-    if code == grpc.StatusCode.INTERNAL and details == _WRITE_LOST_RACE:
-        # Asking again tells what it was.
-        return ServiceUnavailableError(f"the stream from {address} ended while it was written to")
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return ProtocolError(
+            f"{address} does not speak {SERVICE}; use a client and a service of one version"
+        )
+    if code in _BROKEN:
         return ServiceUnavailableError(
             f"the service at {address} cannot be reached ({details[:200]});"
             " check the address and that `labelcast-server serve` runs there"
@@ -203,9 +216,10 @@ def _reported(call: Any) -> LabelcastError | None:
     for key, value in call.trailing_metadata() or ():
         if key != _DETAILS_KEY:
             continue
-        status = status_pb2.Status.FromString(value)
-        for detail in status.details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-                return error_from_reason(info.reason, status.message, dict(info.metadata))
+        with contextlib.suppress(DecodeError):
+            status = status_pb2.Status.FromString(value)
+            for detail in status.details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                    return error_from_reason(info.reason, status.message, dict(info.metadata))
     return None

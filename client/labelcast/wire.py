@@ -1,22 +1,32 @@
 """Values ⇄ messages: the only hand-written module that builds or reads a protobuf message."""
 
-import zlib
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
+from labelcast.checksums import crc32
 from labelcast.codec import Precision, Rows
-from labelcast.errors import ChecksumMismatchError, InvalidRequestError, ProtocolError
+from labelcast.errors import (
+    ChecksumMismatchError,
+    InvalidRequestError,
+    LabelcastError,
+    ProtocolError,
+    WrongSubjectError,
+)
 from labelcast.label_set import Missing, is_digest
 from labelcast.representation import Form, Representation
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.views import Views
+from labelcast.subject import resolution_checksum
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.views import MAX_SEED, Views
 
 MESSAGE_BYTES = 256 * 1024
 """Payload of a message: above this, throughput over one stream no longer grows much."""
 
 MAX_VIEWS_PER_REQUEST = 2**20
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _FORMS = {
     Form.CODES: pb.FORM_CODES,
@@ -31,6 +41,23 @@ _MISSING = {
     Missing.DRAW_ALL: pb.MISSING_DRAW_ALL,
 }
 _PRECISIONS = {Precision.FP16: pb.PRECISION_FP16, Precision.FP32: pb.PRECISION_FP32}
+
+
+def parse(kind: type[AnyMessage], content: bytes, malformed: type[LabelcastError]) -> AnyMessage:
+    """Read a message.
+
+    gRPC is not asked to: what its own parsing raises becomes a status without a reason.
+
+    Args:
+        kind: class of the message.
+        content: as it came.
+        malformed: raised where the content is no such message.
+    """
+    try:
+        return kind.FromString(content)
+    except DecodeError:
+        name = kind.DESCRIPTOR.full_name
+        raise malformed(f"{len(content)} bytes are no {name}; compare versions") from None
 
 
 def column_to_proto(values: NDArray[Any]) -> pb.Column:
@@ -48,12 +75,17 @@ def column_from_proto(column: pb.Column, count: int, what: str) -> NDArray[np.ui
     Raises:
         InvalidRequestError: an impossible width, or the wrong number of bytes.
     """
+    return _read_column(column, count, what).astype(np.uint64)
+
+
+def _read_column(column: pb.Column, count: int, what: str) -> NDArray[Any]:
+    """A column of `count` values without a copy, as narrow as it came; a shared value once."""
     width, size = column.width, len(column.data)
     if width == 0 and size == 8:
-        return np.full(count, int.from_bytes(column.data, "little"), dtype=np.uint64)
+        return np.broadcast_to(np.frombuffer(column.data, dtype="<u8"), count)
     if width not in (1, 2, 4, 8) or size != count * width:
         raise InvalidRequestError(f"{what}: {size} bytes of width {width} are not {count} values")
-    return np.frombuffer(column.data, dtype=f"<u{width}").astype(np.uint64)
+    return np.frombuffer(column.data, dtype=f"<u{width}")
 
 
 def views_to_proto(views: Views) -> pb.Views:
@@ -65,20 +97,45 @@ def views_to_proto(views: Views) -> pb.Views:
     )
 
 
-def views_from_proto(message: pb.Views) -> Views:
-    """Read the columns of a request.
+class AskedViews:
+    """The views of a request, expanded as they are needed.
+
+    A request of a hundred bytes may ask for a million of them.
+
+    Args:
+        message: columns of a request.
 
     Raises:
         InvalidRequestError: no views, too many, or malformed columns.
     """
-    count = message.count
-    if not 1 <= count <= MAX_VIEWS_PER_REQUEST:
-        raise InvalidRequestError(
-            f"a request asks for 1 to {MAX_VIEWS_PER_REQUEST} views, got {count}"
-        )
-    ids = column_from_proto(message.sample_ids, count, "sample_ids")
-    seeds = column_from_proto(message.seeds, count, "seeds")
-    return Views.of(ids, seeds)
+
+    def __init__(self, message: pb.Views) -> None:
+        count = message.count
+        if not 1 <= count <= MAX_VIEWS_PER_REQUEST:
+            raise InvalidRequestError(
+                f"a request asks for 1 to {MAX_VIEWS_PER_REQUEST} views, got {count}"
+            )
+        self.num_bytes = len(message.sample_ids.data) + len(message.seeds.data)
+        """Memory that the columns take as they came."""
+        self._ids = _read_column(message.sample_ids, count, "sample_ids")
+        self._seeds = _read_column(message.seeds, count, "seeds")
+        if int(self._seeds.max()) > MAX_SEED:
+            raise InvalidRequestError(f"an augmentation seed must be at most {MAX_SEED}")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, rows: slice) -> Views:
+        return Views(self._ids[rows].astype(np.uint64), self._seeds[rows].astype(np.uint32))
+
+
+def views_from_proto(message: pb.Views) -> Views:
+    """Read the columns of a request whole.
+
+    Raises:
+        InvalidRequestError: no views, too many, or malformed columns.
+    """
+    return AskedViews(message)[:]
 
 
 def representation_to_proto(representation: Representation) -> pb.Representation:
@@ -127,34 +184,46 @@ def missing_from_proto(value: pb.Missing) -> Missing:
     return known
 
 
-def resolved_to_proto(views: Views, rows: NDArray[np.int64]) -> pb.ResolveViewsResponse:
+def resolved_to_proto(
+    label_set: str, missing: Missing, asked: Views, found: Views, rows: NDArray[np.int64]
+) -> pb.ResolveViewsResponse:
     """Views that are stored, and which rows of the request they answer."""
     return pb.ResolveViewsResponse(
-        views=views_to_proto(views), rows=column_to_proto(rows.astype(np.uint64))
+        views=views_to_proto(found),
+        rows=column_to_proto(rows.astype(np.uint64)),
+        subject_crc32=resolution_checksum(label_set, missing, asked, found, rows),
     )
 
 
 def resolved_from_proto(
-    message: pb.ResolveViewsResponse, asked: Views
+    message: pb.ResolveViewsResponse, label_set: str, missing: Missing, asked: Views
 ) -> tuple[Views, NDArray[np.int64]]:
     """Read stored views.
 
     Raises:
         ProtocolError: of other samples than were asked for, or out of order.
+        WrongSubjectError: the answer to another request, or damaged.
     """
     count = message.views.count
+    if count > len(asked):
+        raise ProtocolError("the service sent more views than were asked for")
     try:
         ids = column_from_proto(message.views.sample_ids, count, "sample_ids")
         seeds = column_from_proto(message.views.seeds, count, "seeds")
         rows = column_from_proto(message.rows, count, "rows").astype(np.int64)
-        views = Views.of(ids, seeds)
+        found = Views.of(ids, seeds)
     except InvalidRequestError as error:
         raise ProtocolError(f"the service sent malformed views: {error.message}") from None
+    if resolution_checksum(label_set, missing, asked, found, rows) != message.subject_crc32:
+        raise WrongSubjectError("the service resolved other views than were asked for")
     if count and not (rows[-1] < len(asked) and (np.diff(rows) > 0).all() and rows[0] >= 0):
         raise ProtocolError("the service sent views out of order")
-    if not np.array_equal(views.sample_ids, asked.sample_ids[rows]):
+    if not np.array_equal(found.sample_ids, asked.sample_ids[rows]):
         raise ProtocolError("the service sent views of other samples than were asked for")
-    return views, rows
+    drawn = missing in (Missing.DRAW, Missing.DRAW_ALL)
+    if not drawn and not np.array_equal(found.seeds, asked.seeds[rows]):
+        raise ProtocolError("the service sent other views than were asked for")
+    return found, rows
 
 
 def label_set_from_proto(digest: str) -> str:
@@ -168,15 +237,21 @@ def label_set_from_proto(digest: str) -> str:
     return digest
 
 
-def rows_to_proto(first_row: int, count: int, payload: bytes) -> pb.LabelRows:
+def rows_to_proto(
+    first_row: int, count: int, payload: bytes, *, payload_crc32: int, subject_crc32: int
+) -> pb.LabelRows:
     """Rows of a reply."""
     return pb.LabelRows(
-        first_row=first_row, count=count, crc32=zlib.crc32(payload), payload=payload
+        first_row=first_row,
+        count=count,
+        payload_crc32=payload_crc32,
+        subject_crc32=subject_crc32,
+        payload=payload,
     )
 
 
 def rows_from_proto(message: pb.LabelRows, *, first_row: int, stride: int) -> Rows:
-    """Read the rows of a reply, zero-copy.
+    """Read the rows of a reply, zero-copy; whose they are is for the caller to check.
 
     Args:
         message: the reply.
@@ -187,14 +262,15 @@ def rows_from_proto(message: pb.LabelRows, *, first_row: int, stride: int) -> Ro
         uint8, shape (count, stride), read-only.
 
     Raises:
-        ProtocolError: not the rows that come next, or not of that stride.
+        ProtocolError: not the rows that come next, none at all, or not of that stride.
         ChecksumMismatchError: damaged on the way.
     """
-    if message.first_row != first_row or len(message.payload) != message.count * stride:
+    count, payload = message.count, message.payload
+    if message.first_row != first_row or not count or len(payload) != count * stride:
         raise ProtocolError(
-            f"the service sent rows from {message.first_row} on with {len(message.payload)} bytes"
-            f" for {message.count} rows; expected row {first_row} and {stride} bytes a row"
+            f"the service sent rows from {message.first_row} on with {len(payload)} bytes"
+            f" for {count} rows; expected row {first_row} and {stride} bytes a row"
         )
-    if zlib.crc32(message.payload) != message.crc32:
-        raise ChecksumMismatchError("a message was damaged on its way; start the stream again")
-    return np.frombuffer(message.payload, dtype=np.uint8).reshape(message.count, stride)
+    if crc32(payload) != message.payload_crc32:
+        raise ChecksumMismatchError("labels were damaged on their way; ask for them again")
+    return np.frombuffer(payload, dtype=np.uint8).reshape(count, stride)

@@ -103,6 +103,8 @@ class Service:
                 device=settings.device,
                 decoder_threads=settings.decoder_threads or max(1, (os.cpu_count() or 2) // 2),
                 drain_seconds=settings.drain_seconds,
+                max_streams=settings.max_streams,
+                unsent_bytes=settings.unsent_mib * 2**20,
                 log_level=settings.log_level,
                 store_disk=self._redis.disk if self._redis else None,
             )

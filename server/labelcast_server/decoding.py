@@ -1,227 +1,132 @@
 """Talking to the decoder process: the torch-free half.
 
-I/O workers never import torch. Rows of all their streams meet in one process, over a
-Unix socket that lies in a private directory:
-
-    frame    header (payload bytes: u64, request number: u32, kind: u8) + payload, little-endian
-    LOAD     codec digest (71 ASCII bytes) + artifact            → DONE, empty
-    DECODE   codec digest + form, precision, k, temperature + packed rows, each followed by its
-             context row if the codec is conditioned
-                                    → DONE, rows of that representation; MISSING, send LOAD first
-    PING     empty                      → DONE, empty
-    ERROR    canonical JSON {"reason", "message", "facts"}
+I/O workers never import torch. Rows of all their streams meet in one process, over a Unix socket
+that lies in a private directory. What is said there: `labelcast_server.decoder.protocol`.
 """
 
 import asyncio
-import itertools
-import json
-import logging
-import struct
-from enum import IntEnum
+import secrets
 from pathlib import Path
 
-from labelcast.codec import Precision, Rows
-from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
-from labelcast.representation import Form, Representation
+from labelcast.checksums import crc32
+from labelcast.codec import Rows
+from labelcast.errors import ServiceUnavailableError
+from labelcast.representation import Representation
+from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.decoder.connection import (
+    CodecMissingError,
+    Connection,
+    DecodedRows,
+    Request,
+)
+from labelcast_server.decoder.protocol import PING_BYTES, Kind, pack_subject
 
-HEADER = struct.Struct("<QIB")
-_REPRESENTATION = struct.Struct("<BBId")
-_DIGEST_BYTES = 71
-MAX_FRAME_BYTES = 2**31
+__all__ = ["DecodedRows", "DecoderClient"]
 
-# Long enough for a queue of full batches on a slow CPU; a decoder that takes longer hangs.
+# Long enough for a queue of full batches on a slow CPU.
 _ANSWER_SECONDS = 60.0
-_PING_SECONDS = 10.0
-
-_FORMS = tuple(Form)
-_PRECISIONS = tuple(Precision)
-
-
-logger = logging.getLogger("labelcast_server.decoding")
-
-
-class Kind(IntEnum):
-    """What a frame is."""
-
-    LOAD = 1
-    DECODE = 2
-    DONE = 3
-    ERROR = 4
-    MISSING = 5
-    PING = 6
-
-
-def encode_decode_request(digest: str, representation: Representation, rows: Rows) -> bytes:
-    """Payload of a DECODE frame."""
-    head = _REPRESENTATION.pack(
-        _FORMS.index(representation.form),
-        _PRECISIONS.index(representation.precision or Precision.FP16),
-        representation.k or 0,
-        representation.temperature or 0.0,
-    )
-    return digest.encode("ascii") + head + rows.tobytes()
-
-
-def split_request(payload: bytes) -> tuple[str, bytes]:
-    """Codec digest and the rest of a LOAD or DECODE payload."""
-    return payload[:_DIGEST_BYTES].decode("ascii"), payload[_DIGEST_BYTES:]
-
-
-def split_decode_request(rest: bytes) -> tuple[Representation, bytes]:
-    """Representation and packed rows of a DECODE payload, without its digest."""
-    form, precision, k, temperature = _REPRESENTATION.unpack_from(rest)
-    representation = Representation(
-        _FORMS[form],
-        _PRECISIONS[precision],
-        temperature or None,
-        k or None,
-    )
-    return representation, rest[_REPRESENTATION.size :]
-
-
-def encode_error(error: LabelcastError) -> bytes:
-    """Payload of an ERROR frame."""
-    value = {"reason": error.reason, "message": error.message, "facts": error.facts}
-    return json.dumps(value).encode()
-
-
-def _decode_error(payload: bytes) -> LabelcastError:
-    value = json.loads(payload)
-    return error_from_reason(value["reason"], value["message"], value["facts"])
-
-
-class _CodecMissingError(Exception):
-    """The decoder process does not hold the codec."""
+_PING_SECONDS = 5.0
+# Rows and labels that one worker has under way for one codec and form: enough for full batches, and
+# little enough that a slow codec cannot fill the decoder's memory and hold up the others.
+_UNDER_WAY_BYTES = 2**24
+_LOADS_FOR_ONE_DECODE = 8
 
 
 class DecoderClient:
-    """One connection of one worker to the decoder process, opened at first use.
+    """Asks the decoder process, over one connection that is opened at first use.
 
     Args:
         socket_path: where the decoder listens.
+        answer_seconds: for one answer.
     """
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
         self._socket_path = socket_path
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._loaded: set[str] = set()
-        self._lock = asyncio.Lock()
+        self._answer_seconds = answer_seconds
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._under_way: dict[bytes, ByteBudget] = {}
 
     async def decode(
-        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
-    ) -> bytes:
+        self,
+        codec: str,
+        artifact: bytes,
+        representation: Representation,
+        rows: Rows,
+        *,
+        row_bytes: int,
+    ) -> DecodedRows:
         """Labels of packed rows in a decoded form.
 
         Args:
             codec: digest of the artifact.
-            artifact: sent to the decoder process if this connection has not sent it yet.
+            artifact: sent to the decoder process when it does not hold the codec.
             representation: any form but codes.
             rows: uint8, shape (N, stride + context stride).
+            row_bytes: of one row of the labels.
 
         Returns:
-            N rows of the representation's stride.
+            Labels that the decoder process has decoded from these rows in this form, as far as
+            checksums can tell.
 
         Raises:
             CodecError: rows or artifact are bad.
-            ServiceUnavailableError: the decoder process is gone; it is being started again.
+            WrongSubjectError: the decoder answered for something else; asking again may help.
+            ServiceUnavailableError: the decoder process is gone, hangs or is overloaded.
         """
-        request = encode_decode_request(codec, representation, rows)
-        while True:
-            await self._ensure_loaded(codec, artifact)
-            try:
-                return await self._request(Kind.DECODE, request)
-            except _CodecMissingError:
-                # The decoder holds a bounded number of codecs and has let this one go.
-                self._loaded.discard(codec)
+        subject = pack_subject(codec, representation)
+        body = rows.tobytes()
+        request = Request(Kind.DECODE, subject, body, crc32(body), len(rows) * row_bytes)
+        size = request.size + request.answer_bytes
+        budget = self._under_way.setdefault(subject, ByteBudget(_UNDER_WAY_BYTES))
+        await budget.take(size)
+        try:
+            return await self._decode(codec, artifact, request)
+        finally:
+            budget.give(size)
+            if budget.idle:
+                self._under_way.pop(subject, None)
 
     async def ping(self) -> None:
-        """Return if the decoder process answers.
+        """Return if labels decode.
 
         Raises:
-            ServiceUnavailableError: it is gone, or hangs.
+            ServiceUnavailableError: the decoder process is gone, hangs or is overloaded.
         """
-        await self._request(Kind.PING, b"", seconds=_PING_SECONDS)
+        request = Request(Kind.PING, secrets.token_bytes(PING_BYTES))
+        await (await self._connected()).ask(request, _PING_SECONDS)
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        self._drop()
+        if self._connection is not None:
+            await self._connection.close()
 
-    async def _ensure_loaded(self, codec: str, artifact: bytes) -> None:
-        if codec in self._loaded:
-            return
-        async with self._lock:
-            if codec not in self._loaded:
-                await self._request(Kind.LOAD, codec.encode("ascii") + artifact)
-                self._loaded.add(codec)
+    async def _decode(self, codec: str, artifact: bytes, request: Request) -> DecodedRows:
+        for _ in range(_LOADS_FOR_ONE_DECODE):
+            connection = await self._connected()
+            try:
+                return await connection.ask(request, self._answer_seconds)
+            except CodecMissingError:
+                # Never loaded, or let go since: the decoder holds a bounded number of codecs.
+                await self._load(codec, artifact)
+        raise ServiceUnavailableError(
+            "the decoder process lets codecs go before it has used them: more label sets are read"
+            " at once than it can hold; retry"
+        )
 
-    async def _request(
-        self, kind: Kind, payload: bytes, *, seconds: float = _ANSWER_SECONDS
-    ) -> bytes:
-        writer = self._writer or await self._connect()
-        number = next(self._numbers) & 0xFFFFFFFF
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        try:
-            writer.write(HEADER.pack(len(payload), number, kind) + payload)
-            async with asyncio.timeout(seconds):
-                await writer.drain()
-                return await answer
-        except (ConnectionError, TimeoutError):
-            raise _gone() from None
-        finally:
-            self._waiting.pop(number, None)
+    async def _load(self, codec: str, artifact: bytes) -> None:
+        lock = self._loading.setdefault(codec, asyncio.Lock())
+        first = not lock.locked()
+        async with lock:
+            # Whoever waited finds it loaded.
+            if first:
+                load = Request(Kind.LOAD, codec.encode("ascii"), artifact)
+                await (await self._connected()).ask(load, self._answer_seconds)
+        self._loading.pop(codec, None)
 
-    async def _connect(self) -> asyncio.StreamWriter:
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(self._socket_path))
-        except OSError:
-            raise _gone() from None
-        if self._writer is not None:
-            # Another task was faster.
-            writer.close()
-            return self._writer
-        self._writer = writer
-        self._reading = asyncio.create_task(self._read(reader))
-        return writer
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                size, number, kind = HEADER.unpack(await reader.readexactly(HEADER.size))
-                payload = await reader.readexactly(size)
-                answer = self._waiting.get(number)
-                if answer is None or answer.done():
-                    continue
-                if kind == Kind.DONE:
-                    answer.set_result(payload)
-                elif kind == Kind.MISSING:
-                    answer.set_exception(_CodecMissingError())
-                else:
-                    answer.set_exception(_decode_error(payload))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self._drop()
-        except (ValueError, KeyError, TypeError):
-            # Not what a decoder says: nobody may wait for what cannot be read any more.
-            logger.exception("the decoder process sent a malformed frame")
-            self._drop()
-
-    def _drop(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = None
-        self._loaded.clear()
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(_gone())
-
-
-def _gone() -> ServiceUnavailableError:
-    return ServiceUnavailableError(
-        "the decoder process is not running; it is started again, retry in a moment"
-    )
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.closed:
+                self._connection = await Connection.open(self._socket_path)
+            return self._connection

@@ -38,6 +38,7 @@ CATALOG: dict[type[LabelcastError], Status] = {
     errors.StoreFullError: Status("RESOURCE_EXHAUSTED", 507),
     errors.StoreUnsafeError: Status("FAILED_PRECONDITION", 409),
     errors.NetworkError: Status("UNAVAILABLE", 503),
+    errors.OverloadedError: Status("RESOURCE_EXHAUSTED", 503),
     errors.InternalServiceError: Status("INTERNAL", 500),
 }
 

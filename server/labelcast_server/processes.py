@@ -35,6 +35,8 @@ class ProcessPlan:
         device: torch device or "auto".
         decoder_threads: CPU threads of the decoder.
         drain_seconds: grace for running streams.
+        max_streams: label streams of one worker at once.
+        unsent_bytes: replies of one worker that are prepared or being sent.
         log_level: name of a level.
     """
 
@@ -50,6 +52,8 @@ class ProcessPlan:
     device: str
     decoder_threads: int
     drain_seconds: float
+    max_streams: int
+    unsent_bytes: int
     log_level: str
     store_disk: Disk | None = None
 
@@ -149,9 +153,15 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     store = open_store(plan.store_url)
     decoder = DecoderClient(plan.decoder_socket)
     chunks = ChunkCache(store, plan.cache_directory, disk=plan.store_disk)
-    service = LabelService(store, chunks, decoder, block_bytes=MESSAGE_BYTES)
+    service = LabelService(
+        store,
+        chunks,
+        decoder,
+        block_bytes=MESSAGE_BYTES,
+        unsent_bytes=plan.unsent_bytes,
+    )
     authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
-    server = RpcServer(service, authorizer)
+    server = RpcServer(service, authorizer, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port))
     scrubbing = asyncio.create_task(Scrubber(chunks).run())
     ready.set()

@@ -1,7 +1,7 @@
 """The read side: what students ask for. Knows no gRPC, HTTP, Redis or torch."""
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,32 +9,49 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows, read_artifact
 from labelcast.context import ViewContext
-from labelcast.errors import BlobNotFoundError, InvalidRequestError
+from labelcast.errors import BlobNotFoundError, InvalidRequestError, OverloadedError
 from labelcast.label_set import Manifest, Missing, StoredViews, ViewIndex, check_digest
 from labelcast.representation import Form, Representation
+from labelcast.subject import LabelSubject
 from labelcast.views import Views
+from labelcast.wire import AskedViews
+from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.chunks import ChunkCache
+from labelcast_server.decoding import DecodedRows
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_context, read_view_index
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
 _UNARY_BLOCKS = 32
+# A block that is sent, and the one that is prepared meanwhile.
+_BLOCKS_AHEAD = 2
+# For room to prepare a reply; whoever waits longer is told to come again.
+_ROOM_SECONDS = 10.0
+# Of float32 labels that one block makes the decoder hold.
+_DECODED_BYTES = 2**25
 
 
 class Decoder(Protocol):
     """What the service needs of the decoder process."""
 
     async def decode(
-        self, codec: str, artifact: bytes, representation: Representation, rows: Rows
-    ) -> bytes:
+        self,
+        codec: str,
+        artifact: bytes,
+        representation: Representation,
+        rows: Rows,
+        *,
+        row_bytes: int,
+    ) -> DecodedRows:
         """Labels of packed rows, each followed by its context row if any, in a decoded form."""
         ...
 
     async def ping(self) -> None:
-        """Return if it answers."""
+        """Return if labels decode."""
         ...
 
 
@@ -70,10 +87,14 @@ class Block:
     Attributes:
         count: rows.
         payload: count × stride bytes.
+        payload_crc32: of the payload; the decoder's own where labels were decoded.
+        subject_crc32: of the views that the rows belong to, see `labelcast.subject`.
     """
 
     count: int
     payload: bytes
+    payload_crc32: int
+    subject_crc32: int
 
 
 class LabelService:
@@ -84,16 +105,24 @@ class LabelService:
         chunks: cache of packed rows.
         decoder: where codes become labels.
         block_bytes: payload of one block of a reply.
+        unsent_bytes: what all replies that are being prepared or sent may hold.
     """
 
     def __init__(
-        self, store: Store, chunks: ChunkCache, decoder: Decoder, *, block_bytes: int
+        self,
+        store: Store,
+        chunks: ChunkCache,
+        decoder: Decoder,
+        *,
+        block_bytes: int,
+        unsent_bytes: int,
     ) -> None:
         self._store = store
         self._label_sets = LabelSets(store)
         self._chunks = chunks
         self._decoder = decoder
         self._block_bytes = block_bytes
+        self._room = ByteBudget(unsent_bytes)
         self._open: OrderedDict[str, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()
 
@@ -128,7 +157,12 @@ class LabelService:
         if representation.form is not Form.CODES:
             representation.check(label_set.codec.header)
         return LabelReader(
-            label_set, representation, self._chunks, self._decoder, self._block_bytes
+            label_set,
+            representation,
+            self._chunks,
+            self._decoder,
+            block_bytes=self._block_bytes,
+            room=self._room,
         )
 
     async def resolve(
@@ -143,12 +177,13 @@ class LabelService:
         label_set = await self.label_set(digest)
         return await asyncio.to_thread(label_set.stored.resolve, views, missing)
 
-    async def blob(self, digest: str, blob: str) -> AsyncIterator[bytes]:
+    async def blob(self, digest: str, blob: str, offset: int) -> AsyncIterator[bytes]:
         """A blob of a label set, piece by piece; the reader checks it against its digest.
 
         Args:
             digest: of the label set.
             blob: digest of a blob that its manifest names.
+            offset: bytes of it to leave out.
 
         Raises:
             BlobNotFoundError: the manifest names no such blob, or the store lost it.
@@ -157,11 +192,19 @@ class LabelService:
         label_set = await self.label_set(digest)
         if blob not in label_set.manifest.blobs():
             raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
+        if blob == label_set.manifest.codec.digest:
+            # In memory already: those who decode themselves go on without the store.
+            for start in range(offset, len(label_set.artifact), self._block_bytes):
+                yield label_set.artifact[start : start + self._block_bytes]
+            return
         info = await self._store.blob(blob)
         step = max(1, self._block_bytes // info.chunk_bytes)
-        for start in range(0, info.chunk_count, step):
+        first, surplus = divmod(offset, info.chunk_bytes)
+        for start in range(first, info.chunk_count, step):
             numbers = range(start, min(start + step, info.chunk_count))
-            yield b"".join(await self._store.read_chunks(blob, numbers))
+            piece = b"".join(await self._store.read_chunks(blob, numbers))
+            yield piece[surplus:]
+            surplus = 0
 
     async def ping_store(self) -> None:
         """Return if the store answers, which is all that codes need."""
@@ -191,7 +234,16 @@ class LabelService:
 
 
 class LabelReader:
-    """Labels of one set in one form, for one stream or call."""
+    """Labels of one set in one form, for one stream or call.
+
+    Args:
+        label_set: opened.
+        representation: checked against it.
+        chunks: cache of packed rows.
+        decoder: where codes become labels.
+        block_bytes: payload of one block.
+        room: shared by all readers of a worker, for what they prepare and have not sent.
+    """
 
     def __init__(
         self,
@@ -199,75 +251,116 @@ class LabelReader:
         representation: Representation,
         chunks: ChunkCache,
         decoder: Decoder,
+        *,
         block_bytes: int,
+        room: ByteBudget,
     ) -> None:
         self._label_set = label_set
         self._representation = representation
         self._chunks = chunks
         self._decoder = decoder
-        stride = representation.row_stride(
-            label_set.manifest.contract.num_classes, label_set.codec.row_stride
-        )
-        self._block_rows = max(1, block_bytes // stride)
+        self._room = room
+        self._subject = LabelSubject(label_set.digest, representation)
+        num_classes = label_set.manifest.contract.num_classes
+        self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
+        self._block_rows = max(1, block_bytes // self._row_bytes)
+        if representation.form is not Form.CODES:
+            # A row of top-k is small on the wire and whole where it is decoded.
+            self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
 
-    def require_one_reply(self, count: int) -> None:
-        """Refuse a batch that one unary reply should not carry.
+    async def read_whole(self, views: AskedViews) -> list[Block]:
+        """Labels of a bounded batch, all at once.
 
         Raises:
-            InvalidRequestError: says how many views fit.
+            InvalidRequestError: more than one reply should carry; says how many views fit.
+            As `read`.
         """
         limit = self._block_rows * _UNARY_BLOCKS
-        if count > limit:
+        if len(views) > limit:
             raise InvalidRequestError(
-                f"{count} labels do not fit one reply, at most {limit} do in this form;"
+                f"{len(views)} labels do not fit one reply, at most {limit} do in this form;"
                 " use StreamLabels for more"
             )
+        size = len(views) * self._row_bytes
+        await self._take(size)
+        try:
+            return [
+                await self._block(views[start : start + self._block_rows], start)
+                for start in range(0, len(views), self._block_rows)
+            ]
+        finally:
+            self._room.give(size)
 
-    async def read(self, views: Views) -> AsyncIterator[Block]:
+    async def read(self, views: AskedViews) -> AsyncIterator[Block]:
         """Labels of `views`, in their order, in blocks.
 
-        The next block is prepared while its predecessor is being sent.
+        The next block is prepared while its predecessor is being sent, where there is room.
 
         Raises:
-            ViewNotFoundError: before anything is yielded.
-            StorageError, DataError, ServiceUnavailableError: at the block that met it.
+            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: at the block that
+                met it.
+            OverloadedError: there is no room to prepare a block.
         """
-        segments, rows = self._label_set.index.locate(views)
-        upcoming: asyncio.Task[Block] | None = None
+        await self._take(views.num_bytes)
+        ahead: deque[tuple[asyncio.Task[Block], int]] = deque()
+        starts = deque(range(0, len(views), self._block_rows))
         try:
-            for start in range(0, len(views), self._block_rows):
-                block = slice(start, start + self._block_rows)
-                following = asyncio.ensure_future(
-                    self._block(views[block], segments[block], rows[block])
-                )
-                if upcoming is not None:
-                    current, upcoming = upcoming, following
-                    yield await current
-                upcoming = following
-            if upcoming is not None:
-                yield await upcoming
+            while starts or ahead:
+                while starts and len(ahead) < _BLOCKS_AHEAD:
+                    rows = views[starts[0] : starts[0] + self._block_rows]
+                    size = len(rows) * self._row_bytes
+                    if ahead and not self._room.try_take(size):
+                        break
+                    if not ahead:
+                        await self._take(size)
+                    task = asyncio.ensure_future(self._block(rows, starts.popleft()))
+                    ahead.append((task, size))
+                task, size = ahead[0]
+                yield await task
+                ahead.popleft()
+                self._room.give(size)
         finally:
-            if upcoming is not None:
-                upcoming.cancel()
+            self._room.give(views.num_bytes)
+            for task, size in ahead:
+                task.cancel()
                 # If it has failed as well, the error of its predecessor has said why.
-                upcoming.add_done_callback(lambda task: task.cancelled() or task.exception())
+                task.add_done_callback(lambda task: task.cancelled() or task.exception())
+                self._room.give(size)
 
-    async def _block(
-        self, views: Views, segments: NDArray[np.int32], rows: NDArray[np.int64]
-    ) -> Block:
+    async def _take(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(_ROOM_SECONDS):
+                await self._room.take(size)
+        except TimeoutError:
+            raise OverloadedError(
+                "the service has no room for more replies that wait to be read; retry in a moment"
+            ) from None
+
+    async def _block(self, views: Views, first_row: int) -> Block:
+        index = self._label_set.index
+        segments, rows = index.locate(views, first_row=first_row)
+        # From here on only what was found counts: a fault of the look-up shows in the subject.
+        found = index.views_at(segments, rows)
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
-            return Block(len(packed), packed.tobytes())
+            payload = packed.tobytes()
+            labels = DecodedRows(payload, crc32(payload))
+        else:
+            labels = await self._decode(packed, found)
+        subject = self._subject.checksum(found)
+        return Block(len(packed), labels.payload, labels.crc32, subject)
+
+    async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
         if context is not None:
             packed = np.concatenate([packed, context.rows(views)], axis=1)
-        payload = await self._decoder.decode(
+        return await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
             self._representation,
             packed,
+            row_bytes=self._row_bytes,
         )
-        return Block(len(packed), payload)
 
     async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
         manifest = self._label_set.manifest

@@ -82,6 +82,8 @@ class ServerSettings(BaseSettings):
         decoder_threads: CPU threads of the decoder; 0 takes half of the cores, since a student or
             an I/O worker often runs beside it.
         drain_seconds: time for running requests to end when the service stops.
+        max_streams: label streams of one worker at once; more are refused and come again.
+        unsent_mib: mebibytes of replies that one worker prepares before they are read.
         log_level: least severity that is logged.
     """
 
@@ -103,6 +105,8 @@ class ServerSettings(BaseSettings):
     cache_dir: Path | None = None
     decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
+    max_streams: int = Field(512, ge=1, le=65_536)
+    unsent_mib: int = Field(256, ge=1, le=2**20)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

@@ -71,7 +71,7 @@ class RunningAdmin:
     def client(self, token: str | None = ADMIN_TOKEN) -> httpx.Client:
         """A client that knows nothing of the API."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=100)
 
     def start(self) -> None:
         self._thread.start()

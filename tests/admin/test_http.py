@@ -111,13 +111,15 @@ def find(value: Any, key: str) -> list[str]:
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with (
-        Registry(f"http://127.0.0.1:{port}", patience_seconds=0) as registry,
-        pytest.raises(ServiceUnavailableError, match="check the URL"),
-    ):
-        registry.list()
+    # Held but not listened on: nobody else can be given the port meanwhile.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        with (
+            Registry(url, patience_seconds=0) as registry,
+            pytest.raises(ServiceUnavailableError, match="check the URL"),
+        ):
+            registry.list()
 
 
 def test_no_answer_in_time() -> None:

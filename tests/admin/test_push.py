@@ -238,13 +238,15 @@ def test_a_wrong_address_is_told_long_before_patience_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("labelcast.patience._FIRST_CONTACT_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with (
-        Registry(f"http://127.0.0.1:{port}", "token", patience_seconds=86_400) as registry,
-        pytest.raises(ServiceUnavailableError, match="check the URL"),
-    ):
-        registry.list()
+    # Held but not listened on: nobody else can be given the port meanwhile.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        with (
+            Registry(url, "token", patience_seconds=86_400) as registry,
+            pytest.raises(ServiceUnavailableError, match="check the URL"),
+        ):
+            registry.list()
 
 
 def test_a_service_that_has_answered_is_waited_for(redis_url: str) -> None:

@@ -20,6 +20,7 @@ from labelcast.codec import (
 from labelcast.codec.artifact import METADATA_KEY
 from labelcast.errors import CodecError, CodecFormatError, GoldenRowsError
 from tests.codec.samples import SAMPLES, Sample, vqae
+from tests.decoded import assert_decoded
 
 Spec = dict[str, Any]
 Tensors = dict[str, Any]
@@ -55,7 +56,7 @@ def test_reading_gives_back_the_codec(sample: Sample) -> None:
     assert type(codec) is type(sample.codec)
     assert codec.header == sample.codec.header
     assert codec.config() == sample.codec.config()
-    np.testing.assert_array_equal(codec.decode(sample.rows), sample.codec.decode(sample.rows))
+    assert_decoded(codec, codec.decode(sample.rows), sample.codec.decode(sample.rows))
     assert write_artifact(codec, sample.rows[:4]) == sample.artifact
 
 
@@ -64,7 +65,7 @@ def test_golden_rows_are_kept(sample: Sample) -> None:
     rows, context, labels = golden_rows(sample.artifact)
     assert context is None
     np.testing.assert_array_equal(rows, sample.rows[:4])
-    np.testing.assert_array_equal(labels, sample.codec.decode(sample.rows[:4]))
+    assert_decoded(sample.codec, labels, sample.codec.decode(sample.rows[:4]))
 
 
 @small_samples

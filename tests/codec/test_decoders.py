@@ -21,6 +21,7 @@ from labelcast.codec import (
 )
 from labelcast.errors import CodecError, CodecFormatError, CodeRangeError, LabelValueError
 from tests.codec.samples import AT_ONE, NUM_CLASSES, SAMPLES, Sample, vqae
+from tests.decoded import assert_decoded, assert_same_labels
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 
@@ -46,7 +47,7 @@ def test_rows_decode_alike_alone_together_and_read_only(sample: Sample) -> None:
     frozen.flags.writeable = False
     for number in range(len(frozen)):
         alone = sample.codec.decode(frozen[number : number + 1])[0]
-        np.testing.assert_allclose(alone, together[number], rtol=1e-6, atol=1e-6)
+        assert_decoded(sample.codec, alone, together[number])
 
 
 @every_sample
@@ -163,7 +164,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = SAMPLES["vqae"]
     whole = sample.codec.decode(sample.rows)
     monkeypatch.setattr("labelcast.codec.vqae._BLOCK_ROWS", 2)
-    np.testing.assert_allclose(sample.codec.decode(sample.rows), whole, rtol=1e-5, atol=1e-6)
+    assert_same_labels(sample.codec.decode(sample.rows), whole)
 
 
 @pytest.mark.parametrize(
@@ -193,4 +194,4 @@ def test_headers_that_contradict_themselves_are_refused(build: object) -> None:
 def test_a_codec_is_rebuilt_from_its_config_and_tensors(sample: Sample) -> None:
     codec: Codec = sample.codec
     twin = type(codec).build(codec.header, codec.config(), codec.tensors())
-    np.testing.assert_array_equal(twin.decode(sample.rows), codec.decode(sample.rows))
+    assert_decoded(codec, twin.decode(sample.rows), codec.decode(sample.rows))

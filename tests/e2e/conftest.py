@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from labelcast import LabelClient
-from labelcast.v1 import labels_pb2_grpc
+from labelcast.v2 import labels_pb2_grpc
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
 

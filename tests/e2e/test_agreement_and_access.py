@@ -122,7 +122,7 @@ def test_codec_comes_whole(service: RunningService, label_sets: dict[str, KnownL
 def test_reflection_and_health(service: RunningService) -> None:
     with grpc.insecure_channel(service.grpc) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        for name in ("", "labelcast.v1.LabelService"):
+        for name in ("", "labelcast.v2.LabelService"):
             reply = health.Check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as caught:
@@ -133,7 +133,7 @@ def test_reflection_and_health(service: RunningService) -> None:
         reflection = stubs.ServerReflectionStub(channel)
         (answer,) = reflection.ServerReflectionInfo(iter([question]))
         names = {entry.name for entry in answer.list_services_response.service}
-        assert {"labelcast.v1.LabelService", "grpc.health.v1.Health"} <= names
+        assert {"labelcast.v2.LabelService", "grpc.health.v1.Health"} <= names
     ended = run_command("health", "--address", service.grpc)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "serving\n", "")
 

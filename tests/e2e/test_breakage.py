@@ -57,7 +57,7 @@ def read_with_an_accident(
         done += len(batch.rows)
         if not killed and done > len(at) // 3:
             accident.kill()
-            accident.wait(30)
+            accident.wait(100)
             killed = True
     assert done == len(at)
 

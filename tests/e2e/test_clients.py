@@ -134,9 +134,11 @@ async def test_deadline_async(silent_address: str) -> None:
 
 
 @pytest.fixture
-def nobodys_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+def nobodys_address() -> Iterator[str]:
+    # Held but not listened on: nobody else can be given the port meanwhile.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def test_unreachable(

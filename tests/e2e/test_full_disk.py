@@ -54,7 +54,7 @@ def reading(service: RunningService, known: KnownLabelSet, reference: str) -> It
 
 def capacity(service: RunningService) -> dict[str, object]:
     headers = {"Authorization": f"Bearer {service.token()}"}
-    answer = httpx.get(f"{service.admin}/v1/capacity", headers=headers, timeout=30)
+    answer = httpx.get(f"{service.admin}/v1/capacity", headers=headers, timeout=100)
     assert answer.status_code == 200
     return dict(answer.json())
 

@@ -10,6 +10,7 @@ from labelcast import Representation, Views
 from labelcast.codec import Precision
 from labelcast.errors import LabelValueError
 from tests.bundles import write_label_set
+from tests.decoded import assert_decoded, assert_same_labels
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import (
     REPRESENTATIONS,
@@ -85,16 +86,14 @@ def test_local_decoding_gives_what_the_service_decodes(
             label_set = client.open(name)
             codes = client.labels(label_set, known.views, Representation.codes())
             decoded = client.decoder(label_set).decode(codes.rows, codes.views)
-            np.testing.assert_array_equal(decoded, known.labels)
+            assert_decoded(known.codec, decoded, known.labels)
     # Of each the codec; of the one with a conditioned codec, its three tables as well.
     assert len(list(tmp_path.iterdir())) == len(label_sets) + 3
     # A second run finds the codecs on disk and decodes the same.
     with service.client(cache_directory=tmp_path) as client:
         label_set, known = client.open("vqae-context"), label_sets["vqae-context"]
         before = client.wire_bytes.received
-        np.testing.assert_array_equal(
-            client.decoder(label_set).decode(known.rows, known.views), known.labels
-        )
+        assert_same_labels(client.decoder(label_set).decode(known.rows, known.views), known.labels)
         assert client.wire_bytes.received == before
 
 
@@ -111,7 +110,7 @@ def test_labels_do_not_depend_on_their_batch(
                 min(size, 240 - start) for start in range(0, 240, size)
             ]
             got = np.concatenate([batch.values for batch in batches])
-            np.testing.assert_allclose(got, known.labels[at], rtol=1e-4, atol=1e-3)
+            assert_same_labels(got, known.labels[at])
 
 
 @pytest.mark.parametrize("form", ["codes", "logits-fp16", "top-5"])

@@ -12,8 +12,8 @@ from labelcast.errors import (
     LabelSetNotFoundError,
     UnsupportedFormError,
 )
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.v1 import labels_pb2_grpc
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
 from tests.e2e.label_sets import KnownLabelSet
 from tests.e2e.refusal import refusal
 
@@ -131,7 +131,7 @@ def test_labels_are_asked_for_by_digest(
             lambda request=request: list(
                 stub.StreamLabels(iter([pb.StreamLabelsRequest(**request)]))
             ),
-            lambda name=name: list(stub.GetCodec(pb.GetCodecRequest(label_set=name))),
+            lambda name=name: list(stub.GetBlob(pb.GetBlobRequest(label_set=name))),
         ):
             error = refusal(call)
             assert isinstance(error, InvalidRequestError)
@@ -142,5 +142,5 @@ def test_labels_are_asked_for_by_digest(
     assert isinstance(error, InvalidRequestError)
     assert "first message" in error.message
     unknown = "sha256:" + "0" * 64
-    error = refusal(lambda: list(stub.GetCodec(pb.GetCodecRequest(label_set=unknown))))
+    error = refusal(lambda: list(stub.GetBlob(pb.GetBlobRequest(label_set=unknown))))
     assert isinstance(error, LabelSetNotFoundError)

@@ -14,8 +14,8 @@ from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
 from labelcast.label_set.bundle import Bundle
 from labelcast.torch import SampleTable, ServiceLabels, SoftLabelLoader
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.v1 import labels_pb2_grpc
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
 from labelcast.wire import views_to_proto
 from labelcast_server.bundling import write_bundle
 from labelcast_server.dense_labels import DenseLabels, Description
@@ -185,5 +185,5 @@ def test_malformed_requests_are_refused(
     with grpc.insecure_channel(service.grpc) as channel:
         stub = labels_pb2_grpc.LabelServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.ResolveViews(request, timeout=30)
+            stub.ResolveViews(request, timeout=100)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

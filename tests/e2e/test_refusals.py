@@ -14,7 +14,7 @@ from labelcast.errors import (
     UnsupportedFormError,
     ViewNotFoundError,
 )
-from labelcast.v1 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2 as pb
 from tests.e2e.label_sets import KnownLabelSet
 from tests.e2e.refusal import refusal
 from tests.e2e.running_service import RunningService

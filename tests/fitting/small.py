@@ -1,10 +1,16 @@
 """A teacher small enough to fit within a second, and fits of it."""
 
+import itertools
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -20,6 +26,8 @@ from labelcast_server.dense_labels import (
     write_tables,
 )
 from labelcast_server.fitting import FitConfig, FittedCodec, fit
+from labelcast_server.fitting.fit import CHECKPOINT_FILE
+from labelcast_server.fitting.loop import Loop
 
 NUM_CLASSES = 12
 SEEDS, SAMPLES = 12, 40
@@ -138,5 +146,29 @@ def fit_file(
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def signalled_once_saved(checkpoint: Path, number: signal.Signals) -> Iterator[None]:
+    """Fits of this process get a signal at their third step after the first checkpoint.
+
+    They send it themselves: another process or thread might be late on a busy machine.
+    """
+    fit_batch, steps = Loop._fit_batch, itertools.count(1)
+
+    def step(loop: Loop, *batch: Any) -> dict[str, float]:
+        if checkpoint.exists() and next(steps) == 3:
+            os.kill(os.getpid(), number)
+        return fit_batch(loop, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_fit_batch", step)
+        yield
+
+
+def main(labels: Path, out: Path, steps: int) -> None:
+    """A fit in a process that is killed."""
+    with signalled_once_saved(out / CHECKPOINT_FILE, signal.SIGKILL):
+        fit_file(labels, out, steps=steps, checkpoint_seconds=0.05)
+
+
 if __name__ == "__main__":
-    fit_file(Path(sys.argv[1]), Path(sys.argv[2]), steps=int(sys.argv[3]), checkpoint_seconds=0.05)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

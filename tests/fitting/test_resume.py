@@ -1,11 +1,8 @@
 """A fit that was stopped ends with the same bits as one that was not."""
 
-import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ import torch
 from labelcast.errors import InvalidRequestError
 from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
 from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE
-from tests.fitting.small import fit_file, write_labels, write_mixed
+from tests.fitting.small import fit_file, signalled_once_saved, write_labels, write_mixed
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,31 +34,13 @@ def assert_same_fit(one: Path, other: Path) -> None:
     assert not (one / CHECKPOINT_FILE).exists()
 
 
-def interrupt_once_saved(checkpoint: Path) -> threading.Thread:
-    """Send this process SIGINT as soon as the fit has written a checkpoint."""
-
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
     labels, steps = either, 1000
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tests.fitting.small", str(labels), str(killed), str(steps)]
-    process = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while not (killed / CHECKPOINT_FILE).exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert (killed / CHECKPOINT_FILE).exists()
     assert not (killed / CODEC_FILE).exists()
     # What a crash may leave beyond the checkpoint.
     with (killed / LOG_FILE).open("a") as log:
@@ -73,12 +52,8 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
 
 def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
     stopped = tmp_path / "stopped"
-    stopped.mkdir()
     before = signal.getsignal(signal.SIGINT)
-    thread = interrupt_once_saved(stopped / CHECKPOINT_FILE)
-    with pytest.raises(KeyboardInterrupt):
-        fit_file(labels, stopped, steps=600, checkpoint_seconds=0.05)
-    thread.join()
+    stop_early(labels, stopped, steps=600)
     assert signal.getsignal(signal.SIGINT) is before
     assert not (stopped / CODEC_FILE).exists()
     fit_file(labels, stopped, steps=600)
@@ -96,12 +71,10 @@ def test_the_same_fit_twice_gives_the_same_bits_and_leaves_the_generator(
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def stop_early(labels: Path, out: Path) -> None:
-    out.mkdir(exist_ok=True)
-    thread = interrupt_once_saved(out / CHECKPOINT_FILE)
-    with pytest.raises(KeyboardInterrupt):
-        fit_file(labels, out, steps=1000, checkpoint_seconds=0.05)
-    thread.join()
+def stop_early(labels: Path, out: Path, *, steps: int = 1000) -> None:
+    interrupting = signalled_once_saved(out / CHECKPOINT_FILE, signal.SIGINT)
+    with interrupting, pytest.raises(KeyboardInterrupt):
+        fit_file(labels, out, steps=steps, checkpoint_seconds=0.05)
 
 
 def test_another_fit_is_not_resumed(tmp_path: Path, labels: Path) -> None:

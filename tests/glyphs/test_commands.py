@@ -63,7 +63,7 @@ def test_ctrl_c_stops_the_demo_and_its_child(tmp_path: Path, whole_group: bool) 
     assert process.stdout is not None
     child = int(process.stdout.readline())
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=100)
     assert (process.returncode, error) == (130, "interrupted\n")
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)

@@ -21,6 +21,7 @@ from labelcast.label_set import ContextRef, Manifest, RowOrder, digest_of, to_ca
 from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast.views import Views
 from tests.bundles import CodecName, context_of, make_bundle
+from tests.decoded import assert_decoded, assert_same_labels
 
 SAMPLES, SEEDS = 60, 3
 
@@ -73,7 +74,7 @@ def test_a_manifest_without_context_is_written_as_it_always_was(
     decoder, index = bundle.decoder(), bundle.view_index()
     assert decoder.context is None
     views = index.segments[0].views()
-    np.testing.assert_array_equal(decoder.decode(bundle.gather(index, views), views), labels)
+    assert_decoded(bundle.codec(), decoder.decode(bundle.gather(index, views), views), labels)
 
 
 def test_a_context_that_the_contract_hides_is_refused(bundle: Bundle) -> None:
@@ -188,8 +189,8 @@ def test_a_bundle_decodes_any_views_under_their_own_context(
     for chosen in (np.arange(40_000), shuffled[:500], shuffled[:0]):
         rows = bundle.gather(index, views[chosen])
         expected = bundle.codec().decode(rows, context.rows(views[chosen]))
-        np.testing.assert_array_equal(decoder.decode(rows, views[chosen]), expected)
-        np.testing.assert_allclose(expected, labels[chosen], rtol=1e-4, atol=1e-4)
+        assert_same_labels(decoder.decode(rows, views[chosen]), expected)
+        assert_same_labels(expected, labels[chosen])
 
 
 def test_labels_under_the_context_of_other_views_are_others(bundle: Bundle) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from labelcast.codec import (
     ContextShape,
@@ -25,6 +26,7 @@ from labelcast_server.neural.compute import Compute
 from labelcast_server.neural.encoding import Search, VqaeEncoder, context_tensor
 from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
 from tests.codec.samples import random_context
+from tests.decoded import assert_same_labels
 
 NUM_CLASSES, ROWS = 9, 50
 RNG = np.random.default_rng(0)
@@ -70,8 +72,7 @@ def test_an_artifact_decodes_what_the_model_decodes(codes: int, hidden: tuple[in
     known = encoder.model.context(context_tensor(CONTEXT, CPU))
     words = encoder.model.quantizer.look_up(codes_of(encoder, rows))
     expected = encoder.model.decode(words, known)
-    decoded = torch.from_numpy(read_artifact(artifact).decode(rows, CONTEXT))
-    torch.testing.assert_close(decoded, expected, rtol=1e-4, atol=1e-4)
+    assert_same_labels(read_artifact(artifact).decode(rows, CONTEXT), expected.numpy())
     _, golden, _ = golden_rows(artifact)
     assert golden is not None
     assert {row.tobytes() for row in golden} <= {row.tobytes() for row in CONTEXT}
@@ -84,10 +85,14 @@ def test_the_encoder_sees_the_context() -> None:
     assert (rows != others).any(axis=1).mean() > 0.3
 
 
-def mean_kl(encoder: VqaeEncoder, rows: Rows) -> float:
-    teacher = torch.log_softmax(torch.from_numpy(LOGITS), dim=1)
-    decoded = torch.log_softmax(torch.from_numpy(encoder.codec.decode(rows, CONTEXT)), dim=1)
-    return float((teacher.exp() * (teacher - decoded)).sum(dim=1).mean())
+def row_kls(encoder: VqaeEncoder, rows: Rows) -> NDArray[np.float64]:
+    """What each row's teacher is away from what `rows` decode to: shape (ROWS,)."""
+    teacher = torch.log_softmax(torch.from_numpy(LOGITS).double(), dim=1)
+    labels = torch.from_numpy(encoder.codec.decode(rows, CONTEXT)).double()
+    kls: NDArray[np.float64] = (
+        (teacher.exp() * (teacher - torch.log_softmax(labels, dim=1))).sum(dim=1).numpy()
+    )
+    return kls
 
 
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
@@ -96,9 +101,9 @@ def test_a_search_finds_better_codes_under_the_context(hidden: tuple[int, ...]) 
     for candidates, rounds in ((1, 1), (3, 1), (3, 3)):
         search = Search(candidates, rounds, Compute.FP32)
         encoder = conditioned_encoder(hidden=hidden, search=search)
-        kls.append(mean_kl(encoder, encoder.encode(LOGITS, CONTEXT)))
+        kls.append(row_kls(encoder, encoder.encode(LOGITS, CONTEXT)).mean())
     nearest, short, long = kls
-    assert long <= short + 1e-6 < nearest
+    assert long <= short + 1e-5 < nearest
 
 
 def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
@@ -112,16 +117,19 @@ def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
         costs.append(-(teacher * decoded).sum(dim=1))
     every = torch.stack(costs, dim=1)
     chosen = codes_of(encoder, encoder.encode(LOGITS, CONTEXT))
-    torch.testing.assert_close(every.gather(1, chosen)[:, 0], every.min(dim=1).values)
+    torch.testing.assert_close(
+        every.gather(1, chosen)[:, 0], every.min(dim=1).values, rtol=1e-4, atol=1e-4
+    )
     assert len(chosen.unique()) > 1
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = conditioned_encoder()
-    whole = encoder.codec.decode(encoder.encode(LOGITS, CONTEXT), CONTEXT)
+    whole = row_kls(encoder, encoder.encode(LOGITS, CONTEXT))
     monkeypatch.setattr("labelcast_server.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
-    in_blocks = encoder.codec.decode(encoder.encode(LOGITS, CONTEXT), CONTEXT)
-    np.testing.assert_allclose(in_blocks, whole, atol=2e-3)
+    in_blocks = row_kls(encoder, encoder.encode(LOGITS, CONTEXT))
+    # Of codes that serve equally well, either may be taken.
+    np.testing.assert_allclose(in_blocks, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize(

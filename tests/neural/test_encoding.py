@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from labelcast.codec import (
     CodecHeader,
     LabelKind,
+    Labels,
     Precision,
     RawCodec,
     Recovery,
@@ -25,6 +26,7 @@ from labelcast_server.neural.autoencoder import (
 from labelcast_server.neural.compute import Compute
 from labelcast_server.neural.encoding import Encoder, RawEncoder, Search, TopKEncoder, VqaeEncoder
 from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
+from tests.decoded import assert_same_labels
 
 NUM_CLASSES = 9
 IN_FP32 = Search(compute=Compute.FP32)
@@ -83,7 +85,12 @@ def test_no_labels_give_no_rows(encoder: Encoder) -> None:
 def test_blocks_make_no_difference(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encoder.codec.decode(encoder.encode(LOGITS))
     monkeypatch.setattr("labelcast_server.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
-    np.testing.assert_allclose(encoder.codec.decode(encoder.encode(LOGITS)), whole, atol=2e-3)
+    in_blocks = encoder.codec.decode(encoder.encode(LOGITS))
+    if isinstance(encoder, VqaeEncoder):
+        # Of codes that serve equally well, either may be taken.
+        np.testing.assert_allclose(row_kls(in_blocks), row_kls(whole), atol=1e-4)
+    else:
+        np.testing.assert_allclose(in_blocks, whole, atol=2e-3)
 
 
 @every_encoder
@@ -176,10 +183,13 @@ def test_a_k_that_cannot_be_is_refused(k: int) -> None:
 
 
 def test_vqae_encodes_logits_up_to_a_constant_and_probabilities_alike() -> None:
-    rows = vqae_encoder().encode(LOGITS)
-    np.testing.assert_array_equal(vqae_encoder().encode(LOGITS.astype(np.float64) + 100), rows)
+    encoder = vqae_encoder()
+    kls = row_kls(encoder.codec.decode(encoder.encode(LOGITS)))
+    shifted = encoder.encode(LOGITS.astype(np.float64) + 100)
     of_probabilities = vqae_encoder(kind=LabelKind.PROBABILITIES).encode(PROBABILITIES)
-    assert (of_probabilities == rows).all(axis=1).mean() > 0.9
+    for rows in (shifted, of_probabilities):
+        # Of codes that serve equally well, either may be taken.
+        np.testing.assert_allclose(row_kls(encoder.codec.decode(rows)), kls, atol=1e-3)
 
 
 @pytest.mark.parametrize("codebook_size", [2, 6, 256, 300])
@@ -192,7 +202,7 @@ def test_codes_are_chosen_for_the_codebooks_that_are_stored(codebook_size: int) 
     distances = (latents[:, :, None] - stored[None]).square().sum(dim=3)
     chosen = torch.from_numpy(encoder.vqae.unpack(rows).astype(np.int64))
     nearest = distances.gather(2, chosen[..., None])[..., 0]
-    torch.testing.assert_close(nearest, distances.min(dim=2).values)
+    torch.testing.assert_close(nearest, distances.min(dim=2).values, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
@@ -202,14 +212,19 @@ def test_an_artifact_decodes_what_the_model_decodes(hidden: tuple[int, ...]) -> 
     codec = read_artifact(build_artifact(encoder.vqae, rows, None, torch.device("cpu")))
     codes = torch.from_numpy(encoder.vqae.unpack(rows).astype(np.int64))
     expected = encoder.model.decode(encoder.model.quantizer.look_up(codes))
-    torch.testing.assert_close(torch.from_numpy(codec.decode(rows)), expected)
+    assert_same_labels(codec.decode(rows), expected.numpy())
+
+
+def row_kls(labels: Labels) -> NDArray[np.float64]:
+    """What each row's teacher is away from `labels`, which are logits: shape (50,)."""
+    teacher = torch.log_softmax(torch.from_numpy(LOGITS).double(), dim=1)
+    decoded = torch.log_softmax(torch.from_numpy(labels).double(), dim=1)
+    kls: NDArray[np.float64] = (teacher.exp() * (teacher - decoded)).sum(dim=1).numpy()
+    return kls
 
 
 def mean_kl(encoder: VqaeEncoder) -> float:
-    teacher = torch.log_softmax(torch.from_numpy(LOGITS), dim=1)
-    labels = torch.from_numpy(encoder.codec.decode(encoder.encode(LOGITS)))
-    decoded = torch.log_softmax(labels, dim=1)
-    return float((teacher.exp() * (teacher - decoded)).sum(dim=1).mean())
+    return float(row_kls(encoder.codec.decode(encoder.encode(LOGITS))).mean())
 
 
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
@@ -218,7 +233,7 @@ def test_a_search_finds_better_codes_and_a_longer_one_no_worse(hidden: tuple[int
         mean_kl(vqae_encoder(hidden=hidden, search=Search(candidates, rounds, Compute.FP32)))
         for candidates, rounds in ((1, 1), (3, 1), (3, 3))
     )
-    assert long <= short + 1e-6 < nearest
+    assert long <= short + 1e-5 < nearest
 
 
 def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
@@ -230,7 +245,9 @@ def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
     )
     costs = -(teacher.exp() @ every.T)
     chosen = torch.from_numpy(encoder.vqae.unpack(encoder.encode(LOGITS)).astype(np.int64))
-    torch.testing.assert_close(costs.gather(1, chosen)[:, 0], costs.min(dim=1).values)
+    torch.testing.assert_close(
+        costs.gather(1, chosen)[:, 0], costs.min(dim=1).values, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_weights_that_fp16_cannot_hold_are_refused() -> None:

@@ -4,6 +4,7 @@ The peer is a real gRPC server that answers each view with its own sample ID and
 stream after a given number of replies.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ import grpc
 import numpy as np
 import pytest
 
-from labelcast import LabelClient, RemoteLabelSet, Representation, Views, wire
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.v1 import labels_pb2_grpc
+from labelcast import AsyncLabelClient, LabelClient, RemoteLabelSet, Representation, Views, wire
+from labelcast.checksums import crc32
+from labelcast.errors import ServiceUnavailableError
+from labelcast.subject import LabelSubject
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
 from tests.bundles import make_bundle
 
 
@@ -31,18 +35,27 @@ class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
         self, request_iterator: Iterator[pb.StreamLabelsRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamLabelsResponse]:
         self.streams += 1
-        replies, row = 0, 0
+        replies, subject = 0, LabelSubject("", Representation.codes())
         breaks = self.streams == 1
         context.send_initial_metadata(())
         for request in request_iterator:
             if breaks and replies == self._replies_before_break:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+            if request.label_set:
+                subject = LabelSubject(request.label_set, Representation.codes())
             if not request.HasField("views"):
                 continue
             views = wire.views_from_proto(request.views)
             payload = views.sample_ids.astype("<u4").tobytes()
-            yield pb.StreamLabelsResponse(rows=wire.rows_to_proto(row, len(views), payload))
-            row, replies = row + len(views), replies + 1
+            rows = wire.rows_to_proto(
+                request.first_row,
+                len(views),
+                payload,
+                payload_crc32=crc32(payload),
+                subject_crc32=subject.checksum(views),
+            )
+            yield pb.StreamLabelsResponse(rows=rows)
+            replies += 1
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +109,7 @@ def test_replies_are_delivered_while_the_caller_thinks(label_set: RemoteLabelSet
         for number in range(3):
             yield Views.of(np.arange(10) + 100 * number, 0)
         # Bounded, so that a client which cannot deliver meanwhile fails instead of hanging.
-        assert delivered.wait(20)
+        assert delivered.wait(100)
         yield Views.of([7], 0)
 
     with LabelClient(f"127.0.0.1:{port}", rows_in_flight=10) as client:
@@ -104,3 +117,85 @@ def test_replies_are_delivered_while_the_caller_thinks(label_set: RemoteLabelSet
             delivered.set()
             assert batch.rows.copy().view("<u4")[:, 0].tolist() == batch.views.sample_ids.tolist()
     server.stop(None).wait()
+
+
+class RefusingPeer(labels_pb2_grpc.LabelServiceServicer):
+    """Ends every stream UNAVAILABLE before anything is answered."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    def StreamLabels(  # noqa: N802 - the schema's name
+        self, request_iterator: Iterator[pb.StreamLabelsRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.StreamLabelsResponse]:
+        self.streams += 1
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        yield pb.StreamLabelsResponse()
+
+
+async def test_grpc_does_not_retry_a_stream(label_set: RemoteLabelSet) -> None:
+    """Its replay loses requests; five attempts were made behind the client's back once."""
+    peer = RefusingPeer()
+    with serving(peer) as address:
+        with LabelClient(address, reconnect_seconds=0) as client:
+            stream = client.stream(label_set, [Views.of([1], 0)], Representation.codes())
+            with pytest.raises(ServiceUnavailableError):
+                next(stream)
+        assert peer.streams == 1
+        async with AsyncLabelClient(address, reconnect_seconds=0) as asynchronous:
+            async_stream = asynchronous.stream(
+                label_set, [Views.of([1], 0)], Representation.codes()
+            )
+            with pytest.raises(ServiceUnavailableError):
+                await anext(async_stream)
+    assert peer.streams == 2
+
+
+class OwnError(grpc.RpcError):
+    """What the caller's batches raise; gRPC itself may be what they come from."""
+
+
+@pytest.mark.parametrize("failure", [OwnError(), KeyError("own"), SystemExit(1)], ids=repr)
+@pytest.mark.parametrize("replies_before_break", [0, 1, 2, 99])
+async def test_what_the_callers_batches_raise_reaches_the_caller(
+    label_set: RemoteLabelSet, replies_before_break: int, failure: BaseException
+) -> None:
+    def batches() -> Iterator[Views]:
+        for number in range(3):
+            yield Views.of(np.arange(5) + 100 * number, 0)
+        time.sleep(0.2)
+        raise failure
+
+    codes, received = Representation.codes(), [0, 0]
+
+    def read(client: LabelClient) -> None:
+        for batch in client.stream(label_set, batches(), codes):
+            received[0] += len(batch.rows)
+
+    async def read_asynchronously(client: AsyncLabelClient) -> None:
+        async for batch in client.stream(label_set, batches(), codes):
+            received[1] += len(batch.rows)
+
+    with (
+        serving(BreakingPeer(replies_before_break)) as address,
+        LabelClient(address, rows_in_flight=10) as client,
+        pytest.raises(type(failure)),
+    ):
+        read(client)
+    with serving(BreakingPeer(replies_before_break)) as address:
+        async with AsyncLabelClient(address, rows_in_flight=10) as asynchronous:
+            with pytest.raises(type(failure)):
+                await read_asynchronously(asynchronous)
+    assert received == [15, 15]
+
+
+@contextlib.contextmanager
+def serving(peer: labels_pb2_grpc.LabelServiceServicer) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    labels_pb2_grpc.add_LabelServiceServicer_to_server(peer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

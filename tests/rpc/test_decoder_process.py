@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import pytest_asyncio
-import torch
-from numpy.typing import NDArray
 
 from labelcast import Representation
-from labelcast.codec import TOLERANCES, Codec, LabelKind, Precision, Rows, VqaeCodec, write_artifact
+from labelcast.codec import LabelKind, Precision, VqaeCodec
 from labelcast.errors import (
     CodecError,
     CodeRangeError,
@@ -24,73 +24,13 @@ from labelcast.errors import (
     UnsupportedFormError,
 )
 from labelcast.label_set import digest_of
-from labelcast_server.decoding import HEADER, DecoderClient, Kind
-from labelcast_server.neural.decoder_server import DecoderServer
-from tests.bundles import make_codec, make_rows
-from tests.codec.samples import random_context
+from labelcast_server.decoder.protocol import Kind, pack_header
+from labelcast_server.decoding import DecoderClient
+from tests.bundles import CodecName
+from tests.rpc.decoders import Loaded, RunningDecoder
 
 LOGITS = Representation.logits(Precision.FP32)
-NAMES = ["raw", "topk", "vqae", "vqae", "vqae-context"]
-
-
-class Loaded:
-    """A codec with its artifact, and rows that it decodes, each followed by its context if any."""
-
-    def __init__(self, name: str, seed: int, count: int = 64) -> None:
-        rng = np.random.default_rng(seed)
-        self.codec: Codec = make_codec(name, 10 + seed, rng)  # type: ignore[arg-type]
-        self.rows = make_rows(self.codec, count, rng)
-        context = random_context(10 + seed, count, rng) if self.codec.context_stride else None
-        self.labels = self.codec.decode(self.rows, context)
-        golden = None if context is None else context[:8]
-        self.artifact = write_artifact(self.codec, self.rows[:8], golden)
-        if context is not None:
-            self.rows = np.concatenate([self.rows, context], axis=1)
-        self.digest = digest_of(self.artifact)
-
-    async def ask(
-        self, client: DecoderClient, representation: Representation, rows: Rows | None = None
-    ) -> bytes:
-        wanted = self.rows if rows is None else rows
-        return await client.decode(self.digest, self.artifact, representation, wanted)
-
-    async def check(
-        self, client: DecoderClient, representation: Representation, at: NDArray[np.int64]
-    ) -> None:
-        reply = await self.ask(client, representation, self.rows[at])
-        expected = self.labels[at]
-        if representation.form == "probabilities" and (
-            self.codec.header.label_kind is LabelKind.LOGITS
-        ):
-            powers = np.exp(expected - expected.max(axis=1, keepdims=True))
-            expected = powers / powers.sum(axis=1, keepdims=True)
-        precision = representation.precision
-        assert precision is not None
-        got = np.frombuffer(reply, dtype=precision.dtype).reshape(len(at), -1)
-        assert TOLERANCES[precision].accepts(got.astype(np.float32), expected)
-
-
-class RunningDecoder:
-    """A decoder in this event loop that can be stopped and started again."""
-
-    def __init__(self, socket_path: Path) -> None:
-        self.socket_path = socket_path
-        self._serving: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self.socket_path.unlink(missing_ok=True)
-        ready = asyncio.Event()
-        server = DecoderServer(torch.device("cpu"))
-        self._serving = asyncio.create_task(server.serve(self.socket_path, ready))
-        await asyncio.wait_for(ready.wait(), 30)
-
-    async def stop(self) -> None:
-        assert self._serving is not None
-        self._serving.cancel()
-        await asyncio.gather(self._serving, return_exceptions=True)
-
-    def still_serves(self) -> bool:
-        return self._serving is not None and not self._serving.done()
+NAMES: list[CodecName] = ["raw", "topk", "vqae", "vqae", "vqae-context"]
 
 
 @pytest_asyncio.fixture
@@ -203,24 +143,27 @@ async def test_more_codecs_than_the_decoder_keeps(decoder: RunningDecoder) -> No
 async def test_artifacts_are_checked(client: DecoderClient) -> None:
     loaded = Loaded("vqae", 1)
     with pytest.raises(DigestMismatchError):
-        await client.decode(digest_of(b"another"), loaded.artifact, LOGITS, loaded.rows)
+        await client.decode(
+            digest_of(b"another"), loaded.artifact, LOGITS, loaded.rows, row_bytes=44
+        )
     garbage = os.urandom(500)
     with pytest.raises(CodecError):
-        await client.decode(digest_of(garbage), garbage, LOGITS, loaded.rows)
+        await client.decode(digest_of(garbage), garbage, LOGITS, loaded.rows, row_bytes=44)
     await loaded.check(client, LOGITS, np.arange(64))
 
 
 GARBAGE = {
     "nothing": b"",
-    "half a header": HEADER.pack(10, 1, Kind.DECODE)[:5],
-    "half a frame": HEADER.pack(1000, 1, Kind.DECODE) + bytes(10),
-    "a frame too large": HEADER.pack(2**63, 1, Kind.LOAD) + bytes(100),
+    "half a header": pack_header(10, 1, Kind.DECODE)[:5],
+    "half a frame": pack_header(1000, 1, Kind.DECODE) + bytes(10),
+    "a frame too large": pack_header(2**63, 1, Kind.LOAD) + bytes(100),
     "noise": bytes(range(256)) * 10,
-    "no digest": HEADER.pack(3, 1, Kind.DECODE) + b"abc",
-    "an empty frame": HEADER.pack(0, 1, Kind.DECODE),
-    "an unknown kind": HEADER.pack(100, 1, 99) + bytes(100),
-    "a digest that is no text": HEADER.pack(100, 1, Kind.LOAD) + b"\xff" * 100,
-    "an unknown form": HEADER.pack(90, 1, Kind.DECODE) + b"x" * 71 + b"\xff" * 19,
+    "no digest": pack_header(3, 1, Kind.DECODE) + b"abc",
+    "an empty frame": pack_header(0, 1, Kind.DECODE),
+    "an unknown kind": pack_header(100, 1, cast("Kind", 99)) + bytes(100),
+    "a digest that is no text": pack_header(100, 1, Kind.LOAD) + b"\xff" * 100,
+    "a damaged header": b"\xff" + pack_header(90, 1, Kind.DECODE)[1:] + b"x" * 90,
+    "an unknown form": pack_header(90, 1, Kind.DECODE) + b"x" * 71 + b"\xff" * 19,
 }
 
 
@@ -276,3 +219,36 @@ async def test_a_decoder_that_is_gone_and_comes_back(
     await decoder.start()
     # It has forgotten the codec, and is given it again.
     await loaded.check(client, LOGITS, np.arange(64))
+
+
+async def test_a_ping_is_answered_once_labels_decode(
+    decoder: RunningDecoder, client: DecoderClient
+) -> None:
+    await client.ping()
+    await decoder.server.probe()
+    await decoder.stop()
+    with pytest.raises(ServiceUnavailableError, match="is not running"):
+        await client.ping()
+
+
+async def test_a_decoder_that_hangs_is_told_from_one_that_is_gone(tmp_path: Path) -> None:
+    listening = tmp_path / "d.sock"
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(listening))
+        hanging.listen()
+        client = DecoderClient(listening, answer_seconds=0.1)
+        with pytest.raises(ServiceUnavailableError, match=r"within 0\.1 s.* hangs"):
+            await Loaded("raw", 1).ask(client, LOGITS)
+        await client.close()
+
+
+async def test_a_probe_does_not_wait_behind_all_others(
+    decoder: RunningDecoder, client: DecoderClient
+) -> None:
+    loaded = Loaded("vqae", 3, count=4096)
+    await loaded.ask(client, LOGITS)
+    asked = [asyncio.create_task(loaded.ask(client, LOGITS)) for _ in range(200)]
+    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    await decoder.server.probe()
+    assert not all(task.done() for task in asked)
+    await asyncio.gather(*asked)

@@ -1,11 +1,12 @@
 """A teacher, pictures and a run, which other processes can import and start."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +31,26 @@ RECIPE = Recipe(
 )
 
 
-class SlowTeacher(nn.Module):
+class SmallTeacher(nn.Module):
     """Linear in the pixels of six rows and columns.
 
+    Its sums are of doubles, so that their order, which is the library's business, does not show in
+    labels of fp16.
+
     Args:
-        seconds: that a batch takes.
+        held_after: shown so many batches, it gives no answer to the next.
         seed: of its weights; None for the process's own.
         channels: of the images.
         sick: the 3rd batch that worker 1 shows it becomes NaN.
     """
 
     def __init__(
-        self, *, seconds: float = 0, seed: int | None = 0, channels: int = 2, sick: bool = False
+        self,
+        *,
+        held_after: int | None = None,
+        seed: int | None = 0,
+        channels: int = 2,
+        sick: bool = False,
     ) -> None:
         super().__init__()
         generator = torch.Generator()
@@ -51,12 +60,13 @@ class SlowTeacher(nn.Module):
             generator.manual_seed(seed)
         shape = (len(CLASSES), channels * 36)
         self.weight = nn.Parameter(torch.randn(shape, generator=generator))
-        self.seconds, self.sick, self.shown = seconds, sick, 0
+        self.held_after, self.sick, self.shown = held_after, sick, 0
 
     def forward(self, images: Tensor) -> Tensor:
-        time.sleep(self.seconds)
+        while self.shown == self.held_after:
+            time.sleep(0.1)
         self.shown += 1
-        logits: Tensor = images.flatten(1) @ self.weight.T
+        logits = (images.flatten(1).double() @ self.weight.double().T).float()
         if self.sick and self.shown == 3:
             return logits * float("nan")
         return logits
@@ -64,7 +74,7 @@ class SlowTeacher(nn.Module):
 
 def label(
     out: Path,
-    teacher: SlowTeacher | None = None,
+    teacher: SmallTeacher | None = None,
     *,
     recipe: Recipe = RECIPE,
     batch_rows: int = BATCH_ROWS,
@@ -75,7 +85,7 @@ def label(
     table, policy = SampleTable(Pictures(SAMPLES)), recipe.policy(6, 6)
     kept = recipe.kept_views(len(table))
     return relabel(
-        SlowTeacher() if teacher is None else teacher,
+        SmallTeacher() if teacher is None else teacher,
         table,
         policy,
         seeds=kept.seeds,
@@ -123,27 +133,36 @@ def torchrun(module: str, *words: object) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def wait_for_progress(process: subprocess.Popen[str], out: Path, *, after: int = 0) -> int:
-    """Until both workers have noted more than `after` bytes of time; returns the last such time."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        files = [out / f"progress-{rank}.json" for rank in range(2)]
-        if all(file.exists() and file.stat().st_mtime_ns > after for file in files):
-            return max(file.stat().st_mtime_ns for file in files)
-        time.sleep(0.005)
-    raise TimeoutError(f"no progress: {process.communicate()[1] if process.poll() else ''}")
+def batches_noted(out: Path) -> set[int]:
+    """Batches that any worker says are done."""
+    found: set[int] = set()
+    for rank in range(2):
+        with suppress(FileNotFoundError):  # not written yet, or taken over into another's
+            noted = json.loads((out / f"progress-{rank}.json").read_bytes())
+            found.update(*(range(begin, end) for begin, end in noted["batches"]))
+    return found
+
+
+def wait_for_batches(process: subprocess.Popen[str], out: Path, *, besides: set[int]) -> None:
+    """Until the workers have noted a batch that is none of these."""
+    deadline = time.monotonic() + 90
+    while not batches_noted(out) - besides:
+        if process.poll() is not None:
+            raise AssertionError(f"the workers have ended: {process.communicate()[1]}")
+        assert time.monotonic() < deadline, f"nothing beside {besides} after 90 s"
+        time.sleep(0.01)
 
 
 def main(out: Path, kind: str) -> None:
     """What each of the processes does."""
     with joined_workers() as workers:
         teachers = {
-            "slow": {"seconds": 0.05},
+            "held": {"held_after": 3},
             "sick": {"sick": workers.rank == 1},
             "own": {"seed": None},
         }
         try:
-            label(out, SlowTeacher(**teachers[kind]), workers=workers)  # type: ignore[arg-type]
+            label(out, SmallTeacher(**teachers[kind]), workers=workers)  # type: ignore[arg-type]
         except LabelcastError as error:
             print(error.message, flush=True)
             sys.exit(1)

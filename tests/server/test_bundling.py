@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from labelcast.agreement import shown_classes
-from labelcast.codec import LabelKind, TemperatureRange
+from labelcast.codec import LabelKind, Rows, TemperatureRange
 from labelcast.errors import LabelFileError, LabelValueError, ManifestError
 from labelcast.label_set import ViewIndex, from_canonical
 from labelcast.label_set.bundle import Bundle
@@ -18,6 +18,7 @@ from labelcast_server.bundling import write_bundle
 from labelcast_server.dense_labels import DenseLabels
 from labelcast_server.label_files import LabelFile
 from labelcast_server.neural.choice import ChosenEncoder, choose_encoder
+from tests.decoded import undecided
 from tests.fitting.small import fit_file
 from tests.server.dense import (
     CLASSES,
@@ -59,10 +60,13 @@ def encoded(name: str, dense: DenseLabels, directory: Path, **options: Any) -> B
     )
 
 
-def decoded(bundle: Bundle) -> NDArray[np.float32]:
+def codes_of(bundle: Bundle) -> Rows:
     index = bundle.view_index()
-    rows = bundle.gather(index, index.segments[0].views())
-    return bundle.codec().decode(rows)
+    return bundle.gather(index, index.segments[0].views())
+
+
+def decoded(bundle: Bundle) -> NDArray[np.float32]:
+    return bundle.codec().decode(codes_of(bundle))
 
 
 def report_of(bundle: Bundle) -> dict[str, Any]:
@@ -126,15 +130,15 @@ def test_the_report_is_what_one_counts_by_hand(tmp_path: Path, name: str) -> Non
     report, labels = report_of(bundle), decoded(bundle)
     teacher = logits().reshape(ROWS, -1)
     views = ViewIndex([dense.index]).segments[0].views()
-    agreeing = 0
+    agreeing, tied = 0, undecided(labels)
     for row in range(ROWS):
         own, partner = shown_classes(views[row : row + 1], POLICY, IDS, HARD)[:, 0]
         agreeing += int(labels[row].argmax()) in (int(own), int(partner))
     assert report["labels"] == ROWS
-    assert report["hard_label_agreement"] == agreeing / ROWS
+    assert abs(report["hard_label_agreement"] * ROWS - agreeing) <= tied + 1e-6
     assert 0.5 < report["hard_label_agreement"] < 1
     same = (labels.argmax(axis=1) == teacher.argmax(axis=1)).mean()
-    assert report["top1_agreement"] == pytest.approx(same)
+    assert abs(report["top1_agreement"] - same) <= tied / ROWS + 1e-6
     header = bundle.codec().header
     ends = header.temperatures
     temperature = 1.0 if ends is None else math.sqrt(ends.low * ends.high)
@@ -165,7 +169,13 @@ def test_blocks_make_no_difference(
         on_rows=seen.append,
     )
     assert seen == [7] * 17 + [1]
-    assert pieces.manifest.segments == whole.manifest.segments
+    if name == "vqae":
+        # Of codes that serve equally well, blocks of another size may take another.
+        same = (codes_of(pieces) == codes_of(whole)).all(axis=1)
+        assert same.mean() > 0.9
+        assert report_of(pieces)["kl_nats"] == pytest.approx(report_of(whole)["kl_nats"], rel=1e-3)
+    else:
+        assert pieces.manifest.segments == whole.manifest.segments
     assert pieces.manifest.contract == whole.manifest.contract
 
 

@@ -24,7 +24,7 @@ from tests.server.relabelling import (
     EPOCHS,
     RECIPE,
     SAMPLES,
-    SlowTeacher,
+    SmallTeacher,
     label,
     stored,
 )
@@ -32,7 +32,7 @@ from tests.server.relabelling import (
 BATCHES = EPOCHS * -(-SAMPLES // BATCH_ROWS)
 
 
-class Interrupted(SlowTeacher):
+class Interrupted(SmallTeacher):
     """Stops the run at its `at`-th batch."""
 
     def __init__(self, at: int, **keywords: Any) -> None:
@@ -45,8 +45,8 @@ class Interrupted(SlowTeacher):
         return super().forward(images)
 
 
-class Changed(SlowTeacher):
-    """Has the weights of `SlowTeacher`, and uses them otherwise."""
+class Changed(SmallTeacher):
+    """Has the weights of `SmallTeacher`, and uses them otherwise."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(1 - images)
@@ -69,7 +69,7 @@ def test_an_interrupted_run_does_only_what_is_left(tmp_path: Path, whole: Path, 
     interrupt(tmp_path, at)
     with pytest.raises(LabelFileError, match="finish"):
         DenseLabels.open(tmp_path)
-    teacher = SlowTeacher()
+    teacher = SmallTeacher()
     label(tmp_path, teacher)
     # One batch is labelled again, to see that the teacher is still the same.
     assert teacher.shown == BATCHES - at + 1
@@ -80,7 +80,7 @@ def test_an_interrupted_run_does_only_what_is_left(tmp_path: Path, whole: Path, 
 def test_a_run_can_be_interrupted_again_and_again(tmp_path: Path, whole: Path) -> None:
     for _ in range(4):
         interrupt(tmp_path, 10)
-    teacher = SlowTeacher()
+    teacher = SmallTeacher()
     label(tmp_path, teacher)
     assert teacher.shown == BATCHES - (10 + 3 * 9) + 1
     assert stored(tmp_path) == stored(whole)
@@ -94,7 +94,7 @@ def test_an_unfinished_run_of_other_settings_is_kept(tmp_path: Path, whole: Path
         {"recipe": replace(RECIPE, epochs=EPOCHS + 1)},
         {"recipe": replace(RECIPE, prune=2)},
         {"recipe": replace(RECIPE, flip=0)},
-        {"teacher": SlowTeacher(seed=1)},
+        {"teacher": SmallTeacher(seed=1)},
     ]
     for other in others:
         with pytest.raises(InvalidRequestError, match="--fresh"):
@@ -121,7 +121,7 @@ def test_labels_that_are_gone_are_made_again(tmp_path: Path, whole: Path) -> Non
     for spoil in (Path.unlink, lambda path: os.truncate(path, 200)):
         interrupt(tmp_path)
         spoil(tmp_path / LABELS_NAME)
-        teacher = SlowTeacher()
+        teacher = SmallTeacher()
         label(tmp_path, teacher)
         assert teacher.shown == BATCHES
         assert stored(tmp_path) == stored(whole)
@@ -134,7 +134,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
     kept = Progress(tmp_path, progress.decode().split('"settings":"')[1].split('"')[0])
     kept.write(0, np.arange(BATCHES), rows=SAMPLES * EPOCHS)
     (tmp_path / "progress-3.json.17.partial").write_bytes(b"half")
-    teacher = SlowTeacher()
+    teacher = SmallTeacher()
     label(tmp_path, teacher)
     assert teacher.shown == 1
     assert stored(tmp_path) == stored(whole)
@@ -142,7 +142,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
 
 
 def test_a_finished_run_is_replaced(tmp_path: Path, whole: Path) -> None:
-    label(tmp_path, SlowTeacher(seed=5))
+    label(tmp_path, SmallTeacher(seed=5))
     interrupt(tmp_path, 1)
     assert not (tmp_path / DESCRIPTION_NAME).exists()
     assert not (tmp_path / RECIPE_NAME).exists()
@@ -241,6 +241,6 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StoreFullError, match=r"labels\.npy: No space left"):
         label(tmp_path)
     monkeypatch.undo()
-    teacher = SlowTeacher()
+    teacher = SmallTeacher()
     label(tmp_path, teacher)
     assert BATCHES - 20 < teacher.shown < BATCHES

@@ -1,6 +1,5 @@
 """Several processes at one data set, started by the real torchrun, and runs that are cut short."""
 
-import json
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,19 @@ from labelcast_server.cli import app
 from labelcast_server.dense_labels import DESCRIPTION_NAME, LABELS_NAME, TABLES_NAME, DenseLabels
 from labelcast_server.relabel.recipes import RECIPE_NAME, RECIPES, Recipe
 from tests.server.relabelling import (
+    BATCH_ROWS,
     EPOCHS,
     SAMPLES,
+    batches_noted,
     label,
     stored,
     torchrun,
-    wait_for_progress,
+    wait_for_batches,
     write_images,
 )
 
 FILES = {DESCRIPTION_NAME, LABELS_NAME, RECIPE_NAME, TABLES_NAME}
+BATCHES = EPOCHS * -(-SAMPLES // BATCH_ROWS)
 WORK = "tests.server.relabelling"
 
 
@@ -36,25 +38,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def rows_noted(out: Path) -> int:
-    return sum(json.loads(file.read_bytes())["rows"] for file in out.glob("progress-*.json"))
-
-
 @pytest.mark.slow
 def test_killed_workers_go_on_bit_for_bit(tmp_path: Path, whole: Path) -> None:
-    with torchrun(WORK, tmp_path, "slow") as process:
-        saved = wait_for_progress(process, tmp_path)
+    # Their teachers fall silent, so that no worker can be done before it is killed.
+    with torchrun(WORK, tmp_path, "held") as process:
+        wait_for_batches(process, tmp_path, besides=set())
         for worker in psutil.Process(process.pid).children():
             worker.kill()
         assert process.wait(timeout=60) != 0
-    before = rows_noted(tmp_path)
-    assert 0 < before < SAMPLES * EPOCHS
-    with torchrun(WORK, tmp_path, "slow") as process:
-        wait_for_progress(process, tmp_path, after=saved)
+    before = batches_noted(tmp_path)
+    assert 0 < len(before) < BATCHES
+    with torchrun(WORK, tmp_path, "held") as process:
+        wait_for_batches(process, tmp_path, besides=before)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert process.returncode != 0
-    assert before < rows_noted(tmp_path) < SAMPLES * EPOCHS
+    assert before < batches_noted(tmp_path) < set(range(BATCHES))
     assert not (tmp_path / DESCRIPTION_NAME).exists()
     # One process finishes what two began.
     dense = label(tmp_path)
@@ -69,7 +68,7 @@ def test_the_command_labels_images_with_two_workers_as_with_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = write_images(tmp_path / "images")
-    words = ["relabel", "--teacher", f"{WORK}:SlowTeacher", "--teacher-args", '{"channels": 3}']
+    words = ["relabel", "--teacher", f"{WORK}:SmallTeacher", "--teacher-args", '{"channels": 3}']
     words += ["--images", str(images), "--image-size", "8", "--view-size", "6", "--device", "cpu"]
     words += ["--recipe", "rded", "--epochs", "5", "--batch-rows", "4", "--flip", "0", "--quiet"]
     with torchrun("labelcast_server.cli", *words, "--out", tmp_path / "two") as process:
@@ -97,7 +96,7 @@ def test_an_error_of_one_ends_all_and_keeps_what_is_done(tmp_path: Path, whole: 
     assert stdout.count("the teacher gives NaN") == 1
     assert stdout.count("\n") <= 2
     assert not (tmp_path / DESCRIPTION_NAME).exists()
-    assert rows_noted(tmp_path) > 0
+    assert batches_noted(tmp_path)
     label(tmp_path)
     assert stored(tmp_path) == stored(whole)
 

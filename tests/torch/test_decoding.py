@@ -108,7 +108,7 @@ def test_blocks_make_no_difference(sample: Sample, monkeypatch: pytest.MonkeyPat
     decoder = TorchDecoder.from_codec(sample.codec, "cpu")
     whole = decoder(sample.rows)
     monkeypatch.setattr("labelcast.torch.decoding._MAX_BLOCK_ROWS", 2)
-    torch.testing.assert_close(decoder(sample.rows), whole, rtol=1e-5, atol=1e-6)
+    assert agree(decoder(sample.rows), whole.numpy())
 
 
 def test_a_decoder_that_strays_is_refused() -> None:
@@ -155,23 +155,23 @@ def product_error() -> float:
 def test_precision_is_given_back_when_the_last_thread_leaves() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
-    allowed = product_error()  # large only where the CPU multiplies bf16
+    coarse = product_error() > 1e-3  # only where the CPU multiplies bf16
     inside, leave = threading.Event(), threading.Event()
 
     def linger() -> None:
         with exact_fp32(torch.device("cpu")):
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     try:
         thread = threading.Thread(target=linger)
         thread.start()
-        inside.wait(10)
+        assert inside.wait(60)
         with exact_fp32(torch.device("cpu")):
             pass
         assert product_error() < 1e-3
         leave.set()
         thread.join()
-        assert product_error() == allowed
+        assert (product_error() > 1e-3) == coarse
     finally:
         torch.set_float32_matmul_precision(before)

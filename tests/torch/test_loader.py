@@ -108,7 +108,8 @@ def test_a_run_without_soft_labels_sees_the_same_views() -> None:
 
 def plan(loader: SoftLabelLoader) -> list[tuple[int, list[int], list[int]]]:
     return [
-        (epoch, views.sample_ids.tolist(), views.seeds.tolist()) for epoch, views in loader.plan()
+        (batch.position.epoch, batch.views.sample_ids.tolist(), batch.views.seeds.tolist())
+        for batch in loader.plan
     ]
 
 

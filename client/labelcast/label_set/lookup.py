@@ -60,10 +60,10 @@ class SegmentIndex:
         """Views of some rows, in the order given; the rows must exist."""
         cells = rows if self.present is None else self.present[rows]
         if self.row_order is RowOrder.SEED_MAJOR:
-            seed, sample = np.divmod(cells, len(self.sample_ids))
+            seed, sample = _divided(cells, len(self.sample_ids))
         else:
-            sample, seed = np.divmod(cells, len(self.seeds))
-        return Views(self.sample_ids[sample], self.seeds[seed])
+            sample, seed = _divided(cells, len(self.seeds))
+        return Views(self.sample_ids.take(sample), self.seeds.take(seed))
 
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Row of each view, and whether the segment has it: int64 and bool, shape (N,)."""
@@ -119,8 +119,14 @@ class ViewIndex:
                 if _overlap(first, second):
                     raise ManifestError("two segments hold the same view")
 
-    def locate(self, views: Views) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def locate(
+        self, views: Views, *, first_row: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Segment number and row of each view.
+
+        Args:
+            views: some or all views of a request.
+            first_row: of the request, that `views` begin with; for errors.
 
         Returns:
             int32 and int64, shape (N,), in the order of the views.
@@ -134,8 +140,20 @@ class ViewIndex:
             found_rows, found = segment.rows(views)
             segment_numbers[found], rows[found] = number, found_rows[found]
         if (segment_numbers < 0).any():
-            self._refuse(views, int(np.argmax(segment_numbers < 0)))
+            self._refuse(views, int(np.argmax(segment_numbers < 0)), first_row)
         return segment_numbers, rows
+
+    def views_at(self, segment_numbers: NDArray[np.int32], rows: NDArray[np.int64]) -> Views:
+        """Views of located rows: the inverse of `locate`, through the tables."""
+        if len(self.segments) == 1:
+            return self.segments[0].views_at(rows)
+        sample_ids = np.empty(len(rows), dtype=np.uint64)
+        seeds = np.empty(len(rows), dtype=np.uint32)
+        for number in np.unique(segment_numbers).tolist():
+            inside = segment_numbers == number
+            views = self.segments[number].views_at(rows[inside])
+            sample_ids[inside], seeds[inside] = views.sample_ids, views.seeds
+        return Views(sample_ids, seeds)
 
     def holds(self, views: Views) -> NDArray[np.bool_]:
         """Which views the label set has: bool, shape (N,)."""
@@ -144,7 +162,7 @@ class ViewIndex:
             held |= segment.rows(views)[1]
         return held
 
-    def _refuse(self, views: Views, at: int) -> None:
+    def _refuse(self, views: Views, at: int, first_row: int) -> None:
         sample_id, seed = int(views.sample_ids[at]), int(views.seeds[at])
         known = any(sample_id in segment.sample_ids for segment in self.segments)
         what = (
@@ -153,11 +171,11 @@ class ViewIndex:
             else f"no sample ID {sample_id}"
         )
         raise ViewNotFoundError(
-            f"the label set has {what} (row {at} of the request);"
+            f"the label set has {what} (row {first_row + at} of the request);"
             " ask only for views that were labelled, or draw a stored one (`resolve`)",
             sample_id=sample_id,
             seed=seed,
-            row=at,
+            row=first_row + at,
         )
 
 
@@ -171,6 +189,12 @@ def _overlap(first: SegmentIndex, second: SegmentIndex) -> bool:
         if (first.rows(shared)[1] & second.rows(shared)[1]).any():
             return True
     return False
+
+
+def _divided(cells: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Quotient and remainder of cells, which are not negative: a third of what divmod takes."""
+    quotient = (cells.view(np.uint64) // np.uint64(width)).view(np.int64)
+    return quotient, cells - quotient * width
 
 
 def _positions(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labelcast.torch.augmentation import ViewRenderer
+    from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
     from labelcast.torch.decoding import TorchDecoder, load_decoder
     from labelcast.torch.image_folder import ImageFolder
     from labelcast.torch.labels import ArrayLabels, LabelSource, ServiceLabels
@@ -28,12 +29,15 @@ __all__ = [
     "ImageReader",
     "LabelSource",
     "Loss",
+    "PlannedBatch",
+    "Position",
     "RecordedRenderer",
     "SampleDataset",
     "SampleTable",
     "ServiceLabels",
     "SoftLabelLoader",
     "TorchDecoder",
+    "TrainingPlan",
     "ViewRenderer",
     "choose_renderer",
     "cosine_loss",
@@ -53,12 +57,15 @@ _HOMES = {
     "ImageReader": "labelcast.torch.samples",
     "LabelSource": "labelcast.torch.labels",
     "Loss": "labelcast.torch.losses",
+    "PlannedBatch": "labelcast.torch.data.plan",
+    "Position": "labelcast.torch.data.plan",
     "RecordedRenderer": "labelcast.torch.rendering",
     "SampleDataset": "labelcast.torch.samples",
     "SampleTable": "labelcast.torch.samples",
     "ServiceLabels": "labelcast.torch.labels",
     "SoftLabelLoader": "labelcast.torch.loader",
     "TorchDecoder": "labelcast.torch.decoding",
+    "TrainingPlan": "labelcast.torch.data.plan",
     "ViewRenderer": "labelcast.torch.augmentation",
     "choose_renderer": "labelcast.torch.rendering",
     "cosine_loss": "labelcast.torch.losses",

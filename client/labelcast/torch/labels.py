@@ -15,8 +15,8 @@ from labelcast.context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.recorded_views import ViewRecords
+from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.representation import Form, Representation
-from labelcast.session import RemoteLabelSet
 from labelcast.torch.decoding import load_decoder
 from labelcast.views import Views
 

@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from labelcast.agreement import Canary, shown_classes
-from labelcast.augmentation import RecordedPolicy, ViewPolicy, permutation, require_known
+from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.context import ViewContext
 from labelcast.errors import (
     ContractMismatchError,
     InvalidRequestError,
     MisalignedLabelsError,
 )
-from labelcast.label_set import Missing, StoredViews
+from labelcast.label_set import Missing
 from labelcast.prefetch import Prefetch
 from labelcast.recorded_views import ViewRecords, mixing
+from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
 from labelcast.torch.labels import LabelSource
 from labelcast.torch.rendering import Images, choose_renderer
 from labelcast.torch.samples import SampleTable
@@ -33,7 +34,8 @@ class Batch:
     """What a training step needs.
 
     Attributes:
-        epoch: counted from 0.
+        position: of its first row in the run.
+        next_position: where a run goes on that has trained on this batch; for its checkpoint.
         views: N views.
         images: float, shape (N, channels, height, width): rendered and mixed.
         labels: float, shape (N, C), or (N, 0) without a label source.
@@ -41,27 +43,37 @@ class Batch:
         mixed_area: float, shape (N,): the partner's share of the view.
     """
 
-    epoch: int
+    position: Position
+    next_position: Position
     views: Views
     images: Tensor
     labels: Tensor
     shown: Tensor
     mixed_area: Tensor
 
+    @property
+    def epoch(self) -> int:
+        """Index into the full list of seeds of the run."""
+        return self.position.epoch
+
 
 class SoftLabelLoader:
-    """Iterates over all epochs of a run.
+    """Iterates over all epochs of a run, or over those that are left of it.
 
     Labels are read ahead on a thread of this process, so image workers need no network. Order and
     views are pure functions of `seeds` and `order_key`: runs that differ in their labels alone see
-    the same views in the same order.
+    the same views in the same order. A run that was interrupted gives the same arguments again and
+    `start`, the `next_position` of the last batch that it trained on: it sees what it would have
+    seen. Every iteration begins at `start`.
 
     Args:
         dataset: a `SampleDataset`.
         source: soft labels; None to train on hard labels.
         policy: the label set's augmentation policy.
-        seeds: augmentation seed of each epoch.
-        batch_size: views a batch; the last of an epoch may be smaller.
+        seeds: augmentation seed of each epoch of the whole run. A run that goes on gives the full
+            list as well, not what is left of it: the order of an epoch follows from its index.
+        batch_size: views a batch; the last of an epoch may be smaller. Batches are cut from the
+            first row of an epoch on: a start inside a batch begins with the rest of it.
         order_key: which orders the epochs have.
         device: where views are rendered.
         keep_image_bytes: images are held in memory if all of them take no more than this.
@@ -73,9 +85,12 @@ class SoftLabelLoader:
             all.
         canary: watches the first labels and stops the run if they do not belong to these views;
             by default against the agreement that the label set's report recorded, if it did.
+        start: where the run goes on; the beginning by default. The number of epochs and row 0 are
+            the end, where nothing is left.
 
     Raises:
-        InvalidRequestError: `dataset` is no `SampleDataset`, or an impossible batch size.
+        InvalidRequestError: `dataset` is no `SampleDataset`, an impossible batch size, or a start
+            that the run does not have.
         ContractMismatchError: the source's views are made by another policy.
     """
 
@@ -95,9 +110,8 @@ class SoftLabelLoader:
         missing: Missing = Missing.REFUSE,
         sample_ids: NDArray[np.uint64] | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
+        start: Position = START,
     ) -> None:
-        if batch_size < 1:
-            raise InvalidRequestError(f"batch_size is {batch_size}, must be at least 1")
         self._table = SampleTable(dataset)
         self._hard_labels = self._table.hard_labels()
         self._source = source
@@ -110,9 +124,6 @@ class SoftLabelLoader:
         self._policy = policy
         self._records: ViewRecords | None = getattr(source, "view_records", None)
         self._renderer = choose_renderer(policy, self._table.sample_ids, self._records)
-        self._seeds = list(seeds)
-        self._batch_size = batch_size
-        self._order_key = order_key
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
         self._images = _BatchImages(
@@ -120,16 +131,19 @@ class SoftLabelLoader:
         )
         self._image_workers = image_workers
         self._read_ahead = read_ahead
-        self._missing = missing
-        self._stored: StoredViews | None = None
-        if missing is not Missing.REFUSE:
-            self._stored = getattr(source, "stored_views", None)
-            if self._stored is None:
-                raise InvalidRequestError("this label source does not say which views it has")
-        self._sample_ids = self._table.sample_ids
         if sample_ids is not None:
             require_known(sample_ids, self._table.sample_ids)
-            self._sample_ids = sample_ids
+        # Not asked for unless needed: a service's source fetches it.
+        asked = missing is not Missing.REFUSE
+        self._plan = TrainingPlan(
+            self._table.sample_ids if sample_ids is None else sample_ids,
+            seeds,
+            batch_size=batch_size,
+            order_key=order_key,
+            missing=missing,
+            stored=getattr(source, "stored_views", None) if asked else None,
+            start=start,
+        )
         if canary == "recorded":
             recorded = None if source is None else source.recorded_agreement
             canary = None if recorded is None else Canary(recorded)
@@ -137,39 +151,33 @@ class SoftLabelLoader:
         self.label_wait_seconds = 0.0
 
     def __len__(self) -> int:
-        if self._missing is Missing.DROP:
-            return sum(1 for _ in self.plan())
-        return len(self._seeds) * -(-len(self._sample_ids) // self._batch_size)
+        """Batches from the start on."""
+        return len(self._plan)
 
-    def plan(self) -> Iterator[tuple[int, Views]]:
-        """(epoch, views) of every batch, without reading anything."""
-        for epoch, seed in enumerate(self._seeds):
-            order = permutation(len(self._sample_ids), seed=epoch, key=self._order_key)
-            views = Views.of(self._sample_ids[order], seed)
-            if self._stored is not None:
-                views, _ = self._stored.resolve(views, self._missing)
-            for batch in views.batches(self._batch_size):
-                yield epoch, batch
+    @property
+    def plan(self) -> TrainingPlan:
+        """Views of every batch from the start on, without reading anything."""
+        return self._plan
 
     def __iter__(self) -> Iterator[Batch]:
         if self._source is None:
-            for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
-                yield self._batch(epoch, views, pixels, None)
+            for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
+                yield self._batch(planned, pixels, None)
             return
         self._require_own_context(self._source.view_context)
-        labels = self._source.labels(views for _, views in self.plan())
+        labels = self._source.labels(planned.views for planned in self._plan)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
-            for (epoch, views), pixels in zip(self.plan(), self._image_batches(), strict=True):
+            for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
                 began = time.perf_counter()
                 soft = next(ready, None)
                 self.label_wait_seconds += time.perf_counter() - began
-                if soft is None or len(soft) != len(views):
+                if soft is None or len(soft) != len(planned.views):
                     raise InvalidRequestError(
                         f"the label source gave {0 if soft is None else len(soft)} labels for a"
-                        f" batch of {len(views)} views"
+                        f" batch of {len(planned.views)} views"
                     )
-                yield self._batch(epoch, views, pixels, soft)
+                yield self._batch(planned, pixels, soft)
 
     def _require_own_context(self, context: ViewContext | None) -> None:
         if context is None:
@@ -182,16 +190,17 @@ class SoftLabelLoader:
             )
 
     def _batch(
-        self, epoch: int, views: Views, pixels: tuple[Images, Images | None], labels: Tensor | None
+        self, planned: PlannedBatch, pixels: tuple[Images, Images | None], labels: Tensor | None
     ) -> Batch:
-        images, partners = pixels
+        views, (images, partners) = planned.views, pixels
         table, hard_labels = self._table.sample_ids, self._hard_labels
         shown = shown_classes(views, self._policy, table, hard_labels, self._records)
         if self._canary is not None and labels is not None and self._canary.watching:
             self._canary.watch(labels.argmax(dim=1).cpu().numpy(), shown)
         _, share = mixing(views, self._policy, table, self._records)
         return Batch(
-            epoch=epoch,
+            position=planned.position,
+            next_position=planned.next_position,
             views=views,
             images=self._renderer.render(
                 views,
@@ -231,7 +240,8 @@ class _Wanted:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64] | None]]:
-        for _, views in self._loader.plan():
+        for planned in self._loader.plan:
+            views = planned.views
             partners = self._loader._renderer.partners(views)  # noqa: SLF001 - one unit
             yield views.sample_ids, None if partners is views else partners.sample_ids
 

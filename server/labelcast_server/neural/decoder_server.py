@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,33 +12,61 @@ from typing import cast
 import numpy as np
 import torch
 
-from labelcast.codec import CodecHeader, Rows
-from labelcast.errors import LabelcastError
+from labelcast.checksums import crc32
+from labelcast.errors import (
+    CodecFormatError,
+    InternalServiceError,
+    InvalidRequestError,
+    LabelcastError,
+    NetworkError,
+)
 from labelcast.label_set import check_digest
-from labelcast.representation import Representation
+from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
-from labelcast_server.decoding import (
-    HEADER,
-    MAX_FRAME_BYTES,
+from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.decoder.batches import FairQueue, Part
+from labelcast_server.decoder.protocol import (
+    DIGEST_BYTES,
+    HEADER_BYTES,
+    MAX_LOAD_BYTES,
+    MAX_ROWS_BYTES,
+    PING_BYTES,
+    SUBJECT_BYTES,
     Kind,
-    encode_error,
-    split_decode_request,
-    split_request,
+    pack_error,
+    pack_header,
+    unpack_header,
+    unpack_subject,
 )
 from labelcast_server.error_catalog import publicise
-from labelcast_server.neural.presentation import present
+from labelcast_server.neural.jobs import Group, Job, Loaded, decode
+from labelcast_server.neural.probe import DeviceProbe
 
-# Above this a device is busy anyway, and the first stream in the batch would only wait longer.
-_BATCH_ROWS = 8192
 _LOADED_CODECS = 16
+_BUFFER_BYTES = 2**20
+# Of requests that wait and answers that have not been read yet. Above it, nobody's requests are
+# read; a worker keeps far less under way for one codec.
+_HELD_BYTES = 2**29
+_HELD_ARTIFACT_BYTES = 2**29
+_LIMITS = {Kind.LOAD: MAX_LOAD_BYTES, Kind.DECODE: MAX_ROWS_BYTES, Kind.PING: PING_BYTES}
+# What an answer repeats.
+_SUBJECTS = {Kind.LOAD: DIGEST_BYTES, Kind.DECODE: SUBJECT_BYTES, Kind.PING: PING_BYTES}
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Job:
-    decoder: TorchDecoder
-    representation: Representation
-    rows: Rows
-    answer: asyncio.Future[bytes]
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A frame that was read whole, and what it holds of which budget."""
+
+    kind: Kind
+    number: int
+    subject: bytes
+    body: bytes
+    budget: ByteBudget
+    held: int
+
+    def give_back(self, _: object) -> None:
+        """Once it is answered."""
+        self.budget.give(self.held)
 
 
 class DecoderServer:
@@ -48,16 +78,23 @@ class DecoderServer:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._decoders: OrderedDict[str, TorchDecoder] = OrderedDict()
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(maxsize=256)
-        self._postponed: _Job | None = None
+        self._probe = DeviceProbe(device)
+        self._probes = Group("probe", self._probe.representation, Loaded(self._probe.decoder))
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._queue: FairQueue[Group, Job] = FairQueue()
+        self._held = ByteBudget(_HELD_BYTES)
+        self._held_artifacts = ByteBudget(_HELD_ARTIFACT_BYTES)
         self._connections: set[asyncio.Task[None]] = set()
         # One thread: the device is one, and the event loop stays free to read.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "decoder")
+        # Another for codecs: proving one takes seconds, and others go on decoding.
+        self._loader = concurrent.futures.ThreadPoolExecutor(1, "loader")
 
     async def serve(self, socket_path: Path, ready: asyncio.Event) -> None:
         """Listen until cancelled."""
-        server = await asyncio.start_unix_server(self._connection, str(socket_path))
+        server = await asyncio.start_unix_server(
+            self._connection, str(socket_path), limit=_BUFFER_BYTES
+        )
         ready.set()
         try:
             await self._work()
@@ -68,11 +105,18 @@ class DecoderServer:
                 connection.cancel()
 
     async def probe(self) -> None:
-        """Return once the thread and the device that decode have done something."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._touch)
+        """Return once known labels have decoded, in the thread and on the device of all others.
 
-    def _touch(self) -> None:
-        torch.ones(1, device=self._device).sum().item()
+        Raises:
+            InternalServiceError: they came out wrong.
+        """
+        job = Job(self._probes, self._probe.rows)
+        # At most one turn of others is waited for.
+        await self._finish(job, next_in_turn=True)
+        if job.labels != self._probe.labels:
+            raise InternalServiceError(
+                "the device of the decoder computes wrong labels; it is started again"
+            )
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering: set[asyncio.Task[None]] = set()
@@ -80,15 +124,17 @@ class DecoderServer:
         self._connections.add(own)
         try:
             while True:
-                size, number, kind = HEADER.unpack(await reader.readexactly(HEADER.size))
-                if size > MAX_FRAME_BYTES:
-                    return
-                payload = await reader.readexactly(size)
-                task = asyncio.create_task(self._answer(writer, number, kind, payload))
+                request = await self._read(reader)
+                task = asyncio.create_task(self._answer(writer, request))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
+                # Also where it is cancelled before it has begun.
+                task.add_done_callback(request.give_back)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             # Cancelled only when the process ends: asyncio would log that as an error.
+            return
+        except NetworkError:
+            # Damaged: whoever sent it is told by the end of the connection.
             return
         finally:
             self._connections.discard(own)
@@ -96,100 +142,122 @@ class DecoderServer:
                 task.cancel()
             writer.close()
 
-    async def _answer(
-        self, writer: asyncio.StreamWriter, number: int, kind: int, payload: bytes
-    ) -> None:
+    async def _read(self, reader: asyncio.StreamReader) -> _Request:
+        size, number, kind = unpack_header(await reader.readexactly(HEADER_BYTES))
+        if size > _LIMITS.get(kind, 0):
+            raise NetworkError(f"a frame of {size} bytes")
+        subject = await reader.readexactly(min(size, _SUBJECTS[kind]))
+        budget = self._held_artifacts if kind is Kind.LOAD else self._held
+        held = size + (self._answer_bytes(subject, size) if kind is Kind.DECODE else 0)
+        await budget.take(held)
         try:
-            reply = await self._handle(kind, payload)
-            answer = Kind.MISSING if reply is None else Kind.DONE
+            body = await reader.readexactly(size - len(subject))
+        except BaseException:
+            budget.give(held)
+            raise
+        return _Request(kind, number, subject, body, budget, held)
+
+    def _answer_bytes(self, subject: bytes, size: int) -> int:
+        """What the answer will hold; 0 if there will be none worth speaking of."""
+        try:
+            codec, representation = unpack_subject(subject)
+            loaded = self._loaded[codec]
+            count = (size - len(subject)) // loaded.stride
+            expected = loaded.label_bytes(representation, count)
+        except Exception:  # noqa: BLE001 - found again, and reported, where it is answered
+            return 0
+        return expected if expected <= MAX_ROWS_BYTES else 0
+
+    async def _answer(self, writer: asyncio.StreamWriter, request: _Request) -> None:
+        labels: bytes | bytearray = b""
+        try:
+            kind, head, labels = await self._handle(request)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the process
-            reply, answer = encode_error(publicise(error)), Kind.ERROR
-        writer.write(HEADER.pack(len(reply or b""), number, answer))
-        writer.write(reply or b"")
-        await writer.drain()
+            about = crc32(request.body, crc32(request.subject))
+            kind, head = Kind.ERROR, pack_error(publicise(error), about)
+        # No await between them: answers of other requests go through the same socket.
+        writer.write(pack_header(len(head) + len(labels), request.number, kind) + head)
+        writer.write(labels)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
 
-    async def _handle(self, kind: int, payload: bytes) -> bytes | None:
-        if kind == Kind.PING:
+    async def _handle(self, request: _Request) -> tuple[Kind, bytes, bytes | bytearray]:
+        if request.kind is Kind.PING:
+            if len(request.subject) != PING_BYTES:
+                raise InvalidRequestError(f"a ping has {PING_BYTES} bytes")
             await self.probe()
-            return b""
-        codec, rest = split_request(payload)
-        if kind == Kind.LOAD:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._load, codec, rest)
-            return b""
-        representation, packed = split_decode_request(rest)
-        decoder = self._decoders.get(codec)
-        if decoder is None:
-            return None
-        self._decoders.move_to_end(codec)
-        stride = decoder.row_stride + decoder.context_stride
-        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, stride)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        await self._jobs.put(_Job(decoder, representation, rows, answer))
-        return await answer
+            return Kind.DONE, request.subject, b""
+        if request.kind is Kind.LOAD:
+            codec = request.subject.decode("ascii")
+            await self._load(codec, request.body)
+            return Kind.DONE, request.subject, b""
+        codec, representation = unpack_subject(request.subject)
+        loaded = self._loaded.get(codec)
+        if loaded is None:
+            return Kind.MISSING, codec.encode("ascii"), b""
+        self._loaded.move_to_end(codec)
+        job = self._job(codec, representation, loaded, request.body)
+        await self._finish(job)
+        return Kind.DONE, job.answer_head(), job.labels
 
-    def _load(self, codec: str, artifact: bytes) -> None:
-        check_digest(artifact, codec, "the codec artifact")
-        self._decoders[codec] = load_decoder(artifact, self._device)
-        self._decoders.move_to_end(codec)
-        while len(self._decoders) > _LOADED_CODECS:
-            self._decoders.popitem(last=False)
+    def _job(self, codec: str, representation: Representation, loaded: Loaded, body: bytes) -> Job:
+        if len(body) % loaded.stride or representation.form is Form.CODES:
+            raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} to decode")
+        rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
+        label_bytes = loaded.label_bytes(representation, len(rows))
+        if label_bytes > MAX_ROWS_BYTES:
+            raise InvalidRequestError(f"{label_bytes} bytes of labels are too many for one answer")
+        representation.check(loaded.decoder.header)
+        return Job(Group(codec, representation, loaded), rows)
+
+    async def _finish(self, job: Job, *, next_in_turn: bool = False) -> None:
+        if not job.count:
+            return
+        self._queue.put(job.group, job, next_in_turn=next_in_turn)
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            self._queue.drop(job.group, job)
+            raise
+
+    async def _load(self, codec: str, artifact: bytes) -> None:
+        def load() -> TorchDecoder | None:
+            check_digest(artifact, codec, "the codec artifact")
+            # Another worker may have sent it a moment ago.
+            return None if codec in self._loaded else load_decoder(artifact, self._device)
+
+        decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+        if decoder is not None:
+            self._loaded[codec] = Loaded(decoder)
+        if codec in self._loaded:
+            self._loaded.move_to_end(codec)
+        while len(self._loaded) > _LOADED_CODECS:
+            self._loaded.popitem(last=False)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            jobs = await self._gather()
-            try:
-                replies = await loop.run_in_executor(self._thread, self._decode, jobs)
-            except Exception as error:  # noqa: BLE001 - reported to those who asked
-                if len(jobs) > 1 and isinstance(error, LabelcastError):
-                    # One stream's bad rows are not the others' fault.
-                    await self._decode_singly(jobs)
-                else:
-                    _fail(jobs, error)
-                continue
-            for job, reply in zip(jobs, replies, strict=True):
-                if not job.answer.done():
-                    job.answer.set_result(reply)
+            group = await self._queue.wait()
+            pace = group.loaded.pace(group.representation)
+            parts = self._queue.take(group, pace.rows)
+            started = time.monotonic()
+            await self._decode(parts)
+            pace.note(sum(part.count for part in parts), time.monotonic() - started)
 
-    async def _gather(self) -> list[_Job]:
-        first = self._postponed or await self._jobs.get()
-        self._postponed = None
-        jobs, rows = [first], len(first.rows)
-        while rows < _BATCH_ROWS and not self._jobs.empty():
-            job = self._jobs.get_nowait()
-            if job.decoder is not first.decoder or job.representation != first.representation:
-                self._postponed = job
-                break
-            jobs.append(job)
-            rows += len(job.rows)
-        return jobs
-
-    async def _decode_singly(self, jobs: list[_Job]) -> None:
+    async def _decode(self, parts: list[Part[Job]]) -> None:
         loop = asyncio.get_running_loop()
-        for job in jobs:
-            try:
-                (reply,) = await loop.run_in_executor(self._thread, self._decode, [job])
-            except Exception as error:  # noqa: BLE001 - reported to whoever asked
-                _fail([job], error)
-            else:
-                if not job.answer.done():
-                    job.answer.set_result(reply)
-
-    def _decode(self, jobs: list[_Job]) -> list[bytes]:
-        decoder = jobs[0].decoder
-        header: CodecHeader = decoder.header
-        representation = jobs[0].representation
-        representation.check(header)
-        rows = torch.from_numpy(np.concatenate([job.rows for job in jobs])).to(self._device)
-        codes, context = rows[:, : decoder.row_stride], rows[:, decoder.row_stride :]
-        labels = decoder.decode(codes, context if decoder.context_stride else None)
-        delivered = present(labels, representation, header).cpu().numpy()
-        ends = np.cumsum([len(job.rows) for job in jobs])[:-1]
-        return [part.tobytes() for part in np.split(delivered, ends)]
-
-
-def _fail(jobs: list[_Job], error: Exception) -> None:
-    for job in jobs:
-        if not job.answer.done():
-            job.answer.set_exception(error)
+        try:
+            await loop.run_in_executor(self._thread, decode, parts)
+        except Exception as error:  # noqa: BLE001 - reported to those who asked
+            if len(parts) > 1 and isinstance(error, LabelcastError):
+                # One stream's bad rows are not the others' fault.
+                for part in parts:
+                    await self._decode([part])
+                return
+            for part in parts:
+                self._queue.drop(part.job.group, part.job)
+                if not part.job.done.done():
+                    part.job.done.set_exception(error)
+            return
+        for part in parts:
+            if part.stop == part.job.count and not part.job.done.done():
+                part.job.done.set_result(None)

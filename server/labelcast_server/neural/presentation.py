@@ -3,12 +3,39 @@
 import torch
 from torch import Tensor
 
-from labelcast.codec import CodecHeader, LabelKind, Precision
+from labelcast.codec import CodecHeader, LabelKind, Precision, Rows
 from labelcast.codec.topk import top_k_id_dtype
 from labelcast.errors import LabelValueError
 from labelcast.representation import Form, Representation
+from labelcast.torch.decoding import TorchDecoder
 
 _DTYPES = {Precision.FP16: torch.float16, Precision.FP32: torch.float32}
+
+
+def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Rows) -> Rows:
+    """Decode packed rows and bring their labels into the form that was asked for.
+
+    Holds a few times N × C × 4 bytes: the caller bounds N.
+
+    Args:
+        decoder: of the codec, on its device.
+        representation: any form but codes.
+        rows: uint8, shape (N, stride + context stride), writeable, as torch wants it.
+
+    Returns:
+        uint8, shape (N, stride of the representation), in the order of `rows`.
+
+    Raises:
+        RequestError: the labels cannot take that form.
+        CodecError: bad rows.
+        LabelValueError: a value overflows the precision.
+    """
+    representation.check(decoder.header)
+    on_device = torch.from_numpy(rows).to(decoder.device)
+    codes, context = on_device[:, : decoder.row_stride], on_device[:, decoder.row_stride :]
+    labels = decoder.decode(codes, context if decoder.context_stride else None)
+    delivered: Rows = present(labels, representation, decoder.header).cpu().numpy()
+    return delivered
 
 
 def present(labels: Tensor, representation: Representation, header: CodecHeader) -> Tensor:

@@ -9,8 +9,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from labelcast.errors import BusyError, LabelcastError
-from labelcast.v1 import labels_pb2, labels_pb2_grpc
+from labelcast.v2 import labels_pb2, labels_pb2_grpc
 from labelcast_server.authorization import Authorizer
+from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.service import LabelService
@@ -23,13 +24,20 @@ _HEALTH_INTERVAL_SECONDS = 2.0
 _PING_SECONDS = 5.0
 
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 32 * 2**20),
+    # The largest request there can be: a million views, each with an ID and a seed of their own.
+    ("grpc.max_receive_message_length", 16 * 2**20),
     ("grpc.max_send_message_length", 64 * 2**20),
     # Workers share the port on purpose; the supervisor has made sure that nobody else has it.
     ("grpc.so_reuseport", 1),
-    # Students behind NAT keep an idle stream alive between epochs.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    # Students behind NAT keep an idle stream alive between epochs, by a ping every 20 seconds.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Who connects and says nothing, who has gone without a word, who has no call: none may keep a
+    # connection for ever. A client opens another with its next call.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 )
 
 
@@ -49,16 +57,19 @@ class RpcServer:
     Args:
         service: the use cases.
         authorizer: shared with REST.
+        max_streams: label streams at once.
     """
 
-    def __init__(self, service: LabelService, authorizer: Authorizer) -> None:
+    def __init__(self, service: LabelService, authorizer: Authorizer, *, max_streams: int) -> None:
         logging.getLogger("grpc._cython.cygrpc").addFilter(_CLIENTS_THAT_LEFT)
         self._service = service
         self._health = health.aio.HealthServicer()
         self._unwell: set[str] = set()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(
+            options=_OPTIONS, interceptors=[MalformedRequests(SERVICE_NAME)]
+        )
         labels_pb2_grpc.add_LabelServiceServicer_to_server(
-            LabelServicer(service, authorizer), self._server
+            LabelServicer(service, authorizer, max_streams=max_streams), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)

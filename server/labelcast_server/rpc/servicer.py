@@ -1,24 +1,24 @@
 """The gRPC surface: messages in, use cases, messages out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
-
-import grpc
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
+from typing import TypeVar
 
 from labelcast import wire
-from labelcast.errors import InvalidRequestError, LabelcastError
-from labelcast.v1 import labels_pb2 as pb
-from labelcast.v1 import labels_pb2_grpc
+from labelcast.errors import (
+    InvalidRequestError,
+    LostRequestError,
+    OverloadedError,
+)
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.authorization import Authorizer, Scope
-from labelcast_server.error_catalog import publicise, status_of
-from labelcast_server.service import LabelService
+from labelcast_server.error_catalog import publicise
+from labelcast_server.rpc.malformed import Malformed, understood
+from labelcast_server.rpc.status import Context, abort
+from labelcast_server.service import Block, LabelService
 
-ERROR_DOMAIN = "labelcast"
 _MAX_REFERENCE = 200
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -29,24 +29,20 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     Args:
         service: the use cases.
         authorizer: shared with REST.
+        max_streams: label streams at once.
     """
 
-    def __init__(self, service: LabelService, authorizer: Authorizer) -> None:
+    def __init__(self, service: LabelService, authorizer: Authorizer, *, max_streams: int) -> None:
         self._service = service
         self._authorizer = authorizer
+        self._max_streams = max_streams
+        self._streams = 0
 
     async def GetLabelSet(
         self, request: pb.GetLabelSetRequest, context: Context
     ) -> pb.GetLabelSetResponse:
         """Resolve a tag or digest."""
         return await self._call(context, self._get_label_set, request)
-
-    async def GetCodec(
-        self, request: pb.GetCodecRequest, context: Context
-    ) -> AsyncIterator[pb.GetCodecResponse]:
-        """Send a codec artifact in pieces."""
-        async for reply in self._stream(context, self._get_codec(request)):
-            yield reply
 
     async def GetBlob(
         self, request: pb.GetBlobRequest, context: Context
@@ -79,24 +75,20 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             raise InvalidRequestError("name a label set by its tag or digest")
         known = await self._service.label_set(request.reference)
         return pb.GetLabelSetResponse(
-            digest=known.digest, manifest=known.manifest.to_bytes(), report=known.report
+            digest=known.digest,
+            manifest=known.manifest.to_bytes(),
+            report=known.report,
+            reference=request.reference,
         )
 
-    async def _get_codec(self, request: pb.GetCodecRequest) -> AsyncIterator[pb.GetCodecResponse]:
-        known = await self._service.label_set(wire.label_set_from_proto(request.label_set))
-        artifact = known.artifact
-        for offset in range(0, len(artifact), wire.MESSAGE_BYTES):
-            yield pb.GetCodecResponse(
-                offset=offset,
-                total_bytes=len(artifact),
-                data=artifact[offset : offset + wire.MESSAGE_BYTES],
-            )
-
-    async def _get_blob(self, request: pb.GetBlobRequest) -> AsyncIterator[pb.GetBlobResponse]:
+    async def _get_blob(
+        self, received: pb.GetBlobRequest | Malformed
+    ) -> AsyncIterator[pb.GetBlobResponse]:
+        request = understood(received)
         digest = wire.label_set_from_proto(request.label_set)
         known = await self._service.label_set(digest)
-        ref, offset = known.manifest.blobs().get(request.blob), 0
-        async for data in self._service.blob(digest, request.blob):
+        ref, offset = known.manifest.blobs().get(request.blob), request.offset
+        async for data in self._service.blob(digest, request.blob, offset):
             yield pb.GetBlobResponse(
                 offset=offset, total_bytes=0 if ref is None else ref.size, data=data
             )
@@ -106,42 +98,68 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         digest = wire.label_set_from_proto(request.label_set)
         views = wire.views_from_proto(request.views)
         missing = wire.missing_from_proto(request.missing)
-        return wire.resolved_to_proto(*await self._service.resolve(digest, views, missing))
+        found, rows = await self._service.resolve(digest, views, missing)
+        return wire.resolved_to_proto(digest, missing, views, found, rows)
 
     async def _get_labels(self, request: pb.GetLabelsRequest) -> pb.GetLabelsResponse:
         representation = wire.representation_from_proto(request.representation)
         digest = wire.label_set_from_proto(request.label_set)
-        views = wire.views_from_proto(request.views)
+        views = wire.AskedViews(request.views)
         reader = await self._service.reader(digest, representation)
-        reader.require_one_reply(len(views))
-        payload = b"".join([block.payload async for block in reader.read(views)])
-        return pb.GetLabelsResponse(rows=wire.rows_to_proto(0, len(views), payload))
+        row, parts = 0, list[pb.LabelRows]()
+        for block in await reader.read_whole(views):
+            parts.append(_rows_to_proto(row, block))
+            row += block.count
+        return pb.GetLabelsResponse(parts=parts)
 
     async def _stream_labels(
-        self, requests: AsyncIterator[pb.StreamLabelsRequest]
+        self, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+        if self._streams >= self._max_streams:
+            raise OverloadedError(
+                f"this worker has {self._max_streams} label streams, which is its limit; retry in a"
+                " moment, close streams that you do not read, or give the service more workers"
+            )
+        self._streams += 1
+        try:
+            async for reply in self._answer_stream(requests):
+                yield reply
+        finally:
+            self._streams -= 1
+
+    async def _answer_stream(
+        self, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         reader, row = None, 0
-        async for request in requests:
+        async for received in requests:
+            request = understood(received)
             if reader is None:
                 digest = wire.label_set_from_proto(request.label_set)
                 representation = wire.representation_from_proto(request.representation)
                 reader = await self._service.reader(digest, representation)
-                if not request.HasField("views"):
-                    continue
+                row = request.first_row
             elif request.label_set or request.HasField("representation"):
                 raise InvalidRequestError("only the first message of a stream may name a label set")
-            async for block in reader.read(wire.views_from_proto(request.views)):
-                yield pb.StreamLabelsResponse(
-                    rows=wire.rows_to_proto(row, block.count, block.payload)
+            if request.first_row != row:
+                raise LostRequestError(
+                    f"the request begins with row {request.first_row}, the next is row {row}: one"
+                    " was lost on its way, or came twice; take the stream up again"
                 )
+            if request.WhichOneof("ask") is None:
+                continue
+            async for block in reader.read(wire.AskedViews(request.views)):
+                yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
                 row += block.count
 
     async def _call(
-        self, context: Context, method: Callable[[Request], Awaitable[Reply]], request: Request
+        self,
+        context: Context,
+        method: Callable[[Request], Awaitable[Reply]],
+        request: Request | Malformed,
     ) -> Reply:
         try:
             self._authorize(context)
-            return await method(request)
+            return await method(understood(request))
         except Exception as error:  # noqa: BLE001 - the boundary: nothing passes untranslated
             await abort(context, publicise(error))
 
@@ -161,14 +179,11 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         self._authorizer.require(given if isinstance(given, str) else None, Scope.READ)
 
 
-async def abort(context: Context, error: LabelcastError) -> NoReturn:
-    """End a call with a status that carries reason and facts as google.rpc.ErrorInfo."""
-    code = grpc.StatusCode[status_of(error).grpc]
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=ERROR_DOMAIN, metadata=error.facts
+def _rows_to_proto(first_row: int, block: Block) -> pb.LabelRows:
+    return wire.rows_to_proto(
+        first_row,
+        block.count,
+        block.payload,
+        payload_crc32=block.payload_crc32,
+        subject_crc32=block.subject_crc32,
     )
-    detail = any_pb2.Any()
-    detail.Pack(info)
-    status = status_pb2.Status(code=code.value[0], message=error.message, details=[detail])
-    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, error.message, trailers)

@@ -1,7 +1,6 @@
 import builtins
 import os
 import pickle
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -263,14 +262,13 @@ def test_text_that_is_encoded_over_and_over(path: Path) -> None:
 
 
 def test_billions_of_laughs(path: Path) -> None:
-    started = time.monotonic()
+    # Hashed or copied, these would take longer than any limit of the test.
     tuples = b"]" + b"q\x01h\x01\x86" * 60
     lists = b"](]" + b"q\x01](h\x01h\x01e" * 60 + b"e"
     for laughs in (tuples, lists):
         assert "too many values" in refused(path, laughs).message
     # As a key they would have to be hashed, which takes as long as they are large.
     assert "dictionary key" in refused(path, b"})", b"q\x01h\x01\x86" * 100, b"Ns").message
-    assert time.monotonic() - started < 10
 
 
 def test_depth(path: Path) -> None:

@@ -1,7 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -77,38 +78,26 @@ class GetLabelSetRequest(_message.Message):
     def __init__(self, reference: _Optional[str] = ...) -> None: ...
 
 class GetLabelSetResponse(_message.Message):
-    __slots__ = ("digest", "manifest", "report")
+    __slots__ = ("digest", "manifest", "report", "reference")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
     digest: str
     manifest: bytes
     report: bytes
-    def __init__(self, digest: _Optional[str] = ..., manifest: _Optional[bytes] = ..., report: _Optional[bytes] = ...) -> None: ...
-
-class GetCodecRequest(_message.Message):
-    __slots__ = ("label_set",)
-    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
-    label_set: str
-    def __init__(self, label_set: _Optional[str] = ...) -> None: ...
-
-class GetCodecResponse(_message.Message):
-    __slots__ = ("offset", "total_bytes", "data")
-    OFFSET_FIELD_NUMBER: _ClassVar[int]
-    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    offset: int
-    total_bytes: int
-    data: bytes
-    def __init__(self, offset: _Optional[int] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    reference: str
+    def __init__(self, digest: _Optional[str] = ..., manifest: _Optional[bytes] = ..., report: _Optional[bytes] = ..., reference: _Optional[str] = ...) -> None: ...
 
 class GetBlobRequest(_message.Message):
-    __slots__ = ("label_set", "blob")
+    __slots__ = ("label_set", "blob", "offset")
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     label_set: str
     blob: str
-    def __init__(self, label_set: _Optional[str] = ..., blob: _Optional[str] = ...) -> None: ...
+    offset: int
+    def __init__(self, label_set: _Optional[str] = ..., blob: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class GetBlobResponse(_message.Message):
     __slots__ = ("offset", "total_bytes", "data")
@@ -131,12 +120,14 @@ class ResolveViewsRequest(_message.Message):
     def __init__(self, label_set: _Optional[str] = ..., views: _Optional[_Union[Views, _Mapping]] = ..., missing: _Optional[_Union[Missing, str]] = ...) -> None: ...
 
 class ResolveViewsResponse(_message.Message):
-    __slots__ = ("views", "rows")
+    __slots__ = ("views", "rows", "subject_crc32")
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_CRC32_FIELD_NUMBER: _ClassVar[int]
     views: Views
     rows: Column
-    def __init__(self, views: _Optional[_Union[Views, _Mapping]] = ..., rows: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+    subject_crc32: int
+    def __init__(self, views: _Optional[_Union[Views, _Mapping]] = ..., rows: _Optional[_Union[Column, _Mapping]] = ..., subject_crc32: _Optional[int] = ...) -> None: ...
 
 class GetLabelsRequest(_message.Message):
     __slots__ = ("label_set", "representation", "views")
@@ -149,20 +140,22 @@ class GetLabelsRequest(_message.Message):
     def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
 
 class GetLabelsResponse(_message.Message):
-    __slots__ = ("rows",)
-    ROWS_FIELD_NUMBER: _ClassVar[int]
-    rows: LabelRows
-    def __init__(self, rows: _Optional[_Union[LabelRows, _Mapping]] = ...) -> None: ...
+    __slots__ = ("parts",)
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[LabelRows]
+    def __init__(self, parts: _Optional[_Iterable[_Union[LabelRows, _Mapping]]] = ...) -> None: ...
 
 class StreamLabelsRequest(_message.Message):
-    __slots__ = ("label_set", "representation", "views")
+    __slots__ = ("label_set", "representation", "first_row", "views")
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     label_set: str
     representation: Representation
+    first_row: int
     views: Views
-    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., first_row: _Optional[int] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
 
 class StreamLabelsResponse(_message.Message):
     __slots__ = ("rows",)
@@ -171,13 +164,15 @@ class StreamLabelsResponse(_message.Message):
     def __init__(self, rows: _Optional[_Union[LabelRows, _Mapping]] = ...) -> None: ...
 
 class LabelRows(_message.Message):
-    __slots__ = ("first_row", "count", "crc32", "payload")
+    __slots__ = ("first_row", "count", "payload_crc32", "subject_crc32", "payload")
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
-    CRC32_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_CRC32_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_CRC32_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     first_row: int
     count: int
-    crc32: int
+    payload_crc32: int
+    subject_crc32: int
     payload: bytes
-    def __init__(self, first_row: _Optional[int] = ..., count: _Optional[int] = ..., crc32: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, first_row: _Optional[int] = ..., count: _Optional[int] = ..., payload_crc32: _Optional[int] = ..., subject_crc32: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...

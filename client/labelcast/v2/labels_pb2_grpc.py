@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from labelcast.v1 import labels_pb2 as labelcast_dot_v1_dot_labels__pb2
+from labelcast.v2 import labels_pb2 as labelcast_dot_v2_dot_labels__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + f' but the generated code in labelcast/v1/labels_pb2_grpc.py depends on'
+        + f' but the generated code in labelcast/v2/labels_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -35,34 +35,29 @@ class LabelServiceStub(object):
             channel: A grpc.Channel.
         """
         self.GetLabelSet = channel.unary_unary(
-                '/labelcast.v1.LabelService/GetLabelSet',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.GetLabelSetRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetLabelSetResponse.FromString,
-                _registered_method=True)
-        self.GetCodec = channel.unary_stream(
-                '/labelcast.v1.LabelService/GetCodec',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.FromString,
+                '/labelcast.v2.LabelService/GetLabelSet',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.GetLabelSetRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.GetLabelSetResponse.FromString,
                 _registered_method=True)
         self.GetBlob = channel.unary_stream(
-                '/labelcast.v1.LabelService/GetBlob',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.FromString,
+                '/labelcast.v2.LabelService/GetBlob',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.GetBlobRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.GetBlobResponse.FromString,
                 _registered_method=True)
         self.ResolveViews = channel.unary_unary(
-                '/labelcast.v1.LabelService/ResolveViews',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.ResolveViewsRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.ResolveViewsResponse.FromString,
+                '/labelcast.v2.LabelService/ResolveViews',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.ResolveViewsRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.ResolveViewsResponse.FromString,
                 _registered_method=True)
         self.GetLabels = channel.unary_unary(
-                '/labelcast.v1.LabelService/GetLabels',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.GetLabelsRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.GetLabelsResponse.FromString,
+                '/labelcast.v2.LabelService/GetLabels',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.GetLabelsRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.GetLabelsResponse.FromString,
                 _registered_method=True)
         self.StreamLabels = channel.stream_stream(
-                '/labelcast.v1.LabelService/StreamLabels',
-                request_serializer=labelcast_dot_v1_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
-                response_deserializer=labelcast_dot_v1_dot_labels__pb2.StreamLabelsResponse.FromString,
+                '/labelcast.v2.LabelService/StreamLabels',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
                 _registered_method=True)
 
 
@@ -76,15 +71,9 @@ class LabelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetCodec(self, request, context):
-        """The codec artifact, in order, for clients that decode locally.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetBlob(self, request, context):
-        """Any blob that a label set's manifest names, in order, for clients that keep whole sets.
+        """Any blob that a label set's manifest names, in order: the codec for those
+        who decode themselves, tables, or everything for those who keep whole sets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,39 +106,34 @@ def add_LabelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetLabelSet': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLabelSet,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetLabelSetRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.GetLabelSetResponse.SerializeToString,
-            ),
-            'GetCodec': grpc.unary_stream_rpc_method_handler(
-                    servicer.GetCodec,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.SerializeToString,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.GetLabelSetRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.GetLabelSetResponse.SerializeToString,
             ),
             'GetBlob': grpc.unary_stream_rpc_method_handler(
                     servicer.GetBlob,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.SerializeToString,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.GetBlobRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.GetBlobResponse.SerializeToString,
             ),
             'ResolveViews': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveViews,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.ResolveViewsRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.ResolveViewsResponse.SerializeToString,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.ResolveViewsRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.ResolveViewsResponse.SerializeToString,
             ),
             'GetLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLabels,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.GetLabelsRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.GetLabelsResponse.SerializeToString,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.GetLabelsRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.GetLabelsResponse.SerializeToString,
             ),
             'StreamLabels': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamLabels,
-                    request_deserializer=labelcast_dot_v1_dot_labels__pb2.StreamLabelsRequest.FromString,
-                    response_serializer=labelcast_dot_v1_dot_labels__pb2.StreamLabelsResponse.SerializeToString,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'labelcast.v1.LabelService', rpc_method_handlers)
+            'labelcast.v2.LabelService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('labelcast.v1.LabelService', rpc_method_handlers)
+    server.add_registered_method_handlers('labelcast.v2.LabelService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -170,36 +154,9 @@ class LabelService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/labelcast.v1.LabelService/GetLabelSet',
-            labelcast_dot_v1_dot_labels__pb2.GetLabelSetRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.GetLabelSetResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetCodec(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/labelcast.v1.LabelService/GetCodec',
-            labelcast_dot_v1_dot_labels__pb2.GetCodecRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.GetCodecResponse.FromString,
+            '/labelcast.v2.LabelService/GetLabelSet',
+            labelcast_dot_v2_dot_labels__pb2.GetLabelSetRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.GetLabelSetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -224,9 +181,9 @@ class LabelService(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/labelcast.v1.LabelService/GetBlob',
-            labelcast_dot_v1_dot_labels__pb2.GetBlobRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.GetBlobResponse.FromString,
+            '/labelcast.v2.LabelService/GetBlob',
+            labelcast_dot_v2_dot_labels__pb2.GetBlobRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.GetBlobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -251,9 +208,9 @@ class LabelService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/labelcast.v1.LabelService/ResolveViews',
-            labelcast_dot_v1_dot_labels__pb2.ResolveViewsRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.ResolveViewsResponse.FromString,
+            '/labelcast.v2.LabelService/ResolveViews',
+            labelcast_dot_v2_dot_labels__pb2.ResolveViewsRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.ResolveViewsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -278,9 +235,9 @@ class LabelService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/labelcast.v1.LabelService/GetLabels',
-            labelcast_dot_v1_dot_labels__pb2.GetLabelsRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.GetLabelsResponse.FromString,
+            '/labelcast.v2.LabelService/GetLabels',
+            labelcast_dot_v2_dot_labels__pb2.GetLabelsRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.GetLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -305,9 +262,9 @@ class LabelService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/labelcast.v1.LabelService/StreamLabels',
-            labelcast_dot_v1_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
-            labelcast_dot_v1_dot_labels__pb2.StreamLabelsResponse.FromString,
+            '/labelcast.v2.LabelService/StreamLabels',
+            labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,185 @@
+"""What both clients ask and how they read the answers; opens nothing itself."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast import wire
+from labelcast.codec import CodecHeader
+from labelcast.errors import ProtocolError, WrongSubjectError
+from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.label_set import (
+    MAX_REPORT_BYTES,
+    BlobRef,
+    Expectation,
+    Manifest,
+    Missing,
+    check_digest,
+    check_reference,
+    from_canonical,
+)
+from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.representation import Form, Representation
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.views import Views
+
+
+class BlobParts:
+    """Asks for the pieces of a blob, and checks that they come in order and within its size.
+
+    Args:
+        label_set: digest of a label set that has the blob.
+        ref: the blob.
+    """
+
+    def __init__(self, label_set: str, ref: BlobRef) -> None:
+        self._label_set = label_set
+        self._ref = ref
+        self._received = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every byte has come."""
+        return self._received == self._ref.size
+
+    def request(self) -> pb.GetBlobRequest:
+        """Request for what is lacking."""
+        return pb.GetBlobRequest(
+            label_set=self._label_set, blob=self._ref.digest, offset=self._received
+        )
+
+    def accept(self, content: bytes) -> bytes:
+        """The content of the next piece.
+
+        Raises:
+            ProtocolError: no piece, out of order, or more than was announced.
+        """
+        part = wire.parse(pb.GetBlobResponse, content, ProtocolError)
+        end = part.offset + len(part.data)
+        if part.offset != self._received or end > self._ref.size:
+            raise ProtocolError(f"the service sent blob {self._ref.digest} out of order")
+        self._received = end
+        return part.data
+
+    def finish(self) -> None:
+        """The service sent no more.
+
+        Raises:
+            ProtocolError: bytes are missing.
+        """
+        if not self.done:
+            raise ProtocolError(f"the service sent only a part of blob {self._ref.digest}")
+
+
+def label_set_request(reference: str) -> pb.GetLabelSetRequest:
+    """Request for a label set.
+
+    Raises:
+        InvalidRequestError: the reference is no text.
+    """
+    check_reference(reference)
+    return pb.GetLabelSetRequest(reference=reference)
+
+
+def read_label_set(content: bytes, reference: str, expect: Expectation | None) -> RemoteLabelSet:
+    """Verify a reply from end to end, and the contract if something is expected."""
+    reply = wire.parse(pb.GetLabelSetResponse, content, ProtocolError)
+    other = reference.startswith("sha256:") and reference != reply.digest
+    if other or reply.reference != reference:
+        raise WrongSubjectError(
+            f"the service answered with {reply.reference or reply.digest} when asked for"
+            f" {reference}"
+        )
+    check_digest(reply.manifest, reply.digest, "the manifest")
+    manifest = Manifest.from_bytes(reply.manifest)
+    report: dict[str, Any] = {}
+    if manifest.report is not None:
+        check_digest(reply.report, manifest.report.digest, "the fit report")
+        report = from_canonical(reply.report, "the fit report", max_bytes=MAX_REPORT_BYTES)
+    if expect is not None:
+        manifest.contract.require(expect)
+    return RemoteLabelSet(reply.digest, manifest, report)
+
+
+def check_form(label_set: RemoteLabelSet, representation: Representation) -> None:
+    """Refuse here what the service would refuse.
+
+    Raises:
+        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+    """
+    if representation.form is not Form.CODES:
+        contract = label_set.contract
+        representation.check(
+            CodecHeader(contract.num_classes, contract.label_kind, contract.temperatures)
+        )
+
+
+def labels_request(
+    label_set: RemoteLabelSet, views: Views, representation: Representation
+) -> pb.GetLabelsRequest:
+    """Request for one batch."""
+    check_form(label_set, representation)
+    return pb.GetLabelsRequest(
+        label_set=label_set.digest,
+        representation=wire.representation_to_proto(representation),
+        views=wire.views_to_proto(views),
+    )
+
+
+def read_labels(
+    content: bytes, label_set: RemoteLabelSet, views: Views, representation: Representation
+) -> DeliveredLabels:
+    """Verify the reply to `labels_request`, as a stream's replies are."""
+    reply = wire.parse(pb.GetLabelsResponse, content, ProtocolError)
+    exchange = label_exchange(label_set, [views], representation, rows_in_flight=len(views))
+    while exchange.next_request() is not None:
+        pass
+    delivered = [batch for part in reply.parts for batch in exchange.accept(part)]
+    exchange.finish()
+    return delivered[0]
+
+
+def label_exchange(
+    label_set: RemoteLabelSet,
+    batches: Iterable[Views],
+    representation: Representation,
+    *,
+    rows_in_flight: int,
+) -> StreamExchange:
+    """An exchange for labels of a set.
+
+    Raises:
+        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+        InvalidRequestError: a window that would admit nothing.
+    """
+    check_form(label_set, representation)
+    contract = label_set.contract
+    return StreamExchange(
+        label_set=label_set.digest,
+        representation=representation,
+        row_stride=representation.row_stride(contract.num_classes, label_set.code_stride),
+        num_classes=contract.num_classes,
+        batches=batches,
+        rows_in_flight=rows_in_flight,
+    )
+
+
+def resolve_request(
+    label_set: RemoteLabelSet, views: Views, missing: Missing
+) -> pb.ResolveViewsRequest:
+    """Request for stored views."""
+    return pb.ResolveViewsRequest(
+        label_set=label_set.digest,
+        views=wire.views_to_proto(views),
+        missing=wire.missing_to_proto(missing),
+    )
+
+
+def read_resolved(
+    content: bytes, label_set: RemoteLabelSet, views: Views, missing: Missing
+) -> tuple[Views, NDArray[np.int64]]:
+    """Verify the reply to `resolve_request`."""
+    reply = wire.parse(pb.ResolveViewsResponse, content, ProtocolError)
+    return wire.resolved_from_proto(reply, label_set.digest, missing, views)

@@ -1,0 +1,76 @@
+"""When a call is made again. gRPC's own retries are off: its replay of a stream loses requests."""
+
+import logging
+import time
+
+from labelcast.errors import (
+    ChecksumMismatchError,
+    DigestMismatchError,
+    LabelcastError,
+    LostRequestError,
+    OverloadedError,
+    ProtocolError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+    WrongSubjectError,
+)
+from labelcast.patience import Patience
+
+logger = logging.getLogger("labelcast.remote")
+
+UNPROVEN = (ChecksumMismatchError, DigestMismatchError, ProtocolError, WrongSubjectError)
+"""What a reader of replies raises: nothing of such a reply is used, and it is asked for again."""
+
+_PASSING = (
+    LostRequestError,
+    OverloadedError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+    WrongSubjectError,
+)
+
+
+class Retries(Patience):
+    """When a call to a service is made again, and why."""
+
+    def next_pause(self, error: LabelcastError, *, unproven: bool = False) -> float:
+        """Seconds to wait before the next try.
+
+        Args:
+            error: why the last one failed.
+            unproven: the reply failed a check here, rather than the service having refused.
+
+        Raises:
+            LabelcastError: `error`, if it will not pass or patience has ended.
+        """
+        if not (unproven or isinstance(error, _PASSING)):
+            raise error from None
+        if unproven or isinstance(error, LostRequestError | WrongSubjectError):
+            logger.warning("asking again: %s", error)
+        return super().next_pause(error)
+
+
+class Attempts(Retries):
+    """Attempts at one unary call, all within its deadline.
+
+    Args:
+        seconds: as of `Patience`.
+        answered: as of `Patience`.
+        deadline_seconds: for all of them.
+    """
+
+    def __init__(self, seconds: float, *, answered: bool, deadline_seconds: float) -> None:
+        super().__init__(seconds, answered=answered)
+        self._deadline = time.monotonic() + deadline_seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Time limit of the next attempt."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def next_pause(self, error: LabelcastError, *, unproven: bool = False) -> float:
+        """As `Retries.next_pause`; no pause outlasts the deadline."""
+        pause = super().next_pause(error, unproven=unproven)
+        if time.monotonic() + pause >= self._deadline:
+            raise error from None
+        return pause

@@ -1,0 +1,1 @@
+"""Generated from proto/labelcast/v2 by proto/generate.py; do not edit."""

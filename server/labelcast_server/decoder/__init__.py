@@ -1,0 +1,1 @@
+"""Between the I/O workers and the decoder process."""

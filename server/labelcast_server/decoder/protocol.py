@@ -1,0 +1,149 @@
+"""What an I/O worker and the decoder process say to each other over a Unix socket.
+
+    frame    header: payload bytes u64, request number u32, kind u8, CRC-32 of these u32
+             + payload; everything little-endian
+    subject  codec digest (71 ASCII bytes), form u8, precision u8, k u32, temperature f64
+
+    LOAD     codec digest + artifact      → DONE     digest of what was loaded
+    DECODE   subject + packed rows, each followed by its context row if the codec is conditioned
+                                          → DONE     subject, CRC-32 of the rows that were decoded,
+                                                     CRC-32 of the labels, labels
+                                          → MISSING  codec digest: send LOAD first
+    PING     8 bytes                      → DONE     the same 8 bytes, once labels have decoded
+    any      …                            → ERROR    CRC-32 of the request's payload, CRC-32 of the
+                                                     rest, canonical JSON {reason, message, facts}
+
+Every answer says what it answers. A decoder that mixed up its jobs, or a connection that lost,
+repeated or damaged something, is found out before a label is delivered.
+"""
+
+import json
+import struct
+from enum import IntEnum
+
+from labelcast.checksums import crc32
+from labelcast.codec import Precision
+from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
+from labelcast.representation import Form, Representation
+
+_HEADER = struct.Struct("<QIB")
+_CHECKSUM = struct.Struct("<I")
+_SUBJECT = struct.Struct("<71sBBId")
+_CHECKSUMS = struct.Struct("<II")
+
+HEADER_BYTES = _HEADER.size + _CHECKSUM.size
+DIGEST_BYTES = 71
+SUBJECT_BYTES = _SUBJECT.size
+ANSWER_HEAD_BYTES = _SUBJECT.size + _CHECKSUMS.size
+PING_BYTES = 8
+# An artifact has at most 2**31 bytes, a block of rows or labels far less.
+MAX_LOAD_BYTES = 2**31 + DIGEST_BYTES
+MAX_ROWS_BYTES = 2**28
+MAX_ERROR_BYTES = 2**16
+
+_FORMS = tuple(Form)
+_PRECISIONS = tuple(Precision)
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    LOAD = 1
+    DECODE = 2
+    DONE = 3
+    ERROR = 4
+    MISSING = 5
+    PING = 6
+
+
+def pack_header(size: int, number: int, kind: Kind) -> bytes:
+    """Header of a frame whose payload has `size` bytes."""
+    header = _HEADER.pack(size, number, kind)
+    return header + _CHECKSUM.pack(crc32(header))
+
+
+def unpack_header(header: bytes) -> tuple[int, int, Kind]:
+    """Payload bytes, request number and kind.
+
+    Args:
+        header: HEADER_BYTES bytes.
+
+    Raises:
+        ServiceUnavailableError: damaged; nothing that follows can be read.
+    """
+    size, number, kind = _HEADER.unpack_from(header)
+    (checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
+    if crc32(header[: _HEADER.size]) != checksum or kind not in set(Kind):
+        raise broken("sent a damaged header")
+    return size, number, Kind(kind)
+
+
+def pack_subject(codec: str, representation: Representation) -> bytes:
+    """What a request to decode is about, without its rows: SUBJECT_BYTES bytes."""
+    return _SUBJECT.pack(
+        codec.encode("ascii"),
+        _FORMS.index(representation.form),
+        _PRECISIONS.index(representation.precision or Precision.FP16),
+        representation.k or 0,
+        representation.temperature or 0.0,
+    )
+
+
+def unpack_subject(subject: bytes) -> tuple[str, Representation]:
+    """Codec digest and representation.
+
+    Raises:
+        RequestError: such a representation cannot be.
+        ValueError, IndexError: not what `pack_subject` writes.
+    """
+    codec, form, precision, k, temperature = _SUBJECT.unpack(subject)
+    representation = Representation(
+        _FORMS[form], _PRECISIONS[precision], temperature or None, k or None
+    )
+    return codec.decode("ascii"), representation
+
+
+def pack_answer_head(subject: bytes, rows_crc32: int, labels_crc32: int) -> bytes:
+    """What comes before the labels of an answer: ANSWER_HEAD_BYTES bytes.
+
+    Args:
+        subject: see `pack_subject`.
+        rows_crc32: of the packed rows, with their context, that were decoded.
+        labels_crc32: of the labels.
+    """
+    return subject + _CHECKSUMS.pack(rows_crc32, labels_crc32)
+
+
+def unpack_answer_head(head: bytes) -> tuple[bytes, int, int]:
+    """Subject, CRC-32 of the rows that were decoded, CRC-32 of the labels."""
+    return head[:SUBJECT_BYTES], *_CHECKSUMS.unpack_from(head, SUBJECT_BYTES)
+
+
+def pack_error(error: LabelcastError, request_crc32: int) -> bytes:
+    """Payload of an ERROR frame about a request, which the CRC-32 of its payload names."""
+    value = {"reason": error.reason, "message": error.message[:4096], "facts": error.facts}
+    told = json.dumps(value).encode()
+    return _CHECKSUMS.pack(request_crc32, crc32(told)) + told
+
+
+def unpack_error(payload: bytes, request_crc32: int) -> LabelcastError:
+    """What an ERROR frame says of a request, which the CRC-32 of its payload names.
+
+    Raises:
+        ServiceUnavailableError: damaged, or about another request.
+    """
+    if len(payload) < _CHECKSUMS.size:
+        raise broken("sent a damaged error")
+    about, checksum = _CHECKSUMS.unpack_from(payload)
+    told = payload[_CHECKSUMS.size :]
+    if crc32(told) != checksum or request_crc32 != about:
+        raise broken("sent a damaged error, or one about another request")
+    value = json.loads(told)
+    return error_from_reason(value["reason"], value["message"], value["facts"])
+
+
+def broken(what: str) -> ServiceUnavailableError:
+    """The connection between worker and decoder process cannot be trusted any more."""
+    return ServiceUnavailableError(
+        f"the decoder process {what}; the connection to it is opened again, retry in a moment"
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from labelcast import Representation
 from labelcast.errors import LabelcastError
-from labelcast_server.rpc.probe import is_serving
+from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import (
     RunningService,
@@ -148,9 +148,14 @@ def answers(service: RunningService) -> bool:
     return False
 
 
+def codes_are_served(service: RunningService) -> bool:
+    return is_serving(service.grpc, timeout_seconds=5, name=CODES_SERVICE_NAME)
+
+
 @pytest.mark.timeout(300)
 def test_health_tells_codes_from_labels(fragile: RunningService) -> None:
     processes = fragile.processes()
+    assert processes.redis is not None
     # As long as the supervisor sleeps, nobody replaces the decoder.
     processes.supervisor.suspend()
     try:
@@ -162,7 +167,13 @@ def test_health_tells_codes_from_labels(fragile: RunningService) -> None:
         assert (ended.returncode, ended.stdout) == (0, "serving\n")
         processes.decoder.resume()
         eventually(lambda: is_serving(fragile.grpc, timeout_seconds=5), "labels decode")
+
+        processes.redis.suspend()
+        eventually(lambda: not codes_are_served(fragile), "nothing can be opened")
+        processes.redis.resume()
+        eventually(lambda: codes_are_served(fragile), "the store answers")
     finally:
+        processes.redis.resume()
         processes.decoder.resume()
         processes.supervisor.resume()
 

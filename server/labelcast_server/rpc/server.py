@@ -97,8 +97,11 @@ class RpcServer:
         reporting = asyncio.create_task(self._keep_reporting_health())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if reporting.done():
+            reporting.result()
         for task in (reporting, stopping):
             task.cancel()
+        await asyncio.gather(reporting, stopping, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
         await self._server.stop(drain_seconds)
 

@@ -1,100 +1,25 @@
 """The read side: what students ask for. Knows no gRPC, HTTP, Redis or torch."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.checksums import crc32
-from labelcast.codec import Codec, Rows, read_artifact
-from labelcast.context import ViewContext
-from labelcast.errors import BlobNotFoundError, InvalidRequestError, OverloadedError
-from labelcast.label_set import Manifest, Missing, StoredViews, ViewIndex, check_digest
+from labelcast.codec import read_artifact
+from labelcast.errors import BlobNotFoundError
+from labelcast.label_set import Manifest, Missing, StoredViews, check_digest
 from labelcast.representation import Form, Representation
-from labelcast.subject import LabelSubject
 from labelcast.views import Views
-from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.chunks import ChunkCache
-from labelcast_server.decoding import DecodedRows
+from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
 from labelcast_server.label_sets import LabelSets
 from labelcast_server.reading import read_blob, read_context, read_view_index
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
-_UNARY_BLOCKS = 32
-# A block that is sent, and the one that is prepared meanwhile.
-_BLOCKS_AHEAD = 2
-# For room to prepare a reply; whoever waits longer is told to come again.
-_ROOM_SECONDS = 10.0
-# Of float32 labels that one block makes the decoder hold.
-_DECODED_BYTES = 2**25
-
-
-class Decoder(Protocol):
-    """What the service needs of the decoder process."""
-
-    async def decode(
-        self,
-        codec: str,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
-        """Labels of packed rows, each followed by its context row if any, in a decoded form."""
-        ...
-
-    async def ping(self) -> None:
-        """Return if labels decode."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLabelSet:
-    """A label set with everything that serving it needs.
-
-    Attributes:
-        digest: its identity.
-        manifest: parsed.
-        report: fit report as stored; empty if none.
-        artifact: the codec, verified.
-        codec: the same, proven on its golden rows.
-        index: where every view lies.
-        context: of a conditioned codec; None for others.
-        stored: which views each sample has.
-    """
-
-    digest: str
-    manifest: Manifest
-    report: bytes
-    artifact: bytes
-    codec: Codec
-    index: ViewIndex
-    context: ViewContext | None
-    stored: StoredViews
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some rows of a reply.
-
-    Attributes:
-        count: rows.
-        payload: count × stride bytes.
-        payload_crc32: of the payload; the decoder's own where labels were decoded.
-        subject_crc32: of the views that the rows belong to, see `labelcast.subject`.
-    """
-
-    count: int
-    payload: bytes
-    payload_crc32: int
-    subject_crc32: int
 
 
 class LabelService:
@@ -231,145 +156,3 @@ class LabelService:
             context=await read_context(self._store, manifest, index),
             stored=await asyncio.to_thread(StoredViews, index),
         )
-
-
-class LabelReader:
-    """Labels of one set in one form, for one stream or call.
-
-    Args:
-        label_set: opened.
-        representation: checked against it.
-        chunks: cache of packed rows.
-        decoder: where codes become labels.
-        block_bytes: payload of one block.
-        room: shared by all readers of a worker, for what they prepare and have not sent.
-    """
-
-    def __init__(
-        self,
-        label_set: OpenLabelSet,
-        representation: Representation,
-        chunks: ChunkCache,
-        decoder: Decoder,
-        *,
-        block_bytes: int,
-        room: ByteBudget,
-    ) -> None:
-        self._label_set = label_set
-        self._representation = representation
-        self._chunks = chunks
-        self._decoder = decoder
-        self._room = room
-        self._subject = LabelSubject(label_set.digest, representation)
-        num_classes = label_set.manifest.contract.num_classes
-        self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
-        self._block_rows = max(1, block_bytes // self._row_bytes)
-        if representation.form is not Form.CODES:
-            # A row of top-k is small on the wire and whole where it is decoded.
-            self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
-
-    async def read_whole(self, views: AskedViews) -> list[Block]:
-        """Labels of a bounded batch, all at once.
-
-        Raises:
-            InvalidRequestError: more than one reply should carry; says how many views fit.
-            As `read`.
-        """
-        limit = self._block_rows * _UNARY_BLOCKS
-        if len(views) > limit:
-            raise InvalidRequestError(
-                f"{len(views)} labels do not fit one reply, at most {limit} do in this form;"
-                " use StreamLabels for more"
-            )
-        size = len(views) * self._row_bytes
-        await self._take(size)
-        try:
-            return [
-                await self._block(views[start : start + self._block_rows], start)
-                for start in range(0, len(views), self._block_rows)
-            ]
-        finally:
-            self._room.give(size)
-
-    async def read(self, views: AskedViews) -> AsyncIterator[Block]:
-        """Labels of `views`, in their order, in blocks.
-
-        The next block is prepared while its predecessor is being sent, where there is room.
-
-        Raises:
-            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: at the block that
-                met it.
-            OverloadedError: there is no room to prepare a block.
-        """
-        await self._take(views.num_bytes)
-        ahead: deque[tuple[asyncio.Task[Block], int]] = deque()
-        starts = deque(range(0, len(views), self._block_rows))
-        try:
-            while starts or ahead:
-                while starts and len(ahead) < _BLOCKS_AHEAD:
-                    rows = views[starts[0] : starts[0] + self._block_rows]
-                    size = len(rows) * self._row_bytes
-                    if ahead and not self._room.try_take(size):
-                        break
-                    if not ahead:
-                        await self._take(size)
-                    task = asyncio.ensure_future(self._block(rows, starts.popleft()))
-                    ahead.append((task, size))
-                task, size = ahead[0]
-                yield await task
-                ahead.popleft()
-                self._room.give(size)
-        finally:
-            self._room.give(views.num_bytes)
-            for task, size in ahead:
-                task.cancel()
-                # If it has failed as well, the error of its predecessor has said why.
-                task.add_done_callback(lambda task: task.cancelled() or task.exception())
-                self._room.give(size)
-
-    async def _take(self, size: int) -> None:
-        try:
-            async with asyncio.timeout(_ROOM_SECONDS):
-                await self._room.take(size)
-        except TimeoutError:
-            raise OverloadedError(
-                "the service has no room for more replies that wait to be read; retry in a moment"
-            ) from None
-
-    async def _block(self, views: Views, first_row: int) -> Block:
-        index = self._label_set.index
-        segments, rows = index.locate(views, first_row=first_row)
-        # From here on only what was found counts: a fault of the look-up shows in the subject.
-        found = index.views_at(segments, rows)
-        packed = await self._gather(segments, rows)
-        if self._representation.form is Form.CODES:
-            payload = packed.tobytes()
-            labels = DecodedRows(payload, crc32(payload))
-        else:
-            labels = await self._decode(packed, found)
-        subject = self._subject.checksum(found)
-        return Block(len(packed), labels.payload, labels.crc32, subject)
-
-    async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
-        context = self._label_set.context
-        if context is not None:
-            packed = np.concatenate([packed, context.rows(views)], axis=1)
-        return await self._decoder.decode(
-            self._label_set.manifest.codec.digest,
-            self._label_set.artifact,
-            self._representation,
-            packed,
-            row_bytes=self._row_bytes,
-        )
-
-    async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
-        manifest = self._label_set.manifest
-        if len(manifest.segments) == 1:
-            return await self._chunks.gather(manifest.segments[0].codes, rows)
-        packed = np.empty((len(rows), self._label_set.codec.row_stride), dtype=np.uint8)
-        for number in np.unique(segments).tolist():
-            inside = segments == number
-            packed[inside] = await self._chunks.gather(
-                manifest.segments[number].codes, rows[inside]
-            )
-        return packed

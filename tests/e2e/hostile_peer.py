@@ -57,9 +57,11 @@ class HostilePeer:
         self._fault = fault
         self.faults = 0
         self.passed: dict[str, list[list[bytes]]] = {"requests": [], "replies": []}
-        self._channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self._channel: Any = grpc.insecure_channel(target, options=_OPTIONS)
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=_OPTIONS)
-        handlers = {name: grpc.unary_unary_rpc_method_handler(self._unary(name)) for name in _UNARY}
+        handlers: dict[str, Any] = {
+            name: grpc.unary_unary_rpc_method_handler(self._unary(name)) for name in _UNARY
+        }
         handlers["GetBlob"] = grpc.unary_stream_rpc_method_handler(self._blob)
         handlers["StreamLabels"] = grpc.stream_stream_rpc_method_handler(self._stream)
         self._server.add_generic_rpc_handlers(
@@ -83,7 +85,7 @@ class HostilePeer:
             requests, replies = self._passing(method)
             (sent,) = requests(iter([request]))
             with _status_passed_on(context):
-                reply = self._channel.unary_unary(f"/{SERVICE}/{method}")(sent)
+                reply: bytes = self._channel.unary_unary(f"/{SERVICE}/{method}")(sent)
             (passed,) = replies(iter([reply]))
             return passed
 

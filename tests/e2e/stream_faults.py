@@ -95,7 +95,7 @@ class Case:
 def _opening(
     name: str, tamper: Callable[[Told], Tamper], error: type[LabelcastError], **more: bool
 ) -> Case:
-    return Case(name, "requests", tamper, error, 0, 0, **more)  # type: ignore[arg-type]
+    return Case(name, "requests", tamper, error, 0, 0, **more)
 
 
 def _request(
@@ -175,18 +175,16 @@ def _replies() -> Iterator[Case]:
     yield _reply("reply cut", lambda _: do.truncate, ProtocolError)
     yield _reply("replies end", lambda _: do.end_before, ProtocolError)
     for name, change in (("renumbered", do.renumber), ("miscounted", do.miscount)):
-        yield _reply(f"reply {name}", lambda _, it=change: _answers(it), ProtocolError)
+        yield _reply(f"reply {name}", _always(_answers(change)), ProtocolError)
     yield _reply("reply empty", lambda _: _answers(do.empty), ProtocolError)
     for name, change in (("moved by a row", do.move_payload), ("flipped", do.flip)):
-        error = ChecksumMismatchError
-        yield _reply(f"payload {name}", lambda _, it=change: _answers(it), error)
+        yield _reply(f"payload {name}", _always(_answers(change)), ChecksumMismatchError)
 
 
 def _lying_replies() -> Iterator[Case]:
     error = WrongSubjectError
     for name, change in (("last", do.cut_last_row), ("first", do.cut_first_row)):
-        tamper = _answers(change)
-        yield _reply(f"reply without its {name} row", lambda _, it=tamper: it, error, lie=True)
+        yield _reply(f"reply without its {name} row", _always(_answers(change)), error, lie=True)
     yield _reply("replies change places", lambda _: do.swap_unnoticed, error, lie=True)
     yield _reply(
         "answer for views one row further",
@@ -216,6 +214,10 @@ def _asks(change: Callable[[Views], Views]) -> Tamper:
 
 def _answers(change: Callable[[pb.StreamLabelsResponse], None]) -> Tamper:
     return do.rewrite(pb.StreamLabelsResponse, change)
+
+
+def _always(tamper: Tamper) -> Callable[[Told], Tamper]:
+    return lambda _: tamper
 
 
 def _number(request: pb.StreamLabelsRequest) -> None:

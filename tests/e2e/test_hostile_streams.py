@@ -9,14 +9,19 @@ import pytest
 
 from labelcast import AsyncLabelClient, DeliveredLabels, LabelClient, Representation, wire
 from labelcast.checksums import crc32
-from labelcast.errors import InvalidRequestError, LabelcastError
+from labelcast.errors import (
+    InvalidRequestError,
+    LabelcastError,
+    LostRequestError,
+    ServiceUnavailableError,
+)
 from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from tests.e2e.hostile_peer import Fault, HostilePeer, hostile_peer
 from tests.e2e.running_service import RunningService
 from tests.e2e.spelling_sets import CLASSES, REQUEST_ROWS, SpellingSet, spelling_set
-from tests.e2e.stream_faults import ROWS_BEFORE, Told, cases
+from tests.e2e.stream_faults import ROWS_BEFORE, Case, Told, cases
 
 pytestmark = pytest.mark.e2e
 
@@ -93,6 +98,15 @@ class Reading:
         self.rows = end
 
 
+def writing_hides_a_refusal(told: Told, case: Case) -> bool:
+    """Whether gRPC may tell the client of a broken call instead of what the service said.
+
+    grpc.aio does, where it was writing a message just when the call ended; that is taken up again.
+    """
+    refused = case.error in (LostRequestError, InvalidRequestError)
+    return refused and told.representation == CLIENTS["async"]
+
+
 def openings(peer: HostilePeer) -> Iterator[pb.StreamLabelsRequest]:
     for requests in peer.passed["requests"]:
         yield pb.StreamLabelsRequest.FromString(requests[0])
@@ -110,15 +124,16 @@ def test_a_stream_survives_one_fault(
     ):
         error = reading.run(peer.address, 60)
         assert peer.faults == 1
-    if not known.resumes:
+    if not known.resumes and error is not None:
         assert type(error) is known.error
         assert reading.rows <= ROWS_BEFORE
         return
     assert error is None
+    assert known.resumes or writing_hides_a_refusal(told, known)
     assert reading.rows == len(told.views)
     # Caught at the first wrong row: the new stream takes up exactly there.
     assert peer.calls == 2
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 1 or writing_hides_a_refusal(told, known)
     right = (ROWS_BEFORE if known.once_at else 0) + known.right_rows
     assert list(openings(peer))[1].first_row == right
 
@@ -138,7 +153,8 @@ def test_a_fault_in_every_stream_ends_in_its_error(
         assert error is None or isinstance(error, InvalidRequestError)
         assert peer.faults >= len(told.views) // REQUEST_ROWS
     else:
-        assert type(error) is known.error
+        hidden = writing_hides_a_refusal(told, known) and type(error) is ServiceUnavailableError
+        assert type(error) is known.error or hidden
         assert reading.rows == 0
 
 

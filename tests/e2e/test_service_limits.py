@@ -55,7 +55,7 @@ class Streams:
 
     def __init__(self, address: str, known: SpellingSet, views: pb.Views, count: int) -> None:
         options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
-        self._channels = [
+        self._channels: list[Any] = [
             grpc.insecure_channel(address, options=options) for _ in range(-(-count // 16))
         ]
         self._leave: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -208,4 +208,4 @@ def test_an_open_codec_is_served_from_memory(limited: RunningService, tmp_path: 
 
 
 def _holds(redis: Any, key: bytes, content: bytes) -> bool:
-    return redis.type(key) == b"string" and redis.get(key) == content
+    return bool(redis.type(key) == b"string" and redis.get(key) == content)

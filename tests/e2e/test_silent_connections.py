@@ -41,11 +41,11 @@ def still_open(sockets: list[socket.socket]) -> list[socket.socket]:
             selector.register(one, selectors.EVENT_READ)
         while left and time.monotonic() < deadline:
             for key, _ in selector.select(1.0):
-                one = key.fileobj
-                assert isinstance(one, socket.socket)
-                if _has_ended(one):
-                    selector.unregister(one)
-                    left.discard(one)
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                if _has_ended(connection):
+                    selector.unregister(connection)
+                    left.discard(connection)
     return list(left)
 
 

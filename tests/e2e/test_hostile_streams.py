@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from labelcast.errors import (
 from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from tests.e2e.hostile_peer import Fault, HostilePeer, hostile_peer
+from tests.e2e.hostile_peer import Fault, hostile_peer
 from tests.e2e.running_service import RunningService
 from tests.e2e.spelling_sets import CLASSES, REQUEST_ROWS, SpellingSet, spelling_set
 from tests.e2e.stream_faults import ROWS_BEFORE, Case, Told, cases
@@ -107,11 +106,6 @@ def writing_hides_a_refusal(told: Told, case: Case) -> bool:
     return refused and told.representation == CLIENTS["async"]
 
 
-def openings(peer: HostilePeer) -> Iterator[pb.StreamLabelsRequest]:
-    for requests in peer.passed["requests"]:
-        yield pb.StreamLabelsRequest.FromString(requests[0])
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_stream_survives_one_fault(
     service: RunningService, told: Told, case: str, caplog: pytest.LogCaptureFixture
@@ -135,7 +129,8 @@ def test_a_stream_survives_one_fault(
     assert peer.calls == 2
     assert len(caplog.messages) == 1 or writing_hides_a_refusal(told, known)
     right = (ROWS_BEFORE if known.once_at else 0) + known.right_rows
-    assert list(openings(peer))[1].first_row == right
+    opening = pb.StreamLabelsRequest.FromString(peer.passed["requests"][1][0])
+    assert opening.first_row == right
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -135,6 +135,11 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         async for received in requests:
             request = understood(received)
             if reader is None:
+                if not request.label_set and not request.HasField("representation"):
+                    raise LostRequestError(
+                        "the message that opens a stream, with label set and representation, was"
+                        " lost on its way; take the stream up again"
+                    )
                 digest = wire.label_set_from_proto(request.label_set)
                 representation = wire.representation_from_proto(request.representation)
                 reader = await self._service.reader(digest, representation)

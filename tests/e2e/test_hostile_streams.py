@@ -1,0 +1,171 @@
+"""Whatever a peer does to a label stream, no wrong label is delivered, by either client."""
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+
+from labelcast import AsyncLabelClient, DeliveredLabels, LabelClient, Representation, wire
+from labelcast.checksums import crc32
+from labelcast.errors import (
+    InvalidRequestError,
+    LabelcastError,
+    LostRequestError,
+    ServiceUnavailableError,
+)
+from labelcast.subject import LabelSubject
+from labelcast.v2 import labels_pb2 as pb
+from labelcast.v2 import labels_pb2_grpc
+from tests.e2e.hostile_peer import Fault, hostile_peer
+from tests.e2e.running_service import RunningService
+from tests.e2e.spelling_sets import CLASSES, REQUEST_ROWS, SpellingSet, spelling_set
+from tests.e2e.stream_faults import ROWS_BEFORE, Case, Told, cases
+
+pytestmark = pytest.mark.e2e
+
+CASES = {case.name: case for case in cases()}
+LIES = [name for name, case in CASES.items() if case.lie]
+# Each client reads in another form: stored bytes, and what the decoder makes of them.
+CLIENTS = {"sync": Representation.codes(), "async": Representation.logits()}
+BATCH = 100
+
+
+@pytest.fixture(scope="module")
+def spelling(
+    service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SpellingSet, SpellingSet]:
+    made = [spelling_set(tmp_path_factory.mktemp("spelling"), number) for number in (11, 12)]
+    for one in made:
+        service.push(one.bundle, f"spelling-{one.number}")
+    return made[0], made[1]
+
+
+@pytest.fixture(params=CLIENTS)
+def told(
+    request: pytest.FixtureRequest,
+    stub: labels_pb2_grpc.LabelServiceStub,
+    spelling: tuple[SpellingSet, SpellingSet],
+) -> Told:
+    views = spelling[0].views[order(spelling[0])]
+    return Told(stub, *spelling, representation=CLIENTS[request.param], views=views)
+
+
+def order(label_set: SpellingSet) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return np.random.default_rng(5).permutation(len(label_set.views))
+
+
+class Reading:
+    """A client that reads every view, and what it has been given."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._expected = told.label_set.expected(order(told.label_set))
+        self.rows = 0
+
+    def run(self, address: str, reconnect_seconds: float) -> LabelcastError | None:
+        """Read until the end; what it ended with."""
+        try:
+            if self._told.representation == CLIENTS["async"]:
+                asyncio.run(self._read_asynchronously(address, reconnect_seconds))
+            else:
+                self._read(address, reconnect_seconds)
+        except LabelcastError as error:
+            return error
+        return None
+
+    def _read(self, address: str, patience: float) -> None:
+        told = self._told
+        with LabelClient(address, rows_in_flight=512, reconnect_seconds=patience) as client:
+            label_set = client.open(told.label_set.digest)
+            for batch in client.stream(label_set, told.views.batches(BATCH), told.representation):
+                self._check(batch)
+
+    async def _read_asynchronously(self, address: str, patience: float) -> None:
+        told = self._told
+        async with AsyncLabelClient(
+            address, rows_in_flight=512, reconnect_seconds=patience
+        ) as client:
+            label_set = await client.open(told.label_set.digest)
+            batches = told.views.batches(BATCH)
+            async for batch in client.stream(label_set, batches, told.representation):
+                self._check(batch)
+
+    def _check(self, batch: DeliveredLabels) -> None:
+        stride, end = 2 * CLASSES, self.rows + len(batch.rows)
+        assert batch.rows.tobytes() == self._expected[self.rows * stride : end * stride]
+        self.rows = end
+
+
+def writing_hides_a_refusal(told: Told, case: Case) -> bool:
+    """Whether gRPC may tell the client of a broken call instead of what the service said.
+
+    grpc.aio does, where it was writing a message just when the call ended; that is taken up again.
+    """
+    refused = case.error in (LostRequestError, InvalidRequestError)
+    return refused and told.representation == CLIENTS["async"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stream_survives_one_fault(
+    service: RunningService, told: Told, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, reading = CASES[case], Reading(told)
+    fault = Fault("StreamLabels", known.direction, known.once_at, known.tamper(told))
+    with (
+        caplog.at_level(logging.WARNING, "labelcast.remote"),
+        hostile_peer(service.grpc, fault) as peer,
+    ):
+        error = reading.run(peer.address, 60)
+        assert peer.faults == 1
+    if not known.resumes and error is not None:
+        assert type(error) is known.error
+        assert reading.rows <= ROWS_BEFORE
+        return
+    assert error is None
+    assert known.resumes or writing_hides_a_refusal(told, known)
+    assert reading.rows == len(told.views)
+    # Caught at the first wrong row: the new stream takes up exactly there.
+    assert peer.calls == 2
+    assert len(caplog.messages) == 1 or writing_hides_a_refusal(told, known)
+    right = (ROWS_BEFORE if known.once_at else 0) + known.right_rows
+    opening = pb.StreamLabelsRequest.FromString(peer.passed["requests"][1][0])
+    assert opening.first_row == right
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_in_every_stream_ends_in_its_error(
+    service: RunningService, told: Told, case: str
+) -> None:
+    known, reading = CASES[case], Reading(told)
+    fault = Fault("StreamLabels", known.direction, known.always_at, known.tamper(told), always=True)
+    with hostile_peer(service.grpc, fault) as peer:
+        error = reading.run(peer.address, 0.15)
+        assert peer.faults >= (2 if known.resumes else 1)
+    if known.right_rows:
+        # Each stream brings some right rows, so that it gets there in the end; of a last request
+        # for one row, which is cut by one, nothing is left.
+        assert error is None or isinstance(error, InvalidRequestError)
+        assert peer.faults >= len(told.views) // REQUEST_ROWS
+    else:
+        hidden = writing_hides_a_refusal(told, known) and type(error) is ServiceUnavailableError
+        assert type(error) is known.error or hidden
+        assert reading.rows == 0
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_only_the_subject_tells_a_lie(service: RunningService, told: Told, case: str) -> None:
+    """Row numbers, lengths and the checksum of the payload all fit what the client waits for."""
+    known = CASES[case]
+    fault = Fault("StreamLabels", known.direction, known.once_at, known.tamper(told))
+    with hostile_peer(service.grpc, fault) as peer:
+        assert Reading(told).run(peer.address, 60) is None
+        number = 2 if known.once_at else 0
+        rows = pb.StreamLabelsResponse.FromString(peer.passed["replies"][0][number]).rows
+    assert rows.first_row == number * REQUEST_ROWS
+    assert len(rows.payload) == rows.count * 2 * CLASSES
+    assert rows.payload_crc32 == crc32(rows.payload)
+    wire.rows_from_proto(rows, first_row=rows.first_row, stride=2 * CLASSES)
+    asked = told.views[rows.first_row : rows.first_row + rows.count]
+    subject = LabelSubject(told.label_set.digest, told.representation)
+    assert rows.subject_crc32 != subject.checksum(asked)

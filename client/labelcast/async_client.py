@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self, TypeVar
 
@@ -27,9 +28,10 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
+from labelcast.remote.stalls import CHECKS, StallWatch
 from labelcast.representation import Representation
 from labelcast.session import Session, context_blobs, index_blobs, record_blobs
-from labelcast.transport import RpcError, translate
+from labelcast.transport import RpcError
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -71,7 +73,7 @@ class AsyncLabelClient(Session):
                     yield data
                 parts.finish()
             except RpcError as error:
-                pause = retries.next_pause(translate(error, self._settings.address))
+                pause = retries.next_pause(self._translated(error))
             except UNPROVEN as error:
                 pause = retries.next_pause(error, unproven=True)
             else:
@@ -158,8 +160,9 @@ class AsyncLabelClient(Session):
         while not exchange.done:
             call = self._transport.stream_stream("StreamLabels")(metadata=self._transport.metadata)
             requests = _Requests(call, exchange)
+            watch = _Watch(call, exchange, self._settings.reply_seconds)
             try:
-                async for reply in call:
+                async for reply in watch.replies():
                     message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
                     completed = list(exchange.accept(message.rows))
                     requests.look_again()
@@ -168,13 +171,19 @@ class AsyncLabelClient(Session):
                         yield batch
                 exchange.finish()
             except RpcError as error:
-                pause = retries.next_pause(translate(error, self._settings.address))
+                pause = retries.next_pause(self._translated(error))
             except UNPROVEN as error:
                 pause = retries.next_pause(error, unproven=True)
+            except asyncio.CancelledError:
+                # The watch cancelled the call, or somebody the task.
+                if not watch.stalled:
+                    raise
+                pause = retries.next_pause(self._stalled())
             else:
                 continue
             finally:
                 call.cancel()
+                await watch.stop()
                 await requests.stop()
             await asyncio.sleep(pause)
             exchange.rewind()
@@ -201,10 +210,37 @@ class AsyncLabelClient(Session):
                 )
                 return read(reply)
             except RpcError as error:
-                pause = attempts.next_pause(translate(error, self._settings.address))
+                pause = attempts.next_pause(self._translated(error))
             except UNPROVEN as error:
                 pause = attempts.next_pause(error, unproven=True)
             await asyncio.sleep(pause)
+
+
+class _Watch(StallWatch):
+    """Cancels a call that stalls, from a task."""
+
+    def __init__(self, call: Any, exchange: StreamExchange, seconds: float) -> None:
+        super().__init__(exchange, seconds)
+        self._call = call
+        self._looking = asyncio.create_task(self._look())
+
+    async def replies(self) -> AsyncIterator[bytes]:
+        """The replies of the call."""
+        self.waiting = True
+        async for reply in self._call:
+            self.waiting = False
+            yield reply
+            self.waiting = True
+
+    async def stop(self) -> None:
+        """Look no more."""
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while not self.look(time.monotonic()):  # noqa: ASYNC110 - that nothing happens is no event
+            await asyncio.sleep(self._seconds / CHECKS)
+        self._call.cancel()
 
 
 class _Requests:

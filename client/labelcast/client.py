@@ -31,9 +31,10 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
+from labelcast.remote.stalls import CHECKS, StallWatch
 from labelcast.representation import Representation
 from labelcast.session import Session, context_blobs, index_blobs, record_blobs
-from labelcast.transport import RpcError, translate
+from labelcast.transport import RpcError
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -90,7 +91,7 @@ class LabelClient(Session):
                     yield data
                 parts.finish()
             except RpcError as error:
-                pause = retries.next_pause(translate(error, self._settings.address))
+                pause = retries.next_pause(self._translated(error))
             except UNPROVEN as error:
                 pause = retries.next_pause(error, unproven=True)
             else:
@@ -231,12 +232,13 @@ class LabelClient(Session):
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
             requests = _Requests(exchange, condition, reading)
+            watch = _Watch(exchange, self._settings.reply_seconds)
             call: Any = None
             try:
                 call = self._transport.stream_stream("StreamLabels")(
                     requests, metadata=self._transport.metadata
                 )
-                for reply in call:
+                for reply in watch.over(call):
                     message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
                     with condition:
                         completed = list(exchange.accept(message.rows))
@@ -245,7 +247,8 @@ class LabelClient(Session):
                     yield from completed
                 exchange.finish()
             except RpcError as error:
-                pause = retries.next_pause(translate(error, self._settings.address))
+                broken = self._stalled() if watch.stalled else self._translated(error)
+                pause = retries.next_pause(broken)
             except UNPROVEN as error:
                 pause = retries.next_pause(error, unproven=True)
             else:
@@ -253,6 +256,7 @@ class LabelClient(Session):
             finally:
                 # Nothing may be asked for on the broken stream's account after the rewind.
                 requests.close()
+                watch.close()
                 if call is not None:
                     call.cancel()
             time.sleep(pause)
@@ -281,10 +285,45 @@ class LabelClient(Session):
                 )
                 return read(reply)
             except RpcError as error:
-                pause = attempts.next_pause(translate(error, self._settings.address))
+                pause = attempts.next_pause(self._translated(error))
             except UNPROVEN as error:
                 pause = attempts.next_pause(error, unproven=True)
             time.sleep(pause)
+
+
+class _Watch(StallWatch):
+    """Cancels a call that stalls, from a thread."""
+
+    def __init__(self, exchange: StreamExchange, seconds: float) -> None:
+        super().__init__(exchange, seconds)
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def over(self, call: Any) -> Iterator[bytes]:
+        """The replies of a call."""
+        self._thread = threading.Thread(
+            target=self._look, args=(call,), name="labelcast-stalls", daemon=True
+        )
+        self._thread.start()
+        while True:
+            self.waiting = True
+            reply = next(call, None)
+            self.waiting = False
+            if reply is None:
+                return
+            yield reply
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _look(self, call: Any) -> None:
+        while not self._closed.wait(self._seconds / CHECKS):
+            if self.look(time.monotonic()):
+                call.cancel()
+                return
 
 
 class _Requests:

@@ -122,6 +122,16 @@ class StreamExchange:
         return self._ended and not self._undelivered
 
     @property
+    def answered_rows(self) -> int:
+        """Rows that have been answered since the run began."""
+        return self._answered_rows
+
+    @property
+    def owes_reply(self) -> bool:
+        """Whether the service must say something: rows, or that the stream has ended."""
+        return self._asked_rows > self._answered_rows or self._ended
+
+    @property
     def has_room(self) -> bool:
         """Whether the window admits another request."""
         return self._asked_rows - self._answered_rows < self._rows_in_flight

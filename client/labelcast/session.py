@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from labelcast.cache import BlobCache
 from labelcast.codec import Codec, read_artifact
 from labelcast.context import ViewContext, derive_context
+from labelcast.errors import LabelcastError, ServiceUnavailableError
 from labelcast.exchange import StreamExchange
 from labelcast.label_set import (
     BlobRef,
@@ -24,7 +25,7 @@ from labelcast.remote.calls import label_exchange
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import Attempts, Retries
 from labelcast.representation import Representation
-from labelcast.transport import Transport, WireBytes
+from labelcast.transport import RpcError, Transport, WireBytes, translate
 from labelcast.views import Views
 
 
@@ -34,6 +35,7 @@ class _Settings:
     token: str | None = field(repr=False)
     deadline_seconds: float
     reconnect_seconds: float
+    reply_seconds: float
     rows_in_flight: int
     cache_directory: Path | None
 
@@ -50,6 +52,7 @@ class Session:
         token: str | None = None,
         deadline_seconds: float = 30.0,
         reconnect_seconds: float = 60.0,
+        reply_seconds: float = 60.0,
         rows_in_flight: int = 16_384,
         cache_directory: Path | None = None,
     ) -> None:
@@ -61,6 +64,8 @@ class Session:
             deadline_seconds: of every unary call, with all its attempts.
             reconnect_seconds: how long a broken stream or call is taken up again before giving up;
                 the first call to a service that has never answered gives up after ten seconds.
+            reply_seconds: how long a stream waits for rows that it asked for before it counts as
+                broken; a message may have been lost.
             rows_in_flight: labels asked for ahead of the consumer on a stream.
             cache_directory: keeps codecs between runs; None for none.
 
@@ -72,6 +77,7 @@ class Session:
             token=token,
             deadline_seconds=deadline_seconds,
             reconnect_seconds=reconnect_seconds,
+            reply_seconds=reply_seconds,
             rows_in_flight=rows_in_flight,
             cache_directory=cache_directory,
         )
@@ -110,6 +116,15 @@ class Session:
 
     def _retries(self) -> Retries:
         return Retries(self._settings.reconnect_seconds, answered=self._transport.answered)
+
+    def _translated(self, error: RpcError) -> LabelcastError:
+        return translate(error, self._settings.address)
+
+    def _stalled(self) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
+            f"{self._settings.address} owes rows and sent none for {self._settings.reply_seconds:g}"
+            " s; look at its load, or raise reply_seconds"
+        )
 
     def _attempts(self) -> Attempts:
         return Attempts(

@@ -151,6 +151,41 @@ async def test_grpc_does_not_retry_a_stream(label_set: RemoteLabelSet) -> None:
     assert peer.streams == 2
 
 
+class ForgetfulPeer(BreakingPeer):
+    """Loses the first request of its first stream, and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(99)
+
+    def StreamLabels(  # noqa: N802 - the schema's name
+        self, request_iterator: Iterator[pb.StreamLabelsRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.StreamLabelsResponse]:
+        if self.streams == 0:
+            next(request_iterator)
+            next(request_iterator)
+        yield from super().StreamLabels(request_iterator, context)
+
+
+async def test_a_lost_message_does_not_hang_a_stream(label_set: RemoteLabelSet) -> None:
+    """Where nothing more may be asked for, no gap would ever tell of it."""
+    views, codes = Views.of(np.arange(5), 0), Representation.codes()
+    peer = ForgetfulPeer()
+    with (
+        serving(peer) as address,
+        LabelClient(address, rows_in_flight=5, reply_seconds=1) as client,
+    ):
+        (batch,) = client.stream(label_set, [views], codes)
+        assert batch.rows.copy().view("<u4")[:, 0].tolist() == list(range(5))
+        assert peer.streams > 1
+    peer = ForgetfulPeer()
+    with serving(peer) as address:
+        async with AsyncLabelClient(address, rows_in_flight=5, reply_seconds=1) as asynchronous:
+            stream = asynchronous.stream(label_set, [views], codes)
+            (batch,) = [batch async for batch in stream]
+        assert batch.rows.copy().view("<u4")[:, 0].tolist() == list(range(5))
+        assert peer.streams > 1
+
+
 class OwnError(grpc.RpcError):
     """What the caller's batches raise; gRPC itself may be what they come from."""
 

@@ -180,7 +180,7 @@ def test_abandoned_stream_leaves_nothing_behind(
         for _ in range(5):
             for batch in client.stream(label_set, large.views.batches(100), LOGITS):
                 large.check(batch, np.arange(100), LOGITS)
-                assert set(threading.enumerate()) > idle
+                assert set(threading.enumerate()) - idle
                 break
         gc.collect()
         eventually(lambda: set(threading.enumerate()) <= idle, "threads of streams end")

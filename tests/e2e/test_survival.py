@@ -87,7 +87,7 @@ def test_codes_go_on_while_the_decoder_dies_again_and_again(
     fragile: RunningService, dense: KnownLabelSet
 ) -> None:
     decoder, started_before = fragile.processes().decoder, set[psutil.Process]()
-    others = children(fragile) - {decoder}
+    others, ended_before = children(fragile) - {decoder}, fragile.log().count("decoder ended")
     with codes_going_on(fragile, dense):
         for _ in range(6):
             started_before.add(decoder)
@@ -100,7 +100,7 @@ def test_codes_go_on_while_the_decoder_dies_again_and_again(
         at = np.arange(1000)
         dense.check(client.labels(client.open("dense"), dense.views[at], LOGITS), at, LOGITS)
     assert len(started_before) == 6
-    assert fragile.log().count("decoder ended") == 6
+    assert fragile.log().count("decoder ended") == ended_before + 6
 
 
 @pytest.mark.timeout(300)

@@ -118,7 +118,7 @@ class LabelService:
         if blob not in label_set.manifest.blobs():
             raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
         if blob == label_set.manifest.codec.digest:
-            # In memory already: those who decode themselves go on without the store.
+            # In memory already, and proven: what the store holds of it need not be read again.
             for start in range(offset, len(label_set.artifact), self._block_bytes):
                 yield label_set.artifact[start : start + self._block_bytes]
             return

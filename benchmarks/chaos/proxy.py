@@ -229,15 +229,20 @@ class Link:
         self._listener: socket.socket | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._refusing = 0
+        self._held: socket.socket | None = None
 
     async def listen_tcp(self) -> int:
         """Listen on a loopback port, the same again after `refuse`."""
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener = self._bound()
         self.port = listener.getsockname()[1]
         self._listen(listener)
         return self.port
+
+    def _bound(self) -> socket.socket:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", self.port))
+        return bound
 
     async def listen_unix(self, path: Path) -> None:
         """Listen on a path that must not exist; leaves an earlier one."""
@@ -248,16 +253,19 @@ class Link:
 
     async def refuse(self, seconds: float) -> None:
         """Take no new connection for a while: TCP ones are refused, others closed at once."""
-        if not self.port:
-            self._refusing += 1
-            await asyncio.sleep(seconds)
-            self._refusing -= 1
-            return
-        self._stop_listening()
+        self._refusing += 1
+        if self.port and self._refusing == 1:
+            self._stop_listening()
+            # Bound without listening: nobody else may be given the port meanwhile.
+            self._held = self._bound()
         try:
             await asyncio.sleep(seconds)
         finally:
-            await self.listen_tcp()
+            self._refusing -= 1
+            if self._held is not None and not self._refusing:
+                await self.listen_tcp()
+                self._held.close()
+                self._held = None
 
     async def close(self) -> None:
         """Cut everything."""

@@ -194,7 +194,8 @@ def _overlap(first: SegmentIndex, second: SegmentIndex) -> bool:
 def _divided(cells: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Quotient and remainder of cells, which are not negative: a third of what divmod takes."""
     quotient = (cells.view(np.uint64) // np.uint64(width)).view(np.int64)
-    return quotient, cells - quotient * width
+    remainder = quotient * width
+    return quotient, np.subtract(cells, remainder, out=remainder)
 
 
 def _positions(

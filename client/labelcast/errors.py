@@ -36,7 +36,7 @@
     └── NetworkError
         ├── ServiceUnavailableError
         ├── DeadlineExceededError
-        ├── ForkedChannelError       the process was forked from one with a live channel
+        ├── ForkedChannelError       the process was forked from one that used a channel
         ├── OverloadedError          the service has no room for another request
         ├── LostRequestError         a request of a stream never arrived
         ├── WrongSubjectError        an answer for other rows than were asked for
@@ -281,7 +281,7 @@ class DeadlineExceededError(NetworkError):
 
 
 class ForkedChannelError(NetworkError):
-    """The process was forked from one with a live channel."""
+    """The process was forked from one that had opened a channel."""
 
     reason = "forked_channel"
 

@@ -95,7 +95,7 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(
-    ("case", "status"), [("before", 1), ("closed", 1), ("live", 7), ("another", 7)]
+    ("case", "status"), [("before", 1), ("closed", 7), ("live", 7), ("another", 7)]
 )
 def test_fork(
     service: RunningService, label_sets: dict[str, KnownLabelSet], case: str, status: int

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("client", "server", "glyphs", "benchmarks", "examples", "proto", "tests")
-GENERATED = ROOT / "client" / "labelcast" / "v1"
+GENERATED = ROOT / "client" / "labelcast" / "v2"
 MAX_LINES = 400
 DRAWERS = re.compile(r"(^|_)(utils?|helpers?|commons?|misc|managers?)(_|$)")
 

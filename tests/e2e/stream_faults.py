@@ -91,6 +91,11 @@ class Case:
     resumes: bool = True
     lie: bool = False
 
+    @property
+    def ended_by_service(self) -> bool:
+        """Whether the service ends the call: refuses what it got, or has answered all of it."""
+        return self.error in (LostRequestError, InvalidRequestError) or self.name == "requests end"
+
 
 def _opening(
     name: str, tamper: Callable[[Told], Tamper], error: type[LabelcastError], **more: bool

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from labelcast_server.fitting.config import FitConfig
-from labelcast_server.fitting.report import read_report
-from labelcast_server.fitting.sampling import Split, batch_rows
+from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.report import read_report
+from labelcast_producers.fitting.sampling import Split, batch_rows
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
 _GIB = 2**30

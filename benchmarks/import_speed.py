@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from labelcast_server.budget.measured import measure
+from labelcast_producers.budget.measured import measure
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "import.json"

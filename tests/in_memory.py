@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast_server.label_files import LabelBlock
+from labelcast_producers.dense.files import LabelBlock
 
 
 class InMemory:

@@ -14,7 +14,7 @@ import torch
 
 from labelcast.codec import LabelKind
 from labelcast.errors import LabelFileError, LabelValueError
-from labelcast_server.label_files import (
+from labelcast_producers.dense.files import (
     check_label_kind,
     looks_like_probabilities,
     open_label_file,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
-from labelcast_server.fitting.sampling import RowNumbers
+from labelcast_producers.fitting.sampling import RowNumbers
 
 Packed = NDArray[np.uint8]
 Values = NDArray[np.float32]

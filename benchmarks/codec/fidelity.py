@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, Values
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
-from labelcast_server.fitting.sampling import RowNumbers
+from labelcast_producers.fitting.sampling import RowNumbers
 
 TEMPERATURE = 1.0
 # Codecs choose between settings on so many fitted rows.

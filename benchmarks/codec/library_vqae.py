@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
-from labelcast_server.fitting.sampling import RowNumbers, batch_rows
+from labelcast_producers.fitting.sampling import RowNumbers, batch_rows
 
 CODEBOOK = 256
 CODEWORD = 8

@@ -9,7 +9,7 @@ from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.fidelity import choose_best
 from benchmarks.codec.pca import Basis, fit_basis, project_fitted
-from labelcast_server.fitting.sampling import RowNumbers
+from labelcast_producers.fitting.sampling import RowNumbers
 
 # Beyond it a coefficient is clipped: a range that held every outlier would coarsen all others.
 _KEPT_SHARE = 0.9995

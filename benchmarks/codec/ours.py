@@ -5,9 +5,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
-from labelcast_server.fitting import FitConfig, FittedCodec, fit
-from labelcast_server.fitting.sampling import RowNumbers
-from labelcast_server.row_context import RowContext
+from labelcast_producers.dense.row_context import RowContext
+from labelcast_producers.fitting import FitConfig, FittedCodec, fit
+from labelcast_producers.fitting.sampling import RowNumbers
 
 
 class Ours(BenchmarkCodec):

@@ -18,9 +18,9 @@ from labelcast.torch.augmentation import ViewRenderer
 from labelcast_glyphs.demo import POLICY
 from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
-from labelcast_server.dense_labels import DESCRIPTION_NAME, DenseLabels
-from labelcast_server.fitting.sampling import RowNumbers, Split, spaced
-from labelcast_server.relabel.relabeller import relabel
+from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
+from labelcast_producers.relabel.relabeller import relabel
 
 HOLDOUT_EVERY = 6
 _KEEP_IMAGE_BYTES = 2**30
@@ -96,7 +96,7 @@ class Task:
 
     @cached_property
     def split(self) -> Split:
-        """The rows that codecs are fitted on, as `labelcast_server.fitting.fit` cuts them."""
+        """The rows that codecs are fitted on, as `labelcast_producers.fitting.fit` cuts them."""
         return Split.of(
             self.dense.rows.num_rows,
             rows_per_seed=self.dense.rows.rows_per_seed,

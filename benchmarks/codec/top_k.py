@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from labelcast.codec import LabelKind, Recovery
-from labelcast_server.fitting.sampling import RowNumbers
-from labelcast_server.neural.encoding import TopKEncoder
+from labelcast_producers.fitting.sampling import RowNumbers
+from labelcast_producers.neural.encoding import TopKEncoder
 
 
 class TopK(BenchmarkCodec):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.fidelity import choose_best
 from labelcast.codec import pack_codes, unpack_codes
-from labelcast_server.fitting.sampling import RowNumbers
+from labelcast_producers.fitting.sampling import RowNumbers
 
 # Logits further below the greatest are raised to it: a coarse grid is for what has probability.
 _RANGES = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, math.inf)

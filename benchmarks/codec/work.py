@@ -13,7 +13,7 @@ from benchmarks.codec.points import Point, Supervision
 from benchmarks.codec.queue import Unit, write_atomically
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
-from labelcast_server.label_files import LabelFile
+from labelcast_producers.dense.files import LabelFile
 
 CODEC_UNIT = "codec"
 LABELS_NAME = "labels.npy"

@@ -22,7 +22,7 @@ from benchmarks.systems.teacher import load
 from labelcast_glyphs.dataset import GlyphDataset
 from labelcast_glyphs.distilled import distil
 from labelcast_glyphs.teacher import train_or_load_teacher
-from labelcast_server.budget.measured import measure
+from labelcast_producers.budget.measured import measure
 
 Result = dict[str, Any]
 _COLUMN_BYTES = {"coords": 16, "flip": 1, "mix_index": 8}

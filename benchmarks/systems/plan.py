@@ -10,7 +10,7 @@ from benchmarks.systems.settings import VIEW_SIZE, Scale, System
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.augmentation.batches import sample_order
 from labelcast.views import Views
-from labelcast_server.relabel.recipes import RECIPES, Recipe
+from labelcast_producers.relabel.recipes import RECIPES, Recipe
 
 
 def production_of(system: System, scale: Scale) -> Production:

@@ -31,8 +31,8 @@ from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.local_service import local_service
 from labelcast_glyphs.student import Run
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
-from labelcast_server.dense_labels import DESCRIPTION_NAME
-from labelcast_server.fitting import FitConfig
+from labelcast_producers.dense.labels import DESCRIPTION_NAME
+from labelcast_producers.fitting import FitConfig
 
 TAG = "glyphs:demo"
 POLICY = AugmentationPolicy(

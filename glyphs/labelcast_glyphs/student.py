@@ -182,7 +182,7 @@ def _source(
     if dense_directory is None:
         raise ValueError("the run dense-memory needs --dense, a directory of dense labels")
     # The yardstick reads the relabeller's own file; a real student never sees one.
-    from labelcast_server.dense_labels import DenseLabels
+    from labelcast_producers.dense.labels import DenseLabels
 
     dense = DenseLabels.open(dense_directory)
     rows = dense.rows.read(0, dense.rows.num_rows)

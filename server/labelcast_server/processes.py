@@ -198,8 +198,8 @@ async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """torch: codes to labels, for every worker."""
     # Threads that spin between batches would take the cores from I/O workers and students.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from labelcast_server.neural.decoder_server import DecoderServer
-    from labelcast_server.neural.device import choose_device, limit_threads
+    from labelcast.torch.device import choose_device, limit_threads
+    from labelcast_server.decoder.server import DecoderServer
 
     limit_threads(plan.decoder_threads)
     server = DecoderServer(choose_device(plan.device))

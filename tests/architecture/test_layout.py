@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("client", "server", "glyphs", "benchmarks", "examples", "proto", "tests")
+FOLDERS = (
+    "client",
+    "server",
+    "producers",
+    "glyphs",
+    "benchmarks",
+    "examples",
+    "proto",
+    "tests",
+)
 GENERATED = ROOT / "client" / "labelcast" / "v2"
 MAX_LINES = 400
 DRAWERS = re.compile(r"(^|_)(utils?|helpers?|commons?|misc|managers?)(_|$)")

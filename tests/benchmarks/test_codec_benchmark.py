@@ -29,7 +29,12 @@ from benchmarks.codec.uniform import Uniform
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind, Recovery
 from labelcast.label_set import RowOrder, SegmentIndex
-from labelcast_server.dense_labels import DESCRIPTION_NAME, LABELS_NAME, Description, write_tables
+from labelcast_producers.dense.labels import (
+    DESCRIPTION_NAME,
+    LABELS_NAME,
+    Description,
+    write_tables,
+)
 
 CLASSES, SAMPLES, SEEDS = 12, 60, 12
 DIGEST = "sha256:" + "0" * 64

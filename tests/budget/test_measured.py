@@ -7,8 +7,8 @@ import pytest
 from labelcast.cli.description import Sizes
 from labelcast.codec import VqaeCodec
 from labelcast.errors import BlobNotFoundError, ManifestError
-from labelcast_server.budget import Codes, Samples, Setting, budget_of, measure
-from labelcast_server.budget.published import ours_container
+from labelcast_producers.budget import Codes, Samples, Setting, budget_of, measure
+from labelcast_producers.budget.published import ours_container
 from tests.bundles import CodecName, make_bundle
 
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.budget import (
+from labelcast_producers.budget import (
     Codes,
     Container,
     Dense,

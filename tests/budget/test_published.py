@@ -6,10 +6,10 @@ import pytest
 
 from labelcast.codec import CodecHeader, LabelKind, VqaeCodec
 from labelcast.errors import InvalidRequestError
-from labelcast_server.budget import IPCS, NAMES, Codes, budget_of, ours, published, reproduction
-from labelcast_server.budget.model import GIB
-from labelcast_server.budget.published import codec_bytes, default_shape, samples_of
-from labelcast_server.fitting import FitConfig
+from labelcast_producers.budget import IPCS, NAMES, Codes, budget_of, ours, published, reproduction
+from labelcast_producers.budget.model import GIB
+from labelcast_producers.budget.published import codec_bytes, default_shape, samples_of
+from labelcast_producers.fitting import FitConfig
 
 SIZES_GIB = {
     "sre2l": (5.67, 11.33, 28.33, 56.66, 113.33),

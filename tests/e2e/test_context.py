@@ -23,8 +23,8 @@ from labelcast.errors import (
 from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
 from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast.torch import ServiceLabels, SoftLabelLoader
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import DenseLabels
+from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.encoding.label_set_writer import write_bundle
 from tests.bundles import context_of
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service

@@ -21,8 +21,8 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set.bundle import Bundle
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
-from labelcast_server.importers.importing import import_labels, open_source
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.importing import import_labels, open_source
+from labelcast_producers.formats.source import ImportOptions
 from tests.e2e.running_service import RunningService, run_command
 from tests.importers.writers.apple_dr import write_apple_dr
 from tests.importers.writers.arrays import write_arrays

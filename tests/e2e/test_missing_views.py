@@ -17,9 +17,9 @@ from labelcast.torch import SampleTable, ServiceLabels, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast.wire import views_to_proto
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import DenseLabels, Description
-from labelcast_server.neural.choice import choose_encoder
+from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService
 from tests.in_memory import InMemory
 from tests.torch.pictures import CLASSES, Pictures

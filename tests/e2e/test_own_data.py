@@ -12,8 +12,8 @@ import pytest
 
 from labelcast.cli.run import exit_code_of
 from labelcast.label_set.bundle import Bundle
+from labelcast_producers.dense.labels import DenseLabels
 from labelcast_server.cli import app
-from labelcast_server.dense_labels import DenseLabels
 from tests.e2e.running_service import RunningService, clean_environment, running_service
 
 USER_PACKAGE = '''

@@ -24,10 +24,10 @@ from labelcast.label_set import (
 )
 from labelcast.label_set.bundle import Bundle
 from labelcast.torch import ImageFolder, SampleTable
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import DenseLabels, Description
-from labelcast_server.neural.choice import choose_encoder
-from labelcast_server.staging import add_stage
+from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.stages import add_stage
+from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService, clean_environment, run_command
 from tests.in_memory import InMemory
 

@@ -18,16 +18,16 @@ from torch import nn
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import LabelKind
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
-from labelcast_server.dense_labels import (
+from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
     Description,
     open_for_fitting,
     write_tables,
 )
-from labelcast_server.fitting import FitConfig, FittedCodec, fit
-from labelcast_server.fitting.fit import CHECKPOINT_FILE
-from labelcast_server.fitting.loop import Loop
+from labelcast_producers.fitting import FitConfig, FittedCodec, fit
+from labelcast_producers.fitting.fit import CHECKPOINT_FILE
+from labelcast_producers.fitting.loop import Loop
 
 NUM_CLASSES = 12
 SEEDS, SAMPLES = 12, 40

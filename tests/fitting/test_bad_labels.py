@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import open_labels
-from labelcast_server.fitting import FittedCodec
-from labelcast_server.fitting.target import target_config
-from labelcast_server.label_files import open_label_file
-from labelcast_server.neural.choice import choose_encoder
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.dense.labels import open_labels
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.fitting import FittedCodec
+from labelcast_producers.fitting.target import target_config
+from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.fitting.small import fit_file, write_labels
 
 Labels = NDArray[np.float32]

@@ -1,9 +1,9 @@
 import pytest
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.fitting import FitConfig, parse_fit_config
-from labelcast_server.fitting.loop import learning_rate
-from labelcast_server.neural.compute import Compute
+from labelcast_producers.fitting import FitConfig, parse_fit_config
+from labelcast_producers.fitting.loop import learning_rate
+from labelcast_producers.neural.compute import Compute
 
 
 def test_settings_survive_json() -> None:

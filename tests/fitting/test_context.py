@@ -12,11 +12,11 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import from_canonical
 from labelcast.torch.decoding import load_decoder
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import TABLES_NAME, DenseLabels, open_labels
-from labelcast_server.fitting import FittedCodec, load_fitted
-from labelcast_server.label_files import LabelRows
-from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE
+from labelcast_producers.dense.files import LabelRows
+from labelcast_producers.dense.labels import TABLES_NAME, DenseLabels, open_labels
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.fitting import FittedCodec, load_fitted
+from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, fit_file, write_mixed
 
 ROWS = SEEDS * SAMPLES

@@ -15,12 +15,12 @@ from labelcast.errors import (
     LabelValueError,
 )
 from labelcast.torch.decoding import load_decoder
-from labelcast_server.fitting import FittedCodec, load_fitted
-from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_server.fitting.loop import Loop
-from labelcast_server.fitting.report import read_report
-from labelcast_server.neural.encoder_file import METADATA_KEY, load_encoder
-from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
+from labelcast_producers.fitting import FittedCodec, load_fitted
+from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
+from labelcast_producers.fitting.loop import Loop
+from labelcast_producers.fitting.report import read_report
+from labelcast_producers.neural.encoder_file import METADATA_KEY, load_encoder
+from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, fit_file, teacher_logits, write_labels
 
 
@@ -275,8 +275,8 @@ def test_what_is_wrong_with_an_encoder_is_said(
 
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
-    from labelcast_server.fitting import fit
-    from labelcast_server.label_files import open_label_file
+    from labelcast_producers.dense.files import open_label_file
+    from labelcast_producers.fitting import fit
     from tests.fitting.small import small_config
 
     labels = open_label_file(write_labels(tmp_path))

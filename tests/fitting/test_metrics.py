@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from labelcast_server.fitting.metrics import is_likeliest
+from labelcast_producers.fitting.metrics import is_likeliest
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,16 @@ import torch
 
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelcastError
-from labelcast_server.dense_labels import open_for_fitting
-from labelcast_server.fitting import FitReport, fit
-from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_server.fitting.loop import Loop
-from labelcast_server.fitting.parallel import ALONE, Workers, joined_workers
-from labelcast_server.fitting.report import read_report
-from labelcast_server.fitting.sampling import spaced
-from labelcast_server.label_files import open_label_file
-from labelcast_server.leaving import leave
-from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.dense.labels import open_for_fitting
+from labelcast_producers.fitting import FitReport, fit
+from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
+from labelcast_producers.fitting.loop import Loop
+from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
+from labelcast_producers.fitting.report import read_report
+from labelcast_producers.fitting.sampling import spaced
+from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
+from labelcast_producers.process_end import leave
 from tests.fitting.small import (
     NUM_CLASSES,
     fit_file,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE
+from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
+from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE
 from tests.fitting.small import fit_file, signalled_once_saved, write_labels, write_mixed
 
 ROOT = Path(__file__).parents[2]

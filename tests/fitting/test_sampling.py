@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelcast_server.fitting.sampling import Split, batch_rows, spaced
+from labelcast_producers.fitting.sampling import Split, batch_rows, spaced
 
 splits = st.builds(
     Split,

@@ -8,11 +8,11 @@ import torch
 
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError
-from labelcast_server.fitting import FitConfig, load_fitted
-from labelcast_server.fitting.rate_distortion import draw
-from labelcast_server.fitting.sweep import PLOT_FILE, SWEEP_FILE, Sweep, sweep
-from labelcast_server.label_files import open_label_file
-from labelcast_server.neural.fitted_files import REPORT_FILE
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.fitting import FitConfig, load_fitted
+from labelcast_producers.fitting.rate_distortion import draw
+from labelcast_producers.fitting.sweep import PLOT_FILE, SWEEP_FILE, Sweep, sweep
+from labelcast_producers.neural.fitted_files import REPORT_FILE
 from tests.fitting.small import NUM_CLASSES, SAMPLES, SEEDS, small_config, write_labels
 
 PNG = b"\x89PNG\r\n\x1a\n"

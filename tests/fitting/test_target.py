@@ -5,13 +5,13 @@ from typing import Any, cast
 import pytest
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.fitting.target import (
+from labelcast_producers.dense.files import LabelRows
+from labelcast_producers.fitting.target import (
     MAX_TARGET_BYTES,
     check_targets,
     parse_targets,
     target_config,
 )
-from labelcast_server.label_files import LabelRows
 from tests.fitting.small import fit_file, write_labels
 
 

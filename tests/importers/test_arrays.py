@@ -15,11 +15,11 @@ from labelcast.augmentation import ForeignPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder
-from labelcast_server.importers.arrays import ArrayImporter, ArraySource
-from labelcast_server.importers.arrays import importer as arrays
-from labelcast_server.importers.arrays import npz as npz_rows
-from labelcast_server.importers.arrays import parquet as parquet_rows
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.arrays import ArrayImporter, ArraySource
+from labelcast_producers.formats.arrays import importer as arrays
+from labelcast_producers.formats.arrays import npz as npz_rows
+from labelcast_producers.formats.arrays import parquet as parquet_rows
+from labelcast_producers.formats.source import ImportOptions
 from tests.importers.truth_checks import check_labels, names, one_line
 from tests.importers.writers.arrays import Container, write_arrays
 from tests.importers.writers.distilled_sets import write_frepo

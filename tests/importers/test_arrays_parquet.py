@@ -10,8 +10,8 @@ import pytest
 
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder
-from labelcast_server.importers.arrays import ArrayImporter, ArraySource
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.arrays import ArrayImporter, ArraySource
+from labelcast_producers.formats.source import ImportOptions
 from tests.importers.truth_checks import one_line
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 4)).astype(np.float32)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from labelcast.errors import InvalidRequestError, LabelcastError, LabelFileError, LabelValueError
-from labelcast_server.importers.batches import BATCH_IMPORTERS, BatchImporter
-from labelcast_server.importers.source import ImportOptions, Source
+from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
+from labelcast_producers.formats.source import ImportOptions, Source
 from tests.importers.writers.edc import write_edc
 from tests.importers.writers.gvbsm import write_gvbsm
 from tests.importers.writers.hald import write_hald

@@ -15,9 +15,9 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import MISSING_LOGIT, Recovery
 from labelcast.label_set import SampleOrder
 from labelcast.views import Views
-from labelcast_server.importers.batches import BATCH_IMPORTERS, BatchImporter
-from labelcast_server.importers.rows import ForeignRows
-from labelcast_server.importers.source import (
+from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
+from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.source import (
     Finding,
     ImportOptions,
     PermutationDraws,
@@ -291,7 +291,7 @@ def test_batches_of_one_file_are_read_together(
 ) -> None:
     truth = write_hald(tmp_path, **SMALL)
     # A batch of four views takes 96 bytes, the last of an epoch 48.
-    monkeypatch.setattr("labelcast_server.importers.batches.source._PART_BYTES", part_bytes)
+    monkeypatch.setattr("labelcast_producers.formats.batches.source._PART_BYTES", part_bytes)
     source = opened(tmp_path, ImportOptions(temperature=20.0))
     expected = {
         1: [", batch 0", ", batch 1", ", batch 2"],

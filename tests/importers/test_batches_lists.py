@@ -10,7 +10,7 @@ import torch
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.source import ImportOptions
 from tests.importers.test_batches_damage import (
     IMPORTERS,
     MIDDLE,

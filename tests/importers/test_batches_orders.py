@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
 from labelcast.views import Views
-from labelcast_server.importers.batches import LPQLDImporter, SRe2LImporter
-from labelcast_server.importers.batches.numbering import greedy_seeds
-from labelcast_server.importers.batches.orders import read_orders, sampler_orders
-from labelcast_server.importers.source import ImportOptions, PermutationDraws
+from labelcast_producers.formats.batches import LPQLDImporter, SRe2LImporter
+from labelcast_producers.formats.batches.numbering import greedy_seeds
+from labelcast_producers.formats.batches.orders import read_orders, sampler_orders
+from labelcast_producers.formats.source import ImportOptions, PermutationDraws
 from tests.importers.writers.lpqld import write_lpqld
 from tests.importers.writers.sre2l import write_sre2l
 

@@ -11,8 +11,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import SampleOrder
-from labelcast_server.importers.distilled_sets import DistilledImporter, DistilledSource
-from labelcast_server.importers.source import ImportOptions, TopK
+from labelcast_producers.formats.distilled.files import DistilledImporter, DistilledSource
+from labelcast_producers.formats.source import ImportOptions, TopK
 from tests.importers.truth_checks import check_labels, names, one_line
 from tests.importers.writers.arrays import write_arrays
 from tests.importers.writers.distilled_sets import write_frepo, write_mtt

@@ -18,11 +18,11 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder
-from labelcast_server.importers.distillkit import DistillKitImporter, DistillKitSource, reading
-from labelcast_server.importers.distillkit.config import settings_beside
-from labelcast_server.importers.distillkit.decompress import unpack_integers
-from labelcast_server.importers.distillkit.parquet import SequenceFile, Sequences
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource, reading
+from labelcast_producers.formats.distillkit.config import settings_beside
+from labelcast_producers.formats.distillkit.decompress import unpack_integers
+from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
+from labelcast_producers.formats.source import ImportOptions
 from tests.importers.writers.distillkit import (
     BINS,
     EXACT,
@@ -177,7 +177,7 @@ def test_parts_of_any_size_and_in_any_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_part: int, batch_bytes: int
 ) -> None:
     monkeypatch.setattr(reading, "_PART_BYTES", rows_per_part * 4 * EXACT["d"])
-    monkeypatch.setattr("labelcast_server.importers.distillkit.parquet._BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr("labelcast_producers.formats.distillkit.parquet._BATCH_BYTES", batch_bytes)
     monkeypatch.setattr(reading, "_CHUNK_VALUES", 3 * EXACT["k"])
     truth = write_distillkit(
         tmp_path, EXACT, lengths=[7, 1, 1, 4, 9, 2], per_file=4, row_group=2, labels_missing=1

@@ -14,8 +14,8 @@ import yaml
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
-from labelcast_server.importers.distillkit import DistillKitImporter, DistillKitSource
-from labelcast_server.importers.source import ImportOptions
+from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
+from labelcast_producers.formats.source import ImportOptions
 from tests.importers.writers.distillkit import (
     BINS,
     EXACT,

@@ -12,9 +12,9 @@ from labelcast.augmentation import RecordedPolicy
 from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder
-from labelcast_server.importers.per_image import FkdImporter
-from labelcast_server.importers.per_image.fkd import FkdSource
-from labelcast_server.importers.source import ImportOptions, TopK
+from labelcast_producers.formats.per_image import FkdImporter
+from labelcast_producers.formats.per_image.fkd import FkdSource
+from labelcast_producers.formats.source import ImportOptions, TopK
 from tests.importers.truth_checks import check_labels, check_records, names, one_line
 from tests.importers.writers.fkd import LabelType, write_fkd
 from tests.importers.writers.producer_pixels import write_image_folder

@@ -18,18 +18,18 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
 from labelcast.label_set.bundle import Bundle
 from labelcast.views import Views
-from labelcast_server.dense_labels import DESCRIPTION_NAME, DenseLabels
-from labelcast_server.importers import dense_output
-from labelcast_server.importers.dense_output import PROGRESS_NAME
-from labelcast_server.importers.importing import (
+from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_producers.formats.importing import (
     Imported,
     import_labels,
     open_source,
     recognise,
     source_identity,
 )
-from labelcast_server.importers.rows import ForeignRows
-from labelcast_server.importers.source import ImportOptions, Part, PermutationDraws, Source
+from labelcast_producers.formats.output import dense as dense_output
+from labelcast_producers.formats.output.dense import PROGRESS_NAME
+from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws, Source
 from tests.e2e.running_service import clean_environment, run_command
 from tests.importers.writers.distillkit import Settings, write_distillkit
 from tests.importers.writers.fkd import write_fkd
@@ -139,8 +139,10 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
 ) -> None:
     directory, _ = files
     monkeypatch.setattr(dense_output, "_SYNC_BYTES", 1)
-    monkeypatch.setattr("labelcast_server.bundling._NOTE_ROWS", 10)
-    monkeypatch.setattr("labelcast_server.bundling._BLOCK_BYTES", 4 * CLASSES * 10)
+    monkeypatch.setattr("labelcast_producers.encoding.label_set_writer._NOTE_ROWS", 10)
+    monkeypatch.setattr(
+        "labelcast_producers.encoding.label_set_writer._BLOCK_BYTES", 4 * CLASSES * 10
+    )
     whole = imported(directory, tmp_path / "whole", codec)
     source = open_source(directory, OPTIONS)
     read = source.read

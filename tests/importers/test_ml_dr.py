@@ -12,9 +12,9 @@ from labelcast.augmentation import ForeignPolicy, RecordedPolicy
 from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder
-from labelcast_server.importers.per_image import MlDrImporter
-from labelcast_server.importers.per_image.ml_dr import MlDrSource
-from labelcast_server.importers.source import ImportOptions, TopK
+from labelcast_producers.formats.per_image import MlDrImporter
+from labelcast_producers.formats.per_image.ml_dr import MlDrSource
+from labelcast_producers.formats.source import ImportOptions, TopK
 from tests.importers.truth_checks import (
     check_labels,
     check_records,

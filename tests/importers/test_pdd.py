@@ -10,9 +10,9 @@ import torch
 from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder
-from labelcast_server.importers.distilled_sets import DistilledSource
-from labelcast_server.importers.pdd import PddImporter
-from labelcast_server.importers.source import ImportOptions, TopK
+from labelcast_producers.formats.distilled.files import DistilledSource
+from labelcast_producers.formats.distilled.pdd import PddImporter
+from labelcast_producers.formats.source import ImportOptions, TopK
 from tests.importers.truth_checks import check_labels, names, one_line
 from tests.importers.writers.distilled_sets import write_mtt, write_pdd
 from tests.importers.writers.truth import Truth

@@ -25,8 +25,8 @@ from labelcast.errors import InvalidRequestError, LabelValueError, UnsupportedFo
 from labelcast.label_set.bundle import Bundle
 from labelcast.torch.augmentation import ViewRenderer
 from labelcast.views import Views
-from labelcast_server.importers.source import PermutationDraws
-from labelcast_server.importers.sre2l_export import INDICES_NAME, export_sre2l, writing
+from labelcast_producers.exports.sre2l import INDICES_NAME, export_sre2l, writing
+from labelcast_producers.formats.source import PermutationDraws
 from tests.importers.truth_bundles import imported_bundle, make_bundle, rows_of
 from tests.importers.writers.batches import Mix as MixName
 from tests.importers.writers.lpld import write_lpld

@@ -10,9 +10,9 @@ from labelcast.augmentation import ForeignPolicy
 from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder
-from labelcast_server.importers.source import ImportOptions, TopK
-from labelcast_server.importers.tinyvit import TinyVitImporter, TinyVitSource
-from labelcast_server.importers.tinyvit import importer as tinyvit
+from labelcast_producers.formats.source import ImportOptions, TopK
+from labelcast_producers.formats.tinyvit import TinyVitImporter, TinyVitSource
+from labelcast_producers.formats.tinyvit import importer as tinyvit
 from tests.importers.truth_checks import check_labels, check_top_k, names, one_line
 from tests.importers.writers.producer_pixels import write_image_folder
 from tests.importers.writers.tinyvit import write_tinyvit

@@ -19,9 +19,9 @@ from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
 from labelcast.torch.image_folder import ImageFolder
 from labelcast.torch.samples import SampleTable
-from labelcast_server.importers import verification
-from labelcast_server.importers.source import Part, PermutationDraws, Source, SourceFacts, TopK
-from labelcast_server.importers.verification import MOST_ERROR, verify_order
+from labelcast_producers.formats import verification
+from labelcast_producers.formats.source import Part, PermutationDraws, Source, SourceFacts, TopK
+from labelcast_producers.formats.verification import MOST_ERROR, verify_order
 from tests.importers.writers.batches import Batch, Plan
 from tests.importers.writers.batches import Mix as MixName
 from tests.importers.writers.producer_pixels import (

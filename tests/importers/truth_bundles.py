@@ -12,10 +12,10 @@ from labelcast.codec import LabelKind
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, digest_of
 from labelcast.label_set.bundle import Bundle
 from labelcast.views import Views
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import DenseLabels, Description
-from labelcast_server.label_files import open_label_file
-from labelcast_server.neural.choice import choose_encoder
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.importers.writers.truth import Truth
 
 

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelcastError
-from labelcast_server.importers.rows import ForeignRows
-from labelcast_server.importers.source import Source
-from labelcast_server.importers.top_k_output import TopKSource
+from labelcast_producers.formats.output.top_k import TopKSource
+from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.source import Source
 from tests.importers.writers.truth import Truth
 
 

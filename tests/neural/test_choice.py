@@ -7,10 +7,10 @@ import pytest
 
 from labelcast.codec import LabelKind
 from labelcast.errors import CodecFormatError, DigestMismatchError, InvalidRequestError
-from labelcast_server.dense_labels import open_labels
-from labelcast_server.fitting.report import read_report
-from labelcast_server.neural.choice import ChosenEncoder, choose_encoder
-from labelcast_server.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
+from labelcast_producers.dense.labels import open_labels
+from labelcast_producers.fitting.report import read_report
+from labelcast_producers.neural.chosen_encoder import ChosenEncoder, choose_encoder
+from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.fitting.small import fit_file, write_labels
 
 

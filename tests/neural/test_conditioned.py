@@ -17,14 +17,14 @@ from labelcast.codec import (
     read_artifact,
 )
 from labelcast.errors import LabelFileError, LabelValueError
-from labelcast_server.neural.autoencoder import (
+from labelcast_producers.neural.autoencoder import (
     AutoencoderShape,
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
-from labelcast_server.neural.compute import Compute
-from labelcast_server.neural.encoding import Search, VqaeEncoder, context_tensor
-from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_producers.neural.compute import Compute
+from labelcast_producers.neural.encoding import Search, VqaeEncoder, context_tensor
+from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
 from tests.codec.samples import random_context
 from tests.decoded import assert_same_labels
 
@@ -126,7 +126,7 @@ def test_a_search_over_all_codewords_of_one_book_finds_the_best() -> None:
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = conditioned_encoder()
     whole = row_kls(encoder, encoder.encode(LOGITS, CONTEXT))
-    monkeypatch.setattr("labelcast_server.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
+    monkeypatch.setattr("labelcast_producers.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
     in_blocks = row_kls(encoder, encoder.encode(LOGITS, CONTEXT))
     # Of codes that serve equally well, either may be taken.
     np.testing.assert_allclose(in_blocks, whole, atol=1e-4)

@@ -18,14 +18,20 @@ from labelcast.codec import (
 )
 from labelcast.codec.topk import split_top_k
 from labelcast.errors import CodecFormatError, LabelFileError, LabelValueError
-from labelcast_server.neural.autoencoder import (
+from labelcast_producers.neural.autoencoder import (
     AutoencoderShape,
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
-from labelcast_server.neural.compute import Compute
-from labelcast_server.neural.encoding import Encoder, RawEncoder, Search, TopKEncoder, VqaeEncoder
-from labelcast_server.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_producers.neural.compute import Compute
+from labelcast_producers.neural.encoding import (
+    Encoder,
+    RawEncoder,
+    Search,
+    TopKEncoder,
+    VqaeEncoder,
+)
+from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
 from tests.decoded import assert_same_labels
 
 NUM_CLASSES = 9
@@ -84,7 +90,7 @@ def test_no_labels_give_no_rows(encoder: Encoder) -> None:
 @every_encoder
 def test_blocks_make_no_difference(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encoder.codec.decode(encoder.encode(LOGITS))
-    monkeypatch.setattr("labelcast_server.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
+    monkeypatch.setattr("labelcast_producers.neural.encoding._BLOCK_BYTES", 16 * NUM_CLASSES * 7)
     in_blocks = encoder.codec.decode(encoder.encode(LOGITS))
     if isinstance(encoder, VqaeEncoder):
         # Of codes that serve equally well, either may be taken.

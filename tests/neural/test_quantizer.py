@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelcast_server.neural.quantizer import ProductQuantizer, straight_through
+from labelcast_producers.neural.quantizer import ProductQuantizer, straight_through
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -27,7 +27,7 @@ def test_the_nearest_codeword_is_chosen_whatever_the_block(monkeypatch: pytest.M
         torch.testing.assert_close(chosen, distances.min(dim=2).values, rtol=1e-5, atol=1e-5)
 
     assert_nearest()
-    monkeypatch.setattr("labelcast_server.neural.quantizer._BLOCK_BYTES", 300)
+    monkeypatch.setattr("labelcast_producers.neural.quantizer._BLOCK_BYTES", 300)
     assert_nearest()
     assert quantizer.nearest(latents[:0]).shape == (0, 3)
 

@@ -16,7 +16,7 @@ from tests.rpc.decoders import Loaded, RunningDecoder
 CLASSES = 21_841
 PROCESS = """
 import asyncio, pathlib, sys, torch
-from labelcast_server.neural.decoder_server import DecoderServer
+from labelcast_server.decoder.server import DecoderServer
 server = DecoderServer(torch.device("cpu"))
 asyncio.run(server.serve(pathlib.Path(sys.argv[1]), asyncio.Event()))
 """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import LabelKind
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
-from labelcast_server.dense_labels import (
+from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
     Description,

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from labelcast.errors import LabelcastError
 from labelcast.torch import SampleTable
-from labelcast_server.dense_labels import LABELS_NAME, DenseLabels
-from labelcast_server.fitting.parallel import ALONE, Workers, joined_workers
-from labelcast_server.leaving import leave
-from labelcast_server.relabel.recipes import Recipe
-from labelcast_server.relabel.relabeller import relabel
+from labelcast_producers.dense.labels import LABELS_NAME, DenseLabels
+from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
+from labelcast_producers.process_end import leave
+from labelcast_producers.relabel.recipes import Recipe
+from labelcast_producers.relabel.relabeller import relabel
 from tests.torch.pictures import CLASSES, Pictures
 
 ROOT = Path(__file__).parents[2]

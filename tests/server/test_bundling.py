@@ -13,11 +13,11 @@ from labelcast.codec import LabelKind, Rows, TemperatureRange
 from labelcast.errors import LabelFileError, LabelValueError, ManifestError
 from labelcast.label_set import ViewIndex, from_canonical
 from labelcast.label_set.bundle import Bundle
-from labelcast_server import bundling
-from labelcast_server.bundling import write_bundle
-from labelcast_server.dense_labels import DenseLabels
-from labelcast_server.label_files import LabelFile
-from labelcast_server.neural.choice import ChosenEncoder, choose_encoder
+from labelcast_producers.dense.files import LabelFile
+from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.encoding import label_set_writer as bundling
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.neural.chosen_encoder import ChosenEncoder, choose_encoder
 from tests.decoded import undecided
 from tests.fitting.small import fit_file
 from tests.server.dense import (

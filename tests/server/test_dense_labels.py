@@ -11,7 +11,7 @@ import safetensors.numpy
 from labelcast.codec import LabelKind
 from labelcast.errors import LabelcastError, LabelFileError
 from labelcast.label_set import to_canonical
-from labelcast_server.dense_labels import (
+from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
     TABLES_NAME,

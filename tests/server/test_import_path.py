@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.relabel.import_path import load_object
+from labelcast_producers.relabel.import_path import load_object
 
 MODULE = """
 import torch

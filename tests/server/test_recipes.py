@@ -13,8 +13,8 @@ from labelcast.augmentation.batches import sample_order
 from labelcast.cli.run import exit_code_of
 from labelcast.errors import InvalidRequestError, LabelFileError, ManifestError
 from labelcast.torch.losses import Loss
+from labelcast_producers.relabel.recipes import RECIPES, Recipe
 from labelcast_server.cli import app
-from labelcast_server.relabel.recipes import RECIPES, Recipe
 
 FACTS = {
     "sre2l": {"crop_scale": (0.08, 1.0), "batch_size": 1024, "mix": Mix.CUTMIX},

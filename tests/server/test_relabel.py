@@ -15,8 +15,8 @@ from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
 from labelcast.torch import SampleTable, ViewRenderer
 from labelcast.views import Views
-from labelcast_server.dense_labels import DESCRIPTION_NAME, DenseLabels
-from labelcast_server.relabel.relabeller import module_digest, relabel
+from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_producers.relabel.relabeller import module_digest, relabel
 from tests.torch.pictures import CLASSES, Pictures
 
 POLICY = AugmentationPolicy(

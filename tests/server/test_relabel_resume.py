@@ -14,11 +14,11 @@ from torch import Tensor
 
 from labelcast.errors import InvalidRequestError, LabelFileError, StoreFullError
 from labelcast.label_set import RowOrder, SegmentIndex
-from labelcast_server.dense_labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
-from labelcast_server.relabel.label_writer import LabelWriter
-from labelcast_server.relabel.plan import Plan
-from labelcast_server.relabel.progress import Progress
-from labelcast_server.relabel.recipes import RECIPE_NAME
+from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
+from labelcast_producers.relabel.label_writer import LabelWriter
+from labelcast_producers.relabel.plan import Plan
+from labelcast_producers.relabel.progress import Progress
+from labelcast_producers.relabel.recipes import RECIPE_NAME
 from tests.server.relabelling import (
     BATCH_ROWS,
     EPOCHS,

@@ -1,7 +1,7 @@
 """`vqae`: M codewords from M codebooks, laid side by side and decoded by a small network.
 
 After the VQAE paper (arXiv 2603.03808), whose k, d_c and d_h are K, D and H = M * D here. Only the
-decoding half is in an artifact; fitting is in `labelcast_server.fitting`.
+decoding half is in an artifact; fitting is in `labelcast_producers.fitting`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labelcast.errors import LabelFileError
-from labelcast_server.importers.torch_files import (
+from labelcast_producers.torchfile import (
     TensorInfo,
     open_torch_file,
     read_torch_file,

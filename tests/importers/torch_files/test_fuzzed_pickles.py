@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelcast.errors import LabelFileError
-from labelcast_server.importers.torch_files import read_torch_file
-from labelcast_server.importers.torch_files.constructors import KNOWN
+from labelcast_producers.torchfile import read_torch_file
+from labelcast_producers.torchfile.constructors import KNOWN
 from tests.importers.torch_files.archives import (
     FOUR_FLOATS,
     group,

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from labelcast.errors import LabelFileError
-from labelcast_server.importers.torch_files import (
+from labelcast_producers.torchfile import (
     Limits,
     open_torch_file,
     read_torch_file,
     read_torch_structure,
 )
-from labelcast_server.importers.torch_files.constructors import KNOWN
+from labelcast_producers.torchfile.constructors import KNOWN
 from tests.importers.torch_files.archives import (
     FOUR_FLOATS,
     group,

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelcast_server.importers.torch_files import (
+from labelcast_producers.torchfile import (
     LazyTensor,
     TensorInfo,
     open_torch_file,

@@ -1,0 +1,1 @@
+"""Label sets from teachers and other people's files: files in, files out."""

@@ -1,0 +1,120 @@
+"""What a label set on disk really weighs, split the same way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelcast.label_set.bundle import MANIFEST_NAME, Bundle
+from labelcast.label_set.section import BlobRef
+from labelcast_producers.budget.model import SCALES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredBundle:
+    """Bytes of a label set's files.
+
+    Attributes:
+        digest: the label set's identity.
+        labels: stored labels.
+        samples: rows of all sample tables.
+        payload_bytes: shards of codes.
+        augmentation_bytes: records of foreign views; 0 where views are drawn from seeds.
+        tables_bytes: samples, seeds, presence and hard labels, and all chunk indexes but that of
+            the codes.
+        index_bytes: chunk indexes of the codes.
+        manifest_bytes: the manifest.
+        codec_bytes: the artifact.
+        report_bytes: what says how well the codes keep the labels.
+    """
+
+    digest: str
+    labels: int
+    samples: int
+    payload_bytes: int
+    augmentation_bytes: int
+    tables_bytes: int
+    index_bytes: int
+    manifest_bytes: int
+    codec_bytes: int
+    report_bytes: int
+
+    @property
+    def container_bytes(self) -> int:
+        """Tables, chunk indexes and manifest."""
+        return self.tables_bytes + self.index_bytes + self.manifest_bytes
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Bytes of each part, by name."""
+        return {
+            "payload": self.payload_bytes,
+            "augmentation": self.augmentation_bytes,
+            "container": self.container_bytes,
+            "codec": self.codec_bytes,
+            "report": self.report_bytes,
+        }
+
+    @property
+    def total_bytes(self) -> int:
+        """Sizes of all files: the sum of the parts."""
+        return sum(self.parts.values())
+
+    @property
+    def total_here(self) -> float:
+        """Total bytes a label of this set."""
+        return self.total_bytes / self.labels
+
+    @property
+    def total_at(self) -> dict[int, float]:
+        """Total bytes a label that this codec would reach at 1, 10 and 100 million labels.
+
+        Payload, tables and indexes grow with the labels (as many views a sample as here); codec,
+        report and manifest do not, but for a few hundred bytes of manifest for each 32 MiB of
+        codes. `labelcast info` counts alike.
+        """
+        fixed = self.codec_bytes + self.report_bytes + self.manifest_bytes
+        growing = (self.total_bytes - fixed) / self.labels
+        return {count: growing + fixed / count for count in SCALES}
+
+
+def measure(directory: Path) -> MeasuredBundle:
+    """Add up the sizes of a label set's files; no content but the manifest is read.
+
+    A blob that serves twice lies on disk once and is counted once, where it is named first.
+    Files that the manifest does not name are not counted.
+
+    Raises:
+        ManifestError: no label set, or a damaged manifest.
+        BlobNotFoundError: a file is missing or of the wrong size.
+    """
+    bundle = Bundle(directory)
+    manifest, seen = bundle.manifest, set[str]()
+
+    def sizes(refs: list[BlobRef]) -> int:
+        total = 0
+        for ref in refs:
+            if ref.digest not in seen:
+                seen.add(ref.digest)
+                total += bundle.path(ref).stat().st_size
+        return total
+
+    codes = [segment.codes for segment in manifest.segments]
+    records, tables = [], []
+    for segment in manifest.segments:
+        for name, section in segment.sections().items():
+            if name in ("records", "mixes"):
+                records.append(section)
+            elif name != "codes":
+                tables.append(section)
+    augmentation = sizes([shard.data for section in records for shard in section.shards])
+    return MeasuredBundle(
+        digest=bundle.digest,
+        labels=manifest.num_labels,
+        samples=sum(segment.sample_ids.rows for segment in manifest.segments),
+        payload_bytes=sizes([shard.data for section in codes for shard in section.shards]),
+        augmentation_bytes=augmentation,
+        index_bytes=sizes([shard.index for section in codes for shard in section.shards]),
+        tables_bytes=sizes([ref for section in [*tables, *records] for ref in section.blobs()]),
+        manifest_bytes=(directory / MANIFEST_NAME).stat().st_size,
+        codec_bytes=sizes([manifest.codec]),
+        report_bytes=0 if manifest.report is None else sizes([manifest.report]),
+    )

@@ -1,0 +1,260 @@
+"""Commands that make label sets of labels: fit, encode."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelcast.cli.printing import byte_text, bytes_of
+from labelcast.codec import LabelKind
+from labelcast.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from labelcast_producers.fitting import FitConfig, FitReport
+    from labelcast_producers.fitting.sweep import Sweep
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
+OfPlainFile = Annotated[LabelKind, typer.Option("--label-kind", help="Of a plain file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def fit(
+    labels: Annotated[
+        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the codec.")],
+    codes: Annotated[int | None, typer.Option(help="Codes a label (M).")] = None,
+    codebook_size: Annotated[
+        int | None, typer.Option(help="Codewords a codebook (K), 2 to 65536.")
+    ] = None,
+    target_bytes: Annotated[
+        float | None,
+        typer.Option(
+            help="Bytes a label, 1 to 256: chooses codes and codebooks, in place of --codes and"
+            " --codebook-size."
+        ),
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES,BYTES,…",
+            help="Fit several targets, such as 2,4,8,16,32, each into its own directory in --out,"
+            " and draw what they keep: sweep.json and sweep.png.",
+        ),
+    ] = None,
+    no_context: Annotated[
+        bool,
+        typer.Option(
+            "--no-context",
+            help="Condition on nothing. By default codes say only what hard labels, mix and crop"
+            " leave open, where the labels come with them.",
+        ),
+    ] = False,
+    steps: Annotated[int | None, typer.Option(help="Fitting steps.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of FitConfig settings.")] = None,
+    label_kind: OfPlainFile = LabelKind.LOGITS,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; discard what an earlier fit left there.")
+    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a VQAE to dense labels; interrupted, it goes on where it was when run again."""
+    from labelcast_producers.dense.labels import open_for_fitting
+    from labelcast_producers.fitting import fit as run
+    from labelcast_producers.fitting.config import parse_fit_config
+    from labelcast_producers.fitting.parallel import joined_workers
+    from labelcast_producers.fitting.sweep import sweep as fit_each
+    from labelcast_producers.fitting.target import (
+        expect_unchosen,
+        parse_targets,
+        target_config,
+        whole_bytes,
+    )
+
+    given = {"codes": codes, "codebook_size": codebook_size, "steps": steps}
+    settings = read_json(config) if config is not None else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if target_bytes is not None and sweep is not None:
+        raise InvalidRequestError("--target-bytes fits one size, --sweep several: give one of them")
+    targets = None if sweep is None else parse_targets(sweep)
+    if target_bytes is not None:
+        whole_bytes(target_bytes)
+    if target_bytes is not None or targets is not None:
+        expect_unchosen(settings)
+    with joined_workers() as workers:
+        if targets is not None and workers.size > 1:
+            raise InvalidRequestError("--sweep fits with one process: start it without torchrun")
+        rows, label_kind, context = open_for_fitting(labels, label_kind)
+        context = None if no_context else context
+        if targets is not None:
+
+            def on_fit(config: "FitConfig") -> None:
+                typer.echo(_sizes(config), err=True)
+
+            curve = fit_each(
+                rows,
+                targets,
+                settings,
+                out=out,
+                label_kind=label_kind,
+                context=context,
+                device=device,
+                progress=not quiet,
+                resume=not fresh,
+                on_fit=on_fit,
+            )
+            _draw(curve, out)
+            typer.echo(curve.to_json().decode() if as_json else _sweep_table(curve))
+            return
+        if target_bytes is None:
+            chosen = parse_fit_config(settings)
+        else:
+            chosen = target_config(target_bytes, settings, rows)
+            if workers.is_first:
+                typer.echo(_sizes(chosen), err=True)
+        fitted = run(
+            rows,
+            chosen,
+            out=out,
+            label_kind=label_kind,
+            context=context,
+            device=device,
+            progress=not quiet,
+            resume=not fresh,
+            workers=workers,
+        )
+        if workers.is_first:
+            typer.echo(fitted.report.model_dump_json() if as_json else _fit_summary(fitted.report))
+
+
+def encode(
+    labels: Annotated[
+        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the label set.")],
+    codec: Annotated[
+        str,
+        typer.Option(help="Directory from fit, or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
+    ],
+    label_kind: OfPlainFile = LabelKind.LOGITS,
+    temperature: Annotated[
+        float, typer.Option(help="Softmax temperature of topk and of probabilities.")
+    ] = 1.0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode dense labels into a label set that `labelcast push` uploads."""
+    from tqdm import tqdm
+
+    from labelcast_producers.dense.labels import open_labels
+    from labelcast_producers.encoding.label_set_writer import write_bundle
+    from labelcast_producers.neural.chosen_encoder import choose_encoder
+
+    dense = open_labels(labels, label_kind, temperature=temperature)
+    chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
+    with tqdm(total=dense.rows.num_rows, desc="encode", unit="label", disable=quiet) as bar:
+
+        def on_rows(rows: int) -> None:
+            bar.update(rows)
+
+        bundle = write_bundle(
+            dense,
+            chosen.encoder,
+            out,
+            artifact=chosen.artifact,
+            fit_report=chosen.fit_report,
+            on_rows=on_rows,
+        )
+    stride = chosen.encoder.codec.row_stride
+    if as_json:
+        typer.echo(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
+    else:
+        typer.echo(
+            f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {bytes_of(stride)} in {out}"
+        )
+
+
+def _draw(curve: "Sweep", out: Path) -> None:
+    from labelcast_producers.fitting.rate_distortion import draw
+    from labelcast_producers.fitting.sweep import PLOT_FILE
+
+    try:
+        draw(curve, out / PLOT_FILE)
+    except ModuleNotFoundError as error:
+        # The fits took hours and are done: the curve is there as JSON.
+        typer.echo(
+            f"{out / PLOT_FILE} is left out: there is no {error.name}; pip install"
+            " 'labelcast[server]', then run this again",
+            err=True,
+        )
+
+
+def _sizes(config: "FitConfig") -> str:
+    return (
+        f"{bytes_of(config.vqae.row_stride)} a label: {config.codes} codes of"
+        f" {config.codebook_size} codewords of {config.codeword_width} values"
+    )
+
+
+def _sweep_table(curve: "Sweep") -> str:
+    """A line for each point, under a head."""
+    head = ["bytes", "at 1 M", "at 10 M", "at 100 M", "KL nats", "top-1", "top-5"]
+    head += ["perplexity", "codec", "fitted in"]
+    lines = [head]
+    for point in curve.points:
+        kept = point.quality
+        lines.append(
+            [
+                str(point.payload),
+                *(f"{total:,.2f}" for _, total in sorted(point.total_at.items())),
+                f"{kept.kl_nats:.3f}",
+                f"{kept.top1_agreement:.1%}",
+                f"{kept.top5_agreement:.1%}",
+                f"{kept.mean_perplexity:.0f} of {point.codebook_size}",
+                byte_text(point.codec_bytes),
+                f"{point.seconds:,.0f} s",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = (
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join([*table, f"measured on {curve.measured_on}; fp16: {curve.dense_fp16} bytes"])
+
+
+def _fit_summary(report: "FitReport") -> str:
+    figures = report.unseen or report.seen
+    rows = "unseen rows" if report.unseen is not None else "fitted rows"
+    weight = report.bytes_a_label
+    return (
+        f"{bytes_of(weight.payload)} a label ({weight.total_here:.1f} with the codec,"
+        f" {weight.total_at[10_000_000]:.1f} at 10 million labels) instead of {weight.dense_fp16}\n"
+        f"on {rows}: KL {figures.kl_nats:.3f} nats, top-1 agreement {figures.top1_agreement:.1%}"
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (fit, encode):
+        app.command()(command)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that a user names.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{path} must hold a JSON object")
+    return value

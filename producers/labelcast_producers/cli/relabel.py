@@ -1,0 +1,221 @@
+"""The command that lets a teacher label views."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labelcast.errors import InvalidRequestError
+from labelcast_producers.cli.produce import Device, Quiet, read_json
+
+if TYPE_CHECKING:
+    from labelcast.torch.samples import SampleTable
+    from labelcast_producers.relabel.recipes import Recipe
+
+
+def relabel(
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Import path, package.module:name, of a torch module or factory."),
+    ] = None,
+    teacher_args: Annotated[
+        str | None, typer.Option(help="JSON object of keyword arguments.")
+    ] = None,
+    teacher_name: Annotated[
+        str | None, typer.Option(help="For people; by default the import path.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Import path of a map-style data set with sample_ids and class_names."),
+    ] = None,
+    dataset_args: Annotated[
+        str | None, typer.Option(help="JSON object of keyword arguments.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of --dataset: directory of class directories of images. Pixels are from"
+            " 0 to 1; the teacher itself normalises them."
+        ),
+    ] = None,
+    image_list: Annotated[
+        Path | None,
+        typer.Option(help="File of paths below --images, one a line: their order gives the IDs."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Resize the shorter side of --images to this, keep the centre."),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Of --images: 3 for RGB (default), 1 for grey.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for the dense labels.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Views as a paper makes them: sre2l, cda, rded, lpld or fkd."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of --recipe: JSON file of an augmentation policy. With neither, samples"
+            " as they are."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            "--epochs",
+            min=1,
+            max=2**32 - 1,
+            help="Augmented views of each sample; a recipe has its own number, before it prunes.",
+        ),
+    ] = None,
+    view_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels a side of a recipe's views; by default the images' size."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Of the recipe: samples that share one mix.")
+    ] = None,
+    crop_scale: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Of the recipe: share of the area that crops cover."),
+    ] = None,
+    flip: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the recipe: chance of a horizontal flip; 0 for letters and the like."
+        ),
+    ] = None,
+    patch_grid: Annotated[
+        int | None,
+        typer.Option(help="Of the recipe: patches a side to shuffle, 1 to 4; 1 for none."),
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(help="Of the recipe: label the first 1/PRUNE of all batches alone."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the recipe as JSON and do nothing else.")
+    ] = False,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Views a forward pass.")] = 500,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Start anew; discard what an unfinished run left there."),
+    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Run a teacher over every seeded view and write its logits.
+
+    Interrupted, it goes on where it was when run again. With several processes:
+    torchrun --nproc-per-node N -m labelcast_server.cli relabel …
+    """
+    changes = {
+        "epochs": seeds,
+        "batch_size": batch_size,
+        "crop_scale": crop_scale,
+        "flip": flip,
+        "patch_grid": patch_grid,
+        "prune": prune,
+    }
+    chosen = _recipe(recipe, policy, changes, view_size)
+    if show:
+        if chosen is None:
+            raise InvalidRequestError("--show prints a recipe: name one with --recipe")
+        typer.echo(json.dumps(chosen.as_json(), indent=2))
+        return
+    if teacher is None or out is None:
+        raise typer.BadParameter(f"give {'--out' if teacher else '--teacher'}")
+    if seeds is None and chosen is None:
+        raise typer.BadParameter("give --seeds, or a --recipe that says how many")
+
+    from labelcast.augmentation import AugmentationPolicy
+    from labelcast_producers.fitting.parallel import joined_workers
+    from labelcast_producers.relabel.import_path import load_object
+    from labelcast_producers.relabel.relabeller import relabel as run
+
+    drawn = None if policy is None else AugmentationPolicy.from_json(read_json(policy))
+    of_images = {"image_list": image_list, "size": image_size, "channels": channels}
+    with joined_workers() as workers:
+        network = load_object(teacher, teacher_args)
+        table = _table(dataset, dataset_args, images, of_images)
+        count, present = seeds or 0, None
+        if chosen is not None:
+            drawn = chosen.policy(*_view_size(table, view_size))
+            kept = chosen.kept_views(len(table), key=drawn.key)
+            count, present = kept.seeds, kept.present
+        dense = run(
+            network,
+            table,
+            drawn,
+            seeds=count,
+            present=present,
+            recipe=chosen,
+            out=out,
+            teacher_name=teacher_name or teacher,
+            device=device,
+            batch_rows=batch_rows,
+            progress=not quiet,
+            fresh=fresh,
+            workers=workers,
+        )
+    if workers.is_first:
+        typer.echo(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(relabel)
+
+
+def _recipe(
+    name: str | None, policy: Path | None, changes: dict[str, Any], view_size: int | None
+) -> "Recipe | None":
+    given = {field: value for field, value in changes.items() if value is not None}
+    if name is None:
+        own = sorted(given.keys() - {"epochs"} | ({"view_size"} if view_size else set()))
+        if own:
+            options = ", ".join("--" + field.replace("_", "-") for field in own)
+            raise InvalidRequestError(f"{options} change a recipe: name one with --recipe")
+        return None
+    if policy is not None:
+        raise InvalidRequestError("--recipe and --policy both say how views are made: give one")
+
+    from labelcast_producers.relabel.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise InvalidRequestError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return replace(RECIPES[name], **given)
+
+
+def _table(
+    dataset: str | None,
+    dataset_args: str | None,
+    images: Path | None,
+    of_images: dict[str, Any],
+) -> "SampleTable":
+    from labelcast.torch.image_folder import ImageFolder
+    from labelcast.torch.samples import SampleTable
+    from labelcast_producers.relabel.import_path import load_object
+
+    given = {name: value for name, value in of_images.items() if value is not None}
+    if (dataset is None) == (images is None):
+        raise InvalidRequestError("give --dataset or --images: one of them, not both")
+    if images is not None:
+        return SampleTable(ImageFolder(images, **given))
+    if given:
+        raise InvalidRequestError("--image-list, --image-size and --channels belong to --images")
+    return SampleTable(load_object(dataset or "", dataset_args))
+
+
+def _view_size(table: "SampleTable", view_size: int | None) -> tuple[int, int]:
+    if view_size is not None:
+        return view_size, view_size
+    height, width = table.dataset[0][0].shape[-2:]
+    return int(height), int(width)

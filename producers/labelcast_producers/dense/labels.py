@@ -1,0 +1,315 @@
+"""Dense labels with everything that gives them their meaning: what `relabel` writes.
+
+labels.npy            fp16 or fp32, shape (seeds, samples, C), or (rows, C) where views are missing
+                      or rows are sample-major
+tables.safetensors    sample_ids (uint64), seeds (uint32), hard_labels (int64), and present (int64)
+                      where views are missing
+records.safetensors   columns of `RecordedViews`, in row order, where views were recorded
+labels.json           canonical JSON; written last, so a directory without it is unfinished
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from labelcast.augmentation import (
+    RecordedPolicy,
+    RecordedViews,
+    UnrenderedPolicy,
+    ViewPolicy,
+    policy_from_json,
+)
+from labelcast.codec import LabelKind
+from labelcast.context import ViewContext
+from labelcast.errors import LabelFileError, ManifestError
+from labelcast.label_set import (
+    RowOrder,
+    SampleOrder,
+    SegmentIndex,
+    class_list_digest,
+    from_canonical,
+    to_canonical,
+)
+from labelcast.label_set.bundle import file_digest
+from labelcast.label_set.fields import Fields
+from labelcast_producers.dense.files import LabelRows, open_label_file
+from labelcast_producers.dense.row_context import RowContext
+
+FORMAT = "labelcast/dense-labels/1"
+DESCRIPTION_NAME = "labels.json"
+LABELS_NAME = "labels.npy"
+TABLES_NAME = "tables.safetensors"
+RECORDS_NAME = "records.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What dense labels mean.
+
+    Attributes:
+        teacher: digest of its weights.
+        teacher_name: for people.
+        dataset: digest over sample IDs and contents.
+        num_classes: C.
+        class_list: digest of the ordered class names.
+        policy: how the views were made; None for unaugmented samples.
+        label_kind: of the values.
+        temperature: that probabilities were taken at; None for logits.
+        row_order: of the labels.
+        sample_order: where the sample IDs come from.
+    """
+
+    teacher: str
+    teacher_name: str
+    dataset: str
+    num_classes: int
+    class_list: str
+    policy: ViewPolicy | None
+    label_kind: LabelKind
+    temperature: float | None
+    row_order: RowOrder = RowOrder.SEED_MAJOR
+    sample_order: SampleOrder = SampleOrder.GIVEN
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return to_canonical(
+            {
+                "format": FORMAT,
+                "teacher": self.teacher,
+                "teacher_name": self.teacher_name,
+                "dataset": self.dataset,
+                "num_classes": self.num_classes,
+                "class_list": self.class_list,
+                "policy": None if self.policy is None else self.policy.as_json(),
+                "label_kind": str(self.label_kind),
+                "temperature": self.temperature,
+                "row_order": str(self.row_order),
+                "sample_order": str(self.sample_order),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read strictly."""
+        value = from_canonical(content, DESCRIPTION_NAME, max_bytes=2**20)
+        fields = Fields(value, DESCRIPTION_NAME)
+        if fields.text("format") != FORMAT:
+            raise LabelFileError(f"{DESCRIPTION_NAME} is of another format than {FORMAT}")
+        policy, temperature = fields.take("policy"), fields.take("temperature")
+        kind = fields.text("label_kind")
+        row_order = fields.optional_text("row_order") or RowOrder.SEED_MAJOR
+        sample_order = fields.optional_text("sample_order") or SampleOrder.GIVEN
+        if row_order not in set(RowOrder) or sample_order not in set(SampleOrder):
+            raise LabelFileError(f"{DESCRIPTION_NAME}: row_order or sample_order is unknown")
+        if kind not in set(LabelKind) or not isinstance(temperature, float | None):
+            raise LabelFileError(f"{DESCRIPTION_NAME}: label_kind or temperature is malformed")
+        read = cls(
+            teacher=fields.digest("teacher"),
+            teacher_name=fields.text("teacher_name"),
+            dataset=fields.digest("dataset"),
+            num_classes=fields.integer("num_classes", 1, 2**20),
+            class_list=fields.digest("class_list"),
+            policy=None if policy is None else policy_from_json(policy),
+            label_kind=LabelKind(kind),
+            temperature=temperature,
+            row_order=RowOrder(row_order),
+            sample_order=SampleOrder(sample_order),
+        )
+        fields.done()
+        if (read.label_kind is LabelKind.PROBABILITIES) != (temperature is not None):
+            raise LabelFileError(
+                f"{DESCRIPTION_NAME}: probabilities and only they have temperatures"
+            )
+        if temperature is not None and temperature <= 0:
+            raise LabelFileError(f"{DESCRIPTION_NAME}: temperature {temperature} is not above 0")
+        return read
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class DenseLabels:
+    """Dense labels, open.
+
+    Attributes:
+        description: what they mean.
+        index: which row is which view's.
+        hard_labels: int64, shape (S,), in the order of `index.sample_ids`; None if unknown.
+        rows: the labels, read in blocks.
+        records: of recorded views, in row order; None for others.
+    """
+
+    description: Description
+    index: SegmentIndex
+    hard_labels: NDArray[np.int64] | None
+    rows: LabelRows
+    records: RecordedViews | None = None
+
+    def context(self) -> RowContext | None:
+        """What both ends know of the views.
+
+        None where hard labels are unknown, or views are not drawn from seeds.
+        """
+        policy = self.description.policy
+        if self.hard_labels is None or isinstance(policy, RecordedPolicy | UnrenderedPolicy):
+            return None
+        views = ViewContext(policy, self.index.sample_ids, self.hard_labels)
+        return RowContext(self.index, views)
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open what `write_tables` and a memory-mapped `labels.npy` have left.
+
+        Raises:
+            LabelFileError: unfinished, truncated or contradictory.
+        """
+        path = directory / DESCRIPTION_NAME
+        if not path.is_file():
+            raise LabelFileError(
+                f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast-server relabel`"
+            )
+        tables = _read_tables(directory / TABLES_NAME)
+        try:
+            description = Description.from_bytes(path.read_bytes())
+            index = SegmentIndex(
+                tables["sample_ids"],
+                tables["seeds"],
+                description.row_order,
+                tables.get("present"),
+            )
+        except ManifestError as error:
+            raise LabelFileError(f"{directory}: {error.message}; relabel again") from None
+        rows = open_label_file(directory / LABELS_NAME)
+        rows.expect_classes(description.num_classes)
+        hard = tables.get("hard_labels")
+        if hard is not None and not ((hard >= 0) & (hard < description.num_classes)).all():
+            raise LabelFileError(
+                f"{directory}: hard labels must be 0 to {description.num_classes - 1}; correct the"
+                " data set's and relabel"
+            )
+        samples = len(index.sample_ids)
+        # Of shape (samples, seeds, C) it would have as many rows, each under another view's name.
+        if rows.num_rows != index.num_rows or rows.rows_per_seed not in (None, samples):
+            raise LabelFileError(
+                f"{directory}: {rows.num_rows} labels are not those of {index.num_rows} views of"
+                f" {samples} samples under {len(index.seeds)} seeds; make them again"
+            )
+        recorded = isinstance(description.policy, RecordedPolicy)
+        return cls(
+            description=description,
+            index=index,
+            hard_labels=tables.get("hard_labels"),
+            rows=rows,
+            records=_read_records(directory / RECORDS_NAME, index) if recorded else None,
+        )
+
+
+def write_tables(
+    directory: Path,
+    index: SegmentIndex,
+    hard_labels: NDArray[np.int64] | None,
+    records: RecordedViews | None = None,
+) -> None:
+    """Write which row is which view's, and how views were made where that was recorded."""
+    tables: dict[str, NDArray[Any]] = {"sample_ids": index.sample_ids, "seeds": index.seeds}
+    if hard_labels is not None:
+        tables["hard_labels"] = hard_labels
+    if index.present is not None:
+        tables["present"] = index.present
+    safetensors.numpy.save_file(tables, directory / TABLES_NAME)
+    (directory / RECORDS_NAME).unlink(missing_ok=True)
+    if records is not None:
+        columns = {
+            field.name: np.ascontiguousarray(getattr(records, field.name))
+            for field in dataclasses.fields(records)
+        }
+        safetensors.numpy.save_file(columns, directory / RECORDS_NAME)
+
+
+def _read_records(path: Path, index: SegmentIndex) -> RecordedViews:
+    try:
+        records = RecordedViews(**safetensors.numpy.load_file(path))
+    except (OSError, TypeError, safetensors.SafetensorError):
+        raise LabelFileError(f"{path} is missing or damaged; import again") from None
+    if any(
+        len(getattr(records, field.name)) != index.num_rows for field in dataclasses.fields(records)
+    ):
+        raise LabelFileError(f"{path} does not hold one record for each label; import again")
+    return records
+
+
+def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        tables = safetensors.numpy.load_file(path)
+        samples = len(tables["sample_ids"])
+        hard = tables.get("hard_labels")
+        fits = (
+            tables["sample_ids"].dtype == np.uint64
+            and tables["seeds"].dtype == np.uint32
+            and (hard is None or (hard.dtype == np.int64 and len(hard) == samples))
+            and tables.get("present", np.zeros(0, np.int64)).dtype == np.int64
+        )
+    except (OSError, KeyError, safetensors.SafetensorError):
+        raise LabelFileError(f"{path} is missing or damaged; relabel again") from None
+    if not fits:
+        raise LabelFileError(f"{path} holds other tables than relabel writes; relabel again")
+    return tables
+
+
+def open_for_fitting(
+    path: Path, label_kind: LabelKind
+) -> tuple[LabelRows, LabelKind, RowContext | None]:
+    """As `open_labels`, for readers who need no identity: a plain file is not read for its digest.
+
+    Returns:
+        The labels, their kind, and what is known of their views.
+    """
+    if path.is_dir():
+        dense = DenseLabels.open(path)
+        return dense.rows, dense.description.label_kind, dense.context()
+    return open_label_file(path), label_kind, None
+
+
+def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) -> DenseLabels:
+    """Open a directory of dense labels, or a plain file as labels of unaugmented samples.
+
+    A plain file of shape (rows, C) gives sample IDs 0 … rows − 1 under the one seed 0; one of
+    shape (seeds, samples, C) gives sample IDs 0 … samples − 1 under seeds 0 … seeds − 1. Teacher
+    and data set are named by the file's own digest, since nothing else is known of them.
+
+    Args:
+        path: directory or file.
+        label_kind: of a plain file.
+        temperature: of a plain file of probabilities.
+
+    Raises:
+        LabelFileError: unusable; says why.
+    """
+    if path.is_dir():
+        return DenseLabels.open(path)
+    rows = open_label_file(path)
+    samples = rows.rows_per_seed or rows.num_rows
+    identity = file_digest(path)
+    probabilities = label_kind is LabelKind.PROBABILITIES
+    return DenseLabels(
+        description=Description(
+            teacher=identity,
+            teacher_name=path.name,
+            dataset=identity,
+            num_classes=rows.num_classes,
+            class_list=class_list_digest([str(number) for number in range(rows.num_classes)]),
+            policy=None,
+            label_kind=label_kind,
+            temperature=temperature if probabilities else None,
+        ),
+        index=SegmentIndex(
+            np.arange(samples, dtype=np.uint64),
+            np.arange(rows.num_rows // samples, dtype=np.uint32),
+            RowOrder.SEED_MAJOR,
+        ),
+        hard_labels=None,
+        rows=rows,
+    )

@@ -1,0 +1,1 @@
+"""Dense labels to label sets."""

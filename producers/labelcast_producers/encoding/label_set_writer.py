@@ -1,0 +1,308 @@
+"""Dense labels → bundle: encode every row, measure what the codes keep, write the manifest."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation import RecordedPolicy
+from labelcast.codec import Codec, LabelKind, RawCodec, Rows, write_artifact
+from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.label_set import (
+    ContextRef,
+    LabelContract,
+    Manifest,
+    Section,
+    Segment,
+    digest_of,
+    to_canonical,
+)
+from labelcast.label_set.bundle import Bundle, BundleWriter
+from labelcast.recorded_views import mixing
+from labelcast_producers.dense.files import check_label_kind
+from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.dense.row_context import RowContext
+from labelcast_producers.encoding.recorded_sections import write_augmentation
+from labelcast_producers.encoding.row_log import RowLog
+
+_BLOCK_BYTES = 2**24
+_GOLDEN_ROWS = 16
+_NOTE_ROWS = 50_000
+_TINY = np.float32(1e-30)
+_LEAST_LOG = np.float32(-104)
+
+
+class RowEncoder(Protocol):
+    """What bundling needs of an encoder (`labelcast_producers.neural.encoding`)."""
+
+    codec: Codec
+
+    def encode(
+        self, labels: NDArray[Any], context: Rows | None = None, *, first_row: int = 0
+    ) -> Rows:
+        """Labels (n, C) → packed rows (n, stride); `first_row` numbers them in messages."""
+        ...
+
+
+def write_bundle(
+    dense: DenseLabels,
+    encoder: RowEncoder,
+    out: Path,
+    *,
+    artifact: bytes | None = None,
+    fit_report: dict[str, Any] | None = None,
+    identity: str | None = None,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Bundle:
+    """Encode a whole file of dense labels into a label set.
+
+    Args:
+        dense: the labels with their meaning.
+        encoder: writes rows of `encoder.codec`.
+        out: directory of the bundle; one that is finished there is replaced.
+        artifact: of a fitted codec; codecs that are not fitted get theirs here.
+        fit_report: how the codec was fitted, kept in the set's report.
+        identity: of the labels; an encoding of the same labels by the same codec that was
+            interrupted goes on where it was. None starts anew.
+        on_rows: called with the number of rows done, for a progress bar.
+
+    Raises:
+        InvalidRequestError: the codec has no codes.
+        LabelValueError: labels that cannot be encoded.
+        LabelFileError: labels of another class count than the codec.
+    """
+    description, codec = dense.description, encoder.codec
+    if codec.row_stride == 0:
+        raise InvalidRequestError(
+            "a codec without codes is for measuring what the context alone is worth; fit one with"
+            " codes to make a label set"
+        )
+    (out / "manifest.json").unlink(missing_ok=True)
+    check_label_kind(_first_rows(dense), description.label_kind)
+    writer = BundleWriter(out)
+    measured = _Agreement(dense, codec)
+    context = dense.context() if codec.context_stride else None
+    if artifact is None:
+        artifact = write_artifact(codec, encoder.encode(_first_rows(dense)[:_GOLDEN_ROWS]))
+
+    if identity is not None:
+        identity = digest_of(identity.encode() + artifact)
+    with RowLog(out / "encoding", identity or secrets.token_hex(16), codec.row_stride) as log:
+        measured.restore(log.measured)
+        _encode(dense, encoder, context, measured, log, on_rows, resumable=identity is not None)
+        codes = writer.add_rows(codec.row_stride, log.blocks())
+        log.discard()
+    report = measured.report() | ({} if fit_report is None else {"fit": fit_report})
+    derived = None if context is None else ContextRef(context.context.digest(dense.index))
+    return _finish(writer, dense, codec, codes, artifact, report, derived)
+
+
+def write_packed_bundle(
+    dense: DenseLabels, codec: Codec, blocks: Iterable[Rows], out: Path
+) -> Bundle:
+    """Write labels that a codec without tables keeps as they are; nothing of them is measured.
+
+    Args:
+        dense: what the labels mean; its rows are not read.
+        codec: of the rows.
+        blocks: packed rows of every label, in row order: uint8, shape (n, stride) each.
+        out: directory of the bundle; one that is finished there is replaced.
+
+    Raises:
+        CodecError: a row that the codec cannot decode.
+        LabelFileError: not one row for each label.
+    """
+    (out / "manifest.json").unlink(missing_ok=True)
+    writer, first = BundleWriter(out), list[Rows]()
+
+    def checked() -> Iterator[Rows]:
+        for block in blocks:
+            codec.check_rows(block)
+            if not first:
+                first.append(block[:_GOLDEN_ROWS].copy())
+            yield block
+
+    codes = writer.add_rows(codec.row_stride, checked())
+    if codes.rows != dense.index.num_rows:
+        raise LabelFileError(f"{codes.rows} labels were read, {dense.index.num_rows} were found")
+    artifact = write_artifact(codec, first[0])
+    return _finish(writer, dense, codec, codes, artifact, {"labels": codes.rows}, None)
+
+
+def _finish(
+    writer: BundleWriter,
+    dense: DenseLabels,
+    codec: Codec,
+    codes: Section,
+    artifact: bytes,
+    report: dict[str, Any],
+    context: ContextRef | None,
+) -> Bundle:
+    description, index, hard = dense.description, dense.index, dense.hard_labels
+    presence = index.pack_presence()
+    segment = Segment(
+        row_order=index.row_order,
+        sample_ids=writer.add_column(index.sample_ids, "<u8"),
+        seeds=writer.add_column(index.seeds, "<u4"),
+        codes=codes,
+        hard_labels=None if hard is None else writer.add_column(hard, "<u4"),
+        presence=None if presence is None else writer.add_column(presence, "u1"),
+        augmentation=write_augmentation(writer, dense),
+    )
+    codec_ref = writer.add_blob(artifact)
+    contract = LabelContract(
+        teacher=description.teacher,
+        teacher_name=description.teacher_name,
+        dataset=description.dataset,
+        num_classes=description.num_classes,
+        class_list=description.class_list,
+        policy=description.policy,
+        label_kind=codec.header.label_kind,
+        temperatures=codec.header.temperatures,
+        codec=codec_ref.digest,
+        context=context,
+        sample_order=description.sample_order,
+    )
+    writer.finish(
+        Manifest(
+            contract=contract,
+            segments=(segment,),
+            codec=codec_ref,
+            report=writer.add_blob(to_canonical(report)),
+        )
+    )
+    return Bundle(writer.directory)
+
+
+def _encode(
+    dense: DenseLabels,
+    encoder: RowEncoder,
+    context: RowContext | None,
+    measured: "_Agreement",
+    log: RowLog,
+    on_rows: Callable[[int], None],
+    *,
+    resumable: bool,
+) -> None:
+    """Append the rows that the log lacks."""
+    if log.rows:
+        on_rows(log.rows)
+    block = max(1, _BLOCK_BYTES // (4 * dense.description.num_classes))
+    for start in range(log.rows, dense.rows.num_rows, block):
+        labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
+        about = None if context is None else context.rows(np.arange(start, start + len(labels)))
+        rows = encoder.encode(labels, about, first_row=start)
+        if _keeps(encoder.codec, labels):
+            measured.add_kept(start, labels)
+        else:
+            measured.add(start, labels, encoder.codec.decode(rows, about))
+        log.append(rows)
+        if resumable and log.rows // _NOTE_ROWS > start // _NOTE_ROWS:
+            log.note(measured.state())
+        on_rows(len(rows))
+
+
+def _keeps(codec: Codec, labels: NDArray[Any]) -> bool:
+    """Whether labels come out as they went in: there is nothing to measure then."""
+    return isinstance(codec, RawCodec) and codec.precision.dtype.itemsize >= labels.itemsize
+
+
+class _Agreement:
+    """How well codes keep labels, and how often labels name a class that their view shows."""
+
+    def __init__(self, dense: DenseLabels, codec: Codec) -> None:
+        self._dense = dense
+        self._codec = codec
+        self._rows = 0
+        self._kl = 0.0
+        self._same_top1 = 0
+        self._shown = 0
+
+    def state(self) -> dict[str, Any]:
+        """JSON value that `restore` reads back."""
+        return {
+            "rows": self._rows,
+            "kl": self._kl,
+            "same_top1": self._same_top1,
+            "shown": self._shown,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; {} starts anew."""
+        if state:
+            self._rows, self._kl = int(state["rows"]), float(state["kl"])
+            self._same_top1, self._shown = int(state["same_top1"]), int(state["shown"])
+
+    def add_kept(self, start: int, labels: NDArray[Any]) -> None:
+        """Take a block of labels that the codec keeps as they are."""
+        self._rows += len(labels)
+        self._same_top1 += len(labels)
+        if self._dense.hard_labels is not None:
+            self._count_shown(start, labels.argmax(axis=1), self._dense.hard_labels)
+
+    def add(self, start: int, labels: NDArray[Any], decoded: NDArray[np.float32]) -> None:
+        """Take a block of labels with what their codes decode to."""
+        self._rows += len(labels)
+        likeliest = decoded.argmax(axis=1)
+        # Where classes are tied for the likeliest, any of them is right.
+        best = np.take_along_axis(labels, likeliest[:, None], axis=1)[:, 0]
+        self._same_top1 += int((best == labels.max(axis=1)).sum())
+        ends = self._codec.header.temperatures
+        # The middle of the range is where a codec was fitted.
+        temperature = 1.0 if ends is None else (ends.low * ends.high) ** 0.5
+        description = self._dense.description
+        wanted = _log_probabilities(labels, description.label_kind, temperature)
+        given = _log_probabilities(decoded, self._codec.header.label_kind, temperature)
+        self._kl += float((np.exp(wanted) * (wanted - given)).sum())
+        if self._dense.hard_labels is not None:
+            self._count_shown(start, likeliest, self._dense.hard_labels)
+
+    def _count_shown(
+        self, start: int, likeliest: NDArray[np.int64], hard: NDArray[np.int64]
+    ) -> None:
+        shown = np.stack(self._shown_ids(np.arange(start, start + len(likeliest))))
+        classes = hard[np.searchsorted(self._dense.index.sample_ids, shown)]
+        self._shown += int((classes == likeliest).any(axis=0).sum())
+
+    def _shown_ids(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Sample IDs of views and of the partners that show in them."""
+        dense, views = self._dense, self._dense.index.views_at(rows)
+        policy = dense.description.policy
+        if dense.records is not None and isinstance(policy, RecordedPolicy):
+            records = dense.records[rows]
+            shows = records.partner_share(policy) > 0
+            return views.sample_ids, np.where(shows, records.partner_sample_ids, views.sample_ids)
+        partners, _ = mixing(views, policy, dense.index.sample_ids, None)
+        return views.sample_ids, partners.sample_ids
+
+    def report(self) -> dict[str, Any]:
+        """JSON value; KL in nats, over all rows, those the codec was fitted on included."""
+        known = self._dense.hard_labels is not None
+        return {
+            "labels": self._rows,
+            "kl_nats": self._kl / self._rows,
+            "top1_agreement": self._same_top1 / self._rows,
+            "hard_label_agreement": self._shown / self._rows if known else None,
+        }
+
+
+def _first_rows(dense: DenseLabels) -> NDArray[Any]:
+    return dense.rows.read(0, min(256, dense.rows.num_rows))
+
+
+def _log_probabilities(
+    labels: NDArray[Any], kind: LabelKind, temperature: float
+) -> NDArray[np.float32]:
+    values = labels.astype(np.float32)
+    if kind is LabelKind.PROBABILITIES:
+        return np.log(np.maximum(values, _TINY))
+    # Labels at both ends of fp32 are further apart than it reaches; below the bound exp is 0.
+    with np.errstate(over="ignore"):
+        values -= values.max(axis=1, keepdims=True)
+        values /= np.float32(temperature)
+    np.maximum(values, _LEAST_LOG, out=values)
+    values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+    return values

@@ -1,0 +1,237 @@
+"""Staged label sets: the next stage shares the segments of the earlier ones by digest."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec import Codec
+from labelcast.errors import InvalidRequestError, ManifestError
+from labelcast.label_set import (
+    RowOrder,
+    SampleOrder,
+    SegmentIndex,
+    Stage,
+    ViewIndex,
+    digest_of,
+    from_canonical,
+    to_canonical,
+)
+from labelcast.label_set.bundle import Bundle, BundleWriter, blob_path
+from labelcast.label_set.manifest import Manifest
+from labelcast_producers.dense.files import LabelBlock, LabelRows
+from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.formats.source import StageFacts
+from labelcast_producers.neural.chosen_encoder import ChosenEncoder
+
+
+def add_stage(
+    base: Bundle | None,
+    added: Bundle,
+    out: Path,
+    *,
+    name: str,
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    dataset: str | None = None,
+) -> Bundle:
+    """Make the label set of the next stage.
+
+    Args:
+        base: the label set so far; one without stages becomes the first. None starts a staged set.
+        added: labels of the samples that are new; encoded with the codec of `base`.
+        out: directory of the new bundle; blobs are linked, where the disk can, or copied.
+        name: of the stage, for people.
+        learning_rate: that the stage is to be trained with.
+        epochs: likewise.
+        dataset: digest of the data set at this stage; by default one over those of both sets.
+
+    Raises:
+        ManifestError: both hold the same view, or their contracts differ; names the field.
+    """
+    stage = Stage(
+        name=name,
+        segments=len(added.manifest.segments),
+        learning_rate=learning_rate,
+        epochs=epochs,
+    )
+    report: dict[str, Any] | None = None
+    if base is None:
+        manifest = replace(added.manifest, stages=(stage,))
+    else:
+        manifest = _combined(base, added, stage, dataset)
+        report = _reports(base, added)
+    (out / "manifest.json").unlink(missing_ok=True)
+    writer = BundleWriter(out)
+    for bundle in (base, added):
+        if bundle is not None:
+            _bring(bundle, manifest, out)
+    if report is not None:
+        manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
+    # Read back as everybody will: what contradicts itself is not written.
+    Manifest.from_bytes(manifest.to_bytes())
+    parts = [*(base.view_index().segments if base else ()), *added.view_index().segments]
+    ViewIndex(parts)
+    writer.finish(manifest)
+    return Bundle(out)
+
+
+def _combined(
+    base_bundle: Bundle, added_bundle: Bundle, stage: Stage, dataset: str | None
+) -> Manifest:
+    base, added = base_bundle.manifest, added_bundle.manifest
+    ours, theirs = base.contract, added.contract
+    for field in ("teacher", "num_classes", "class_list", "policy", "label_kind", "context"):
+        if getattr(ours, field) != getattr(theirs, field):
+            raise ManifestError(f"the stages differ in {field}; make both alike")
+    if ours.codec != theirs.codec and not _alike(base_bundle.codec(), added_bundle.codec()):
+        raise ManifestError("the stages differ in codec; encode the new samples with the first's")
+    if added.stages:
+        raise ManifestError("what is added has stages of its own; add them one by one")
+    # The whole is known no better than its least known part.
+    order = max(ours.sample_order, theirs.sample_order, key=list(SampleOrder).index)
+    first = base.stages or (Stage(name="stage 0", segments=len(base.segments)),)
+    union = digest_of(f"{ours.dataset} {theirs.dataset}".encode())
+    return Manifest(
+        contract=replace(ours, dataset=dataset or union, sample_order=order),
+        segments=(*base.segments, *added.segments),
+        codec=base.codec,
+        report=None,
+        stages=(*first, replace(stage, segments=len(base.segments) + stage.segments)),
+    )
+
+
+def _reports(base: Bundle, added: Bundle) -> dict[str, Any] | None:
+    """Means over both sets, which the canary goes by; None unless both were measured."""
+    refs = (base.manifest.report, added.manifest.report)
+    first, second = (
+        {} if ref is None else from_canonical(bundle.read_blob(ref), "the report", max_bytes=2**20)
+        for bundle, ref in zip((base, added), refs, strict=True)
+    )
+    share = added.manifest.num_labels / (base.manifest.num_labels + added.manifest.num_labels)
+    means = {
+        name: (1 - share) * first[name] + share * second[name]
+        for name in ("kl_nats", "top1_agreement", "hard_label_agreement")
+        if isinstance(first.get(name), float) and isinstance(second.get(name), float)
+    }
+    return means or None
+
+
+def _alike(first: Codec, second: Codec) -> bool:
+    """Whether rows mean the same to both: their artifacts may still differ in golden rows."""
+    ours, theirs = first.tensors(), second.tensors()
+    return (
+        (first.name, first.header, first.config()) == (second.name, second.header, second.config())
+        and ours.keys() == theirs.keys()
+        and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    )
+
+
+def _bring(bundle: Bundle, manifest: Manifest, out: Path) -> None:
+    wanted = manifest.blobs()
+    for digest, ref in bundle.manifest.blobs().items():
+        target = blob_path(out, digest)
+        if digest not in wanted or target.exists():
+            continue
+        source = bundle.path(ref)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+
+
+def write_staged(
+    dense: DenseLabels,
+    chosen: ChosenEncoder,
+    stages: Sequence[StageFacts],
+    out: Path,
+    *,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Bundle:
+    """Encode labels of all stages into one staged label set, a segment a stage.
+
+    Args:
+        dense: labels of every sample, seed-major without gaps.
+        chosen: the encoder.
+        stages: in order, each with its new samples; rising, so that stages are runs of samples.
+        out: directory of the label set; the sets of the single stages are kept in `out/stages`.
+        on_rows: called with the number of rows done.
+
+    Raises:
+        InvalidRequestError: stages that are no runs of the samples.
+    """
+    expected = np.concatenate([stage.sample_ids for stage in stages])
+    if not np.array_equal(expected, dense.index.sample_ids):
+        raise InvalidRequestError("the stages do not add up to the samples, in their order")
+    staged, first = None, 0
+    for number, stage in enumerate(stages):
+        last = first + len(stage.sample_ids)
+        single = write_bundle(
+            _samples(dense, first, last),
+            chosen.encoder,
+            out / "stages" / f"{number}-alone",
+            artifact=chosen.artifact,
+            fit_report=chosen.fit_report,
+            on_rows=on_rows,
+        )
+        target = out if number == len(stages) - 1 else out / "stages" / str(number)
+        staged = add_stage(
+            staged,
+            single,
+            target,
+            name=stage.name,
+            learning_rate=stage.learning_rate,
+            epochs=stage.epochs,
+            dataset=dense.description.dataset if target == out else None,
+        )
+        first = last
+    if staged is None:
+        raise InvalidRequestError("a staged set needs at least one stage")
+    return staged
+
+
+def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
+    index, hard = dense.index, dense.hard_labels
+    whole = index.present is None and index.row_order is RowOrder.SEED_MAJOR
+    if not whole or dense.records is not None:
+        raise InvalidRequestError("only whole, seed-major sets without records can be cut")
+    every = np.arange(len(index.seeds))[:, None] * len(index.sample_ids)
+    rows = (every + np.arange(first, last)).reshape(-1)
+    return replace(
+        dense,
+        index=SegmentIndex(index.sample_ids[first:last], index.seeds, RowOrder.SEED_MAJOR),
+        hard_labels=None if hard is None else hard[first:last],
+        rows=_ChosenRows(dense.rows, rows),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _ChosenRows:
+    """Some rows of others."""
+
+    source: LabelRows
+    chosen: NDArray[np.int64]
+    rows_per_seed: int | None = None
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def num_classes(self) -> int:
+        return self.source.num_classes
+
+    def read(self, start: int, stop: int) -> LabelBlock:
+        return self.source.gather(self.chosen[start:stop])
+
+    def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
+        return self.source.gather(self.chosen[rows])

@@ -1,0 +1,1 @@
+"""Label sets in the files of other projects."""

@@ -1,0 +1,303 @@
+"""The entry: dense labels in, a proven codec with its encoder and its report out."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from labelcast.codec import LabelKind, VqaeCodec
+from labelcast.errors import (
+    CodecFormatError,
+    DigestMismatchError,
+    InvalidRequestError,
+    LabelFileError,
+)
+from labelcast_producers.dense.files import LabelRows, check_label_kind
+from labelcast_producers.dense.row_context import RowContext
+from labelcast_producers.fitting.checkpoint import START_ANEW, write_atomically
+from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.loop import Loop
+from labelcast_producers.fitting.metrics import measure
+from labelcast_producers.fitting.parallel import ALONE, Workers
+from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
+from labelcast_producers.fitting.sampling import Split, spaced
+from labelcast_producers.neural.encoder_file import write_encoder
+from labelcast_producers.neural.encoding import VqaeEncoder
+from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_producers.neural.fitted_files import (
+    CODEC_FILE,
+    ENCODER_FILE,
+    REPORT_FILE,
+    read_fitted_files,
+)
+
+LOG_FILE = "fit-log.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+_SAMPLE_ROWS = 64
+_DIGEST_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCodec:
+    """What a fit leaves behind.
+
+    Attributes:
+        out: the directory that holds it all as files.
+        artifact: bytes of the codec.
+        codec: the decoding half (numpy).
+        encoder: the encoding half, on the device of the fit.
+        report: how good it is.
+    """
+
+    out: Path
+    artifact: bytes
+    codec: VqaeCodec
+    encoder: VqaeEncoder
+    report: FitReport
+
+
+def fit(
+    labels: LabelRows,
+    config: FitConfig,
+    *,
+    out: Path,
+    label_kind: LabelKind,
+    context: RowContext | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    resume: bool = True,
+    checkpoint_seconds: float = 30.0,
+    workers: Workers = ALONE,
+) -> FittedCodec:
+    """Fit a VQAE to soft labels and write it into `out`.
+
+    Args:
+        labels: rows of a teacher's labels; seed-major, so that held-out blocks are whole seeds.
+        config: settings.
+        out: directory, created when missing; gets codec, encoder, report and log.
+        label_kind: what `labels` are; refused where they plainly are the other kind.
+        context: what both ends know of each row's view, from `DenseLabels.context`; None where
+            hard labels are unknown, and then nothing is conditioned on it.
+        device: "auto", "cpu" or any torch device; of several workers, each takes its own GPU.
+        progress: draw a progress bar on stderr.
+        resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
+            on the same labels, which is then returned as it is. Labels are told apart by their
+            shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
+            change that may spare these, start anew. Else discard what `out` holds.
+        checkpoint_seconds: at least so long between two checkpoints.
+        workers: the processes that fit together, from `joined_workers`; each calls this with the
+            same arguments and sees the same files. The first writes and shows progress.
+
+    Returns:
+        The fitted codec, proven by numpy and by torch; the same on every worker.
+
+    Raises:
+        LabelFileError: there are no labels.
+        LabelValueError: NaN or infinity, or labels of the other kind.
+        InvalidRequestError: no such device, the fit diverged, there are more workers than rows in
+            a batch, or `out` holds another fit, unfinished or finished, and `resume` is set.
+        CodecFormatError: `out` holds this fit, finished but damaged, and `resume` is set.
+        DigestMismatchError: the same, of files that belong to different fits.
+        GoldenRowsError: the decoders disagree.
+        NetworkError: another worker has gone.
+        KeyboardInterrupt: SIGINT; calling again goes on from there.
+    """
+    if labels.num_rows < 1 or labels.num_classes < 1:
+        raise LabelFileError("there are no labels to fit")
+    if config.batch_rows < workers.size:
+        raise InvalidRequestError(
+            f"{workers.size} workers cannot share a batch of {config.batch_rows} rows; raise"
+            " batch_rows, or start fewer",
+            field="batch_rows",
+        )
+    sample = labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS))
+    check_label_kind(sample, label_kind)
+    config, context = _conditioned(config, context)
+    digest = _labels_digest(labels, label_kind, context)
+    chosen = workers.choose_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    # The first worker looks for all; then all read the same report, which nobody writes.
+    if workers.any(resume and workers.is_first and (out / REPORT_FILE).exists()):
+        with _naming_the_way_out():
+            _expect_same_fit(out, config, digest)
+            return load_fitted(out, device=str(chosen))
+    split = Split.of(
+        labels.num_rows,
+        rows_per_seed=labels.rows_per_seed,
+        block_rows=config.block_rows,
+        holdout_every=config.holdout_every,
+    )
+    with tqdm(
+        total=config.steps, desc="fit", unit="step", disable=not (progress and workers.is_first)
+    ) as bar:
+
+        def show(step: int, line: dict[str, float]) -> None:
+            bar.update(step - bar.n)
+            if line:
+                bar.set_postfix(kl=f"{line['kl']:.3f}", perplexity=f"{line['perplexity']:.0f}")
+
+        loop = Loop(
+            labels=labels,
+            label_kind=label_kind,
+            context=context,
+            config=config,
+            split=split,
+            device=chosen,
+            labels_digest=digest,
+            checkpoint=out / CHECKPOINT_FILE,
+            log=out / LOG_FILE,
+            checkpoint_seconds=checkpoint_seconds,
+            workers=workers,
+            on_step=show,
+        )
+        if workers.is_first and not resume:
+            # Interrupted, this fit must not be taken for the one that was here before.
+            _discard(out)
+        loop.run(resume=resume)
+    fitted = _finish(loop, out) if workers.is_first else None
+    workers.wait()
+    return fitted or load_fitted(out, device=str(chosen))
+
+
+def expect_no_other_fit(
+    labels: LabelRows,
+    config: FitConfig,
+    *,
+    out: Path,
+    label_kind: LabelKind,
+    context: RowContext | None,
+) -> None:
+    """Refuse a directory in which `fit` with `resume` would find another finished fit.
+
+    Args:
+        labels: as for `fit`, and so are the others.
+        config: settings.
+        out: the directory, which need not be there.
+        label_kind: what `labels` are.
+        context: what is known of them.
+
+    Raises:
+        InvalidRequestError: it holds a fit of other settings or labels.
+        CodecFormatError: its report is damaged.
+        LabelValueError: NaN or infinity.
+    """
+    if (out / REPORT_FILE).exists():
+        config, context = _conditioned(config, context)
+        with _naming_the_way_out():
+            _expect_same_fit(out, config, _labels_digest(labels, label_kind, context))
+
+
+def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
+    """Read what `fit` wrote.
+
+    Raises:
+        CodecFormatError: a file is missing or malformed.
+        DigestMismatchError: the files are of different fits.
+        InvalidRequestError: no such device.
+    """
+    files = read_fitted_files(out, device=device)
+    report = read_report(out / REPORT_FILE)
+    return FittedCodec(out, files.artifact, files.encoder.vqae, files.encoder, report)
+
+
+def _conditioned(
+    config: FitConfig, context: RowContext | None
+) -> tuple[FitConfig, RowContext | None]:
+    """Both as the fit uses them: conditioned where it is asked for and context is known."""
+    if config.class_width and context is not None:
+        return config, context
+    return config.without_context(), None
+
+
+def _expect_same_fit(out: Path, config: FitConfig, labels_digest: str) -> None:
+    report = read_report(out / REPORT_FILE)
+    if (report.config, report.labels_digest) != (config, labels_digest):
+        raise InvalidRequestError(
+            f"{out} holds a finished fit of other settings or labels; use another directory for"
+            f" --out, or {START_ANEW}"
+        )
+
+
+@contextmanager
+def _naming_the_way_out() -> Iterator[None]:
+    """Say of a damaged fit what may be done about it."""
+    try:
+        yield
+    except (CodecFormatError, DigestMismatchError) as error:
+        raise type(error)(f"{error.message}; {START_ANEW}") from None
+
+
+def _discard(out: Path) -> None:
+    # The report first: without it, the others are no finished fit.
+    for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
+        (out / name).unlink(missing_ok=True)
+
+
+def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:
+    """Sha256 (hex) over shape, type, kind, values and context of `_DIGEST_ROWS` spaced rows.
+
+    A file of no more rows is covered whole. Of a larger one, rows between those may change
+    unnoticed: to read it all would take longer than many a fit.
+    """
+    rows = spaced(labels.num_rows, _DIGEST_ROWS)
+    hasher = hashlib.sha256(f"{labels.num_rows} {labels.num_classes} {label_kind}".encode())
+    # In blocks: with very many classes, all of them at once would not fit into memory.
+    for start in range(0, len(rows), _SAMPLE_ROWS):
+        part = rows[start : start + _SAMPLE_ROWS]
+        block = labels.gather(part)
+        hasher.update(f" {block.dtype} ".encode())
+        hasher.update(block.tobytes())
+        if context is not None:
+            hasher.update(context.rows(part).tobytes())
+    return hasher.hexdigest()
+
+
+def _finish(loop: Loop, out: Path) -> FittedCodec:
+    """Round, export, prove, measure and write; the report comes last and says that all is there."""
+    labels, context, config, split = loop.labels, loop.context, loop.config, loop.split
+    round_to_stored(loop.model, temperature=config.temperature)
+    codec = export_codec(loop.model, config.temperatures)
+    encoder = VqaeEncoder(
+        loop.model,
+        codec,
+        label_kind=loop.label_kind,
+        temperature=config.temperature,
+        search=config.search,
+    )
+    sampled = spaced(labels.num_rows, _SAMPLE_ROWS)
+    about = None if context is None else context.rows(sampled)
+    golden = encoder.encode(labels.gather(sampled), about)
+    artifact = build_artifact(codec, golden, about, loop.device)
+    seen = split.seen(spaced(split.seen_rows, config.metric_rows))
+    unseen = split.unseen(spaced(split.unseen_rows, config.metric_rows))
+    report = FitReport(
+        config=config,
+        label_kind=loop.label_kind,
+        num_rows=labels.num_rows,
+        num_classes=labels.num_classes,
+        labels_digest=loop.labels_digest,
+        codec_digest=hashlib.sha256(artifact).hexdigest(),
+        codec_bytes=len(artifact),
+        seconds=round(loop.seconds, 3),
+        device=str(loop.device),
+        compute=str(loop.compute),
+        seen=measure(encoder, labels, context, seen),
+        unseen=measure(encoder, labels, context, unseen) if len(unseen) else None,
+        bytes_a_label=BytesALabel.of(
+            payload=codec.row_stride,
+            codec_bytes=len(artifact),
+            num_rows=labels.num_rows,
+            num_classes=labels.num_classes,
+        ),
+    )
+    encoder_file = write_encoder(encoder, artifact, fit_config=config.model_dump(mode="json"))
+    (out / REPORT_FILE).unlink(missing_ok=True)
+    write_atomically(out / CODEC_FILE, artifact)
+    write_atomically(out / ENCODER_FILE, encoder_file)
+    write_atomically(out / REPORT_FILE, report.to_json())
+    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return FittedCodec(out, artifact, codec, encoder, report)

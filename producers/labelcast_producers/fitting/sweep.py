@@ -1,0 +1,231 @@
+"""Several targets, one curve: how much of the teacher is kept at how many bytes a label.
+
+OUT/8/             what `fit` leaves for 8 bytes a label: a codec like any other
+OUT/sweep.json     the curve's points; written after all fits, so without it they are unfinished
+OUT/sweep.png      the curve, drawn from those (see `rate_distortion`)
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from labelcast.codec import LabelKind
+from labelcast_producers.dense.files import LabelRows
+from labelcast_producers.dense.row_context import RowContext
+from labelcast_producers.fitting.checkpoint import write_atomically
+from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.fit import expect_no_other_fit, fit
+from labelcast_producers.fitting.metrics import Metrics
+from labelcast_producers.fitting.report import FitReport
+from labelcast_producers.fitting.target import check_targets, target_config
+
+SWEEP_FILE = "sweep.json"
+PLOT_FILE = "sweep.png"
+
+
+class Quality(BaseModel):
+    """What a point keeps, over some rows.
+
+    Attributes:
+        rows: how many were measured.
+        kl_nats: KL(teacher ‖ decoded).
+        top1_agreement: share of rows whose likeliest class is the teacher's.
+        top5_agreement: share of rows whose five likeliest classes hold the teacher's likeliest.
+        mean_perplexity: codewords in use, over the codebooks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    kl_nats: float
+    top1_agreement: float
+    top5_agreement: float
+    mean_perplexity: float
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> Self:
+        """The same with one perplexity."""
+        return cls(
+            rows=metrics.rows,
+            kl_nats=metrics.kl_nats,
+            top1_agreement=metrics.top1_agreement,
+            top5_agreement=metrics.top5_agreement,
+            mean_perplexity=metrics.mean_perplexity,
+        )
+
+
+class SweepPoint(BaseModel):
+    """One fit of a sweep.
+
+    Attributes:
+        target_bytes: what was asked for.
+        directory: of the fit, inside that of the sweep.
+        codes: M.
+        codebook_size: K.
+        codeword_width: D.
+        payload: bytes of a row.
+        total_at: bytes a label with the codec, over 1, 10 and 100 million labels.
+        codec_bytes: size of the artifact: codebooks, decoder and golden rows.
+        codec_digest: sha256 (hex) of the artifact.
+        seconds: wall time of the fitting steps.
+        seen: measured on rows that were fitted.
+        unseen: measured on held-out rows; None where nothing was held out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target_bytes: int
+    directory: str
+    codes: int
+    codebook_size: int
+    codeword_width: int
+    payload: int
+    total_at: dict[int, float]
+    codec_bytes: int
+    codec_digest: str
+    seconds: float
+    seen: Quality
+    unseen: Quality | None
+
+    @classmethod
+    def of(cls, target_bytes: int, report: FitReport) -> Self:
+        """What the curve needs of a report."""
+        config, weight = report.config, report.bytes_a_label
+        return cls(
+            target_bytes=target_bytes,
+            directory=str(target_bytes),
+            codes=config.codes,
+            codebook_size=config.codebook_size,
+            codeword_width=config.codeword_width,
+            payload=weight.payload,
+            total_at=weight.total_at,
+            codec_bytes=report.codec_bytes,
+            codec_digest=report.codec_digest,
+            seconds=report.seconds,
+            seen=Quality.of(report.seen),
+            unseen=None if report.unseen is None else Quality.of(report.unseen),
+        )
+
+    @property
+    def quality(self) -> Quality:
+        """On unseen rows where there are any."""
+        return self.unseen or self.seen
+
+
+class Sweep(BaseModel):
+    """A rate–distortion curve.
+
+    Attributes:
+        format: version of this file.
+        labels_digest: identifies the labels, as in fit reports.
+        label_kind: what was fitted.
+        num_rows: N of the whole file.
+        num_classes: C.
+        dense_fp16: what a label weighs uncompressed, in bytes.
+        temperature: at which teacher and codec are compared.
+        teacher_entropy_nats: the scale to see the KL against, over the rows of `quality`.
+        points: by ascending payload.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["labelcast/sweep/1"] = "labelcast/sweep/1"
+    labels_digest: str
+    label_kind: LabelKind
+    num_rows: int
+    num_classes: int
+    dense_fp16: int
+    temperature: float
+    teacher_entropy_nats: float
+    points: tuple[SweepPoint, ...]
+
+    @property
+    def measured_on(self) -> str:
+        """Which rows the points' `quality` is of, for people."""
+        return "fitted rows" if self.points[0].unseen is None else "unseen rows"
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, no NaN."""
+        values = self.model_dump(mode="json")
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def sweep(
+    labels: LabelRows,
+    targets: Sequence[float],
+    settings: Mapping[str, Any],
+    *,
+    out: Path,
+    label_kind: LabelKind,
+    context: RowContext | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    resume: bool = True,
+    on_fit: Callable[[FitConfig], None] = lambda _: None,
+) -> Sweep:
+    """Fit every target and write the curve.
+
+    Args:
+        labels: as for `fit`.
+        targets: bytes a label, ascending.
+        settings: of every fit, beside what its target chooses.
+        out: directory; each fit gets one inside, named by its bytes.
+        label_kind: what `labels` are.
+        context: as for `fit`.
+        device: as for `fit`.
+        progress: draw a progress bar for each fit.
+        resume: keep finished fits of the same settings and labels, and go on with an unfinished
+            one; else start all anew.
+        on_fit: called with the settings of each fit before it begins.
+
+    Returns:
+        What has been written to `SWEEP_FILE`.
+
+    Raises:
+        InvalidRequestError: impossible targets or settings, or `resume` is set and a directory
+            holds a finished fit of others, before anything is fitted; and as `fit`.
+        LabelcastError: as `fit`.
+        KeyboardInterrupt: SIGINT; calling again goes on from there.
+    """
+    checked = check_targets(targets)
+    configs = [target_config(target, settings, labels) for target in checked]
+    out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        # Before anything changes: a curve whose fits stay as they are is still right.
+        for target, config in zip(checked, configs, strict=True):
+            expect_no_other_fit(
+                labels, config, out=out / str(target), label_kind=label_kind, context=context
+            )
+    for name in (SWEEP_FILE, PLOT_FILE):
+        # Fits may be about to change; a curve of the former ones must not outlive them.
+        (out / name).unlink(missing_ok=True)
+    reports = []
+    for target, config in zip(checked, configs, strict=True):
+        on_fit(config)
+        fitted = fit(
+            labels,
+            config,
+            out=out / str(target),
+            label_kind=label_kind,
+            context=context,
+            device=device,
+            progress=progress,
+            resume=resume,
+        )
+        reports.append(fitted.report)
+    first = reports[0]
+    curve = Sweep(
+        labels_digest=first.labels_digest,
+        label_kind=label_kind,
+        num_rows=first.num_rows,
+        num_classes=first.num_classes,
+        dense_fp16=first.bytes_a_label.dense_fp16,
+        temperature=first.config.temperature,
+        teacher_entropy_nats=(first.unseen or first.seen).teacher_entropy_nats,
+        points=tuple(map(SweepPoint.of, checked, reports)),
+    )
+    write_atomically(out / SWEEP_FILE, curve.to_json())
+    return curve

@@ -1,0 +1,394 @@
+"""Plain arrays of labels: `.npy`, `.npz`, `.safetensors` and Parquet, of any producer.
+
+Rules:
+  * labels are the one array of floats with two axes (N, C) or three (seeds, N, C); in Parquet a
+    list column, a row a view;
+  * `sample_ids` or `ids` beside them name the samples (`sample_id` or `id`, and `seed`, in
+    Parquet), else their numbers do;
+  * what is in a file besides is never guessed at: it is refused, or in Parquet left out and noted.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from labelcast.augmentation import ForeignPolicy, RecordedViews
+from labelcast.codec import LabelKind
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
+from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast_producers.dense.files import (
+    check_label_kind,
+    looks_like_probabilities,
+    open_label_file,
+)
+from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
+from labelcast_producers.formats.arrays.parquet import ParquetRows, parquet_errors, parquet_integers
+from labelcast_producers.formats.arrays.rows import (
+    NPY_ERRORS,
+    ArrayRows,
+    require_floats,
+    require_integers,
+)
+from labelcast_producers.formats.parts.image_names import check_class_names
+from labelcast_producers.formats.parts.top_k import check_distributions
+from labelcast_producers.formats.source import (
+    Finding,
+    Importer,
+    ImportOptions,
+    Part,
+    Source,
+    SourceFacts,
+)
+
+FORMAT = "arrays"
+PART_BYTES = 64 * 2**20
+_IDS = ("sample_ids", "ids")
+_ID_COLUMNS = ("sample_id", "sample_ids", "id", "ids")
+_SEED_COLUMNS = ("seed", "seeds")
+# Rows that tell logits from probabilities.
+_TOLD_BY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What is where in a file.
+
+    Attributes:
+        labels: name of the labels; "" in `.npy`.
+        shape: of the labels, (rows,) in Parquet.
+        dtype: as stored.
+        ids: name of the sample IDs; "" where there are none.
+        seeds: name of the seeds' column; likewise.
+        others: names of what is there besides.
+    """
+
+    labels: str
+    shape: tuple[int, ...]
+    dtype: str
+    ids: str = ""
+    seeds: str = ""
+    others: tuple[str, ...] = ()
+
+
+class ArrayImporter(Importer):
+    """One file."""
+
+    name = FORMAT
+
+    def detect(self, path: Path) -> Finding | None:
+        """See `Importer.detect`."""
+        layout = _layout(path)
+        if layout is None:
+            return None
+        missing = [
+            "--label-kind: logits or probabilities; decided from the values if it is left out",
+            "--temperature: of probabilities; 1 if it is left out",
+        ]
+        if not layout.ids:
+            missing.append("sample IDs: rows are numbered")
+        return Finding(
+            format=FORMAT,
+            title=f"Array of labels in {path.suffix}",
+            inside={
+                "labels": layout.labels or path.stem,
+                "shape": list(layout.shape),
+                "dtype": layout.dtype,
+                "sample_ids": bool(layout.ids),
+                "seeds": bool(layout.seeds) or len(layout.shape) == 3,
+                "others": list(layout.others),
+            },
+            missing=tuple(missing),
+        )
+
+    def open(self, path: Path, options: ImportOptions) -> "ArraySource":
+        """See `Importer.open`.
+
+        Raises:
+            LabelValueError: the first labels are not of the kind that the user says.
+        """
+        layout = _layout(path)
+        if layout is None:
+            raise LabelFileError(
+                f"{path} holds no array of labels: save one of floats, (N, C) or (seeds, N, C)"
+            )
+        if layout.others and path.suffix != ".parquet":
+            raise LabelFileError(
+                f"{path}: cannot tell what {layout.others[0]} is; save labels and sample_ids alone"
+            )
+        rows, sample_of, seed_of = _opened(path, layout)
+        if rows.num_rows != len(sample_of):
+            raise LabelFileError(f"{path} has {rows.num_rows} labels, but {len(sample_of)} IDs")
+        index, own = _index(path, sample_of, seed_of)
+        notes = [] if layout.ids else ["sample IDs number the rows, as the file names none"]
+        if layout.others:
+            notes.append(f"columns left out: {', '.join(layout.others)}")
+        if len(index.seeds) > 1:
+            notes.append("labels are served, views are not: nothing says how they were made")
+        return ArraySource(path, rows, index, own, options, format_name=FORMAT, notes=notes)
+
+
+class ArraySource(Source):
+    """Rows of one file.
+
+    Args:
+        path: the file.
+        rows: its labels, in float16 or float32.
+        index: which views they are of.
+        own: int64, shape (N,): the row in `index` of each row of the file.
+        options: of the user.
+        format_name: of the importer.
+        notes: to begin with.
+        hard_labels: in the order of `index.sample_ids`.
+
+    Raises:
+        InvalidRequestError: options that contradict the file.
+        LabelValueError: the first labels are not of the kind that the user says.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rows: ArrayRows,
+        index: SegmentIndex,
+        own: NDArray[np.int64],
+        options: ImportOptions,
+        *,
+        format_name: str,
+        notes: list[str],
+        hard_labels: NDArray[np.int64] | None = None,
+    ) -> None:
+        check_class_names(options, rows.num_classes, path)
+        self._path, self._rows = path, rows
+        # Of each row of the index, where it is in the file.
+        self._places = np.argsort(own)
+        self._kind, more = decided_kind(path, self._first(), options)
+        probabilities = self._kind is LabelKind.PROBABILITIES
+        self.facts = SourceFacts(
+            format=format_name,
+            num_classes=rows.num_classes,
+            label_kind=self._kind,
+            temperature=(options.temperature or 1.0) if probabilities else None,
+            top_k=None,
+            index=index,
+            hard_labels=hard_labels,
+            policy=ForeignPolicy() if len(index.seeds) > 1 else None,
+            order=SampleOrder.GIVEN,
+            class_names=options.class_names,
+            notes=(*notes, *more),
+        )
+        size = max(PART_BYTES // (4 * rows.num_classes), 1)
+        self.parts = [
+            Part(path, own[first : first + size], f", from row {first} on")
+            for first in range(0, rows.num_rows, size)
+        ]
+
+    def records(self) -> RecordedViews | None:
+        """None: nothing is known of the views."""
+        return None
+
+    def read(self, part: Part) -> NDArray[Any]:
+        """See `Source.read`."""
+        first = int(self._places[part.rows[0]])
+        labels = self._read(first, first + len(part.rows))
+        if self._kind is LabelKind.PROBABILITIES:
+            check_distributions(labels, lambda row: f"{self._path}, row {first + row}")
+        return labels
+
+    def _first(self) -> NDArray[Any]:
+        return self._read(0, min(self._rows.num_rows, _TOLD_BY))
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        try:
+            return self._rows.read(start, stop)
+        except LabelValueError as error:
+            raise LabelValueError(f"{self._path}: {error.message}", path=self._path) from None
+
+
+def decided_kind(
+    path: Path, block: NDArray[Any], options: ImportOptions
+) -> tuple[LabelKind, list[str]]:
+    """Logits or probabilities, by what the user says or what the first labels look like.
+
+    Args:
+        path: for messages.
+        block: the first labels.
+        options: of the user.
+
+    Returns:
+        The kind, and notes on what was assumed.
+
+    Raises:
+        InvalidRequestError: nothing tells.
+        LabelValueError: the labels are not of the kind that the user says.
+    """
+    kind, notes = options.label_kind, []
+    if kind is None and block.shape[1] < 2:
+        raise InvalidRequestError(f"{path} has one class, which tells nothing; give --label-kind")
+    if kind is None:
+        like = looks_like_probabilities(block)
+        kind = LabelKind.PROBABILITIES if like else LabelKind.LOGITS
+        notes.append(f"labels are taken for {kind} by their values; --label-kind says else")
+    try:
+        check_label_kind(block, kind)
+    except LabelValueError as error:
+        raise LabelValueError(f"{path}: {error.message}", path=path) from None
+    if kind is LabelKind.PROBABILITIES and options.temperature is None:
+        notes.append("probabilities are taken to be of temperature 1; --temperature says else")
+    return kind, notes
+
+
+def _layout(path: Path) -> _Layout | None:
+    """Where labels are, by types and shapes; None where it is not a file of labels."""
+    if not path.is_file():
+        return None
+    match path.suffix:
+        case ".npy":
+            return _npy_layout(path)
+        case ".npz":
+            found = {name: (each.shape, each.dtype.name) for name, each in npz_arrays(path).items()}
+            return _named_layout(found)
+        case ".safetensors":
+            return _named_layout(_safetensors_shapes(path))
+        case ".parquet":
+            return _parquet_layout(path)
+    return None
+
+
+def _npy_layout(path: Path) -> _Layout | None:
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except NPY_ERRORS as error:
+        raise LabelFileError(f"{path} is truncated, pickled or no npy file: {error}") from None
+    if array.ndim not in (2, 3) or array.dtype.kind != "f":
+        return None
+    return _Layout("", array.shape, array.dtype.name)
+
+
+def _named_layout(found: dict[str, tuple[tuple[int, ...], str]]) -> _Layout | None:
+    # Images beside labels are a distilled set.
+    if set(found) == {"x", "y"}:
+        return None
+    labels = [
+        name
+        for name, (shape, dtype) in found.items()
+        if len(shape) in (2, 3) and dtype.startswith(("float", "bfloat"))
+    ]
+    if len(labels) != 1:
+        return None
+    shape, dtype = found[labels[0]]
+    ids = next((name for name in _IDS if name in found), "")
+    others = tuple(sorted(set(found) - {labels[0], ids}))
+    return _Layout(labels[0], shape, dtype, ids, "", others)
+
+
+def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    found = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no dictionary
+                tensor = file.get_slice(name)
+                kind = str(tensor.get_dtype())
+                word = {"F": "float", "I": "int", "U": "uint"}.get(kind[:1], "")
+                dtype = "bfloat16" if kind == "BF16" else word + kind[1:]
+                found[name] = (tuple(tensor.get_shape()), dtype)
+    except (SafetensorError, OSError) as error:
+        raise LabelFileError(
+            f"{path} is truncated or no safetensors file ({error}); write it again", path=path
+        ) from None
+    return found
+
+
+def _parquet_layout(path: Path) -> _Layout | None:
+    with parquet_errors(path):
+        schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
+    labels = [field for field in schema if _is_list_of_floats(field.type)]
+    if len(labels) != 1:
+        return None
+    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
+    ids = next((name for name in _ID_COLUMNS if name in integers), "")
+    seeds = next((name for name in _SEED_COLUMNS if name in integers), "")
+    others = tuple(name for name in schema.names if name not in (labels[0].name, ids, seeds))
+    kind = str(labels[0].type.value_type)
+    return _Layout(labels[0].name, (rows,), kind, ids, seeds, others)
+
+
+def _is_list_of_floats(kind: Any) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in lists) and pa.types.is_floating(kind.value_type)
+
+
+def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of a file, with the sample and the seed of each."""
+    rows: ArrayRows
+    if path.suffix == ".parquet":
+        rows = ParquetRows(path, layout.labels)
+        every = np.arange(rows.num_rows, dtype=np.int64)
+        seeds = parquet_integers(path, layout.seeds) if layout.seeds else every * 0
+        if not layout.ids and layout.seeds:
+            raise LabelFileError(f"{path} has seeds without sample IDs; add a column sample_id")
+        return rows, parquet_integers(path, layout.ids) if layout.ids else every, seeds
+    samples = layout.shape[-2]
+    ids: NDArray[np.int64] = np.arange(samples, dtype=np.int64)
+    if path.suffix == ".npz":
+        arrays = npz_arrays(path)
+        require_floats(path, arrays[layout.labels].dtype)
+        rows = NpzRows(path, arrays[layout.labels])
+        if layout.ids:
+            ids = npz_integers(path, arrays[layout.ids], samples)
+    else:
+        rows = open_label_file(path, tensor=layout.labels or None)
+        if layout.ids:
+            with safe_open(path, framework="np") as file:
+                stored = file.get_tensor(layout.ids)
+            require_integers(path, layout.ids, stored.shape, stored.dtype, samples)
+            ids = stored.astype(np.int64)
+    count = rows.num_rows // samples
+    return rows, np.tile(ids, count), np.repeat(np.arange(count, dtype=np.int64), samples)
+
+
+def _index(
+    path: Path, sample_of: NDArray[np.int64], seed_of: NDArray[np.int64]
+) -> tuple[SegmentIndex, NDArray[np.int64]]:
+    """Index of views in any order, and the row in it of each.
+
+    Raises:
+        LabelFileError: a negative number, a view that is there twice, or no order at all.
+    """
+    for name, values, least in (("sample ID", sample_of, 2**63), ("seed", seed_of, 2**32)):
+        odd = (values < 0) | (values > least - 1)
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise LabelFileError(f"{path}, row {row}: {name} {values[row]} is out of range")
+    sample_ids, sample = np.unique(sample_of, return_inverse=True)
+    seeds, seed = np.unique(seed_of, return_inverse=True)
+    if (seed[1:] >= seed[:-1]).all():
+        order, cells = RowOrder.SEED_MAJOR, seed * len(sample_ids) + sample
+    elif (sample[1:] >= sample[:-1]).all():
+        order, cells = RowOrder.SAMPLE_MAJOR, sample * len(seeds) + seed
+    else:
+        raise LabelFileError(
+            f"{path}: rows are sorted neither by seed nor by sample ID; sort them by either"
+        )
+    present, first, own, counts = np.unique(
+        cells, return_index=True, return_inverse=True, return_counts=True
+    )
+    if (counts > 1).any():
+        row = int(first[np.argmax(counts > 1)])
+        raise LabelFileError(
+            f"{path}, row {row}: sample ID {sample_of[row]} under seed {seed_of[row]} is there"
+            " twice; remove one"
+        )
+    whole = len(present) == len(sample_ids) * len(seeds)
+    index = SegmentIndex(
+        sample_ids.astype(np.uint64),
+        seeds.astype(np.uint32),
+        order,
+        None if whole else present.astype(np.int64),
+    )
+    return index, own.astype(np.int64)

@@ -1,0 +1,276 @@
+"""What importers of epochs of mixed batches have in common: detecting, scanning, assembling."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from labelcast.codec import LabelKind
+from labelcast.codec.topk import Recovery
+from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind, Layout, find_layout
+from labelcast_producers.formats.batches.numbering import (
+    SampleIDs,
+    require_distinct,
+)
+from labelcast_producers.formats.batches.record import Record, Signature, as_record
+from labelcast_producers.formats.batches.samples import KnownSamples
+from labelcast_producers.formats.batches.scanning import Scan, scan, stored_values
+from labelcast_producers.formats.batches.source import BatchSource, build_index, recorded_policy
+from labelcast_producers.formats.source import (
+    Finding,
+    Importer,
+    ImportOptions,
+    SourceFacts,
+    TopK,
+)
+from labelcast_producers.torchfile import open_torch_file
+
+_ZIP_MAGIC = b"PK"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Sample IDs and seeds of scanned batches.
+
+    Attributes:
+        ids: of each batch.
+        seeds: of each batch.
+        notes: on what was assumed.
+    """
+
+    ids: list[SampleIDs]
+    seeds: list[int]
+    notes: tuple[str, ...] = ()
+
+
+class BatchImporter(Importer):
+    """What the producers have in common.
+
+    Attributes:
+        on_file: called with the number of files scanned, if set.
+    """
+
+    title: ClassVar[str]
+    kind: ClassVar[Kind]
+    label_kind: ClassVar[LabelKind] = LabelKind.LOGITS
+    order: ClassVar[SampleOrder] = SampleOrder.GIVEN
+    needs_ids_file: ClassVar[bool] = False
+    on_file: Callable[[int], None] | None = None
+
+    @abstractmethod
+    def fits(self, layout: Layout, signature: Signature) -> bool:
+        """Whether files of a layout of this kind are of this producer."""
+
+    @abstractmethod
+    def number(
+        self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions
+    ) -> Numbered:
+        """Sample IDs and seeds of all batches.
+
+        Raises:
+            LabelFileError: what names the samples is missing or contradicts the files.
+            InvalidRequestError: options contradict the files.
+        """
+
+    def missing(self, layout: Layout, signature: Signature) -> tuple[str, ...]:
+        """What the files do not say, for `Finding.missing`."""
+        del layout, signature
+        return ("--view-size: pixels a side of the producer's views, 224 unless given",)
+
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of this producer's labels."""
+        return ()
+
+    def detect(self, path: Path) -> Finding | None:
+        """See `Importer.detect`; opens one file, or a few where the first ones are damaged."""
+        layout = find_layout(path)
+        if layout is None or layout.kind is not self.kind:
+            return None
+        found = _first_record(layout)
+        if found is None or not self.fits(layout, Signature.of(found[0])):
+            return None
+        record, batches = found
+        return Finding(
+            format=self.name,
+            title=self.title,
+            inside=_inside(layout, record, batches),
+            missing=self.missing(layout, Signature.of(record)),
+            foreign=layout.foreign,
+        )
+
+    def open(self, path: Path, options: ImportOptions) -> BatchSource:
+        """See `Importer.open`; reads every file but its labels."""
+        layout = find_layout(path)
+        if layout is None or layout.kind is not self.kind:
+            raise LabelFileError(
+                f"{path} holds no {self.kind}, as {self.name} stores them", path=path
+            )
+        layout.check()
+        self.check_options(options)
+        known = KnownSamples.of(options)
+        if self.needs_ids_file:
+            require_ids_file(layout)
+        # Before the scan, which takes minutes: what one file tells.
+        first = _first_record(layout)
+        if first is not None:
+            self._class_count(layout, Signature.of(first[0]), known)
+        scanned = scan(
+            layout,
+            view_size=options.view_size,
+            num_classes=None if known.class_names is None else len(known.class_names),
+            on_file=self.on_file,
+        )
+        signature = scanned.signature
+        num_classes = self._class_count(layout, signature, known)
+        policy = recorded_policy(scanned, options)
+        numbered = self.number(layout, scanned, known, options)
+        known.require_ids(max(int(ids.max()) for ids in numbered.ids))
+        require_distinct(scanned.batches, numbered.ids, numbered.seeds)
+        index, rows = build_index(numbered.ids, numbered.seeds)
+        absent = index.num_cells - index.num_rows
+        notes = [*self.notes(), *numbered.notes]
+        if absent:
+            notes.append(
+                f"{absent} of {index.num_cells} views are absent: dropped batches, or an epoch that"
+                " was cut short"
+            )
+            if self.order is not SampleOrder.GIVEN:
+                notes.append(
+                    "if the producer dropped nothing, it had other images and every sample ID is"
+                    " wrong; LPLD's files name the samples in sampler_indices_epoch.json: keep it"
+                    " beside them"
+                )
+        if policy.cutout or policy.operations:
+            notes.append(
+                "RandAugment and cutout are read as the published code of LPQLD and LPLD draws them"
+            )
+        labels = known.hard_labels
+        facts = SourceFacts(
+            format=self.name,
+            num_classes=num_classes,
+            label_kind=self.label_kind,
+            temperature=self.temperature(options),
+            top_k=TopK(signature.label_columns, Recovery.RENORMALISE) if signature.top_k else None,
+            index=index,
+            hard_labels=None if labels is None else labels[index.sample_ids.astype("int64")],
+            policy=policy,
+            order=self.order,
+            class_names=known.class_names,
+            notes=tuple(notes),
+        )
+        return BatchSource(scanned, layout.kind, facts, rows)
+
+    def temperature(self, options: ImportOptions) -> float | None:
+        """Of the labels: none, as they are logits."""
+        del options
+        return None
+
+    def check_options(self, options: ImportOptions) -> None:
+        """Refuse options that contradict the format.
+
+        Raises:
+            InvalidRequestError: says which.
+        """
+        if options.label_kind not in {None, self.label_kind}:
+            raise InvalidRequestError(
+                f"{self.name} keeps {self.label_kind}, not {options.label_kind}; leave --label-kind"
+                " out"
+            )
+        if options.recovery not in {None, Recovery.RENORMALISE}:
+            raise InvalidRequestError(
+                f"{self.name} keeps logits or all classes, which --recovery {options.recovery}"
+                " means nothing for; leave it out"
+            )
+
+    def _class_count(self, layout: Layout, signature: Signature, known: KnownSamples) -> int:
+        if not self.fits(layout, signature):
+            raise LabelFileError(
+                f"{layout.root} is not {self.name}; leave --format out", path=layout.root
+            )
+        if not signature.top_k:
+            known.require_classes(signature.label_columns)
+            return signature.label_columns
+        if known.class_names is None:
+            raise InvalidRequestError(
+                f"labels of the top {signature.label_columns} do not say how many classes there"
+                " are; give --class-names or --images"
+            )
+        return len(known.class_names)
+
+
+def require_ids_file(layout: Layout) -> Path:
+    """The file that names the samples.
+
+    Raises:
+        LabelFileError: it is not there.
+    """
+    if layout.ids_file is None:
+        name = IDS_NAMES[layout.kind]
+        hint = (
+            "; if these are the batches of one epoch of SRe2L, give the directory above"
+            if layout.kind is Kind.FLAT
+            else ""
+        )
+        raise LabelFileError(
+            f"{layout.root} has no {name}, which names the samples and is written when labelling"
+            f" ends; put the one of this run there{hint}",
+            path=layout.root,
+        )
+    return layout.ids_file
+
+
+def _first_record(layout: Layout) -> tuple[Record, int] | None:
+    """A record that tells what all are, and how many are in its file.
+
+    Raises:
+        LabelFileError: none of some files can be read, though their names and first bytes are those
+            of this family.
+    """
+    files = layout.files
+    trouble: LabelFileError | None = None
+    for file in dict.fromkeys((files[0], files[len(files) // 2], files[-1])):
+        try:
+            with open_torch_file(file.path) as opened:
+                values = stored_values(opened.tree, layout.kind) or []
+                record = as_record(values[0]) if values else None
+                if record is not None:
+                    return record, len(values)
+        except LabelFileError as error:
+            # What wants to run code, or is no zip file, is of someone else; and anyone's files may
+            # be called epoch_1.tar.
+            telling = layout.kind is not Kind.EPOCH_FILES or layout.ids_file is not None
+            if telling and "forbidden" not in error.facts and _is_zip(file.path):
+                trouble = trouble or error
+    if trouble is not None:
+        raise trouble
+    return None
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    except OSError:
+        return False
+
+
+def _inside(layout: Layout, record: Record, batches: int) -> dict[str, Any]:
+    signature = Signature.of(record)
+    mix = "none" if record.mix_index is None else "mixup" if record.box is None else "cutmix"
+    inside: dict[str, Any] = {
+        "files": len(layout.files),
+        "epochs": layout.num_epochs,
+        "batches_in_first_file": batches,
+        "batch_size": record.size,
+        "label_type": signature.label_type,
+        "k" if signature.top_k else "classes": signature.label_columns,
+        "coords_type": signature.coords,
+        "mix": mix,
+        "rand_augment_layers": signature.layers,
+        "cutout": signature.cutout,
+        "sample_ids": layout.ids_file is not None or signature.sample_ids,
+    }
+    return {name: value for name, value in inside.items() if value is not None}

@@ -1,0 +1,154 @@
+"""Going through all files once: what is small is read and checked, labels are left where they are.
+
+Memory grows by 35 to 60 bytes a view (batches of 1024 to 100), whatever its label takes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelcast.errors import LabelFileError
+from labelcast_producers.formats.batches.batch import Batch, Place, check_indices, read_batch
+from labelcast_producers.formats.batches.layout import Kind, Layout, StoredFile
+from labelcast_producers.formats.batches.record import (
+    EXPECTED,
+    Record,
+    Signature,
+    as_record,
+    describe,
+)
+from labelcast_producers.torchfile import open_torch_file
+
+# Size and time of a file, by which a change is noticed.
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scan:
+    """All batches of a layout.
+
+    Attributes:
+        batches: by epoch and number.
+        signature: what all have in common.
+        stamps: of each file.
+    """
+
+    batches: tuple[Batch, ...]
+    signature: Signature
+    stamps: dict[Path, Stamp]
+
+
+def stamp(path: Path) -> Stamp:
+    """Size and time of a file.
+
+    Raises:
+        LabelFileError: it cannot be read.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise LabelFileError(f"cannot read {path}: {error.strerror}", path=path) from None
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def opened_records(file: StoredFile, kind: Kind) -> Iterator[list[tuple[Place, Any]]]:
+    """The records of one file, unchecked, for as long as it is open.
+
+    Raises:
+        LabelFileError: the file is damaged, or of another format.
+    """
+    with open_torch_file(file.path) as opened:
+        yield list(_records(file, kind, opened.tree))
+
+
+def scan(
+    layout: Layout,
+    *,
+    view_size: int,
+    num_classes: int | None,
+    on_file: Callable[[int], None] | None = None,
+) -> Scan:
+    """Read and check everything but the labels.
+
+    Args:
+        layout: without gaps and foreign files.
+        view_size: pixels a side of the producer's views.
+        num_classes: that indices of top-k labels must lie below; dense labels say it themselves.
+        on_file: called with the number of files done.
+
+    Raises:
+        LabelFileError: names file and position.
+    """
+    batches: list[Batch] = []
+    stamps: dict[Path, Stamp] = {}
+    first: tuple[Signature, Place] | None = None
+    for done, file in enumerate(layout.files, start=1):
+        stamps[file.path] = stamp(file.path)
+        with opened_records(file, layout.kind) as records:
+            for place, value in records:
+                record = require_record(value, place)
+                first = first or (Signature.of(record), place)
+                _require_alike(record, place, first)
+                batches.append(read_batch(record, place, view_size))
+                if record.indices is not None and num_classes is not None:
+                    check_indices(record.indices, place, num_classes)
+        if on_file is not None:
+            on_file(done)
+    if first is None:
+        raise LabelFileError(f"{layout.root} holds no batches", path=layout.root)
+    return Scan(tuple(batches), first[0], stamps)
+
+
+def require_record(value: object, place: Place) -> Record:
+    """The record at a place.
+
+    Raises:
+        LabelFileError: it is none; says what it is.
+    """
+    record = as_record(value)
+    if record is None:
+        return place.refuse(f"is {describe(value)}, not {EXPECTED}; fetch or write it again")
+    return record
+
+
+def stored_values(tree: Any, kind: Kind) -> list[Any] | None:
+    """The values of one file that should be records; None for a file of epochs that is no list."""
+    if kind is not Kind.EPOCH_FILES:
+        return [tree]
+    return tree if type(tree) is list and tree else None
+
+
+def _records(file: StoredFile, kind: Kind, tree: Any) -> Iterator[tuple[Place, Any]]:
+    values = stored_values(tree, kind)
+    if kind is not Kind.EPOCH_FILES:
+        yield Place(file, file.epoch, file.number), tree
+    elif values is None:
+        Place(file, file.epoch, 0).refuse(
+            f"is {describe(tree)}, not a list of batches; fetch or write it again"
+        )
+    else:
+        for number, value in enumerate(values):
+            yield Place(file, file.epoch, number, f", batch {number}"), value
+
+
+def _require_alike(record: Record, place: Place, first: tuple[Signature, Place]) -> None:
+    signature, expected = Signature.of(record), first[0]
+    if signature == expected:
+        return
+    if signature.label_columns != expected.label_columns:
+        place.refuse(
+            f"labels have {signature.label_columns} columns, those of {first[1]} have"
+            f" {expected.label_columns}; all must be of one teacher: fetch it again"
+        )
+    if signature.label_type != expected.label_type:
+        place.refuse(
+            f"labels are {signature.label_type}, those of {first[1]} are {expected.label_type};"
+            " write all in one type"
+        )
+    place.refuse(
+        f"holds other things, or other types, than {first[1]}; all files must be of one run:"
+        " move those of others away"
+    )

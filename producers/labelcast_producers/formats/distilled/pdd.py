@@ -1,0 +1,257 @@
+"""PDD (arXiv 2310.06982): distilled sets that grow by stages.
+
+`interval{i}_…/{images_best,labels_best,syn_lr_best}.pt`, or `interval_{i}_data.pt` with the three
+in one. Every stage holds the samples of those before it first; a sample's ID is its row, so a
+stage whose first rows are not those of the last one is refused.
+"""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.errors import LabelFileError
+from labelcast_producers.formats.distilled.files import (
+    IMAGES,
+    LABELS,
+    RATE,
+    DistilledSource,
+    Shapes,
+    check_shapes,
+    checked_labels,
+    info_of,
+    is_images,
+    is_labels,
+    one_number,
+)
+from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part, StageFacts
+from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
+
+FORMAT = "pdd"
+_FOLDER = re.compile(r"interval_?(0|[1-9][0-9]{0,5})(?:_.*)?")
+_FILE = re.compile(r"interval_(0|[1-9][0-9]{0,5})_data\.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Where a stage is.
+
+    Attributes:
+        number: in its name.
+        labels, images, rate: the files; one file three times where all is in one; None where
+            there is no learning rate.
+    """
+
+    number: int
+    labels: Path
+    images: Path
+    rate: Path | None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether one file holds all."""
+        return self.labels == self.images
+
+
+class PddImporter(Importer):
+    """A directory of stages."""
+
+    name = FORMAT
+
+    def detect(self, path: Path) -> Finding | None:
+        """See `Importer.detect`."""
+        stages, foreign = _stages(path)
+        if not stages:
+            return None
+        shapes = [_shapes(stage) for stage in stages]
+        if shapes[0] is None:
+            return None
+        sizes = [each.labels[1][0] for each in shapes if each is not None]
+        return Finding(
+            format=FORMAT,
+            title="PDD: distilled set in stages, each with the samples of those before",
+            inside={
+                "stages": [stage.number for stage in stages],
+                "samples": sizes,
+                "layout": "files" if stages[0].is_flat else "directories",
+            },
+            missing=("epochs of each stage",),
+            foreign=foreign,
+        )
+
+    def open(self, path: Path, options: ImportOptions) -> DistilledSource:
+        """See `Importer.open`; labels and images of all stages are compared on the way."""
+        stages, foreign = _stages(path)
+        if foreign:
+            raise LabelFileError(f"{path}: {foreign[0]} is no stage of PDD's; move it away")
+        if not stages:
+            raise LabelFileError(f"{path} has no interval1_… and no interval_1_data.pt")
+        _check_numbers(path, stages)
+        facts, parts = [], []
+        earlier = np.zeros((0, hashlib.sha256().digest_size), dtype=np.uint8)
+        for stage in stages:
+            labels, images, rate = _content(stage)
+            digests = _digests(labels, images)
+            _check_prefix(stage, earlier, digests)
+            new = np.arange(len(earlier), len(digests), dtype=np.int64)
+            facts.append(
+                StageFacts(
+                    name=f"interval {stage.number}",
+                    sample_ids=new.astype(np.uint64),
+                    learning_rate=rate,
+                )
+            )
+            parts.append(Part(stage.labels, new))
+            earlier = digests
+        return DistilledSource(
+            parts,
+            _load_labels,
+            options,
+            format_name=FORMAT,
+            notes=[f"{len(stages)} stages; each adds to the samples of those before"],
+            stages=tuple(facts),
+        )
+
+
+def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
+    """Stages by their number, and names of what belongs to none."""
+    if not path.is_dir():
+        return [], ()
+    stages: list[_Stage] = []
+    foreign: list[str] = []
+    for entry in sorted(path.iterdir()):
+        file, folder = _FILE.fullmatch(entry.name), _FOLDER.fullmatch(entry.name)
+        if file is not None and entry.is_file():
+            stages.append(_Stage(int(file[1]), entry, entry, entry))
+        elif folder is not None and entry.is_dir() and (entry / LABELS).is_file():
+            rate = entry / RATE
+            stages.append(
+                _Stage(
+                    int(folder[1]),
+                    entry / LABELS,
+                    entry / IMAGES,
+                    rate if rate.is_file() else None,
+                )
+            )
+            known = {LABELS, IMAGES, RATE}
+            foreign += [f"{entry.name}/{name}" for name in _names(entry) if name not in known]
+        else:
+            foreign.append(entry.name)
+    return sorted(stages, key=lambda stage: stage.number), tuple(foreign)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _check_numbers(path: Path, stages: Sequence[_Stage]) -> None:
+    numbers = [stage.number for stage in stages]
+    for before, after in itertools.pairwise(numbers):
+        if before == after:
+            raise LabelFileError(f"{path} has stage {after} twice; move one away")
+        if after != before + 1:
+            raise LabelFileError(
+                f"{path} lacks stage {before + 1} of {numbers[0]} to {numbers[-1]}; fetch it, or"
+                " move the later ones away"
+            )
+
+
+def _shapes(stage: _Stage) -> Shapes | None:
+    if not stage.is_flat:
+        if not stage.images.is_file():
+            raise LabelFileError(f"{stage.images} is missing; fetch it")
+        shapes = Shapes(
+            info_of(stage.labels, read_torch_structure(stage.labels)),
+            info_of(stage.images, read_torch_structure(stage.images)),
+        )
+        check_shapes(stage.labels, shapes)
+        return shapes
+    found = _named(read_torch_structure(stage.labels))
+    if found is None:
+        return None
+    labels, images, _ = found
+    return Shapes((labels.dtype, labels.shape), (images.dtype, images.shape))
+
+
+def _named(tree: Any) -> tuple[Any, Any, Any] | None:
+    """Labels, images and learning rate of one file, told apart by types and shapes."""
+    if isinstance(tree, Mapping):
+        values = list(tree.values())
+    elif isinstance(tree, list | tuple):
+        values = list(tree)
+    else:
+        return None
+    arrays = [each for each in values if isinstance(each, TensorInfo | np.ndarray)]
+    # Images have more axes than any labels.
+    images = [each for each in arrays if is_images(each.dtype, each.shape) and len(each.shape) > 2]
+    labels = [each for each in arrays if is_labels(each.dtype, each.shape) and each.shape != (1,)]
+    rates = [each for each in values if _is_number(each)]
+    if len(images) != 1 or len(labels) != 1 or len(rates) > 1:
+        return None
+    if images[0].shape[0] != labels[0].shape[0]:
+        return None
+    return labels[0], images[0], rates[0] if rates else None
+
+
+def _is_number(each: Any) -> bool:
+    if isinstance(each, TensorInfo | np.ndarray):
+        return each.shape in ((), (1,)) and each.dtype.kind == "f"
+    return isinstance(each, float | np.floating)
+
+
+def _content(stage: _Stage) -> tuple[NDArray[Any], NDArray[Any], float | None]:
+    """Labels, images and learning rate of a stage."""
+    if stage.is_flat:
+        found = _named(read_torch_file(stage.labels))
+        if found is None:
+            raise LabelFileError(
+                f"{stage.labels} does not hold as many labels as images and one learning rate;"
+                " write it again"
+            )
+        labels, images, rate = found
+        labels = checked_labels(stage.labels, labels)
+    else:
+        _shapes(stage)
+        labels, images = _load_labels(stage.labels), read_torch_file(stage.images)
+        rate = None if stage.rate is None else read_torch_file(stage.rate)
+    return labels, images, None if rate is None else one_number(stage.rate or stage.labels, rate)
+
+
+def _digests(labels: NDArray[Any], images: NDArray[Any]) -> NDArray[np.uint8]:
+    """One of each sample, over its label and image: uint8, shape (N, 32)."""
+
+    def each() -> Iterator[bytes]:
+        for label, image in zip(labels, images, strict=True):
+            hasher = hashlib.sha256(f"{label.dtype} {image.dtype} {image.shape}".encode())
+            hasher.update(np.ascontiguousarray(label).tobytes())
+            hasher.update(np.ascontiguousarray(image).tobytes())
+            yield hasher.digest()
+
+    content = b"".join(each())
+    return np.frombuffer(content, dtype=np.uint8).reshape(len(labels), -1)
+
+
+def _check_prefix(stage: _Stage, earlier: NDArray[np.uint8], digests: NDArray[np.uint8]) -> None:
+    if len(digests) <= len(earlier):
+        raise LabelFileError(
+            f"{stage.labels} has {len(digests)} samples, which is no more than the stage before it;"
+            " a stage holds those before it and new ones"
+        )
+    differs = (digests[: len(earlier)] != earlier).any(axis=1)
+    if differs.any():
+        raise LabelFileError(
+            f"{stage.labels}, row {int(np.argmax(differs))}: label or image is not that of the"
+            " stage before it, so sample IDs would change; write stages that only append"
+        )
+
+
+def _load_labels(path: Path) -> NDArray[Any]:
+    tree = read_torch_file(path)
+    found = _named(tree)
+    return checked_labels(path, tree if found is None else found[0])

@@ -1,0 +1,1 @@
+"""What imported labels become: dense labels, or a label set of their top k."""

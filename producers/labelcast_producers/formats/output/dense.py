@@ -1,0 +1,123 @@
+"""A scanned source → a directory of dense labels, resumable."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from labelcast.errors import StoreFullError
+from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast_producers.dense.labels import (
+    DESCRIPTION_NAME,
+    LABELS_NAME,
+    DenseLabels,
+    Description,
+    write_tables,
+)
+from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.source import Source
+
+PROGRESS_NAME = "import-progress.json"
+_SYNC_BYTES = 2**30
+
+
+def write_dense(
+    source: Source,
+    description: Description,
+    out: Path,
+    *,
+    identity: str,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> DenseLabels:
+    """Write the labels of a source, in their precision.
+
+    Interrupted, it goes on where it was when it is called again with the same identity.
+
+    Args:
+        source: scanned.
+        description: what its labels mean.
+        out: directory; other labels that are there are replaced.
+        identity: of the files and the options.
+        on_rows: called with the number of rows done, for a progress bar.
+
+    Raises:
+        StoreFullError: the disk of `out` has no room for the labels.
+        LabelFileError, LabelValueError: what is wrong with which file.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / DESCRIPTION_NAME).unlink(missing_ok=True)
+    rows, index = ForeignRows(source), source.facts.index
+    header = _header(rows, index)
+    row_bytes = rows.num_classes * rows.dtype.itemsize
+    path, progress = out / LABELS_NAME, out / PROGRESS_NAME
+    done = _rows_done(progress, identity, path, len(header), row_bytes)
+    _check_room(out, (rows.num_rows - done) * row_bytes)
+    if done:
+        on_rows(done)
+    with path.open("r+b" if done else "wb") as file:
+        if not done:
+            file.write(header)
+        file.truncate(len(header) + done * row_bytes)
+        file.seek(0, os.SEEK_END)
+        unsynced = 0
+        for block in rows.blocks(done):
+            file.write(np.ascontiguousarray(block).data.cast("B"))
+            done += len(block)
+            unsynced += block.nbytes
+            if unsynced >= _SYNC_BYTES:
+                _note_progress(file, progress, identity, done)
+                unsynced = 0
+            on_rows(len(block))
+        file.flush()
+        os.fsync(file.fileno())
+    write_tables(out, index, source.facts.hard_labels, source.records())
+    partial = out / f".{DESCRIPTION_NAME}.partial"
+    partial.write_bytes(description.to_bytes())
+    partial.replace(out / DESCRIPTION_NAME)
+    progress.unlink(missing_ok=True)
+    return DenseLabels.open(out)
+
+
+def _header(rows: ForeignRows, index: SegmentIndex) -> bytes:
+    shape: tuple[int, ...] = (rows.num_rows, rows.num_classes)
+    if index.row_order is RowOrder.SEED_MAJOR and index.present is None:
+        shape = (len(index.seeds), len(index.sample_ids), rows.num_classes)
+    described = {"descr": rows.dtype.newbyteorder("<").str, "fortran_order": False, "shape": shape}
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, described)
+    return buffer.getvalue()
+
+
+def _note_progress(file: BinaryIO, progress: Path, identity: str, rows: int) -> None:
+    # The labels first: a note of rows that a power cut took away would leave a gap.
+    file.flush()
+    os.fsync(file.fileno())
+    partial = progress.with_suffix(".partial")
+    partial.write_text(json.dumps({"identity": identity, "rows": rows}))
+    partial.replace(progress)
+
+
+def _rows_done(progress: Path, identity: str, path: Path, header: int, row_bytes: int) -> int:
+    try:
+        noted = json.loads(progress.read_bytes())
+        rows = noted["rows"] if noted["identity"] == identity else 0
+        whole = path.stat().st_size >= header + rows * row_bytes
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return rows if whole and type(rows) is int and rows >= 0 else 0
+
+
+def _check_room(out: Path, needed: int) -> None:
+    available = shutil.disk_usage(out).free
+    if needed > available:
+        raise StoreFullError(
+            f"the labels need {needed} bytes, {out} has room for {available}; take another disk, or"
+            " encode on the fly with --codec",
+            needed=needed,
+            available=available,
+        )

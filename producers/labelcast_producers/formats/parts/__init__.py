@@ -1,0 +1,1 @@
+"""What files of several formats share: rows, numbers, names."""

@@ -1,0 +1,56 @@
+"""Parts of files whose rows are numbered one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from labelcast_producers.formats.source import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows start to stop - 1, which a file holds."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+class Spans(Sequence[Part]):
+    """Parts of equal size, made when asked for: a large cache has more rows than memory has room.
+
+    Args:
+        spans: of the files, in order and without gaps.
+        rows_per_part: at most; a part never reaches into the next file.
+    """
+
+    def __init__(self, spans: Sequence[Span], rows_per_part: int) -> None:
+        self._spans = spans
+        self._rows_per_part = rows_per_part
+        counts = [-(-(span.stop - span.start) // rows_per_part) for span in spans]
+        self._stops = np.cumsum(np.array(counts, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self._stops[-1])
+
+    @overload
+    def __getitem__(self, at: int) -> Part: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Part]: ...
+
+    def __getitem__(self, at: int | slice) -> Part | Sequence[Part]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        at %= len(self)
+        number = int(np.searchsorted(self._stops, at, side="right"))
+        before = int(self._stops[number - 1]) if number else 0
+        span = self._spans[number]
+        start = span.start + (at - before) * self._rows_per_part
+        stop = min(start + self._rows_per_part, span.stop)
+        return Part(span.path, np.arange(start, stop), f", labels {start} to {stop - 1}")

@@ -1,0 +1,248 @@
+"""Runs a teacher over every view of a data set, in one process or several."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labelcast.augmentation import AugmentationPolicy
+from labelcast.codec import LabelKind
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
+from labelcast.label_set import RowOrder, SegmentIndex, digest_of, to_canonical
+from labelcast.torch.augmentation import ViewRenderer
+from labelcast.torch.samples import ImageReader, SampleTable
+from labelcast.views import Views
+from labelcast_producers.dense.labels import (
+    DESCRIPTION_NAME,
+    LABELS_NAME,
+    DenseLabels,
+    Description,
+    write_tables,
+)
+from labelcast_producers.fitting.checkpoint import write_atomically
+from labelcast_producers.fitting.parallel import ALONE, Workers
+from labelcast_producers.relabel.label_writer import LabelWriter
+from labelcast_producers.relabel.plan import Plan
+from labelcast_producers.relabel.progress import Progress
+from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
+from labelcast_producers.relabel.shift import Labeller, Shift
+
+_KEEP_IMAGE_BYTES = 2**30
+_MAX_SEEDS = 2**32 - 1
+# Another device rounds differently; another network or another forward pass differs by more.
+_SAME_LABELS = 0.05
+
+
+def relabel(
+    teacher: nn.Module,
+    table: SampleTable,
+    policy: AugmentationPolicy | None,
+    *,
+    seeds: int,
+    out: Path,
+    teacher_name: str,
+    present: NDArray[np.int64] | None = None,
+    recipe: Recipe | None = None,
+    device: str = "auto",
+    batch_rows: int = 500,
+    progress: bool = True,
+    fresh: bool = False,
+    save_seconds: float = 5.0,
+    workers: Workers = ALONE,
+) -> DenseLabels:
+    """Write the teacher's logits for every (seed, sample), in memory of a few batches.
+
+    Interrupted, it goes on where it was when called again. All of `workers` must call it.
+
+    Args:
+        teacher: images (N, channels, height, width) → logits (N, C); used in eval mode.
+        table: the data set.
+        policy: how views are made; None labels the samples themselves.
+        seeds: augmentation seeds 0 … seeds − 1.
+        out: directory; what a finished run left there is replaced.
+        teacher_name: for people.
+        present: int64, strictly increasing: the views that are labelled, numbered seed × samples +
+            sample position; None for all.
+        recipe: written beside the labels for whoever trains a student.
+        device: torch device or "auto".
+        batch_rows: views a forward pass, at least 1.
+        progress: show a bar on stderr.
+        fresh: discard what an unfinished run left there.
+        save_seconds: what is done is noted no more often than this.
+        workers: the processes that share the work, all of which see `out`.
+
+    Raises:
+        InvalidRequestError: the teacher is no torch module, there are too few or many seeds,
+            `out` holds an unfinished run of other settings, or workers differ in what they label.
+        ManifestError: `present` does not increase, or names views that there are not.
+        StoreFullError: the disk of `out` has no room for the labels.
+        LabelValueError: the teacher gave NaN, infinity or a value beyond fp16; names the view.
+        LabelFileError: the teacher has another number of classes than the data set.
+        NetworkError: another worker has gone.
+    """
+    # Named on a command line, it can be anything.
+    if not isinstance(teacher, nn.Module):
+        raise InvalidRequestError(
+            f"the teacher {teacher_name} is of type {type(teacher).__name__}, not torch.nn.Module"
+        )
+    if not 1 <= seeds <= _MAX_SEEDS:
+        raise InvalidRequestError(f"seeds must be 1 to {_MAX_SEEDS}, got {seeds}")
+    if batch_rows < 1:
+        raise InvalidRequestError(f"a batch has at least one view, not {batch_rows}")
+    place = workers.choose_device(device)
+    teacher = teacher.to(place).eval()
+    classes = len(table.dataset.class_names)
+    rows = (seeds, len(table)) if present is None else (len(present),)
+    writer = LabelWriter(out / LABELS_NAME, (*rows, classes))
+    out.mkdir(parents=True, exist_ok=True)
+    writer.check_room()
+    index = SegmentIndex(
+        table.sample_ids, np.arange(seeds, dtype=np.uint32), RowOrder.SEED_MAJOR, present
+    )
+    plan = Plan(index, batch_rows)
+    description = Description(
+        teacher=module_digest(teacher),
+        teacher_name=teacher_name,
+        dataset=table.digest(),
+        num_classes=classes,
+        class_list=table.class_list(),
+        policy=policy,
+        label_kind=LabelKind.LOGITS,
+        temperature=None,
+    )
+    kept = Progress(out, _settings(description, plan))
+    _expect_the_same(workers, kept.settings)
+    renderer = ViewRenderer(policy, table.sample_ids)
+    read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
+
+    def label(views: Views) -> NDArray[np.float16]:
+        return _to_fp16(_label(teacher, renderer, read, views, place), views, classes)
+
+    done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
+    with writer.opened() as labels:
+        shift = Shift(plan, done, workers, kept, labels)
+        shift.work(label, save_seconds=save_seconds, progress=progress)
+    workers.wait()
+    if workers.is_first:
+        write_tables(out, index, table.hard_labels())
+        if recipe is not None:
+            write_atomically(out / RECIPE_NAME, recipe.to_bytes())
+        write_atomically(out / DESCRIPTION_NAME, description.to_bytes())
+        kept.clear()
+    workers.wait()
+    return DenseLabels.open(out)
+
+
+def module_digest(module: nn.Module) -> str:
+    """Identity of a network: sha256 over the names, types, shapes and bytes of its state."""
+    hasher = hashlib.sha256(b"labelcast teacher\0")
+    for name, tensor in sorted(module.state_dict().items()):
+        hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return "sha256:" + hasher.hexdigest()
+
+
+def _settings(description: Description, plan: Plan) -> str:
+    """Digest of all that decides the labels and their rows."""
+    present, policy = plan.index.present, description.policy
+    value = {
+        "teacher": description.teacher,
+        "dataset": description.dataset,
+        "class_list": description.class_list,
+        "policy": None if policy is None else policy.as_json(),
+        "seeds": len(plan.index.seeds),
+        "present": None if present is None else digest_of(present.astype("<i8").tobytes()),
+        "batch_rows": plan.batch_rows,
+    }
+    return digest_of(to_canonical(value))
+
+
+def _expect_the_same(workers: Workers, settings: str) -> None:
+    own = torch.frombuffer(bytearray(settings.encode()), dtype=torch.uint8)
+    first = own.clone()
+    workers.broadcast_([first])
+    if workers.any(not torch.equal(own, first)):
+        raise InvalidRequestError(
+            "the processes hold different teachers, data sets or settings; a teacher's weights must"
+            " be loaded, not drawn"
+        )
+
+
+def _take_up(
+    kept: Progress,
+    writer: LabelWriter,
+    plan: Plan,
+    workers: Workers,
+    label: Labeller,
+    *,
+    fresh: bool,
+) -> NDArray[np.int64]:
+    """Make the directory ready to go on; returns the batches that are done, increasing."""
+    done = np.empty(0, dtype=np.int64) if fresh else kept.read(plan.num_batches)
+    if not writer.exists():
+        done = done[:0]
+    # Nobody may change the files that others are still to read.
+    workers.wait()
+    if workers.is_first:
+        if len(done):
+            _expect_its_labels(writer, plan, int(done[0]), label)
+        for name in (DESCRIPTION_NAME, RECIPE_NAME):
+            (kept.directory / name).unlink(missing_ok=True)
+        if len(done):
+            kept.write(0, done, rows=plan.count_rows(done))
+            kept.clear(but=0)
+        else:
+            kept.clear()
+            writer.create()
+    workers.wait()
+    return done
+
+
+def _expect_its_labels(writer: LabelWriter, plan: Plan, batch: int, label: Labeller) -> None:
+    """Refuse a teacher of the same weights whose code has changed: its digest does not show it."""
+    first, end = plan.rows(batch)
+    with writer.opened() as labels:
+        stored = labels.read(first, end - first).astype(np.float32)
+    again = label(plan.index.views_at(np.arange(first, end))).astype(np.float32)
+    if np.abs(again - stored).max() > _SAME_LABELS * max(1.0, float(np.abs(stored).max())):
+        raise InvalidRequestError(
+            f"{writer.path.parent} holds an unfinished run in which the teacher gave other labels"
+            " to the same views; start anew with --fresh (in Python: fresh=True)"
+        )
+
+
+@torch.inference_mode()
+def _label(
+    teacher: nn.Module,
+    renderer: ViewRenderer,
+    read: ImageReader,
+    views: Views,
+    device: torch.device,
+) -> Tensor:
+    partners = renderer.partners(views)
+    partner_images = None if partners is views else read(partners.sample_ids).to(device)
+    images = renderer.render(views, read(views.sample_ids).to(device), partner_images)
+    logits: Tensor = teacher(images)
+    return logits.float().cpu()
+
+
+def _to_fp16(logits: Tensor, views: Views, classes: int) -> NDArray[np.float16]:
+    if logits.shape != (len(views), classes):
+        raise LabelFileError(
+            f"the teacher gives labels of shape {tuple(logits.shape[1:])},"
+            f" the data set has {classes} classes"
+        )
+    half = logits.to(torch.float16)
+    bad = ~torch.isfinite(half).all(dim=1)
+    if bad.any():
+        at = int(bad.nonzero()[0])
+        raise LabelValueError(
+            f"the teacher gives NaN, infinity or a value beyond fp16 for sample ID"
+            f" {views.sample_ids[at]}, seed {views.seeds[at]}; check its weights and inputs",
+            sample_id=views.sample_ids[at],
+            seed=views.seeds[at],
+        )
+    return half.numpy()

@@ -1,0 +1,92 @@
+"""One process's part of the labelling."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from labelcast.views import Views
+from labelcast_producers.fitting.parallel import Workers
+from labelcast_producers.relabel.label_writer import OpenLabels
+from labelcast_producers.relabel.plan import Plan
+from labelcast_producers.relabel.progress import Progress
+
+# Often enough that the processes stay together (one that fails stops all, and none waits for the
+# last one longer than torch lets it), seldom enough that a slow batch makes few of them wait.
+_BATCHES_BETWEEN_MEETINGS = 8
+
+Labeller = Callable[[Views], NDArray[np.float16]]
+
+
+class Shift:
+    """What one process does of what is left to do.
+
+    Args:
+        plan: of the whole run.
+        done: batches that earlier runs have finished.
+        workers: who shares the rest.
+        kept: where progress is noted.
+        labels: where labels go.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        done: NDArray[np.int64],
+        workers: Workers,
+        kept: Progress,
+        labels: OpenLabels,
+    ) -> None:
+        left = np.ones(plan.num_batches, dtype=np.bool_)
+        left[done] = False
+        batches = np.flatnonzero(left).astype(np.int64)
+        self._plan, self._workers, self._kept, self._labels = plan, workers, kept, labels
+        self._rows_before = plan.count_rows(done)
+        # The first one's file also says what earlier runs have done.
+        self._noted = done if workers.is_first else done[:0]
+        self._share = workers.share(batches)
+        # The shares differ by at most one batch, and all must meet equally often.
+        self._longest = -(-len(batches) // workers.size)
+
+    def work(self, label: Labeller, *, save_seconds: float, progress: bool) -> None:
+        """Label every batch of the share, noting what is done now and then and at the end."""
+        finished, saved_at = 0, time.monotonic()
+        together = _BATCHES_BETWEEN_MEETINGS if self._workers.size > 1 else 1
+        bar = tqdm(
+            total=self._plan.index.num_rows,
+            initial=self._rows_before,
+            desc="relabel",
+            unit="view",
+            disable=not (progress and self._workers.is_first),
+        )
+        with bar:
+            try:
+                for begin in range(0, self._longest, together):
+                    rows = 0
+                    for batch in self._share[begin : begin + together]:
+                        rows += self._label(int(batch), label)
+                        finished += 1
+                        if time.monotonic() - saved_at >= save_seconds:
+                            self._save(finished)
+                            saved_at = time.monotonic()
+                    counted = torch.tensor(rows, dtype=torch.float64)
+                    self._workers.sum_([counted])
+                    bar.update(int(counted))
+            finally:
+                self._save(finished)
+
+    def _label(self, batch: int, label: Labeller) -> int:
+        first, end = self._plan.rows(batch)
+        self._labels.write(first, label(self._plan.index.views_at(np.arange(first, end))))
+        return end - first
+
+    def _save(self, finished: int) -> None:
+        if not finished:
+            return
+        self._labels.sync()
+        batches = np.union1d(self._noted, self._share[:finished])
+        rows = self._plan.count_rows(batches)
+        self._kept.write(self._workers.rank, batches, rows=rows)

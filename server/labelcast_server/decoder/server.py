@@ -1,0 +1,263 @@
+"""The decoder process, fed by every I/O worker."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from labelcast.checksums import crc32
+from labelcast.errors import (
+    CodecFormatError,
+    InternalServiceError,
+    InvalidRequestError,
+    LabelcastError,
+    NetworkError,
+)
+from labelcast.label_set import check_digest
+from labelcast.representation import Form, Representation
+from labelcast.torch.decoding import TorchDecoder, load_decoder
+from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.decoder.batches import FairQueue, Part
+from labelcast_server.decoder.jobs import Group, Job, Loaded, decode
+from labelcast_server.decoder.probe import DeviceProbe
+from labelcast_server.decoder.protocol import (
+    DIGEST_BYTES,
+    HEADER_BYTES,
+    MAX_LOAD_BYTES,
+    MAX_ROWS_BYTES,
+    PING_BYTES,
+    SUBJECT_BYTES,
+    Kind,
+    pack_error,
+    pack_header,
+    unpack_header,
+    unpack_subject,
+)
+from labelcast_server.error_catalog import publicise
+
+_LOADED_CODECS = 16
+_BUFFER_BYTES = 2**20
+# Of requests that wait and answers that have not been read yet. Above it, nobody's requests are
+# read; a worker keeps far less under way for one codec.
+_HELD_BYTES = 2**29
+_HELD_ARTIFACT_BYTES = 2**29
+_LIMITS = {Kind.LOAD: MAX_LOAD_BYTES, Kind.DECODE: MAX_ROWS_BYTES, Kind.PING: PING_BYTES}
+# What an answer repeats.
+_SUBJECTS = {Kind.LOAD: DIGEST_BYTES, Kind.DECODE: SUBJECT_BYTES, Kind.PING: PING_BYTES}
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A frame that was read whole, and what it holds of which budget."""
+
+    kind: Kind
+    number: int
+    subject: bytes
+    body: bytes
+    budget: ByteBudget
+    held: int
+
+    def give_back(self, _: object) -> None:
+        """Once it is answered."""
+        self.budget.give(self.held)
+
+
+class DecoderServer:
+    """Decodes rows of many streams in micro-batches: whatever has gathered while it was busy.
+
+    Args:
+        device: torch device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._probe = DeviceProbe(device)
+        self._probes = Group("probe", self._probe.representation, Loaded(self._probe.decoder))
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._queue: FairQueue[Group, Job] = FairQueue()
+        self._held = ByteBudget(_HELD_BYTES)
+        self._held_artifacts = ByteBudget(_HELD_ARTIFACT_BYTES)
+        self._connections: set[asyncio.Task[None]] = set()
+        # One thread: the device is one, and the event loop stays free to read.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "decoder")
+        # Another for codecs: proving one takes seconds, and others go on decoding.
+        self._loader = concurrent.futures.ThreadPoolExecutor(1, "loader")
+
+    async def serve(self, socket_path: Path, ready: asyncio.Event) -> None:
+        """Listen until cancelled."""
+        server = await asyncio.start_unix_server(
+            self._connection, str(socket_path), limit=_BUFFER_BYTES
+        )
+        ready.set()
+        try:
+            await self._work()
+        finally:
+            server.close()
+            # Nobody works on what they ask from here on: they must learn that at once.
+            for connection in self._connections:
+                connection.cancel()
+
+    async def probe(self) -> None:
+        """Return once known labels have decoded, in the thread and on the device of all others.
+
+        Raises:
+            InternalServiceError: they came out wrong.
+        """
+        job = Job(self._probes, self._probe.rows)
+        # At most one turn of others is waited for.
+        await self._finish(job, next_in_turn=True)
+        if job.labels != self._probe.labels:
+            raise InternalServiceError(
+                "the device of the decoder computes wrong labels; it is started again"
+            )
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering: set[asyncio.Task[None]] = set()
+        own = cast("asyncio.Task[None]", asyncio.current_task())
+        self._connections.add(own)
+        try:
+            while True:
+                request = await self._read(reader)
+                task = asyncio.create_task(self._answer(writer, request))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+                # Also where it is cancelled before it has begun.
+                task.add_done_callback(request.give_back)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            # Cancelled only when the process ends: asyncio would log that as an error.
+            return
+        except NetworkError:
+            # Damaged: the end of the connection tells the worker.
+            return
+        finally:
+            self._connections.discard(own)
+            for task in answering:
+                task.cancel()
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> _Request:
+        size, number, kind = unpack_header(await reader.readexactly(HEADER_BYTES))
+        if size > _LIMITS.get(kind, 0):
+            raise NetworkError(f"a frame of {size} bytes")
+        subject = await reader.readexactly(min(size, _SUBJECTS[kind]))
+        budget = self._held_artifacts if kind is Kind.LOAD else self._held
+        held = size + (self._answer_bytes(subject, size) if kind is Kind.DECODE else 0)
+        await budget.take(held)
+        try:
+            body = await reader.readexactly(size - len(subject))
+        except BaseException:
+            budget.give(held)
+            raise
+        return _Request(kind, number, subject, body, budget, held)
+
+    def _answer_bytes(self, subject: bytes, size: int) -> int:
+        """What the answer will hold; 0 if there will be none worth speaking of."""
+        try:
+            codec, representation = unpack_subject(subject)
+            loaded = self._loaded[codec]
+            count = (size - len(subject)) // loaded.stride
+            expected = loaded.label_bytes(representation, count)
+        except Exception:  # noqa: BLE001 - found again, and reported, where it is answered
+            return 0
+        return expected if expected <= MAX_ROWS_BYTES else 0
+
+    async def _answer(self, writer: asyncio.StreamWriter, request: _Request) -> None:
+        labels: bytes | bytearray = b""
+        try:
+            kind, head, labels = await self._handle(request)
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the process
+            about = crc32(request.body, crc32(request.subject))
+            kind, head = Kind.ERROR, pack_error(publicise(error), about)
+        # No await between them: answers of other requests go through the same socket.
+        writer.write(pack_header(len(head) + len(labels), request.number, kind) + head)
+        writer.write(labels)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+
+    async def _handle(self, request: _Request) -> tuple[Kind, bytes, bytes | bytearray]:
+        if request.kind is Kind.PING:
+            if len(request.subject) != PING_BYTES:
+                raise InvalidRequestError(f"a ping has {PING_BYTES} bytes")
+            await self.probe()
+            return Kind.DONE, request.subject, b""
+        if request.kind is Kind.LOAD:
+            codec = request.subject.decode("ascii")
+            await self._load(codec, request.body)
+            return Kind.DONE, request.subject, b""
+        codec, representation = unpack_subject(request.subject)
+        loaded = self._loaded.get(codec)
+        if loaded is None:
+            return Kind.MISSING, codec.encode("ascii"), b""
+        self._loaded.move_to_end(codec)
+        job = self._job(codec, representation, loaded, request.body)
+        await self._finish(job)
+        return Kind.DONE, job.answer_head(), job.labels
+
+    def _job(self, codec: str, representation: Representation, loaded: Loaded, body: bytes) -> Job:
+        if len(body) % loaded.stride or representation.form is Form.CODES:
+            raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} to decode")
+        rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
+        label_bytes = loaded.label_bytes(representation, len(rows))
+        if label_bytes > MAX_ROWS_BYTES:
+            raise InvalidRequestError(f"{label_bytes} bytes of labels are too many for one answer")
+        representation.check(loaded.decoder.header)
+        return Job(Group(codec, representation, loaded), rows)
+
+    async def _finish(self, job: Job, *, next_in_turn: bool = False) -> None:
+        if not job.count:
+            return
+        self._queue.put(job.group, job, next_in_turn=next_in_turn)
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            self._queue.drop(job.group, job)
+            raise
+
+    async def _load(self, codec: str, artifact: bytes) -> None:
+        def load() -> TorchDecoder | None:
+            check_digest(artifact, codec, "the codec artifact")
+            # Another worker may have sent it a moment ago.
+            return None if codec in self._loaded else load_decoder(artifact, self._device)
+
+        decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+        if decoder is not None:
+            self._loaded[codec] = Loaded(decoder)
+        if codec in self._loaded:
+            self._loaded.move_to_end(codec)
+        while len(self._loaded) > _LOADED_CODECS:
+            self._loaded.popitem(last=False)
+
+    async def _work(self) -> None:
+        while True:
+            group = await self._queue.wait()
+            pace = group.loaded.pace(group.representation)
+            parts = self._queue.take(group, pace.rows)
+            started = time.monotonic()
+            await self._decode(parts)
+            pace.note(sum(part.count for part in parts), time.monotonic() - started)
+
+    async def _decode(self, parts: list[Part[Job]]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, decode, parts)
+        except Exception as error:  # noqa: BLE001 - reported to those who asked
+            if len(parts) > 1 and isinstance(error, LabelcastError):
+                # One stream's bad rows are not the others' fault.
+                for part in parts:
+                    await self._decode([part])
+                return
+            for part in parts:
+                self._queue.drop(part.job.group, part.job)
+                if not part.job.done.done():
+                    part.job.done.set_exception(error)
+            return
+        for part in parts:
+            if part.stop == part.job.count and not part.job.done.done():
+                part.job.done.set_result(None)

@@ -1,5 +1,0 @@
-"""Plain arrays: .npy, .npz, .safetensors and Parquet."""
-
-from labelcast_server.importers.arrays.importer import ArrayImporter, ArraySource, decided_kind
-
-__all__ = ["ArrayImporter", "ArraySource", "decided_kind"]

@@ -1,9 +1,0 @@
-"""Label sets → files in SRe2L's layout."""
-
-from labelcast_server.importers.sre2l_export.writing import (
-    INDICES_NAME,
-    ExportReport,
-    export_sre2l,
-)
-
-__all__ = ["INDICES_NAME", "ExportReport", "export_sre2l"]

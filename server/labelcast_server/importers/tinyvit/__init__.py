@@ -1,5 +1,0 @@
-"""TinyViT: fixed records of top-k probabilities, in binary files by epoch and rank."""
-
-from labelcast_server.importers.tinyvit.importer import TinyVitImporter, TinyVitSource
-
-__all__ = ["TinyVitImporter", "TinyVitSource"]

@@ -8,8 +8,10 @@ STAMP := $(VENV)/.setup-stamp
 
 # The one install step. `setup` calls it for a working copy, server/Dockerfile for the image.
 PIP ?= $(BIN)/pip
-EXTRAS ?= server,torch,glyphs,bench,dev
+EXTRAS ?= server,producers,torch,bench,dev
 EDITABLE ?= --editable
+# The glyph task is a distribution of its own: it is no part of what users install.
+ALSO ?= --editable ./glyphs
 
 # Two at a time: much of the suite waits for processes to start.
 PYTEST_ARGS ?= --numprocesses 2
@@ -20,14 +22,14 @@ help: ## List the targets
 
 setup: $(STAMP) ## Make .venv with the versions of constraints.txt
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml glyphs/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing labelcast[$(EXTRAS)] into $(VENV)"
 	@$(MAKE) --no-print-directory install
 	@touch $@
 
-install: ## Install with PIP, EXTRAS and EDITABLE (what setup and the image call)
-	@$(PIP) install -qq --constraint constraints.txt $(EDITABLE) '.[$(EXTRAS)]'
+install: ## Install with PIP, EXTRAS, EDITABLE and ALSO (what setup and the image call)
+	@$(PIP) install -qq --constraint constraints.txt $(EDITABLE) '.[$(EXTRAS)]' $(ALSO)
 
 demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short run
 	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick)

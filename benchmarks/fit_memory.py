@@ -2,7 +2,7 @@
 
     python -m benchmarks.fit_memory --dir /var/tmp
 
-Generates a label file, fits it with `labelcast-server fit`, and reads the same batches once more in
+Generates a label file, fits it with `labelcast fit`, and reads the same batches once more in
 the obvious way, through `numpy.load(mmap_mode="r")`. Both run as processes of their own, of which
 the resident memory is sampled; the peak that the kernel has kept (VmHWM) stands beside it.
 """
@@ -67,7 +67,7 @@ def _measure(directory: Path, config: FitConfig, options: argparse.Namespace) ->
     generated = time.perf_counter() - begun
     settings = directory / "config.json"
     settings.write_text(json.dumps({"steps": config.steps, "batch_rows": config.batch_rows}))
-    command = ["-m", "labelcast_server.cli", "fit", "--labels", str(path), "--out", str(out)]
+    command = ["-m", "labelcast.cli", "fit", "--labels", str(path), "--out", str(out)]
     fitted = _watched([*command, "--config", str(settings), "--fresh", "--quiet"])
     seconds = read_report(out / "fit-report.json").seconds
     sizes = ["--steps", str(config.steps), "--batch-rows", str(config.batch_rows)]

@@ -3,7 +3,7 @@
     python -m benchmarks.import_speed --dir /var/tmp
 
 Generates a directory of label files, then reads it in processes of their own, by turns: a loop over
-`torch.load`, `labelcast-server import` to dense labels, and import straight to a label set. Before
+`torch.load`, `labelcast import` to dense labels, and import straight to a label set. Before
 each turn every file is read once, so that all find them in the page cache. A rate is labels over
 the wall time of the process; the loop's own time, without the start of Python, stands beside it.
 Peaks are of resident memory, sampled, and as the kernel has kept it (VmHWM).
@@ -153,7 +153,7 @@ def _augmentation(random: np.random.Generator, count: int) -> list[object]:
 def _measure(directory: Path, options: argparse.Namespace) -> Record:
     files = directory / "files"
     made = generate(files, gib=options.gib, classes=options.classes, batch_size=options.batch_size)
-    importing = ["labelcast_server.cli", "import", str(files), "--quiet", "--draws", "two"]
+    importing = ["labelcast.cli", "import", str(files), "--quiet", "--draws", "two"]
     importing += ["--samples", str(made.samples), "--view-size", str(_VIEW)]
     turns = {
         BARE: ["benchmarks.import_speed", "--bare", str(files)],
@@ -211,7 +211,7 @@ def _load_all(path: Path) -> Record:
 def _fit(directory: Path, importing: list[str], steps: int) -> Path:
     dense, codec = directory / "dense", directory / "codec"
     _watched([*importing, "--out", str(dense)])
-    fit = ["labelcast_server.cli", "fit", "--labels", str(dense), "--out", str(codec)]
+    fit = ["labelcast.cli", "fit", "--labels", str(dense), "--out", str(codec)]
     _watched([*fit, "--target-bytes", "8", "--steps", str(steps), "--quiet"])
     shutil.rmtree(dense)
     return codec

@@ -150,7 +150,7 @@ def entropy_table(result: Result) -> str:
 def memory_table(result: Result) -> str:
     """Memory of a fit on a file larger than memory."""
     lines = ["| reader | label file | read | peak resident |", "|---|---|---|---|"]
-    for name, reader in (("labelcast-server fit", "fit"), ("the same rows, mapped", "mapped")):
+    for name, reader in (("labelcast fit", "fit"), ("the same rows, mapped", "mapped")):
         cells = [
             name,
             f"{result['file_bytes'] / 2**30:.0f} GiB",

@@ -32,7 +32,7 @@ class Ours(BenchmarkCodec):
 
 
 def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
-    """Fit as `labelcast-server fit` does."""
+    """Fit as `labelcast fit` does."""
     dense = given.task.dense
     known = dense.context() if context else None
     fitted = fit(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.codec.queue import write_atomically
-from benchmarks.systems.commands import TEACHER, server, server_json
+from benchmarks.systems.commands import TEACHER, labelcast, labelcast_json
 from benchmarks.systems.pixels import write_folder
 from benchmarks.systems.plan import production_of, relabel_options
 from benchmarks.systems.producer import produce
@@ -159,7 +159,7 @@ def import_labels(system: System, scale: Scale, common: Common, place: Place) ->
         if system.stores:
             check = ("--verify-with", TEACHER, "--verify-args", weights)
             return _import(common, place, place.dense, *check)
-        server(
+        labelcast(
             *("relabel", "--images", common.images, "--out", place.dense, "--quiet"),
             *("--teacher", TEACHER, "--teacher-args", weights),
             *relabel_options(system, scale),
@@ -170,7 +170,7 @@ def import_labels(system: System, scale: Scale, common: Common, place: Place) ->
         if system.stores:
             # The teacher has told by now which of torch's orders it was.
             return _import(common, place, place.raw, "--codec", "raw:fp16", "--draws", "two")
-        return server_json(
+        return labelcast_json(
             *("encode", "--labels", place.dense, "--codec", "raw:fp16"),
             *("--out", place.raw, "--quiet"),
         )
@@ -181,7 +181,7 @@ def import_labels(system: System, scale: Scale, common: Common, place: Place) ->
 
 
 def _import(common: Common, place: Place, out: Path, *more: object) -> Result:
-    return server_json(
+    return labelcast_json(
         *("import", place.files, "--out", out, "--images", common.images),
         *("--view-size", VIEW_SIZE, "--quiet", *more),
     )
@@ -194,11 +194,11 @@ def make_codes(system: System, scale: Scale, place: Place, size: int) -> Result:
     def make() -> Result:
         config = place.directory / f"{place.codes_name}-config.json"
         config.write_text(json.dumps(scale.fit_config(system)))
-        report = server_json(
+        report = labelcast_json(
             *("fit", "--labels", place.dense, "--out", codec, "--quiet"),
             *("--config", config, "--target-bytes", size),
         )
-        server(
+        labelcast(
             *("encode", "--labels", place.dense, "--codec", codec),
             *("--out", place.codes, "--quiet"),
         )

@@ -37,7 +37,7 @@ def recipe_of(system: System, scale: Scale) -> Recipe:
 
 
 def relabel_options(system: System, scale: Scale) -> list[str]:
-    """Options of `labelcast-server relabel` that make `recipe_of`."""
+    """Options of `labelcast relabel` that make `recipe_of`."""
     recipe = recipe_of(system, scale)
     return [
         *("--recipe", recipe.name, "--flip", f"{recipe.flip:g}"),

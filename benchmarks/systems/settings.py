@@ -102,7 +102,7 @@ class Scale:
         return self.pruned_epochs or system.epochs
 
     def fit_config(self, system: System) -> dict[str, Any]:
-        """Settings of `labelcast-server fit`."""
+        """Settings of `labelcast fit`."""
         return {
             "temperature": FIT_TEMPERATURE,
             "temperature_reach": TEMPERATURE / FIT_TEMPERATURE,

@@ -130,7 +130,7 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     policy_path.write_text(json.dumps(POLICY.as_json()))
     dense, bundle = out / "dense", out / "label-set"
     _step("Relabel: the teacher labels every view")
-    _server(
+    _labelcast(
         "relabel",
         *("--teacher", "labelcast_glyphs.teacher:load_teacher"),
         *("--teacher-args", json.dumps({"path": str(teacher_path)})),
@@ -140,9 +140,9 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     )
     codec = _codec_directory(out, dense, scale)
     _step("Fit: a VQAE learns to keep the labels in 8 bytes")
-    _server("fit", "--labels", dense, "--out", codec, "--steps", scale.fit_steps)
+    _labelcast("fit", "--labels", dense, "--out", codec, "--steps", scale.fit_steps)
     _step("Encode: labels to packed codes")
-    _server("encode", "--labels", dense, "--codec", codec, "--out", bundle)
+    _labelcast("encode", "--labels", dense, "--codec", codec, "--out", bundle)
     _step("Serve: Redis, decoder, gRPC and REST start as processes of their own")
     with local_service(out / "service") as service:
         _step(f"Push: upload, validate, publish as {TAG}")
@@ -215,10 +215,6 @@ def _train(run: Run, address: str, out: Path, dense: Path, scale: Scale) -> dict
 
 def _step(text: str) -> None:
     _console.rule(text, align="left")
-
-
-def _server(*arguments: object) -> None:
-    _python("labelcast_server.cli", *arguments)
 
 
 def _labelcast(*arguments: object) -> None:

@@ -117,7 +117,7 @@ def train_student(
         client: of the service.
         label_set: opened and checked; its policy makes the views of every run.
         distilled: the images.
-        dense_directory: from `labelcast-server relabel`, for the yardstick in memory.
+        dense_directory: from `labelcast relabel`, for the yardstick in memory.
         progress: draw a bar on stderr.
 
     Raises:

@@ -185,7 +185,7 @@ def test_seeded_views_are_mixed_within_their_batch() -> None:
 
 
 def test_the_command_is_told_the_same_recipe() -> None:
-    command = [sys.executable, "-m", "labelcast_server.cli", "relabel", "--show"]
+    command = [sys.executable, "-m", "labelcast.cli", "relabel", "--show"]
     command += relabel_options(RDED, QUICK)
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(shown.stdout) == recipe_of(RDED, QUICK).as_json()

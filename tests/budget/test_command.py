@@ -1,4 +1,4 @@
-"""`labelcast-server budget`."""
+"""`labelcast budget`."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from labelcast_server.cli import app
 from tests.bundles import make_bundle
 
 Run = Callable[..., Any]
@@ -22,7 +22,7 @@ def budget(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*words: object, text: bool = False) -> Any:
         arguments = ["budget", *map(str, words), *([] if text else ["--json"])]
-        assert exit_code_of(app, name="labelcast-server", arguments=arguments) == 0
+        assert exit_code_of(app, name="labelcast", arguments=arguments) == 0
         printed = capsys.readouterr()
         assert printed.err == ""
         return printed.out if text else json.loads(printed.out)
@@ -155,7 +155,7 @@ def test_a_label_set_on_disk(budget: Run, tmp_path: Path) -> None:
 def test_impossible_values_are_one_line(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code_of(app, name="labelcast-server", arguments=["budget", *words]) == 1
+    assert exit_code_of(app, name="labelcast", arguments=["budget", *words]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: ")
@@ -165,7 +165,7 @@ def test_impossible_values_are_one_line(
 def test_the_work_needs_no_torch() -> None:
     code = (
         "import sys; from labelcast.cli.run import exit_code_of;"
-        "from labelcast_server.cli import app;"
+        "from labelcast.cli.app import app;"
         "exit_code_of(app, name='x', arguments=['budget', '--help']);"
         "exit_code_of(app, name='x', arguments=['budget', '--json']);"
         "print('torch' in sys.modules)"

@@ -87,6 +87,15 @@ def test_image_installs_as_make_does() -> None:
     assert not any("pip install" in step for step in steps)
 
 
+def test_image_holds_what_serves_and_nothing_that_produces() -> None:
+    copied = [step.split()[1:-1] for step in dockerfile_steps() if step.startswith("COPY ")]
+    names = {name for words in copied for name in words if not name.startswith(("--", "/"))}
+    packages = {"client", "server"}
+    assert names == {"LICENSE", "Makefile", "constraints.txt", "pyproject.toml"} | packages
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {line[1:].rstrip("/") for line in ignored if line.startswith("!")} == names
+
+
 def test_image_runs_as_an_ordinary_user() -> None:
     users = [step.split()[1] for step in dockerfile_steps() if step.startswith("USER ")]
     assert users

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.label_set.bundle import Bundle
 from labelcast_producers.dense.labels import DenseLabels
-from labelcast_server.cli import app
 from tests.e2e.running_service import RunningService, clean_environment, running_service
 
 USER_PACKAGE = '''
@@ -101,14 +101,14 @@ RELABEL = (
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """With dense labels, a fitted codec and an encoded label set."""
     place = Workplace(tmp_path_factory.mktemp("own"))
-    place.run("labelcast_server.cli", *RELABEL, "--seeds", 6, "--out", "dense")
+    place.run("labelcast.cli", *RELABEL, "--seeds", 6, "--out", "dense")
     place.run(
-        "labelcast_server.cli",
+        "labelcast.cli",
         *("fit", "--labels", "dense", "--out", "codec", "--codes", 4, "--codebook-size", 16),
         *("--steps", 200, "--quiet"),
     )
     place.run(
-        "labelcast_server.cli",
+        "labelcast.cli",
         *("encode", "--labels", "dense", "--codec", "codec", "--out", "set", "--quiet"),
     )
     return place
@@ -129,7 +129,7 @@ def here(
     monkeypatch.syspath_prepend(str(workplace.directory))
 
     def refused(*arguments: object) -> str:
-        status = exit_code_of(app, name="labelcast-server", arguments=[*map(str, arguments)])
+        status = exit_code_of(app, name="labelcast", arguments=[*map(str, arguments)])
         captured = capsys.readouterr()
         assert status == 1
         assert captured.out == ""
@@ -184,7 +184,7 @@ def test_a_label_file_without_a_teacher(workplace: Workplace, service: RunningSe
     logits = np.random.default_rng(0).normal(size=(500, 7)).astype(np.float16)
     np.save(workplace.directory / "logits.npy", logits)
     workplace.run(
-        "labelcast_server.cli",
+        "labelcast.cli",
         *("encode", "--labels", "logits.npy", "--codec", "raw:fp16", "--out", "raw", "--quiet"),
     )
     service.push(Bundle(workplace.directory / "raw"), "raw:v1")

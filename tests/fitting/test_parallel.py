@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from labelcast.cli.process_end import leave
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast_producers.dense.files import open_label_file
@@ -26,7 +27,6 @@ from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
 from labelcast_producers.fitting.report import read_report
 from labelcast_producers.fitting.sampling import spaced
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
-from labelcast_producers.process_end import leave
 from tests.fitting.small import (
     NUM_CLASSES,
     fit_file,

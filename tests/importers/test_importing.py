@@ -307,7 +307,7 @@ def test_commands_say_what_files_are_and_bring_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_import_leaves_nothing_that_can_be_pushed(tmp_path: Path) -> None:
     write_sre2l(tmp_path / "files", samples=400, epochs=12, batch_size=50, classes=500, view=VIEW)
-    command = [sys.executable, "-m", "labelcast_server.cli", "import", str(tmp_path / "files")]
+    command = [sys.executable, "-m", "labelcast.cli", "import", str(tmp_path / "files")]
     options = ["--samples", "400", "--view-size", "32", "--quiet", "--codec", "raw:fp16", "--json"]
     out = tmp_path / "out"
     with subprocess.Popen(

@@ -74,5 +74,5 @@ def test_what_is_no_report_is_said(
 def test_a_directory_of_something_else_is_no_codec(
     tmp_path: Path, choose: Callable[[Path], ChosenEncoder]
 ) -> None:
-    with pytest.raises(InvalidRequestError, match="is no directory from `labelcast-server fit`"):
+    with pytest.raises(InvalidRequestError, match="is no directory from `labelcast fit`"):
         choose(tmp_path)

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from labelcast.cli.process_end import leave
 from labelcast.errors import LabelcastError
 from labelcast.torch import SampleTable
 from labelcast_producers.dense.labels import LABELS_NAME, DenseLabels
 from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
-from labelcast_producers.process_end import leave
 from labelcast_producers.relabel.recipes import Recipe
 from labelcast_producers.relabel.relabeller import relabel
 from tests.torch.pictures import CLASSES, Pictures

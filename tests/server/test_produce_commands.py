@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from labelcast_server.cli import app
 from tests.fitting.small import write_labels
 
 FIT = ["--codes", 1, "--codebook-size", 4, "--device", "cpu", "--quiet"]
@@ -16,7 +16,7 @@ RELABEL = ["relabel", "--dataset", "tests.torch.pictures:Pictures", "--device", 
 
 
 def run(*words: object) -> int:
-    return exit_code_of(app, name="labelcast-server", arguments=[str(word) for word in words])
+    return exit_code_of(app, name="labelcast", arguments=[str(word) for word in words])
 
 
 @pytest.mark.parametrize("command", [["fit"], ["encode", "--codec", "raw:fp16"]])
@@ -181,5 +181,5 @@ def test_without_matplotlib_a_sweep_says_what_is_left_out(
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["points"]) == 1
     assert "sweep.png is left out" in printed.err
-    assert "labelcast[server]" in printed.err
+    assert "labelcast[producers]" in printed.err
     assert not (tmp_path / "out" / "sweep.png").exists()

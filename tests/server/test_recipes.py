@@ -10,11 +10,11 @@ import pytest
 
 from labelcast.augmentation import Mix
 from labelcast.augmentation.batches import sample_order
+from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.errors import InvalidRequestError, LabelFileError, ManifestError
 from labelcast.torch.losses import Loss
 from labelcast_producers.relabel.recipes import RECIPES, Recipe
-from labelcast_server.cli import app
 
 FACTS = {
     "sre2l": {"crop_scale": (0.08, 1.0), "batch_size": 1024, "mix": Mix.CUTMIX},
@@ -41,7 +41,7 @@ COMMON = {
 
 
 def run(*words: object) -> int:
-    return exit_code_of(app, name="labelcast-server", arguments=[str(word) for word in words])
+    return exit_code_of(app, name="labelcast", arguments=[str(word) for word in words])
 
 
 def test_there_are_five() -> None:

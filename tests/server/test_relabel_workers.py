@@ -7,12 +7,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.torch import SampleTable
 from labelcast.torch.image_folder import ImageFolder
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, TABLES_NAME, DenseLabels
 from labelcast_producers.relabel.recipes import RECIPE_NAME, RECIPES, Recipe
-from labelcast_server.cli import app
 from tests.server.relabelling import (
     BATCH_ROWS,
     EPOCHS,
@@ -71,7 +71,7 @@ def test_the_command_labels_images_with_two_workers_as_with_one(
     words = ["relabel", "--teacher", f"{WORK}:SmallTeacher", "--teacher-args", '{"channels": 3}']
     words += ["--images", str(images), "--image-size", "8", "--view-size", "6", "--device", "cpu"]
     words += ["--recipe", "rded", "--epochs", "5", "--batch-rows", "4", "--flip", "0", "--quiet"]
-    with torchrun("labelcast_server.cli", *words, "--out", tmp_path / "two") as process:
+    with torchrun("labelcast.cli", *words, "--out", tmp_path / "two") as process:
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == 0, stderr
     assert stdout == f"50 labels of 5 classes in {tmp_path / 'two'}\n"

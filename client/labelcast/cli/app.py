@@ -1,9 +1,31 @@
 """The command line, put together from its groups."""
 
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+
+import typer
+
 from labelcast.cli import fetching, publishing, showing
 from labelcast.cli.run import new_app
 
-app = new_app("Publish, look at and fetch label sets.")
+COMMANDS = "labelcast.commands"
+"""Entry points of those who add commands: functions that take the application."""
 
-for group in (publishing, showing, fetching):
-    group.add_to(app)
+
+def application() -> typer.Typer:
+    """The command line with every group that is installed."""
+    made = new_app("Make, publish, look at and fetch label sets.")
+    for group in (publishing, showing, fetching):
+        group.add_to(made)
+    for point in entry_points(group=COMMANDS):
+        if _is_here(point):
+            point.load()(made)
+    return made
+
+
+def _is_here(point: EntryPoint) -> bool:
+    # One distribution, of which an image for the service leaves the producers out.
+    return find_spec(point.module.partition(".")[0]) is not None
+
+
+app = application()

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import typer
 
+from labelcast.cli.process_end import leave
 from labelcast.errors import LabelcastError
 
 _INTERRUPTED = 130
@@ -26,7 +27,7 @@ def run(app: typer.Typer, *, name: str) -> NoReturn:
         app: made by `new_app`.
         name: of the program.
     """
-    sys.exit(exit_code_of(app, name=name))
+    leave(exit_code_of(app, name=name))
 
 
 def new_app(summary: str) -> typer.Typer:

@@ -1,1 +1,11 @@
-"""Commands that make label sets."""
+"""Commands that make label sets; `labelcast` finds them by their entry point."""
+
+import typer
+
+from labelcast_producers.cli import budget, importing, produce, relabel
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for group in (importing, relabel, produce, budget):
+        group.add_to(app)

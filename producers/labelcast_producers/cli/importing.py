@@ -340,7 +340,7 @@ def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
     follow = (
         f"push it: labelcast push {out} --tag NAME"
         if "digest" in result
-        else f"fit a codec: labelcast-server fit --labels {out} --target-bytes 8 --out codec"
+        else f"fit a codec: labelcast fit --labels {out} --target-bytes 8 --out codec"
     )
     typer.echo(follow, err=True)
 

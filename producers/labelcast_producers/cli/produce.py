@@ -189,7 +189,7 @@ def _draw(curve: "Sweep", out: Path) -> None:
         # The fits took hours and are done: the curve is there as JSON.
         typer.echo(
             f"{out / PLOT_FILE} is left out: there is no {error.name}; pip install"
-            " 'labelcast[server]', then run this again",
+            " 'labelcast[producers]', then run this again",
             err=True,
         )
 

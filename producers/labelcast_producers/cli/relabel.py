@@ -114,7 +114,7 @@ def relabel(
     """Run a teacher over every seeded view and write its logits.
 
     Interrupted, it goes on where it was when run again. With several processes:
-    torchrun --nproc-per-node N -m labelcast_server.cli relabel …
+    torchrun --nproc-per-node N -m labelcast.cli relabel …
     """
     changes = {
         "epochs": seeds,

@@ -169,7 +169,7 @@ class DenseLabels:
         path = directory / DESCRIPTION_NAME
         if not path.is_file():
             raise LabelFileError(
-                f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast-server relabel`"
+                f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast relabel`"
             )
         tables = _read_tables(directory / TABLES_NAME)
         try:

@@ -122,7 +122,7 @@ class FitConfig(BaseModel):
         if not self.codes:
             raise InvalidRequestError(
                 "without codes labels are decoded from their context alone: fit a directory from"
-                " `labelcast-server relabel`, with hard labels and with class_width above 0",
+                " `labelcast relabel`, with hard labels and with class_width above 0",
                 field="codes",
             )
         return self.model_copy(update={"class_width": 0})

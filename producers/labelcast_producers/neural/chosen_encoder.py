@@ -78,7 +78,7 @@ def choose_encoder(
     directory = Path(text)
     if not (directory / CODEC_FILE).is_file():
         raise InvalidRequestError(
-            f"{text!r} is no directory from `labelcast-server fit`, nor raw:fp16 or topk:K"
+            f"{text!r} is no directory from `labelcast fit`, nor raw:fp16 or topk:K"
         )
     files = read_fitted_files(directory, device=device)
     return ChosenEncoder(files.encoder, files.artifact, files.report)

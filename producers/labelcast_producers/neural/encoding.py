@@ -82,7 +82,7 @@ class Encoder(ABC):
         if stride and (context is None or context.shape != (len(labels), stride)):
             raise LabelFileError(
                 "this codec is conditioned on hard labels and views: encode a directory from"
-                " `labelcast-server relabel`, or fit with --no-context"
+                " `labelcast relabel`, or fit with --no-context"
             )
         check_finite(labels, np.arange(first_row, first_row + len(labels)))
         rows = np.empty((len(labels), self.row_stride), dtype=np.uint8)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from labelcast import LabelClient, Precision, RemoteLabelSet, Representation, Views
 from labelcast.label_set.bundle import Bundle
 from labelcast_glyphs.local_service import local_service
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
 TAG = "bench:serving"

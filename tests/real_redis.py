@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from labelcast_server.store.server_executable import find_redis_server
+from labelcast_server.store.embedded.executable import find_redis_server
 
 
 class RealRedis:

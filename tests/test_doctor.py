@@ -8,7 +8,7 @@ import pytest
 
 from labelcast_server import doctor
 from labelcast_server.doctor import Finding, diagnose, worst
-from labelcast_server.store.data_dir_lock import DataDirLock
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock
 from tests.real_redis import RealRedis
 
 SECRET = "hunter2secret"

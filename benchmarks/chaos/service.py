@@ -14,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-from labelcast_server.store.server_executable import find_redis_server
+from labelcast_server.store.embedded.executable import find_redis_server
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from labelcast.errors import LabelcastError, StorageError
-from labelcast_server.store.data_dir_lock import lock_holder
 from labelcast_server.store.disk import Disk
+from labelcast_server.store.embedded.data_dir_lock import lock_holder
+from labelcast_server.store.embedded.executable import find_redis_server
 from labelcast_server.store.open import open_store
-from labelcast_server.store.server_executable import find_redis_server
 
 Level = Literal["ok", "warning", "error"]
 

@@ -11,12 +11,12 @@ import httpx
 from fastapi import FastAPI
 
 from labelcast.registry import Registry
+from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
-from labelcast_server.authorization import Authorizer
-from labelcast_server.publishing import Publisher
+from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.base import Upload
-from labelcast_server.store.redis import RedisStore
+from labelcast_server.store.redis.store import RedisStore
 
 ADMIN_TOKEN = "admin-token-of-tests"
 READ_TOKEN = "read-token-of-tests"

@@ -17,9 +17,9 @@ from labelcast.errors import (
     ServiceUnavailableError,
 )
 from labelcast.registry import Registry
+from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
-from labelcast_server.authorization import Authorizer
-from labelcast_server.publishing import Publisher
+from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import MemoryStore
 from tests.admin.running_admin import RunningAdmin
 

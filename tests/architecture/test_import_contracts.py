@@ -54,8 +54,8 @@ def test_only_imports_contract(imported: str, kept: bool) -> None:
     ("importer", "kept"),
     [
         ("labelcast_server.store", True),
-        ("labelcast_server.store.redis", True),
-        ("labelcast_server.service", False),
+        ("labelcast_server.store.redis.store", True),
+        ("labelcast_server.delivery.service", False),
         ("labelcast_server.store_of_others", False),
         ("labelcast_server", False),
     ],

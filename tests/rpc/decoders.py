@@ -11,8 +11,8 @@ from labelcast import Representation
 from labelcast.checksums import crc32
 from labelcast.codec import TOLERANCES, Codec, LabelKind, Rows, write_artifact
 from labelcast.label_set import digest_of
+from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.server import DecoderServer
-from labelcast_server.decoding import DecoderClient
 from tests.bundles import CodecName, make_codec, make_rows
 from tests.codec.samples import random_context
 

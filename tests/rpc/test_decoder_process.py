@@ -24,8 +24,8 @@ from labelcast.errors import (
     UnsupportedFormError,
 )
 from labelcast.label_set import digest_of
+from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.protocol import Kind, pack_header
-from labelcast_server.decoding import DecoderClient
 from tests.bundles import CodecName
 from tests.rpc.decoders import Loaded, RunningDecoder
 

@@ -15,6 +15,7 @@ from labelcast.codec import Precision
 from labelcast.errors import ServiceUnavailableError, WrongSubjectError
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.batches import Part
+from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.jobs import Group, Job, decode
 from labelcast_server.decoder.jobs import Loaded as LoadedCodec
 from labelcast_server.decoder.protocol import (
@@ -26,7 +27,6 @@ from labelcast_server.decoder.protocol import (
     unpack_answer_head,
     unpack_header,
 )
-from labelcast_server.decoding import DecoderClient
 from tests.rpc.decoders import Loaded, RunningDecoder
 from tests.rpc.seam_peer import Frame, SeamPeer, Tamper, frame
 

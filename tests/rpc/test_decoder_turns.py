@@ -10,7 +10,7 @@ import pytest
 
 from labelcast import Representation
 from labelcast.codec import Precision
-from labelcast_server.decoding import DecoderClient
+from labelcast_server.decoder.client import DecoderClient
 from tests.rpc.decoders import Loaded, RunningDecoder
 
 CLASSES = 21_841

@@ -3,7 +3,7 @@
 import pytest
 
 from labelcast.errors import LabelcastError, PermissionDeniedError, UnauthenticatedError
-from labelcast_server.authorization import Authorizer, Scope
+from labelcast_server.access.authorization import Authorizer, Scope
 
 CLOSED = Authorizer(admin_token="the-admin", read_token="a-reader")
 OPEN = Authorizer(admin_token="the-admin", read_token=None)

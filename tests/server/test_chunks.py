@@ -19,8 +19,8 @@ from labelcast.errors import (
 )
 from labelcast.label_set import Section
 from labelcast.label_set.bundle import Bundle
-from labelcast_server.chunks import ChunkCache
-from labelcast_server.publishing import Publisher
+from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import MemoryStore
 from tests.bundles import make_bundle

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from labelcast.errors import BusyError
-from labelcast_server.listeners import bind_shared, reserve_port
+from labelcast_server.supervisor.listeners import bind_shared, reserve_port
 
 HOST = "127.0.0.1"
 

@@ -8,7 +8,7 @@ import pytest
 
 from labelcast.errors import ChecksumMismatchError
 from labelcast.label_set import CHUNK_BYTES, BlobRef, digest_of
-from labelcast_server.publishing import Publisher
+from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import MemoryStore
 from tests.bundles import make_bundle
 from tests.server.pushed import push, upload

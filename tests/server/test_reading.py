@@ -15,14 +15,14 @@ from labelcast.errors import (
 )
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
 from labelcast.label_set.bundle import Bundle, BundleWriter
-from labelcast_server.publishing import Publisher
-from labelcast_server.reading import (
+from labelcast_server.opening import (
     read_blob,
     read_chunk_index,
     read_column,
     read_rows,
     read_view_index,
 )
+from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import MemoryStore
 from tests.bundles import make_bundle
 from tests.server.pushed import push, upload

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from labelcast_server.store.base import BlobInfo, LabelSetRecord, State, Store, Upload
-from labelcast_server.store.keys import new_upload_id
+from labelcast_server.store.redis.keys import new_upload_id
 
 NEVER = 4e9
 

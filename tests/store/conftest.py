@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from labelcast_server.store.base import Store
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
 
 

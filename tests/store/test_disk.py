@@ -8,9 +8,9 @@ import pytest
 from labelcast.errors import StoreFullError
 from labelcast_server.store.base import State
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.embedded import EmbeddedRedis
-from labelcast_server.store.redis import RedisStore
-from labelcast_server.store.redis_disk import RedisDisk
+from labelcast_server.store.embedded.process import EmbeddedRedis
+from labelcast_server.store.redis.disk import RedisDisk
+from labelcast_server.store.redis.store import RedisStore
 from tests.store.blobs import begin, content_of, label_set, push, put
 from tests.tiny_disk import tiny_disk
 

@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelcast.errors import BusyError, StoreUnavailableError
-from labelcast_server.store.data_dir_lock import DataDirLock, lock_holder
-from labelcast_server.store.embedded import EmbeddedRedis
-from labelcast_server.store.embedded_client import wait_for_end
-from labelcast_server.store.embedded_config import config_text, socket_in
+from labelcast_server.store.embedded.client import wait_for_end
+from labelcast_server.store.embedded.config import config_text, socket_in
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock, lock_holder
+from labelcast_server.store.embedded.executable import find_redis_server
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
-from labelcast_server.store.server_executable import find_redis_server
 from tests.store.blobs import content_of, push
 
 CONTENT = os.urandom(200_000)
@@ -25,7 +25,7 @@ CONTENT = os.urandom(200_000)
 OWNER = """
 import sys
 from pathlib import Path
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
 
 embedded = EmbeddedRedis(Path(sys.argv[1]))
 embedded.start()
@@ -134,7 +134,7 @@ async def test_what_a_killed_owner_left_is_cleaned_up(tmp_path: Path) -> None:
 
 
 def test_a_leftover_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labelcast_server.store.embedded_client._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("labelcast_server.store.embedded.client._ANSWER_SECONDS", 0.2)
     with EmbeddedRedis(tmp_path) as hanging:
         os.kill(hanging.pid, signal.SIGSTOP)
         hanging._lock.release()

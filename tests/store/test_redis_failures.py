@@ -20,11 +20,11 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from labelcast_server.store import keys
 from labelcast_server.store.base import State, Store
 from labelcast_server.store.open import open_store
-from labelcast_server.store.redis_errors import translated
-from labelcast_server.store.redis_health import online_replicas
+from labelcast_server.store.redis import keys
+from labelcast_server.store.redis.errors import translated
+from labelcast_server.store.redis.health import online_replicas
 from tests.real_redis import RealRedis, running_redis
 from tests.store.blobs import begin, content_of, cut, label_set, push, put, session
 

@@ -3,9 +3,9 @@
 import pytest
 
 from labelcast_server.store.base import Capacity, Store
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
-from labelcast_server.store.redis_health import (
+from labelcast_server.store.redis.health import (
     capacity_from,
     online_replicas,
     persistence_problems_from,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from labelcast.errors import UploadNotFoundError
-from labelcast_server.store.embedded import EmbeddedRedis
-from labelcast_server.store.redis import RedisStore
+from labelcast_server.store.embedded.process import EmbeddedRedis
+from labelcast_server.store.redis.store import RedisStore
 from labelcast_server.store.upkeep import keep_up
 from tests.store.blobs import content_of, push, session
 
@@ -58,8 +58,8 @@ async def test_upkeep_outlives_a_store_that_was_away(
 async def test_a_file_full_of_garbage_is_rewritten_for_real(
     embedded_redis: EmbeddedRedis, embedded_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelcast_server.store.redis_disk._LEAST_REWRITE_BYTES", 2**20)
-    monkeypatch.setattr("labelcast_server.store.redis_disk._QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("labelcast_server.store.redis.disk._LEAST_REWRITE_BYTES", 2**20)
+    monkeypatch.setattr("labelcast_server.store.redis.disk._QUIET_SECONDS", 0.0)
     store = RedisStore.from_url(embedded_url, disk=embedded_redis.disk)
     dropped = await push(store, bytes(range(256)) * 32_768, 65_504)
     kept = await push(store, b"kept" * 1000, 500)

@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labelcast_server.store.data_dir_lock import lock_holder
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.data_dir_lock import lock_holder
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.supervisor.watching import Grace, WatchedRedis
 from tests.e2e.running_service import eventually
 

@@ -5,8 +5,8 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from labelcast_server.authorization import Authorizer, Scope
-from labelcast_server.publishing import Publisher
+from labelcast_server.access.authorization import Authorizer, Scope
+from labelcast_server.registry.publishing import Publisher
 
 # For the schema alone: `Authorizer` reads the header itself, and decides for gRPC too.
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="Admin or read token.")

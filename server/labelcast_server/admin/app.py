@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Response
 
 from labelcast.errors import LabelcastError
+from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import routes_label_sets, routes_uploads
 from labelcast_server.admin.errors import handle_errors
 from labelcast_server.admin.schemas import ErrorBody, Health
-from labelcast_server.authorization import Authorizer
-from labelcast_server.publishing import Publisher
+from labelcast_server.registry.publishing import Publisher
 
 _DESCRIPTION = """\
 Publishes label sets: push blobs, record the manifest that names them, point a tag to it.

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
+from labelcast_server.access.authorization import Scope
 from labelcast_server.admin.access import PublisherDep, router_for
 from labelcast_server.admin.bodies import described_body, json_body, read_limited, require_raw
 from labelcast_server.admin.schemas import (
@@ -16,7 +17,6 @@ from labelcast_server.admin.schemas import (
     TagBody,
     TagList,
 )
-from labelcast_server.authorization import Scope
 
 Reference = Annotated[str, Path(description="tag or digest", examples=["glyphs:v1"])]
 

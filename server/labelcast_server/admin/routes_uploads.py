@@ -6,10 +6,10 @@ from fastapi import Depends, Query, Request, Response
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
 from labelcast.label_set import is_digest
+from labelcast_server.access.authorization import Scope
 from labelcast_server.admin.access import PublisherDep, router_for
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
 from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
-from labelcast_server.authorization import Scope
 from labelcast_server.store.base import BlobInfo
 
 BLOB_SIZE_HEADER = "Labelcast-Blob-Size"

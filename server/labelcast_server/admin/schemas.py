@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from labelcast.label_set import Manifest
-from labelcast_server.publishing import LabelSetDetails
+from labelcast_server.registry.publishing import LabelSetDetails
 from labelcast_server.store.base import BlobInfo, Capacity, LabelSetRecord, State, Upload
 
 _EXAMPLE_DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -39,9 +39,9 @@ def serve(
 
     Every option is also an environment variable: LABELCAST_GRPC_PORT, LABELCAST_REDIS_URL …
     """
-    from labelcast_server.app import Addresses
-    from labelcast_server.app import serve as run_service
     from labelcast_server.settings import load_settings
+    from labelcast_server.supervisor.supervisor import Addresses
+    from labelcast_server.supervisor.supervisor import serve as run_service
 
     given: dict[str, Any] = {
         "host": host,

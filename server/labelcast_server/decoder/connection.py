@@ -24,7 +24,7 @@ from labelcast_server.decoder.protocol import (
     unpack_header,
 )
 
-logger = logging.getLogger("labelcast_server.decoding")
+logger = logging.getLogger("labelcast_server.decoder.client")
 
 _BUFFER_BYTES = 2**20
 

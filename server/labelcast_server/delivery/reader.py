@@ -19,8 +19,8 @@ from labelcast.subject import LabelSubject
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.chunks import ChunkCache
-from labelcast_server.decoding import DecodedRows
+from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.delivery.cache.chunks import ChunkCache
 
 _UNARY_BLOCKS = 32
 # A block that is sent, and the one that is prepared meanwhile.

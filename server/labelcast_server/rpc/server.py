@@ -10,11 +10,11 @@ from grpc_reflection.v1alpha import reflection
 
 from labelcast.errors import BusyError, LabelcastError
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
-from labelcast_server.authorization import Authorizer
+from labelcast_server.access.authorization import Authorizer
+from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME
 from labelcast_server.rpc.servicer import LabelServicer
-from labelcast_server.service import LabelService
 
 logger = logging.getLogger("labelcast_server.rpc")
 

@@ -11,12 +11,12 @@ from labelcast.errors import (
 )
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from labelcast_server.authorization import Authorizer, Scope
+from labelcast_server.access.authorization import Authorizer, Scope
 from labelcast_server.delivery.reader import Block
+from labelcast_server.delivery.service import LabelService
 from labelcast_server.error_catalog import publicise
 from labelcast_server.rpc.malformed import Malformed, understood
 from labelcast_server.rpc.status import Context, abort
-from labelcast_server.service import LabelService
 
 _MAX_REFERENCE = 200
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a label set stands; `labelcast_server.label_sets` owns the transitions."""
+    """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
 
     STAGED = "staged"
     PUBLISHED = "published"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
-from labelcast_server.store import rules
+from labelcast_server.store import refusals
 from labelcast_server.store.base import (
     BlobInfo,
     Capacity,
@@ -47,7 +47,7 @@ class MemoryStore(Store):
 
     async def begin_upload(self, upload: Upload) -> None:
         await self.ping()
-        rules.check_new_upload(upload)
+        refusals.check_new_upload(upload)
         known = self._sessions.get(upload.upload_id)
         if known is not None and known.upload != upload:
             raise InvalidRequestError("this upload ID is in use; draw a new one")
@@ -60,7 +60,7 @@ class MemoryStore(Store):
         self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
     ) -> Upload:
         session = await self._session(upload_id)
-        received = rules.received_after(session.upload, first_chunk, chunks)
+        received = refusals.received_after(session.upload, first_chunk, chunks)
         added = received - session.upload.received_bytes
         if self._max_bytes is not None and self._used_bytes() + added > self._max_bytes:
             raise StoreFullError("the memory store is full")
@@ -70,12 +70,12 @@ class MemoryStore(Store):
 
     async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
         session = await self._session(upload_id)
-        rules.check_numbers(numbers, len(session.chunks), "this upload so far")
+        refusals.check_numbers(numbers, len(session.chunks), "this upload so far")
         return [session.chunks[number] for number in numbers]
 
     async def finish_upload(self, upload_id: str) -> BlobInfo:
         session = await self._session(upload_id)
-        rules.check_complete(session.upload)
+        refusals.check_complete(session.upload)
         del self._sessions[upload_id]
         digest = session.upload.blob.digest
         info, _ = self._blobs.setdefault(digest, (session.upload.blob, session.chunks))
@@ -101,8 +101,8 @@ class MemoryStore(Store):
 
     async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
         info, chunks = await self._visible(digest)
-        rules.check_numbers(numbers, info.chunk_count, digest)
-        return [rules.whole_chunk(info, number, chunks[number]) for number in numbers]
+        refusals.check_numbers(numbers, info.chunk_count, digest)
+        return [refusals.whole_chunk(info, number, chunks[number]) for number in numbers]
 
     async def drop_blob(self, digest: str) -> None:
         await self.ping()
@@ -120,7 +120,7 @@ class MemoryStore(Store):
         await self.ping()
         record = self._label_sets.get(digest)
         if record is None:
-            raise rules.label_set_not_found(digest)
+            raise refusals.label_set_not_found(digest)
         return record
 
     async def label_set_state(self, digest: str) -> State:
@@ -135,10 +135,10 @@ class MemoryStore(Store):
     async def transition(
         self, digest: str, *, expected: State, new: State, tag: str | None = None
     ) -> None:
-        rules.check_transition(new, tag)
+        refusals.check_transition(new, tag)
         record = await self.label_set(digest)
         if record.state is not expected:
-            raise rules.wrong_state(digest, record.state, expected)
+            raise refusals.wrong_state(digest, record.state, expected)
         self._label_sets[digest] = replace(record, state=new)
         if new is State.RETIRED:
             self._tags = {name: to for name, to in self._tags.items() if to != digest}
@@ -164,14 +164,14 @@ class MemoryStore(Store):
         await self.ping()
         session = self._sessions.get(upload_id)
         if session is None:
-            raise rules.upload_not_found(upload_id)
+            raise refusals.upload_not_found(upload_id)
         return session
 
     async def _visible(self, digest: str) -> tuple[BlobInfo, list[bytes]]:
         await self.ping()
         found = self._blobs.get(digest)
         if found is None:
-            raise rules.blob_not_found(digest)
+            raise refusals.blob_not_found(digest)
         return found
 
     def _used_bytes(self) -> int:

@@ -6,7 +6,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import MemoryStore
-from labelcast_server.store.redis import DEFAULT_TIMEOUT_SECONDS, RedisStore
+from labelcast_server.store.redis.store import DEFAULT_TIMEOUT_SECONDS, RedisStore
 
 
 def open_store(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labelcast.errors import LabelcastError
-from labelcast_server.store.data_dir_lock import DataDirLock, lock_holder
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock, lock_holder
 
 _RUN_PREFIX = "labelcast-run-"
 # sockaddr_un holds 104 bytes with the closing NUL on macOS, and a socket's name comes on top.

@@ -10,12 +10,12 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from labelcast.errors import LabelcastError
-from labelcast_server.processes import ProcessPlan, run_process
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
+from labelcast_server.supervisor.entry_points import ProcessPlan, run_process
 from labelcast_server.supervisor.pulse import Pulse
 from labelcast_server.supervisor.restarts import Restarts, soon
 
-logger = logging.getLogger("labelcast_server.app")
+logger = logging.getLogger("labelcast_server.supervisor")
 
 # Twenty beats. A machine that is busy delays a process by moments, not by this.
 HANGS_AFTER_SECONDS = 10.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
 from labelcast.label_set.bundle import Bundle
-from labelcast_server.chunks import ChunkCache
+from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
 from tests.bundles import make_bundle
 from tests.server.pushed import push

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from labelcast.errors import LabelcastError
-from labelcast_server.chunks import CachedShard, ChunkCache
+from labelcast_server.delivery.cache.chunks import CachedShard, ChunkCache
 from labelcast_server.delivery.cache.shard_file import ShardFile
 
 ROUND_SECONDS = 600.0

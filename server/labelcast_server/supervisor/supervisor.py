@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast.errors import ServiceUnavailableError
-from labelcast_server import processes
-from labelcast_server.listeners import address_of, reserve_port
-from labelcast_server.processes import ProcessPlan
 from labelcast_server.settings import ServerSettings, make_data_dir, resolve_admin_token
-from labelcast_server.store.embedded import EmbeddedRedis
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
+from labelcast_server.supervisor import entry_points
+from labelcast_server.supervisor.entry_points import ProcessPlan
+from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory, run_directory
 from labelcast_server.supervisor.watching import Grace, Role, WatchedProcess, WatchedRedis
 
-logger = logging.getLogger("labelcast_server.app")
+logger = logging.getLogger("labelcast_server.supervisor")
 
 _START_SECONDS = 120.0
 _START_POLL_SECONDS = 0.05
@@ -140,11 +140,11 @@ class Service:
     def _set_up(self, plan: ProcessPlan) -> None:
         spawn = multiprocessing.get_context("spawn")
         workers = [
-            Role(f"io-worker-{number}", processes.io_worker)
+            Role(f"io-worker-{number}", entry_points.io_worker)
             for number in range(self._settings.workers)
         ]
-        listeners = [*workers, Role("admin", processes.admin_api)]
-        self._decoder = [WatchedProcess(Role("decoder", processes.decoder), plan, spawn)]
+        listeners = [*workers, Role("admin", entry_points.admin_api)]
+        self._decoder = [WatchedProcess(Role("decoder", entry_points.decoder), plan, spawn)]
         self._listeners = [WatchedProcess(role, plan, spawn) for role in listeners]
 
     def _start_all(self) -> None:
@@ -187,7 +187,7 @@ class Service:
 
 def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
     """Run a service in this process's foreground until SIGINT or SIGTERM."""
-    processes.set_up_logging(settings.log_level)
+    entry_points.set_up_logging(settings.log_level)
     service = Service(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())

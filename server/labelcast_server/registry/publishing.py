@@ -28,8 +28,7 @@ from labelcast.label_set import (
     from_canonical,
     is_digest,
 )
-from labelcast_server.label_sets import LabelSets
-from labelcast_server.reading import (
+from labelcast_server.opening import (
     read_blob,
     read_column,
     read_context,
@@ -37,6 +36,7 @@ from labelcast_server.reading import (
     read_view_index,
     read_view_records,
 )
+from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import (
     BlobInfo,
     Capacity,
@@ -44,7 +44,7 @@ from labelcast_server.store.base import (
     Store,
     Upload,
 )
-from labelcast_server.store.keys import new_upload_id
+from labelcast_server.store.redis.keys import new_upload_id
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from labelcast_server.store import rules
+from labelcast_server.store import refusals
 from labelcast_server.store.base import Upload
-from labelcast_server.store.keys import CHUNKS_PER_GROUP, chunk_key
-from labelcast_server.store.redis_entries import StoredBlob
-from labelcast_server.store.redis_link import RedisLink
+from labelcast_server.store.redis.entries import StoredBlob
+from labelcast_server.store.redis.keys import CHUNKS_PER_GROUP, chunk_key
+from labelcast_server.store.redis.link import RedisLink
 
 # One pipeline: large enough to hide the round trip, small enough not to hold up other clients.
 _BATCH_BYTES = 4 * 2**20
@@ -54,7 +54,7 @@ class RedisChunks:
                 (("GET", chunk_key(blob.data_id, number)) for number in some), repeatable=True
             )
             chunks.extend(
-                rules.whole_chunk(blob.info, number, content)
+                refusals.whole_chunk(blob.info, number, content)
                 for number, content in zip(some, contents, strict=True)
             )
         return chunks
@@ -83,7 +83,7 @@ class RedisChunks:
             )
             for number, size in zip(numbers, sizes, strict=True):
                 if size is None:
-                    raise rules.chunk_gone(blob.info, number)
+                    raise refusals.chunk_gone(blob.info, number)
                 total += size
         return total
 
@@ -104,9 +104,9 @@ class RedisChunks:
         )
         for (number, chunk), content in zip(taken, present, strict=True):
             if content is None:
-                raise rules.upload_not_found(upload.upload_id)
+                raise refusals.upload_not_found(upload.upload_id)
             if content != chunk:
-                raise rules.upload_conflict(upload, number)
+                raise refusals.upload_conflict(upload, number)
 
 
 def _chunks_per_batch(chunk_bytes: int) -> int:

@@ -33,7 +33,7 @@ from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.label_set import Section, Shard, check_chunk
 from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
-from labelcast_server.reading import read_chunk_index, shard_blob
+from labelcast_server.opening import read_chunk_index, shard_blob
 from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
 
@@ -42,7 +42,7 @@ _CHUNKS_A_READ = 32
 _DIRECT_BYTES = 4 * 2**20
 _ROUNDS = 3
 
-logger = logging.getLogger("labelcast_server.chunks")
+logger = logging.getLogger("labelcast_server.delivery.cache.chunks")
 
 
 @dataclass(slots=True)

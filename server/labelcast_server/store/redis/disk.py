@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 
 from labelcast_server.store.base import Capacity
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.redis_health import Info, capacity_from
+from labelcast_server.store.redis.health import Info, capacity_from
 
 # What a command and its bookkeeping add to the file beside the chunks.
 _COMMAND_BYTES = 256 * 1024

@@ -13,7 +13,7 @@ from labelcast.errors import (
     UploadOffsetError,
 )
 from labelcast_server.store.base import BlobInfo, State, Upload
-from labelcast_server.store.keys import is_upload_id
+from labelcast_server.store.redis.keys import is_upload_id
 
 
 def check_new_upload(upload: Upload) -> None:

@@ -21,7 +21,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadin
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labelcast.errors import InvalidRequestError, StoreUnavailableError
-from labelcast_server.store.redis_errors import translated
+from labelcast_server.store.redis.errors import translated
 
 Command = Sequence[str | bytes | int | float]
 

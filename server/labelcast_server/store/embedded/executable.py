@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast.errors import StoreUnavailableError
-from labelcast_server.store.redis_health import OLDEST_VERSION
+from labelcast_server.store.redis.health import OLDEST_VERSION
 
 _VERSION = re.compile(r"\bv=(\d+)\.(\d+)\.(\d+)")
 _VERSION_TIMEOUT_SECONDS = 20

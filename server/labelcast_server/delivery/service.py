@@ -13,10 +13,10 @@ from labelcast.label_set import Manifest, Missing, StoredViews, check_digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.chunks import ChunkCache
+from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
-from labelcast_server.label_sets import LabelSets
-from labelcast_server.reading import read_blob, read_context, read_view_index
+from labelcast_server.opening import read_blob, read_context, read_view_index
+from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64

@@ -22,15 +22,15 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from labelcast_server.store import embedded_client
-from labelcast_server.store.data_dir_lock import DataDirLock
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.embedded_config import (
+from labelcast_server.store.embedded import client as embedded_client
+from labelcast_server.store.embedded.config import (
     config_text,
     default_max_memory_bytes,
     socket_in,
 )
-from labelcast_server.store.server_executable import RedisExecutable, find_redis_server
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from labelcast_server.store.embedded.executable import RedisExecutable, find_redis_server
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError, StoreUnsafeError
-from labelcast_server.store import keys, rules
-from labelcast_server.store import redis_entries as entries
+from labelcast_server.store import refusals
 from labelcast_server.store.base import (
     BlobInfo,
     Capacity,
@@ -25,15 +24,16 @@ from labelcast_server.store.base import (
     Upload,
 )
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.redis_chunks import RedisChunks
-from labelcast_server.store.redis_disk import RedisDisk
-from labelcast_server.store.redis_health import (
+from labelcast_server.store.redis import entries, keys
+from labelcast_server.store.redis.chunks import RedisChunks
+from labelcast_server.store.redis.disk import RedisDisk
+from labelcast_server.store.redis.health import (
     Info,
     online_replicas,
     persistence_problems_from,
     safety_problems_from,
 )
-from labelcast_server.store.redis_link import RedisLink
+from labelcast_server.store.redis.link import RedisLink
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -87,7 +87,7 @@ class RedisStore(Store):
         await self._link.close()
 
     async def begin_upload(self, upload: Upload) -> None:
-        rules.check_new_upload(upload)
+        refusals.check_new_upload(upload)
         value = entries.session_value(upload)
         async with self._disk.write():
             await self._link.command(
@@ -104,7 +104,7 @@ class RedisStore(Store):
     ) -> Upload:
         before = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, before)
-        received = rules.received_after(upload, first_chunk, chunks)
+        received = refusals.received_after(upload, first_chunk, chunks)
         advanced = replace(upload, received_bytes=received)
         async with self._disk.write(received - upload.received_bytes):
             await self._chunks.write(upload, first_chunk, chunks)
@@ -114,19 +114,19 @@ class RedisStore(Store):
                 [upload_id, before, entries.session_value(advanced)],
             )
         if not applied:
-            raise rules.upload_moved_on(await self.upload(upload_id))
+            raise refusals.upload_moved_on(await self.upload(upload_id))
         return advanced
 
     async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
         upload = await self.upload(upload_id)
         received_chunks = -(-upload.received_bytes // upload.blob.chunk_bytes)
-        rules.check_numbers(numbers, received_chunks, "this upload so far")
+        refusals.check_numbers(numbers, received_chunks, "this upload so far")
         return await self._chunks.read(entries.StoredBlob(upload.blob, upload_id), numbers)
 
     async def finish_upload(self, upload_id: str) -> BlobInfo:
         session = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, session)
-        rules.check_complete(upload)
+        refusals.check_complete(upload)
         digest, own = upload.blob.digest, entries.blob_value(upload)
         async with self._disk.write():
             visible = await self._script(
@@ -136,7 +136,7 @@ class RedisStore(Store):
             )
         if not isinstance(visible, bytes):
             # Sessions that are complete do not advance: someone else finished or aborted this one.
-            raise rules.upload_not_found(upload_id)
+            raise refusals.upload_not_found(upload_id)
         if visible != own:
             await self._chunks.unlink(upload_id, upload.blob.chunk_count)
         return entries.blob_from(digest, visible).info
@@ -162,7 +162,7 @@ class RedisStore(Store):
 
     async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
         blob = self._remembered.get(digest) or await self._visible(digest)
-        rules.check_numbers(numbers, blob.info.chunk_count, digest)
+        refusals.check_numbers(numbers, blob.info.chunk_count, digest)
         try:
             return await self._chunks.read(blob, numbers)
         except BlobNotFoundError:
@@ -170,7 +170,7 @@ class RedisStore(Store):
             present = await self._visible(digest)
             if present == blob:
                 raise
-            rules.check_numbers(numbers, present.info.chunk_count, digest)
+            refusals.check_numbers(numbers, present.info.chunk_count, digest)
             return await self._chunks.read(present, numbers)
 
     async def memory_bytes(self, digest: str) -> int:
@@ -192,7 +192,7 @@ class RedisStore(Store):
     async def label_set(self, digest: str) -> LabelSetRecord:
         fields = await self._link.command("HGETALL", keys.label_set_key(digest), repeatable=True)
         if not fields:
-            raise rules.label_set_not_found(digest)
+            raise refusals.label_set_not_found(digest)
         return _record(digest, fields)
 
     async def label_set_state(self, digest: str) -> State:
@@ -200,7 +200,7 @@ class RedisStore(Store):
             "HGET", keys.label_set_key(digest), "state", repeatable=True
         )
         if state is None:
-            raise rules.label_set_not_found(digest)
+            raise refusals.label_set_not_found(digest)
         return State(state.decode())
 
     async def label_sets(self) -> list[LabelSetRecord]:
@@ -231,7 +231,7 @@ class RedisStore(Store):
             StoreUnsafeError: a check failed; the message says whether the step was taken.
             StoreFullError: the disk is full; nothing was changed.
         """
-        rules.check_transition(new, tag)
+        refusals.check_transition(new, tag)
         async with self._disk.write():
             await self._transition(digest, expected, new, tag)
 
@@ -253,8 +253,8 @@ class RedisStore(Store):
         )
         if found is not None:
             if found == b"":
-                raise rules.label_set_not_found(digest)
-            raise rules.wrong_state(digest, found.decode(), expected)
+                raise refusals.label_set_not_found(digest)
+            raise refusals.wrong_state(digest, found.decode(), expected)
 
     async def tags(self) -> dict[str, str]:
         return {tag: value.decode() for tag, value in (await self._all_of(keys.TAGS)).items()}
@@ -305,14 +305,14 @@ class RedisStore(Store):
             "HGET", keys.UPLOADS, upload_id, repeatable=True
         )
         if value is None:
-            raise rules.upload_not_found(upload_id)
+            raise refusals.upload_not_found(upload_id)
         return value
 
     async def _visible(self, digest: str) -> entries.StoredBlob:
         value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
         if value is None:
             self._remembered.pop(digest, None)
-            raise rules.blob_not_found(digest)
+            raise refusals.blob_not_found(digest)
         if len(self._remembered) >= _REMEMBERED_BLOBS:
             self._remembered.clear()
         blob = self._remembered[digest] = entries.blob_from(digest, value)

@@ -141,14 +141,14 @@ def _is_orphan() -> bool:
 async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """gRPC: gather packed rows, have them decoded, send."""
     from labelcast.wire import MESSAGE_BYTES
-    from labelcast_server.authorization import Authorizer
-    from labelcast_server.chunks import ChunkCache
-    from labelcast_server.decoding import DecoderClient
+    from labelcast_server.access.authorization import Authorizer
+    from labelcast_server.decoder.client import DecoderClient
+    from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.scrubber import Scrubber
-    from labelcast_server.listeners import address_of
+    from labelcast_server.delivery.service import LabelService
     from labelcast_server.rpc.server import RpcServer
-    from labelcast_server.service import LabelService
     from labelcast_server.store.open import open_store
+    from labelcast_server.supervisor.listeners import address_of
 
     store = open_store(plan.store_url)
     decoder = DecoderClient(plan.decoder_socket)
@@ -173,13 +173,13 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
 async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """REST: uploads, label sets, tags."""
+    from labelcast_server.access.authorization import Authorizer
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
-    from labelcast_server.authorization import Authorizer
-    from labelcast_server.listeners import bind_shared
-    from labelcast_server.publishing import Publisher
+    from labelcast_server.registry.publishing import Publisher
     from labelcast_server.store.open import open_store
     from labelcast_server.store.upkeep import keep_up
+    from labelcast_server.supervisor.listeners import bind_shared
 
     store = open_store(plan.store_url, disk=plan.store_disk)
     publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)

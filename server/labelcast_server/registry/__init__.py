@@ -1,0 +1,1 @@
+"""Uploads, validation and the life of label sets."""

@@ -1,0 +1,1 @@
+"""The Redis that a service starts for itself."""

@@ -72,7 +72,7 @@ def run_under(names: list[str]) -> int:
         f"{'+'.join(names)} {changes}: {lines[-1]} ({time.monotonic() - began:.0f} s)", flush=True
     )
     if done.returncode:
-        print(*(line for line in lines if line.startswith(("FAILED", "ERROR"))), sep="\n")
+        print(done.stdout.partition("= FAILURES =")[2] or done.stdout, done.stderr)
     return done.returncode
 
 

@@ -17,8 +17,8 @@ LONG = Plan(seed=2027, minutes=15.0, faults=1200, rows=20_500_000)
 SHORT = Plan(
     seed=7,
     minutes=4.0,
-    faults=36,
-    rows=100_000,
+    faults=24,
+    rows=60_000,
     threads=2,
     tasks=2,
     scale=0.3,

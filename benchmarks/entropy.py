@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import VqaeCodec
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 from labelcast.label_set.chunking import rows_per_chunk
 
 RESULT = Path(__file__).parent / "results" / "entropy.json"

@@ -28,7 +28,8 @@ from labelcast.codec import (
     pack_codes,
     write_artifact,
 )
-from labelcast.context import ViewContext
+from labelcast.context.view import ViewContext
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.label_set import (
     SHARD_BYTES,
     ContextRef,
@@ -41,7 +42,6 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
-from labelcast.label_set.bundle import Bundle, BundleWriter
 
 CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
+from labelcast.canary import Canary, shown_classes
 from labelcast.errors import MisalignedLabelsError
 from labelcast.views import Views
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from labelcast.cache import BlobCache
 from labelcast.label_set import BlobRef, digest_of
+from labelcast.remote.cache import BlobCache
 
 CONTENT = bytes(range(256)) * 40
 REF = BlobRef(digest_of(CONTENT), len(CONTENT))

@@ -21,7 +21,7 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.exchange import DeliveredLabels, StreamExchange
+from labelcast.remote.stream import DeliveredLabels, StreamExchange
 from labelcast.representation import Representation
 from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb

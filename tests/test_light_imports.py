@@ -20,7 +20,7 @@ DECODE = """
 from pathlib import Path
 import labelcast.codec, labelcast.augmentation
 from labelcast import Views
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 bundle = Bundle(Path({directory!r}))
 index = bundle.view_index()
 rows = bundle.gather(index, index.segments[0].views())

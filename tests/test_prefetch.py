@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from labelcast.errors import InvalidRequestError
-from labelcast.prefetch import Prefetch
+from labelcast.torch.data.prefetch import Prefetch
 
 WAIT_SECONDS = 20
 

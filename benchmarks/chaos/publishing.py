@@ -11,7 +11,7 @@ from benchmarks.chaos.bounded import HungError, within
 from benchmarks.chaos.judge import StreamJudge
 from benchmarks.chaos.label_sets import SpelledSet
 from labelcast import LabelcastError, LabelClient, Representation
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 
 _PAUSE_SECONDS = 4.0
 _TIMEOUT_SECONDS = 20.0

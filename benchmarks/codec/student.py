@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks.codec.points import Supervision
 from benchmarks.codec.task import Task
-from labelcast.agreement import shown_classes
+from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind
 from labelcast.torch import SoftLabelLoader, mixed_hard_loss, soft_label_loss
-from labelcast.torch.augmentation import ViewRenderer
+from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_glyphs.dataset import GlyphDataset
 from labelcast_glyphs.evaluation import top1_accuracy

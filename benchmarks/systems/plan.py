@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.systems.producer import Production
 from benchmarks.systems.settings import VIEW_SIZE, Scale, System
 from labelcast.augmentation import AugmentationPolicy
-from labelcast.augmentation.batches import sample_order
+from labelcast.augmentation.seeded.batches import sample_order
 from labelcast.views import Views
 from labelcast_producers.relabel.recipes import RECIPES, Recipe
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from benchmarks.systems.plan import planned_views
 from benchmarks.systems.settings import TEMPERATURE, Scale, System
 from labelcast import Expectation, LabelClient, Representation
-from labelcast.prefetch import Prefetch
 from labelcast.torch import SampleTable, ServiceLabels
-from labelcast.torch.image_folder import ImageFolder
-from labelcast.torch.rendering import choose_renderer
+from labelcast.torch.data.prefetch import Prefetch
+from labelcast.torch.images.image_folder import ImageFolder
+from labelcast.torch.images.rendering import choose_renderer
 
 _KEEP_IMAGE_BYTES = 2**30
 _READ_AHEAD = 8

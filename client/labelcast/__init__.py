@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelcast.async_client import AsyncLabelClient
-    from labelcast.client import LabelClient
     from labelcast.codec import LabelKind, Precision
     from labelcast.errors import LabelcastError
-    from labelcast.exchange import DeliveredLabels
     from labelcast.label_set import Expectation, LabelContract, Missing
+    from labelcast.remote.async_client import AsyncLabelClient
+    from labelcast.remote.client import LabelClient
     from labelcast.remote.label_set import RemoteLabelSet
+    from labelcast.remote.stream import DeliveredLabels
     from labelcast.representation import Form, Representation
     from labelcast.views import Views
 
@@ -42,11 +42,11 @@ __all__ = [
 
 # Imported on first use: an edge that only decodes has numpy and safetensors, and no grpc.
 _HOMES = {
-    "AsyncLabelClient": "labelcast.async_client",
-    "DeliveredLabels": "labelcast.exchange",
+    "AsyncLabelClient": "labelcast.remote.async_client",
+    "DeliveredLabels": "labelcast.remote.stream",
     "Expectation": "labelcast.label_set",
     "Form": "labelcast.representation",
-    "LabelClient": "labelcast.client",
+    "LabelClient": "labelcast.remote.client",
     "LabelContract": "labelcast.label_set",
     "LabelKind": "labelcast.codec",
     "LabelcastError": "labelcast.errors",

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Codec, Rows, read_artifact
-from labelcast.context import derive_context
-from labelcast.decoding import LabelDecoder
+from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.context.view import derive_context
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
-from labelcast.label_set.lookup import SegmentIndex, ViewIndex
+from labelcast.label_set.index.tables import index_of
+from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
+from labelcast.label_set.recorded_views import ViewRecords, read_records
 from labelcast.label_set.section import (
     SHARD_BYTES,
     BlobRef,
@@ -30,8 +32,6 @@ from labelcast.label_set.section import (
     chunk_checksum,
 )
 from labelcast.label_set.segment import Segment
-from labelcast.label_set.tables import index_of
-from labelcast.recorded_views import ViewRecords, read_records
 from labelcast.views import Views
 
 MANIFEST_NAME = "manifest.json"

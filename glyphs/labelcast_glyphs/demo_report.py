@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from labelcast.registry import LabelSetDetails
+from labelcast.registry.client import LabelSetDetails
 
 _TITLES = {
     "top1": "top-1",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast.errors import ServiceUnavailableError
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.context import ViewContext, derive_context
+from labelcast.context.view import ViewContext, derive_context
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import (
     BlobRef,
@@ -20,7 +20,7 @@ from labelcast.label_set import (
     index_of,
     table_sections,
 )
-from labelcast.recorded_views import ViewRecords, read_records, record_sections
+from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
 from labelcast_server.store.base import BlobInfo, Store
 
 _CHUNKS_A_READ = 32

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.admin.running_admin import RunningAdmin, running_admin
 from tests.real_redis import RealRedis
 

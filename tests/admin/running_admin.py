@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience

@@ -16,7 +16,7 @@ from labelcast.errors import (
     ProtocolError,
     ServiceUnavailableError,
 )
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.registry.publishing import Publisher

@@ -17,7 +17,7 @@ from labelcast.errors import (
     ServiceUnavailableError,
     TransitionError,
 )
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.admin.cutting_proxy import CuttingProxy
 from tests.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 from tests.bundles import CodecName, make_bundle, make_codec, write_label_set

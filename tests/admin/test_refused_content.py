@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     ChecksumMismatchError,
     CodeRangeError,
@@ -16,8 +17,7 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, Manifest, digest_of
-from labelcast.label_set.bundle import Bundle, BundleWriter
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.bundles import CodecName, make_bundle, make_codec, make_rows, write_label_set
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import StoreFullError, StoreUnavailableError, StoreUnsafeError
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.admin.running_admin import RunningAdmin, running_admin
 from tests.bundles import make_bundle
 from tests.real_redis import RealRedis, running_redis

@@ -11,7 +11,7 @@ import pytest
 
 from labelcast.errors import ServiceUnavailableError
 from labelcast.label_set import digest_of
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.admin.cutting_proxy import CuttingProxy
 from tests.admin.running_admin import ADMIN_TOKEN, RunningAdmin
 from tests.bundles import make_bundle

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy, Mix, Records, draw_records
-from labelcast.augmentation.batches import batch_mixes, sample_order
+from labelcast.augmentation.seeded.batches import batch_mixes, sample_order
 
 SAMPLES, BATCH = 203, 20
 TABLE = np.sort(np.random.default_rng(0).choice(2**40, SAMPLES, replace=False)).astype(np.uint64)

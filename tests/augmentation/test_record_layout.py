@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelcast.augmentation import Mix, MixTable, RecordedPolicy, RecordedViews, RecordLayout
-from labelcast.augmentation.record_layout import FINEST
+from labelcast.augmentation.recorded.packing import FINEST
 from labelcast.errors import ManifestError
 
 EVERYTHING = RecordedPolicy(

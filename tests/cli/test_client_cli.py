@@ -16,8 +16,8 @@ from labelcast.cli.app import app
 from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set.bundle import Bundle
 from tests.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 from tests.bundles import make_bundle
 

@@ -23,7 +23,7 @@ from labelcast.codec import (
     pack_codes,
     write_artifact,
 )
-from labelcast.codec.context import GEOMETRY_WIDTH
+from labelcast.context.rows import GEOMETRY_WIDTH
 
 NUM_CLASSES = 7
 AT_ONE = TemperatureRange(1.0, 1.0)

@@ -21,7 +21,7 @@ from labelcast.codec import (
     read_artifact,
     write_artifact,
 )
-from labelcast.codec.context import GEOMETRY_WIDTH
+from labelcast.context.rows import GEOMETRY_WIDTH
 from labelcast.errors import CodecError, CodecFormatError, CodeRangeError, GoldenRowsError
 from tests.codec.samples import (
     AT_ONE,

@@ -11,8 +11,8 @@ import pytest
 
 from labelcast.augmentation import AugmentationPolicy, draw_records
 from labelcast.codec import ContextShape
-from labelcast.codec.context import GEOMETRY_WIDTH
-from labelcast.context import ViewContext
+from labelcast.context.rows import GEOMETRY_WIDTH
+from labelcast.context.view import ViewContext
 from labelcast.views import Views
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")

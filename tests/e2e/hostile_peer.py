@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from labelcast.transport import SERVICE
+from labelcast.remote.transport import SERVICE
 
 Messages: TypeAlias = Iterator[bytes]
 Tamper: TypeAlias = Callable[[Messages], Messages]

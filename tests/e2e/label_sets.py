@@ -19,7 +19,7 @@ from labelcast.codec import (
     Rows,
     TemperatureRange,
 )
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 from labelcast.representation import Form
 from tests.bundles import context_of, make_codec, make_rows, write_label_set
 

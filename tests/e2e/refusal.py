@@ -5,7 +5,7 @@ from collections.abc import Callable
 import grpc
 
 from labelcast.errors import InternalServiceError, LabelcastError
-from labelcast.transport import translate
+from labelcast.remote.transport import translate
 
 
 def refusal(call: Callable[[], object]) -> LabelcastError:

@@ -17,8 +17,8 @@ import psutil
 from redis import Redis
 
 from labelcast import AsyncLabelClient, LabelClient
-from labelcast.label_set.bundle import Bundle
-from labelcast.registry import Registry
+from labelcast.directory import Bundle
+from labelcast.registry.client import Registry
 
 COMMAND = (sys.executable, "-m", "labelcast_server.cli")
 _START_SECONDS = 90.0

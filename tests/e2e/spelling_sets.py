@@ -7,7 +7,7 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 from labelcast.representation import Form
 from tests.bundles import write_label_set
 

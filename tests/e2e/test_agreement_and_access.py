@@ -20,7 +20,7 @@ from labelcast.errors import (
     UnauthenticatedError,
 )
 from labelcast.label_set import policy_digest
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.bundles import POLICY
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set
 from tests.e2e.running_service import RunningService, run_command, running_service

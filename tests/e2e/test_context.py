@@ -14,6 +14,7 @@ from labelcast import AsyncLabelClient, LabelClient, Representation
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.codec import TOLERANCES, Labels, Precision
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     CodecFormatError,
     DigestMismatchError,
@@ -21,7 +22,6 @@ from labelcast.errors import (
     MisalignedLabelsError,
 )
 from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
-from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast.torch import ServiceLabels, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle

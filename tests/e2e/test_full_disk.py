@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labelcast import Representation
 from labelcast.errors import StoreFullError
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, eventually, running_service
 from tests.tiny_disk import tiny_disk

@@ -15,7 +15,7 @@ from labelcast.errors import (
     ProtocolError,
     UnauthenticatedError,
 )
-from labelcast.transport import SERVICE, translate
+from labelcast.remote.transport import SERVICE, translate
 from tests.e2e.running_service import RunningService, running_service
 
 pytestmark = pytest.mark.e2e

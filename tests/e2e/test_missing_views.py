@@ -10,9 +10,9 @@ import pytest
 from labelcast import AsyncLabelClient, Missing, RemoteLabelSet, Representation, Views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
+from labelcast.directory import Bundle
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
-from labelcast.label_set.bundle import Bundle
 from labelcast.torch import SampleTable, ServiceLabels, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc

@@ -12,7 +12,7 @@ import pytest
 
 from labelcast import LabelClient, Representation, Views, wire
 from labelcast.errors import LabelcastError, OverloadedError
-from labelcast.transport import SERVICE, translate
+from labelcast.remote.transport import SERVICE, translate
 from labelcast.v2 import labels_pb2 as pb
 from tests.e2e.running_service import RunningService, eventually, running_service
 from tests.e2e.spelling_sets import SpellingSet, spelling_set

@@ -13,6 +13,7 @@ from PIL import Image
 from labelcast import Representation
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import LabelKind
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set import (
     RowOrder,
@@ -22,7 +23,6 @@ from labelcast.label_set import (
     class_list_digest,
     digest_of,
 )
-from labelcast.label_set.bundle import Bundle
 from labelcast.torch import ImageFolder, SampleTable
 from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from labelcast.codec.topk import Recovery
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
-from labelcast.label_set.bundle import Bundle
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
 from labelcast_producers.formats.importing import (

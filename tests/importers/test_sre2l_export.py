@@ -21,9 +21,9 @@ from labelcast.augmentation import (
     ViewPolicy,
 )
 from labelcast.codec import LabelKind
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelValueError, UnsupportedFormError
-from labelcast.label_set.bundle import Bundle
-from labelcast.torch.augmentation import ViewRenderer
+from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l import INDICES_NAME, export_sre2l, writing
 from labelcast_producers.formats.source import PermutationDraws

@@ -17,8 +17,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
-from labelcast.torch.image_folder import ImageFolder
-from labelcast.torch.samples import SampleTable
+from labelcast.torch.images.image_folder import ImageFolder
+from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.formats import verification
 from labelcast_producers.formats.source import Part, PermutationDraws, Source, SourceFacts, TopK
 from labelcast_producers.formats.verification import MOST_ERROR, verify_order

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labelcast.directory import Bundle, BundleWriter, blob_path, file_digest
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -15,7 +16,6 @@ from labelcast.errors import (
     ViewNotFoundError,
 )
 from labelcast.label_set import RowOrder, digest_of
-from labelcast.label_set.bundle import Bundle, BundleWriter, blob_path, file_digest
 from labelcast.views import Views
 from tests.bundles import CodecName, make_bundle
 from tests.decoded import assert_decoded

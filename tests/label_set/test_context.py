@@ -15,10 +15,10 @@ from labelcast.codec import (
     Precision,
     RawCodec,
 )
-from labelcast.context import ViewContext
+from labelcast.context.view import ViewContext
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import CodecFormatError, ManifestError, ViewNotFoundError
 from labelcast.label_set import ContextRef, Manifest, RowOrder, digest_of, to_canonical
-from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast.views import Views
 from tests.bundles import CodecName, context_of, make_bundle
 from tests.decoded import assert_decoded, assert_same_labels

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 from labelcast.label_set.chunking import CHUNK_BYTES
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.base import Store

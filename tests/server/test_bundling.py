@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelcast.agreement import shown_classes
+from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind, Rows, TemperatureRange
+from labelcast.directory import Bundle
 from labelcast.errors import LabelFileError, LabelValueError, ManifestError
 from labelcast.label_set import ViewIndex, from_canonical
-from labelcast.label_set.bundle import Bundle
 from labelcast_producers.dense.files import LabelFile
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding import label_set_writer as bundling

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from labelcast.directory import Bundle
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -18,7 +19,6 @@ from labelcast.errors import (
     StoreUnavailableError,
 )
 from labelcast.label_set import Section
-from labelcast.label_set.bundle import Bundle
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.disk import Disk

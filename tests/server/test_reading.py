@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -14,7 +15,6 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
-from labelcast.label_set.bundle import Bundle, BundleWriter
 from labelcast_server.opening import (
     read_blob,
     read_chunk_index,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labelcast.augmentation import Mix
-from labelcast.augmentation.batches import sample_order
+from labelcast.augmentation.seeded.batches import sample_order
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.errors import InvalidRequestError, LabelFileError, ManifestError

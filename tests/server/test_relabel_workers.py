@@ -10,7 +10,7 @@ import pytest
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.torch import SampleTable
-from labelcast.torch.image_folder import ImageFolder
+from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, TABLES_NAME, DenseLabels
 from labelcast_producers.relabel.recipes import RECIPE_NAME, RECIPES, Recipe
 from tests.server.relabelling import (

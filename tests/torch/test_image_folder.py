@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelcast.errors import DataError, InvalidRequestError
 from labelcast.torch import SampleTable
-from labelcast.torch.image_folder import EXTENSIONS, ImageFolder
+from labelcast.torch.images.image_folder import EXTENSIONS, ImageFolder
 
 FILES = [
     "zebra/b.PNG",
@@ -207,7 +207,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
 def test_without_pillow_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from labelcast.torch.image_folder import ImageFolder\n"
+        "from labelcast.torch.images.image_folder import ImageFolder\n"
         "try:\n    ImageFolder('x')\n"
         "except Exception as error:\n    print(type(error).__name__, error)"
     )

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from labelcast import LabelKind, Views
-from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import AugmentationPolicy, Mix
-from labelcast.context import ViewContext
+from labelcast.canary import Canary, shown_classes
+from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError, MisalignedLabelsError
 from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
-from labelcast.torch.labels import LabelSource
+from labelcast.torch.sources import LabelSource
 from tests.torch.pictures import CLASSES, Pictures
 
 POLICY = AugmentationPolicy(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from labelcast.augmentation import NO_OPERATION, OPERATIONS
 from labelcast.errors import InvalidRequestError
-from labelcast.torch import rand_augment as module
-from labelcast.torch.rand_augment import FILL, apply_operation, rand_augment
+from labelcast.torch.images import rand_augment as module
+from labelcast.torch.images.rand_augment import FILL, apply_operation, rand_augment
 
 Pixels = NDArray[np.uint8]
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

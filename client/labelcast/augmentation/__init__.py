@@ -1,16 +1,16 @@
 """Views, drawn from a policy and two integers or recorded by others. Needs numpy alone."""
 
-from labelcast.augmentation.philox import permutation, philox
-from labelcast.augmentation.policies import ViewPolicy, policy_from_json
-from labelcast.augmentation.policy import AugmentationPolicy, Mix
-from labelcast.augmentation.record_layout import MIX_STRIDE, MixTable, RecordLayout
-from labelcast.augmentation.recorded import (
+from labelcast.augmentation.kinds import ViewPolicy, policy_from_json
+from labelcast.augmentation.recorded.packing import MIX_STRIDE, MixTable, RecordLayout
+from labelcast.augmentation.recorded.views import (
     NO_OPERATION,
     OPERATIONS,
     RecordedPolicy,
     RecordedViews,
 )
-from labelcast.augmentation.records import FIXED_POINT, Records, draw_records, require_known
+from labelcast.augmentation.seeded.draw import FIXED_POINT, Records, draw_records, require_known
+from labelcast.augmentation.seeded.philox import permutation, philox
+from labelcast.augmentation.seeded.policy import AugmentationPolicy, Mix
 from labelcast.augmentation.unrendered import ForeignPolicy, PositionPolicy, UnrenderedPolicy
 
 __all__ = [

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelcast.augmentation.policy import AugmentationPolicy
-from labelcast.augmentation.recorded import RECORDED_NAME, RecordedPolicy
+from labelcast.augmentation.recorded.views import RECORDED_NAME, RecordedPolicy
+from labelcast.augmentation.seeded.policy import AugmentationPolicy
 from labelcast.augmentation.unrendered import ForeignPolicy, PositionPolicy
 from labelcast.errors import ManifestError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelcast.registry import Registry
+from labelcast.registry.client import Registry
 
 DEFAULT_ADMIN_URL = "http://127.0.0.1:7071"
 TOKEN_VARIABLE = "LABELCAST_TOKEN"  # noqa: S105 - a variable's name

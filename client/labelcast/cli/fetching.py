@@ -11,11 +11,11 @@ from rich.progress import Progress
 
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.printing import byte_text, print_json
-from labelcast.client import LabelClient
 from labelcast.codec import LabelKind, Labels
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set.bundle import Bundle
-from labelcast.pulling import pull as pull_bundle
+from labelcast.remote.client import LabelClient
+from labelcast.remote.pulling import pull as pull_bundle
 from labelcast.views import Views
 
 _BLOCK_ROWS = 4096

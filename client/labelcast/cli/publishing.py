@@ -18,7 +18,7 @@ from labelcast.cli.connection import (
     connect,
 )
 from labelcast.cli.printing import byte_text, print_json
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 
 
 def add_to(app: typer.Typer) -> None:

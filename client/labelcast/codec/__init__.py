@@ -13,10 +13,10 @@ from labelcast.codec.base import (
     Tolerance,
 )
 from labelcast.codec.bitpack import pack_codes, unpack_codes
-from labelcast.codec.context import Context, ContextShape
 from labelcast.codec.raw import RawCodec
 from labelcast.codec.topk import Recovery, TopKCodec
 from labelcast.codec.vqae import VqaeCodec, VqaeShape
+from labelcast.context.rows import Context, ContextShape
 
 __all__ = [
     "TOLERANCES",

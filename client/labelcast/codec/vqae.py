@@ -25,7 +25,7 @@ from labelcast.codec.base import (
     only_keys,
 )
 from labelcast.codec.bitpack import bits_for, packed_bytes, unpack_codes
-from labelcast.codec.context import ContextShape
+from labelcast.context.rows import ContextShape
 from labelcast.errors import CodecFormatError, CodeRangeError
 
 MAX_CODES = 256

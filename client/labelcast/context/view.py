@@ -18,7 +18,7 @@ from labelcast.augmentation import (
     require_known,
 )
 from labelcast.codec.base import Rows
-from labelcast.codec.context import GEOMETRY_WIDTH, Context
+from labelcast.context.rows import GEOMETRY_WIDTH, Context
 from labelcast.errors import ManifestError
 from labelcast.label_set import LabelContract, SegmentIndex, digest_of
 from labelcast.views import Views

@@ -16,9 +16,10 @@ from labelcast.label_set.digests import (
     digest_of,
     is_digest,
 )
-from labelcast.label_set.lookup import SegmentIndex, ViewIndex, unpack_presence
+from labelcast.label_set.index.missing_views import Missing, StoredViews
+from labelcast.label_set.index.tables import index_of, table_sections
+from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex, unpack_presence
 from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest
-from labelcast.label_set.resolution import Missing, StoredViews
 from labelcast.label_set.section import (
     SHARD_BYTES,
     BlobRef,
@@ -29,7 +30,6 @@ from labelcast.label_set.section import (
 )
 from labelcast.label_set.segment import Augmentation, RowOrder, Segment
 from labelcast.label_set.stages import Stage, stage_segments, stage_views
-from labelcast.label_set.tables import index_of, table_sections
 from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [

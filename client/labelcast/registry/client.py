@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from labelcast.blob_upload import VALIDATED_BYTES_A_SECOND, BlobUpload
+from labelcast.directory import Bundle, file_digest
 from labelcast.errors import (
     BlobNotFoundError,
     DigestMismatchError,
@@ -20,9 +20,9 @@ from labelcast.label_set import (
     check_tag,
     to_canonical,
 )
-from labelcast.label_set.bundle import Bundle, file_digest
 from labelcast.patience import PATIENCE_SECONDS
-from labelcast.rest import RestLink, understood
+from labelcast.registry.rest import RestLink, understood
+from labelcast.registry.upload import VALIDATED_BYTES_A_SECOND, BlobUpload
 
 Progress = Callable[[int, int], None]
 

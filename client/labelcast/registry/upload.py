@@ -16,7 +16,7 @@ from labelcast.errors import (
 )
 from labelcast.label_set import BlobRef
 from labelcast.patience import PASSING
-from labelcast.rest import RestLink, understood
+from labelcast.registry.rest import RestLink, understood
 
 PIECE_BYTES = 4 * 2**20
 # The service reads what it validates again from its store before it answers.

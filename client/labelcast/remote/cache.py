@@ -8,7 +8,7 @@ from pathlib import Path
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import BlobRef, check_digest
 
-logger = logging.getLogger("labelcast.cache")
+logger = logging.getLogger("labelcast.remote.cache")
 
 
 class BlobCache:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.codec import CodecHeader
 from labelcast.errors import ProtocolError, WrongSubjectError
-from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
     BlobRef,
@@ -21,6 +20,7 @@ from labelcast.label_set import (
     from_canonical,
 )
 from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.remote.stream import DeliveredLabels, StreamExchange
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views

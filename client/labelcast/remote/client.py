@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.codec import Codec
-from labelcast.context import ViewContext
-from labelcast.decoding import LabelDecoder
+from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.context.view import ViewContext
 from labelcast.errors import ProtocolError
-from labelcast.exchange import DeliveredLabels, StreamExchange
 from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
-from labelcast.recorded_views import ViewRecords
+from labelcast.label_set.recorded_views import ViewRecords
 from labelcast.remote.calls import (
     BlobParts,
     label_set_request,
@@ -31,10 +30,11 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
+from labelcast.remote.session import Session, context_blobs, index_blobs, record_blobs
 from labelcast.remote.stalls import CHECKS, StallWatch
+from labelcast.remote.stream import DeliveredLabels, StreamExchange
+from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
-from labelcast.session import Session, context_blobs, index_blobs, record_blobs
-from labelcast.transport import RpcError
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 

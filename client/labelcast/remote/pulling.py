@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from labelcast.client import LabelClient
+from labelcast.directory import Bundle, BundleWriter, blob_path, file_digest
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import BlobRef
-from labelcast.label_set.bundle import Bundle, BundleWriter, blob_path, file_digest
+from labelcast.remote.client import LabelClient
 from labelcast.remote.label_set import RemoteLabelSet
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.cache import BlobCache
 from labelcast.codec import Codec, read_artifact
-from labelcast.context import ViewContext, derive_context
+from labelcast.context.view import ViewContext, derive_context
 from labelcast.errors import LabelcastError, ServiceUnavailableError
-from labelcast.exchange import StreamExchange
 from labelcast.label_set import (
     BlobRef,
     Section,
@@ -20,12 +18,14 @@ from labelcast.label_set import (
     index_of,
     table_sections,
 )
-from labelcast.recorded_views import ViewRecords, read_records, record_sections
+from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
+from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import Attempts, Retries
+from labelcast.remote.stream import StreamExchange
+from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
 from labelcast.representation import Representation
-from labelcast.transport import RpcError, Transport, WireBytes, translate
 from labelcast.views import Views
 
 

@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelcast.torch.augmentation import ViewRenderer
     from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
     from labelcast.torch.decoding import TorchDecoder, load_decoder
-    from labelcast.torch.image_folder import ImageFolder
-    from labelcast.torch.labels import ArrayLabels, LabelSource, ServiceLabels
-    from labelcast.torch.loader import Batch, SoftLabelLoader
+    from labelcast.torch.images.image_folder import ImageFolder
+    from labelcast.torch.images.loader import Batch, SoftLabelLoader
+    from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
+    from labelcast.torch.images.samples import ImageReader, SampleDataset, SampleTable
+    from labelcast.torch.images.seeded import ViewRenderer
     from labelcast.torch.losses import (
         Loss,
         cosine_loss,
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
         soft_cross_entropy,
         soft_label_loss,
     )
-    from labelcast.torch.rendering import RecordedRenderer, choose_renderer
-    from labelcast.torch.samples import ImageReader, SampleDataset, SampleTable
+    from labelcast.torch.sources import ArrayLabels, LabelSource, ServiceLabels
 
 __all__ = [
     "ArrayLabels",
@@ -51,23 +51,23 @@ __all__ = [
 
 # Imported on first use: decoding on a device needs no grpc, which the loader's sources do.
 _HOMES = {
-    "ArrayLabels": "labelcast.torch.labels",
-    "Batch": "labelcast.torch.loader",
-    "ImageFolder": "labelcast.torch.image_folder",
-    "ImageReader": "labelcast.torch.samples",
-    "LabelSource": "labelcast.torch.labels",
+    "ArrayLabels": "labelcast.torch.sources",
+    "Batch": "labelcast.torch.images.loader",
+    "ImageFolder": "labelcast.torch.images.image_folder",
+    "ImageReader": "labelcast.torch.images.samples",
+    "LabelSource": "labelcast.torch.sources",
     "Loss": "labelcast.torch.losses",
     "PlannedBatch": "labelcast.torch.data.plan",
     "Position": "labelcast.torch.data.plan",
-    "RecordedRenderer": "labelcast.torch.rendering",
-    "SampleDataset": "labelcast.torch.samples",
-    "SampleTable": "labelcast.torch.samples",
-    "ServiceLabels": "labelcast.torch.labels",
-    "SoftLabelLoader": "labelcast.torch.loader",
+    "RecordedRenderer": "labelcast.torch.images.rendering",
+    "SampleDataset": "labelcast.torch.images.samples",
+    "SampleTable": "labelcast.torch.images.samples",
+    "ServiceLabels": "labelcast.torch.sources",
+    "SoftLabelLoader": "labelcast.torch.images.loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
-    "ViewRenderer": "labelcast.torch.augmentation",
-    "choose_renderer": "labelcast.torch.rendering",
+    "ViewRenderer": "labelcast.torch.images.seeded",
+    "choose_renderer": "labelcast.torch.images.rendering",
     "cosine_loss": "labelcast.torch.losses",
     "distillation_loss": "labelcast.torch.losses",
     "load_decoder": "labelcast.torch.decoding",

@@ -1,10 +1,10 @@
-"""Context rows on any torch device; see `labelcast.codec.context`, which this must equal."""
+"""Context rows on any torch device; see `labelcast.context.rows`, which this must equal."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labelcast.codec.context import LARGEST_GEOMETRY
+from labelcast.context.rows import LARGEST_GEOMETRY
 from labelcast.errors import CodecFormatError, CodeRangeError
 
 _CLASS_BYTES = 2 * 4

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelcast.augmentation import ViewPolicy
-from labelcast.client import LabelClient
 from labelcast.codec import LabelKind
-from labelcast.context import ViewContext
+from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
-from labelcast.recorded_views import ViewRecords
+from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.remote.client import LabelClient
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import load_decoder

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelcast.label_set.bundle import MANIFEST_NAME, Bundle
+from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.label_set.section import BlobRef
 from labelcast_producers.budget.model import SCALES
 

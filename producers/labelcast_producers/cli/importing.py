@@ -183,7 +183,7 @@ def export(
     """Write a label set back as files that existing training scripts read."""
     from tqdm import tqdm
 
-    from labelcast.label_set.bundle import Bundle
+    from labelcast.directory import Bundle
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
 
@@ -226,7 +226,7 @@ def stage(
     as_json: AsJson = False,
 ) -> None:
     """Add a stage to a label set; the earlier segments are shared by digest."""
-    from labelcast.label_set.bundle import Bundle
+    from labelcast.directory import Bundle
     from labelcast_producers.encoding.stages import add_stage
 
     if learning_rate is not None:
@@ -268,7 +268,7 @@ def _verified(
     import dataclasses
 
     from labelcast.label_set import SampleOrder
-    from labelcast.torch.samples import SampleTable
+    from labelcast.torch.images.samples import SampleTable
     from labelcast_producers.formats.importing import open_source
     from labelcast_producers.formats.source import PermutationDraws
     from labelcast_producers.formats.verification import verify_order
@@ -308,7 +308,7 @@ def _tell_notes(facts: "SourceFacts", view_size: int | None) -> None:
 
 
 def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
-    from labelcast.label_set.bundle import Bundle
+    from labelcast.directory import Bundle
     from labelcast_producers.formats.output.agreement import first_and_last_agreement
 
     facts = imported.facts

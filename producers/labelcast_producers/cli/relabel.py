@@ -11,7 +11,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast_producers.cli.produce import Device, Quiet, read_json
 
 if TYPE_CHECKING:
-    from labelcast.torch.samples import SampleTable
+    from labelcast.torch.images.samples import SampleTable
     from labelcast_producers.relabel.recipes import Recipe
 
 
@@ -200,8 +200,8 @@ def _table(
     images: Path | None,
     of_images: dict[str, Any],
 ) -> "SampleTable":
-    from labelcast.torch.image_folder import ImageFolder
-    from labelcast.torch.samples import SampleTable
+    from labelcast.torch.images.image_folder import ImageFolder
+    from labelcast.torch.images.samples import SampleTable
     from labelcast_producers.relabel.import_path import load_object
 
     given = {name: value for name, value in of_images.items() if value is not None}

@@ -25,7 +25,8 @@ from labelcast.augmentation import (
     policy_from_json,
 )
 from labelcast.codec import LabelKind
-from labelcast.context import ViewContext
+from labelcast.context.view import ViewContext
+from labelcast.directory import file_digest
 from labelcast.errors import LabelFileError, ManifestError
 from labelcast.label_set import (
     RowOrder,
@@ -35,7 +36,6 @@ from labelcast.label_set import (
     from_canonical,
     to_canonical,
 )
-from labelcast.label_set.bundle import file_digest
 from labelcast.label_set.fields import Fields
 from labelcast_producers.dense.files import LabelRows, open_label_file
 from labelcast_producers.dense.row_context import RowContext

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import Codec, LabelKind, RawCodec, Rows, write_artifact
+from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import (
     ContextRef,
@@ -20,8 +21,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
-from labelcast.label_set.bundle import Bundle, BundleWriter
-from labelcast.recorded_views import mixing
+from labelcast.label_set.recorded_views import mixing
 from labelcast_producers.dense.files import check_label_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Codec
+from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set import (
     RowOrder,
@@ -22,7 +23,6 @@ from labelcast.label_set import (
     from_canonical,
     to_canonical,
 )
-from labelcast.label_set.bundle import Bundle, BundleWriter, blob_path
 from labelcast.label_set.manifest import Manifest
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels

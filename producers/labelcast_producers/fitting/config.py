@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelcast.codec import ContextShape, Precision, TemperatureRange, VqaeShape
-from labelcast.codec.context import MAX_CLASS_WIDTH
 from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
+from labelcast.context.rows import MAX_CLASS_WIDTH
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.neural.compute import Compute
 from labelcast_producers.neural.encoding import Search
@@ -30,7 +30,7 @@ class FitConfig(BaseModel):
         decoder_hidden: widths of the decoder's hidden layers; they are in the artifact.
         precision: of the stored decoder.
         class_width: values of a class embedding, by which encoder and decoder are conditioned on
-            what both ends know of a view (see `labelcast.codec.context`); 0 conditions on nothing,
+            what both ends know of a view (see `labelcast.context.rows`); 0 conditions on nothing,
             and so does a fit of labels whose hard labels are unknown.
         steps: fitting steps.
         batch_rows: labels a step.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from labelcast.codec import LabelKind
+from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import class_list_digest, digest_of
-from labelcast.label_set.bundle import MANIFEST_NAME, Bundle
-from labelcast.torch.samples import SampleTable
+from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.encoding.stages import write_staged

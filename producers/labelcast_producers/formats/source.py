@@ -25,7 +25,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
-from labelcast.torch.image_folder import ImageFolder
+from labelcast.torch.images.image_folder import ImageFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy, Mix
-from labelcast.augmentation.batches import sample_order
+from labelcast.augmentation.seeded.batches import sample_order
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import from_canonical, to_canonical
 from labelcast.torch.losses import Loss

@@ -12,8 +12,8 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, digest_of, to_canonical
-from labelcast.torch.augmentation import ViewRenderer
-from labelcast.torch.samples import ImageReader, SampleTable
+from labelcast.torch.images.samples import ImageReader, SampleTable
+from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
-from labelcast.context import ViewContext
+from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError, OverloadedError
 from labelcast.label_set import Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation

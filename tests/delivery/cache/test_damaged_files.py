@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from labelcast.directory import Bundle
 from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
-from labelcast.label_set.bundle import Bundle
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
 from tests.bundles import make_bundle

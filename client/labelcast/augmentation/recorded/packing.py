@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation.recorded import NO_OPERATION, RecordedPolicy, RecordedViews
+from labelcast.augmentation.recorded.views import NO_OPERATION, RecordedPolicy, RecordedViews
 from labelcast.errors import ManifestError
 
 FINEST = 2**16 - 1

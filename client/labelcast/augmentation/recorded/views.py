@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation.policy import Mix
+from labelcast.augmentation.seeded.policy import Mix
 from labelcast.errors import ManifestError
 
 RECORDED_NAME = "recorded/1"

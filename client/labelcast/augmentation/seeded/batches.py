@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation.philox import philox
+from labelcast.augmentation.seeded.philox import philox
 
 # The last words of the counters keep these draws apart from those of records and permutations.
 _ORDER_WORD, _BATCH_WORD = 0xFFFFFFFE, 0xFFFFFFFD

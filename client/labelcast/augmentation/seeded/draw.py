@@ -15,9 +15,9 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation.batches import batch_mixes
-from labelcast.augmentation.philox import philox
-from labelcast.augmentation.policy import AugmentationPolicy, Mix
+from labelcast.augmentation.seeded.batches import batch_mixes
+from labelcast.augmentation.seeded.philox import philox
+from labelcast.augmentation.seeded.policy import AugmentationPolicy, Mix
 from labelcast.errors import ViewNotFoundError
 
 FIXED_POINT = 2**16

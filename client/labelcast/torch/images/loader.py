@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from labelcast.agreement import Canary, shown_classes
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
-from labelcast.context import ViewContext
+from labelcast.canary import Canary, shown_classes
+from labelcast.context.view import ViewContext
 from labelcast.errors import (
     ContractMismatchError,
     InvalidRequestError,
     MisalignedLabelsError,
 )
 from labelcast.label_set import Missing
-from labelcast.prefetch import Prefetch
-from labelcast.recorded_views import ViewRecords, mixing
+from labelcast.label_set.recorded_views import ViewRecords, mixing
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
-from labelcast.torch.labels import LabelSource
-from labelcast.torch.rendering import Images, choose_renderer
-from labelcast.torch.samples import SampleTable
+from labelcast.torch.data.prefetch import Prefetch
+from labelcast.torch.images.rendering import Images, choose_renderer
+from labelcast.torch.images.samples import SampleTable
+from labelcast.torch.sources import LabelSource
 from labelcast.views import Views
 
 

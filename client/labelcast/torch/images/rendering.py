@@ -10,9 +10,9 @@ from torch import Tensor
 
 from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy, ViewPolicy
 from labelcast.errors import InvalidRequestError
-from labelcast.recorded_views import ViewRecords
-from labelcast.torch.augmentation import ViewRenderer
-from labelcast.torch.recorded import render_recorded
+from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.torch.images.replay import render_recorded
+from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
 
 Images = Tensor | Sequence[Tensor]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.errors import InvalidRequestError
-from labelcast.torch.rand_augment import rand_augment, require_unit_range
+from labelcast.torch.images.rand_augment import rand_augment, require_unit_range
 
 Images = Tensor | Sequence[Tensor]
 

@@ -23,9 +23,9 @@ from labelcast.augmentation import (
     RecordedViews,
     draw_records,
 )
-from labelcast.augmentation.batches import batch_mixes, sample_order
+from labelcast.augmentation.seeded.batches import batch_mixes, sample_order
+from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, UnsupportedFormError
-from labelcast.label_set.bundle import Bundle
 from labelcast.views import Views
 
 # Crops kept in half precision are off by up to a quarter of a pixel.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
-from labelcast.torch.image_folder import ImageFolder
+from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.formats.source import ImportOptions
 
 

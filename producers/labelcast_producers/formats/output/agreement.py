@@ -3,7 +3,7 @@
 import numpy as np
 
 from labelcast.augmentation import RecordedPolicy
-from labelcast.label_set.bundle import Bundle
+from labelcast.directory import Bundle
 from labelcast_producers.formats.importing import Imported
 
 _ROWS = 512

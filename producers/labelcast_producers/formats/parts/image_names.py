@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SegmentIndex
-from labelcast.torch.image_folder import ImageFolder
+from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.formats.source import ImportOptions
 
 _SEVERAL = -1

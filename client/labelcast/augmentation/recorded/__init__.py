@@ -1,0 +1,1 @@
+"""Views that another producer drew."""

@@ -1,0 +1,1 @@
+"""Views drawn from a policy and two integers."""

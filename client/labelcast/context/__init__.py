@@ -1,0 +1,1 @@
+"""What both ends know of a view without any code."""

@@ -1,0 +1,1 @@
+"""Which views a label set has, and in which rows."""

@@ -1,0 +1,1 @@
+"""Images, rendered as the teacher saw them."""

@@ -204,15 +204,15 @@ def test_the_teacher_takes_grey_as_rgb() -> None:
 
 @pytest.mark.slow
 @pytest.mark.e2e
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1200)
 def test_a_tiny_run_of_the_whole_benchmark(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.systems", "--quick", "--seeds", "1"]
-    command += ["--system", "sre2l,lpld", "--work", str(tmp_path)]
+    command += ["--system", "lpld", "--work", str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLYPHS_CACHE_DIR": str(tmp_path / "cache")}
 
     def run() -> dict[str, Any]:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(
@@ -221,7 +221,7 @@ def test_a_tiny_run_of_the_whole_benchmark(tmp_path: Path) -> None:
         return found
 
     result = run()
-    assert [system["system"] for system in result["systems"]] == ["sre2l", "lpld"]
+    assert [system["system"] for system in result["systems"]] == ["lpld"]
     for system in result["systems"]:
         assert system["raw_equals_direct"] is True
         assert system["raw_top1_equals_direct"] is True
@@ -230,6 +230,6 @@ def test_a_tiny_run_of_the_whole_benchmark(tmp_path: Path) -> None:
         assert system["codes"]["parts"]["augmentation"] > 0
         assert system["sample_order"] == "verified"
         assert system["original"]["container_bytes"] > 0
-    assert systems_table(result).count("\n") == 3
+    assert systems_table(result).count("\n") == 2
     # All is done: a second call starts neither commands nor a service.
     assert run() == result

@@ -86,7 +86,7 @@ def test_a_disk_that_fills_during_a_push(tmp_path: Path) -> None:
         with reading(service, old, "old:v1"), service.registry() as registry:
             with pytest.raises(StoreFullError, match="free disk space"):
                 registry.push(new.bundle, "new:v1", progress=once_half_is_sent(disk.fill))
-            assert capacity(service) == capacity(service) | {"headroom_bytes": 0, "bound": "disk"}
+            assert {"headroom_bytes": 0, "bound": "disk"}.items() <= capacity(service).items()
             for write in (
                 lambda: registry.tag("old:v2", old.bundle.digest),
                 lambda: registry.retire("old:v1"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real_redis import RealRedis, running_redis
+from tests.factories.real_redis import RealRedis, running_redis
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from labelcast.codec import (
 )
 from labelcast.directory import Bundle
 from labelcast.representation import Form
-from tests.bundles import context_of, make_codec, make_rows, write_label_set
+from tests.factories.bundles import context_of, make_codec, make_rows, write_label_set
 
 REPRESENTATIONS = {
     "codes": Representation.codes(),

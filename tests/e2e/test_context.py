@@ -25,10 +25,10 @@ from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
 from labelcast.torch import ServiceLabels, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle
-from tests.bundles import context_of
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
-from tests.fitting.small import NUM_CLASSES, POLICY, SEEDS, fit_file, write_mixed
+from tests.factories.bundles import context_of
+from tests.factories.fitted import NUM_CLASSES, POLICY, SEEDS, fit_file, write_mixed
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,7 @@ from labelcast.errors import StoreFullError
 from labelcast.registry.client import Registry
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, eventually, running_service
-from tests.tiny_disk import tiny_disk
+from tests.factories.tiny_disk import tiny_disk
 
 CODES = Representation.codes()
 

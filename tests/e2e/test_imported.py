@@ -24,25 +24,25 @@ from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_r
 from labelcast_producers.formats.importing import import_labels, open_source
 from labelcast_producers.formats.source import ImportOptions
 from tests.e2e.running_service import RunningService, run_command
-from tests.importers.writers.apple_dr import write_apple_dr
-from tests.importers.writers.arrays import write_arrays
-from tests.importers.writers.distilled_sets import write_frepo, write_mtt, write_pdd
-from tests.importers.writers.distillkit import Settings, write_distillkit
-from tests.importers.writers.edc import write_edc
-from tests.importers.writers.fkd import write_fkd
-from tests.importers.writers.gvbsm import write_gvbsm
-from tests.importers.writers.hald import write_hald
-from tests.importers.writers.lpld import write_lpld
-from tests.importers.writers.lpqld import write_lpqld
-from tests.importers.writers.producer_pixels import (
+from tests.producers.formats.writers.apple_dr import write_apple_dr
+from tests.producers.formats.writers.arrays import write_arrays
+from tests.producers.formats.writers.distilled_sets import write_frepo, write_mtt, write_pdd
+from tests.producers.formats.writers.distillkit import Settings, write_distillkit
+from tests.producers.formats.writers.edc import write_edc
+from tests.producers.formats.writers.fkd import write_fkd
+from tests.producers.formats.writers.gvbsm import write_gvbsm
+from tests.producers.formats.writers.hald import write_hald
+from tests.producers.formats.writers.lpld import write_lpld
+from tests.producers.formats.writers.lpqld import write_lpqld
+from tests.producers.formats.writers.producer_pixels import (
     folder_sizes,
     render_view,
     write_image_folder,
 )
-from tests.importers.writers.sre2l import write_sre2l
-from tests.importers.writers.tinyvit import write_tinyvit
-from tests.importers.writers.truth import Truth
-from tests.importers.writers.views import image_names
+from tests.producers.formats.writers.sre2l import write_sre2l
+from tests.producers.formats.writers.tinyvit import write_tinyvit
+from tests.producers.formats.writers.truth import Truth
+from tests.producers.formats.writers.views import image_names
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,6 @@ import pytest
 from labelcast import Representation, Views
 from labelcast.codec import Precision
 from labelcast.errors import LabelValueError
-from tests.bundles import write_label_set
-from tests.decoded import assert_decoded, assert_same_labels
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import (
     REPRESENTATIONS,
@@ -19,6 +17,8 @@ from tests.e2e.label_sets import (
     known_label_set,
 )
 from tests.e2e.running_service import RunningService
+from tests.factories.bundles import write_label_set
+from tests.factories.decoded import assert_decoded, assert_same_labels
 
 pytestmark = pytest.mark.e2e
 

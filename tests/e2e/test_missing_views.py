@@ -21,8 +21,8 @@ from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService
-from tests.in_memory import InMemory
-from tests.torch.pictures import CLASSES, Pictures
+from tests.factories.in_memory import InMemory
+from tests.factories.pictures import CLASSES, Pictures
 
 pytestmark = pytest.mark.e2e
 

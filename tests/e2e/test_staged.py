@@ -29,7 +29,7 @@ from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.encoding.stages import add_stage
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService, clean_environment, run_command
-from tests.in_memory import InMemory
+from tests.factories.in_memory import InMemory
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,62 @@
+"""What an edge needs that only decodes: numpy and safetensors, and torch for a device."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import labelcast
+import labelcast.torch
+from tests.factories.bundles import make_bundle
+from tests.factories.decoded import assert_same_labels
+
+BLOCK = "import sys\nsys.modules |= dict.fromkeys({blocked!r})\n"
+HEAVY = ["grpc", "google", "httpx", "typer", "rich", "click"]
+DECODE = """
+from pathlib import Path
+import labelcast.codec, labelcast.augmentation
+from labelcast import Views
+from labelcast.directory import Bundle
+bundle = Bundle(Path({directory!r}))
+index = bundle.view_index()
+rows = bundle.gather(index, index.segments[0].views())
+print(bundle.codec().decode(rows).astype(float).tolist())
+"""
+
+
+def run_without(blocked: list[str], code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCK.format(blocked=blocked) + code], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_a_bundle_is_decoded_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
+    bundle, labels = make_bundle(tmp_path, "vqae", num_samples=5)
+    code = DECODE.format(directory=str(bundle.directory))
+    printed = run_without([*HEAVY, "torch"], code)
+    assert_same_labels(np.array(json.loads(printed), dtype=np.float32), labels)
+
+
+def test_decoding_on_a_device_needs_no_grpc() -> None:
+    code = (
+        "import labelcast.torch.decoding\n"
+        "from labelcast.torch import load_decoder\n"
+        "print(load_decoder.__module__)"
+    )
+    assert run_without(HEAVY, code) == "labelcast.torch.decoding\n"
+
+
+@pytest.mark.parametrize("package", [labelcast, labelcast.torch], ids=lambda it: it.__name__)
+def test_every_public_name_is_there_and_no_other(package: Any) -> None:
+    assert sorted(package._HOMES) == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = package.Nothing

@@ -1,0 +1,265 @@
+"""`SoftLabelLoader`: the right label beside the right view, epoch after epoch."""
+
+import threading
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from labelcast import LabelKind, Views
+from labelcast.augmentation import AugmentationPolicy, Mix
+from labelcast.canary import Canary, shown_classes
+from labelcast.context.view import ViewContext
+from labelcast.errors import InvalidRequestError, MisalignedLabelsError
+from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
+from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
+from labelcast.torch.sources import LabelSource
+from tests.factories.pictures import CLASSES, Pictures
+
+POLICY = AugmentationPolicy(
+    view_height=4,
+    view_width=4,
+    crop_scale=(0.5, 1.0),
+    flip_probability=0.5,
+    mix=Mix.CUTMIX,
+    mix_probability=0.7,
+)
+DATA = Pictures(23, 5, 5)
+TABLE = SampleTable(DATA)
+SEEDS = [4, 0, 4, 9]
+
+
+def naming_labels() -> ArrayLabels:
+    """Labels that say whose they are: (sample's position, seed)."""
+    seeds = np.arange(10, dtype=np.uint32)
+    index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR)
+    views = index.views()
+    positions = np.searchsorted(TABLE.sample_ids, views.sample_ids)
+    array = np.stack([positions, views.seeds], axis=1).astype(np.float32)
+    return ArrayLabels(array, ViewIndex([index]), LabelKind.LOGITS)
+
+
+def loader_of(
+    source: LabelSource | None = None,
+    *,
+    policy: AugmentationPolicy | None = POLICY,
+    order_key: int = 0,
+    seeds: list[int] | None = None,
+    batch_size: int = 5,
+    **options: int,
+) -> SoftLabelLoader:
+    return SoftLabelLoader(
+        DATA,
+        source,
+        policy=policy,
+        seeds=SEEDS if seeds is None else seeds,
+        batch_size=batch_size,
+        order_key=order_key,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def named(batch: Batch) -> list[tuple[int, int]]:
+    return list(zip(batch.views.sample_ids.tolist(), batch.views.seeds.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_labels_belong_to_their_views(batch_size: int) -> None:
+    loader = loader_of(naming_labels(), batch_size=batch_size)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 4 * -(-23 // batch_size)
+    for batch in batches:
+        positions = np.searchsorted(TABLE.sample_ids, batch.views.sample_ids)
+        assert batch.labels[:, 0].tolist() == positions.tolist()
+        assert batch.labels[:, 1].tolist() == batch.views.seeds.tolist()
+
+
+def test_an_epoch_holds_every_sample_once_under_its_seed() -> None:
+    views = [view for batch in loader_of() for view in named(batch)]
+    for epoch, seed in enumerate(SEEDS):
+        of_epoch = views[23 * epoch : 23 * (epoch + 1)]
+        assert sorted(of_epoch) == [(sample_id, seed) for sample_id in TABLE.sample_ids.tolist()]
+    # The two epochs under seed 4 show the same views in two orders.
+    assert views[:23] != views[46:69]
+
+
+def test_images_are_those_of_the_renderer() -> None:
+    renderer = ViewRenderer(POLICY, TABLE.sample_ids)
+    hard = TABLE.hard_labels()
+    for batch in loader_of(naming_labels()):
+        partners = TABLE.images(renderer.partners(batch.views).sample_ids)
+        images = renderer.render(batch.views, TABLE.images(batch.views.sample_ids), partners)
+        assert torch.allclose(batch.images, images, atol=1e-6)
+        shown = shown_classes(batch.views, POLICY, TABLE.sample_ids, hard)
+        assert batch.shown.tolist() == shown.tolist()
+        assert batch.mixed_area.tolist() == renderer.mixed_area(batch.views).tolist()
+
+
+def test_a_run_without_soft_labels_sees_the_same_views() -> None:
+    for soft, hard in zip(loader_of(naming_labels()), loader_of(None), strict=True):
+        assert (soft.epoch, named(soft)) == (hard.epoch, named(hard))
+        assert torch.equal(soft.images, hard.images)
+        assert torch.equal(soft.shown, hard.shown)
+        assert torch.equal(soft.mixed_area, hard.mixed_area)
+        assert hard.labels.shape == (len(hard.views), 0)
+
+
+def plan(loader: SoftLabelLoader) -> list[tuple[int, list[int], list[int]]]:
+    return [
+        (batch.position.epoch, batch.views.sample_ids.tolist(), batch.views.seeds.tolist())
+        for batch in loader.plan
+    ]
+
+
+def test_order_is_a_function_of_seeds_and_order_key_alone() -> None:
+    loader = loader_of()
+    first = plan(loader)
+    assert len(list(loader)) == len(first)
+    assert plan(loader) == first == plan(loader_of(naming_labels(), keep_image_bytes=0))
+    assert plan(loader_of(policy=None)) == first
+    assert plan(loader_of(order_key=1)) != first
+    ids = [sample_ids for _, sample_ids, _ in first]
+    assert [sample_ids for _, sample_ids, _ in plan(loader_of(seeds=[1, 2, 3, 4]))] == ids
+    # Another batch size cuts the same order elsewhere.
+    whole = [view for _, sample_ids, _ in plan(loader_of(batch_size=7)) for view in sample_ids]
+    assert whole == [view for sample_ids in ids for view in sample_ids]
+
+
+def test_a_longer_run_begins_like_a_shorter_one() -> None:
+    assert plan(loader_of(seeds=[*SEEDS, 5]))[: len(loader_of())] == plan(loader_of())
+
+
+def test_image_workers_change_nothing() -> None:
+    alone = list(loader_of(naming_labels(), seeds=[3]))
+    for keep_image_bytes in (0, 2**20):
+        loader = loader_of(
+            naming_labels(), seeds=[3], image_workers=1, keep_image_bytes=keep_image_bytes
+        )
+        for batch, other in zip(loader, alone, strict=True):
+            assert named(batch) == named(other)
+            assert torch.equal(batch.images, other.images)
+            assert torch.equal(batch.labels, other.labels)
+
+
+class Teacher:
+    """Gives the class of each view's sample, or what a mistake makes of it."""
+
+    label_kind = LabelKind.LOGITS
+
+    def __init__(
+        self,
+        *,
+        wrong_by: int = 0,
+        recorded_agreement: float | None = None,
+        view_context: ViewContext | None = None,
+    ) -> None:
+        self._wrong_by = wrong_by
+        self.recorded_agreement = recorded_agreement
+        self.view_context = view_context
+
+    def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        for views in batches:
+            at = np.searchsorted(TABLE.sample_ids, views.sample_ids)
+            classes = (TABLE.hard_labels()[at] + self._wrong_by) % len(CLASSES)
+            yield torch.eye(len(CLASSES))[classes]
+
+
+def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
+    ids, hard = TABLE.sample_ids, TABLE.hard_labels()
+    own = Teacher(view_context=ViewContext(None, ids, hard))
+    assert len(list(loader_of(own, seeds=[0]))) == 5
+    for other, what in (
+        (ViewContext(None, ids, (hard + 1) % len(CLASSES)), "hard labels"),
+        (ViewContext(None, ids + np.uint64(1), hard), "samples"),
+        (ViewContext(None, ids[1:], hard[1:]), "samples"),
+    ):
+        with pytest.raises(MisalignedLabelsError, match=f"made for other {what}"):
+            list(loader_of(Teacher(view_context=other), seeds=[0]))
+
+
+def test_the_canary_watches_by_default_where_an_agreement_is_recorded() -> None:
+    seeds = list(range(20))
+    assert len(list(loader_of(Teacher(recorded_agreement=1.0), seeds=seeds))) == 100
+    with pytest.raises(MisalignedLabelsError):
+        list(loader_of(Teacher(wrong_by=1, recorded_agreement=1.0), seeds=seeds))
+    assert len(list(loader_of(Teacher(wrong_by=1), seeds=seeds))) == 100
+
+
+def test_a_canary_of_one_s_own_or_none() -> None:
+    def run(source: Teacher, canary: Canary | None) -> int:
+        loader = SoftLabelLoader(
+            DATA, source, policy=POLICY, seeds=range(20), batch_size=23, canary=canary
+        )
+        return len(list(loader))
+
+    assert run(Teacher(wrong_by=1, recorded_agreement=1.0), None) == 20
+    with pytest.raises(MisalignedLabelsError):
+        run(Teacher(wrong_by=1), Canary(0.9))
+
+
+class Broken(Teacher):
+    """Gives too few rows, too few batches, or fails."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self._how = how
+
+    def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        for number, labels in enumerate(super().labels(batches)):
+            if number == 2 and self._how == "ends":
+                return
+            if number == 2 and self._how == "fails":
+                raise ConnectionError("gone")
+            yield labels[:-1] if number == 2 and self._how == "lacks a row" else labels
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("ends", InvalidRequestError),
+        ("lacks a row", InvalidRequestError),
+        ("fails", ConnectionError),
+    ],
+)
+def test_a_source_that_breaks_the_run_breaks_it_at_that_batch(
+    how: str, error: type[Exception]
+) -> None:
+    batches = iter(loader_of(Broken(how)))
+    assert [next(batches).epoch, next(batches).epoch] == [0, 0]
+    with pytest.raises(error):
+        next(batches)
+
+
+@pytest.mark.parametrize("taken", [1, 4])
+def test_an_abandoned_iteration_leaves_no_thread(taken: int) -> None:
+    before = set(threading.enumerate())
+    batches = iter(loader_of(naming_labels(), read_ahead=2))
+    for _ in range(taken):
+        next(batches)
+    assert set(threading.enumerate()) > before
+    del batches
+    assert set(threading.enumerate()) <= before
+
+
+def test_two_iterations_of_one_loader_do_not_disturb_each_other() -> None:
+    loader = loader_of(naming_labels())
+    for one, other in zip(loader, loader, strict=True):
+        assert named(one) == named(other)
+        assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batches_of_nothing_are_refused(batch_size: int) -> None:
+    with pytest.raises(InvalidRequestError):
+        loader_of(batch_size=batch_size)
+
+
+def test_no_epochs_are_no_batches() -> None:
+    assert list(loader_of(naming_labels(), seeds=[])) == []
+
+
+def test_a_seed_that_cannot_be_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="seed"):
+        list(loader_of(naming_labels(), seeds=[-1]))

@@ -1,0 +1,165 @@
+"""Distilled data sets: images with one label each, learned or hard."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tests.producers.formats.writers.recovery import one_hot
+from tests.producers.formats.writers.truth import Truth
+
+SIDE = 8
+
+
+def write_mtt(
+    directory: Path,
+    *,
+    samples: int,
+    classes: int,
+    seed: int = 0,
+    hard: bool = False,
+    label_kind: str = "logits",
+    side: int = SIDE,
+) -> Truth:
+    """Write `images_best.pt`, `labels_best.pt` and `syn_lr_best.pt`.
+
+    Args:
+        directory: that gets the files.
+        samples: images, `samples // classes` of each class, sorted by class.
+        classes: of the data set.
+        seed: of all that is drawn.
+        hard: int64 labels [N] instead of learned floats [N, C].
+        label_kind: what the learned floats are taken for.
+        side: of the images, [N, 3, side, side].
+    """
+    rng = np.random.default_rng([seed, 8])
+    images, own = _images(rng, samples, side), _classes(samples, classes)
+    learned = _learned(rng, own, classes)
+    rate = torch.tensor(rng.uniform(0.005, 0.02), dtype=torch.float32)
+    directory.mkdir(parents=True, exist_ok=True)
+    torch.save(torch.from_numpy(images), directory / "images_best.pt")
+    torch.save(torch.from_numpy(own if hard else learned), directory / "labels_best.pt")
+    torch.save(rate, directory / "syn_lr_best.pt")
+    return Truth(
+        sample_ids=np.arange(samples, dtype=np.uint64),
+        seeds=np.zeros(samples, dtype=np.uint32),
+        labels=one_hot(own, classes) if hard else learned,
+        label_kind="probabilities" if hard else label_kind,
+        images=images,
+        learning_rates=(rate.item(),),
+    )
+
+
+def write_frepo(
+    path: Path,
+    *,
+    samples: int,
+    classes: int,
+    seed: int = 0,
+    label_kind: str = "logits",
+    side: int = SIDE,
+) -> Truth:
+    """Write FRePO's or KIP's arrays `x` [N, side, side, 3] and `y` [N, C] as one .npz.
+
+    Args:
+        path: of the file.
+        samples, classes: of the data set.
+        seed: of all that is drawn.
+        label_kind: what the learned floats are taken for.
+        side: of the images.
+    """
+    rng = np.random.default_rng([seed, 9])
+    images = np.ascontiguousarray(_images(rng, samples, side).transpose(0, 2, 3, 1))
+    # Kernel regression fits centred targets, so that these are negative for most classes.
+    learned = (_learned(rng, _classes(samples, classes), classes) / 10).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, x=images, y=learned)
+    return Truth(
+        sample_ids=np.arange(samples, dtype=np.uint64),
+        seeds=np.zeros(samples, dtype=np.uint32),
+        labels=learned,
+        label_kind=label_kind,
+        images=images,
+    )
+
+
+def write_pdd(
+    directory: Path,
+    *,
+    classes: int,
+    seed: int = 0,
+    stages: int = 5,
+    per_class: int = 2,
+    layout: Literal["directories", "flat"] = "directories",
+    arrangement: Literal["appended", "by_class"] = "appended",
+    suffix: str = "ipc2",
+    first_interval: int = 0,
+    side: int = SIDE,
+) -> Truth:
+    """Write every stage, each with all images of those before it.
+
+    Args:
+        directory: that gets `interval{i}_{suffix}` directories of three files, or flat
+            `interval_{i}_data.pt` dicts of images, labels and syn_lr.
+        classes: of the data set.
+        seed: of all that is drawn.
+        stages: to write.
+        per_class: new images of each class in each stage.
+        layout: directories or flat files.
+        arrangement: "appended" keeps the earlier file as a prefix; "by_class" sorts all images of a
+            stage by class, so that earlier images move.
+        suffix: of the directories' names.
+        first_interval: number of the first stage.
+        side: of the images.
+
+    Returns:
+        The last stage's images, in the order in which they first appear.
+    """
+    rng = np.random.default_rng([seed, 10])
+    new = classes * per_class
+    images = _images(rng, stages * new, side)
+    own = np.tile(_classes(new, classes), stages)
+    rates = torch.from_numpy(rng.uniform(0.005, 0.02, stages).astype(np.float32))
+    for stage in range(stages):
+        rows = np.arange((stage + 1) * new)
+        if arrangement == "by_class":
+            rows = rows[np.argsort(own[rows], kind="stable")]
+        contents = {
+            "images": torch.from_numpy(images[rows]),
+            "labels": torch.from_numpy(own[rows]),
+            "syn_lr": rates[stage].clone(),
+        }
+        interval = first_interval + stage
+        directory.mkdir(parents=True, exist_ok=True)
+        if layout == "flat":
+            torch.save(contents, directory / f"interval_{interval}_data.pt")
+            continue
+        folder = directory / f"interval{interval}_{suffix}"
+        folder.mkdir()
+        for name, tensor in contents.items():
+            torch.save(tensor, folder / f"{name}_best.pt")
+    return Truth(
+        sample_ids=np.arange(stages * new, dtype=np.uint64),
+        seeds=np.zeros(stages * new, dtype=np.uint32),
+        labels=one_hot(own, classes),
+        label_kind="probabilities",
+        images=images,
+        stages=np.repeat(np.arange(stages), new),
+        learning_rates=tuple(rates.tolist()),
+    )
+
+
+def _images(rng: np.random.Generator, samples: int, side: int) -> NDArray[np.float32]:
+    return rng.normal(0, 1, (samples, 3, side, side)).astype(np.float32)
+
+
+def _classes(samples: int, classes: int) -> NDArray[np.int64]:
+    return np.arange(samples, dtype=np.int64) * classes // samples
+
+
+def _learned(rng: np.random.Generator, own: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    learned = rng.normal(-1, 1, (len(own), classes))
+    learned[np.arange(len(own)), own] += 5
+    return learned.astype(np.float32)

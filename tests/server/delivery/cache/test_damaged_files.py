@@ -1,0 +1,228 @@
+"""Cache files that change behind the service's back: right rows, counted, or a typed error."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from labelcast.directory import Bundle
+from labelcast.errors import StoreUnavailableError
+from labelcast.label_set import Section
+from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.scrubber import Scrubber
+from tests.factories.bundles import make_bundle
+from tests.factories.pushed import push
+from tests.server.delivery.cache.test_chunks import CountingStore
+
+ROWS = 24_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    made, _ = make_bundle(tmp_path_factory.mktemp("bundle"), num_samples=8000, num_seeds=3)
+    return made
+
+
+@pytest.fixture
+async def store(bundle: Bundle) -> CountingStore:
+    store = CountingStore()
+    await push(store, bundle, stage=False)
+    return store
+
+
+@pytest.fixture
+def codes(bundle: Bundle) -> Section:
+    section = bundle.manifest.segments[0].codes
+    assert len(section.shards) == 1
+    assert section.rows_per_chunk * 3 < section.rows == ROWS
+    return section
+
+
+@pytest.fixture
+def array(bundle: Bundle, codes: Section) -> NDArray[np.uint8]:
+    content = bundle.read_blob(codes.shards[0].data)
+    return np.frombuffer(content, np.uint8).reshape(ROWS, -1)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "cache"
+    made.mkdir()
+    return made
+
+
+def only_file(directory: Path) -> Path:
+    (path,) = directory.iterdir()
+    return path
+
+
+def overwrite(directory: Path, row: int, stride: int) -> None:
+    """Turn one row into another one's label: right in form, wrong in content."""
+    path = only_file(directory)
+    descriptor = os.open(path, os.O_RDWR)
+    other = os.pread(descriptor, stride, (row + 1) * stride)
+    assert other != os.pread(descriptor, stride, row * stride)
+    os.pwrite(descriptor, other, row * stride)
+    os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def scrubbing(cache: ChunkCache) -> AsyncIterator[Scrubber]:
+    scrubber = Scrubber(cache, round_seconds=0, most_of_a_core=1)
+    task = asyncio.create_task(scrubber.run())
+    try:
+        yield scrubber
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def rounds(scrubber: Scrubber, count: int) -> None:
+    until = scrubber.rounds + count
+    async with asyncio.timeout(60):
+        while scrubber.rounds < until:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_row_that_was_overwritten_before_this_worker_used_its_chunk(
+    store: CountingStore,
+    codes: Section,
+    array: NDArray[np.uint8],
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    everything = np.arange(ROWS)
+    await ChunkCache(store, directory).gather(codes, everything)
+    row = codes.rows_per_chunk + 7
+    overwrite(directory, row, codes.stride)
+
+    second = ChunkCache(store, directory)
+    assert np.array_equal(await second.gather(codes, everything), array)
+    assert (second.counts.damaged, second.counts.repaired, second.counts.loaded) == (1, 1, 1)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert codes.shards[0].data.digest in line
+    # Repaired for everyone, in the file itself.
+    third = ChunkCache(store, directory)
+    assert np.array_equal(await third.gather(codes, everything), array)
+    assert (third.counts.damaged, third.counts.loaded) == (0, 0)
+
+
+async def test_flags_of_chunks_that_nobody_has_written(
+    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+) -> None:
+    await ChunkCache(store, directory).gather(codes, np.array([0]))
+    path = only_file(directory)
+    size = codes.shards[0].data.size
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(b"\1" * (path.stat().st_size - size))
+    second = ChunkCache(store, directory)
+    assert np.array_equal(await second.gather(codes, np.arange(ROWS)), array)
+    assert second.counts.damaged == second.counts.verified - 1
+
+
+async def test_damage_after_the_check_is_found_by_the_scrubber(
+    store: CountingStore,
+    codes: Section,
+    array: NDArray[np.uint8],
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache, everything = ChunkCache(store, directory), np.arange(ROWS)
+    await cache.gather(codes, everything)
+    async with scrubbing(cache) as scrubber:
+        await rounds(scrubber, 2)
+        assert cache.counts.scrubbed >= cache.verified_chunks()
+        assert cache.counts.scrubbed_damaged == 0
+        for row in (0, codes.rows_per_chunk * 2):
+            overwrite(directory, row, codes.stride)
+        await rounds(scrubber, 2)
+    assert (cache.counts.scrubbed_damaged, cache.counts.repaired) == (2, 2)
+    assert any("damaged" in record.getMessage() for record in caplog.records)
+    assert np.array_equal(await cache.gather(codes, everything), array)
+    path = only_file(directory)
+    assert path.read_bytes()[: array.nbytes] == array.tobytes()
+
+
+async def test_damage_that_cannot_be_replaced_yet_is_not_delivered(
+    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+) -> None:
+    cache = ChunkCache(store, directory)
+    await cache.gather(codes, np.arange(ROWS))
+    overwrite(directory, 3, codes.stride)
+    store._closed = True
+    async with scrubbing(cache) as scrubber:
+        await rounds(scrubber, 2)
+        with pytest.raises(StoreUnavailableError):
+            await cache.gather(codes, np.array([3]))
+        beside = np.array([codes.rows_per_chunk])
+        assert np.array_equal(await cache.gather(codes, beside), array[beside])
+    store._closed = False
+    assert np.array_equal(await cache.gather(codes, np.arange(ROWS)), array)
+
+
+@pytest.mark.parametrize("size", [0, 5, 70_000, None])
+async def test_a_file_that_was_cut_or_removed_while_in_use(
+    store: CountingStore,
+    codes: Section,
+    array: NDArray[np.uint8],
+    directory: Path,
+    size: int | None,
+) -> None:
+    caches, everything = [ChunkCache(store, directory) for _ in range(2)], np.arange(ROWS)[::-1]
+    for cache in caches:
+        assert np.array_equal(await cache.gather(codes, everything), array[everything])
+    path = only_file(directory)
+    if size is None:
+        path.unlink()
+    else:
+        os.truncate(path, size)
+    for cache in (*caches, ChunkCache(store, directory)):
+        assert np.array_equal(await cache.gather(codes, everything), array[everything])
+
+
+async def test_a_file_that_was_cut_is_restored_by_the_scrubber_too(
+    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+) -> None:
+    cache = ChunkCache(store, directory)
+    await cache.gather(codes, np.arange(ROWS))
+    path = only_file(directory)
+    whole = path.read_bytes()
+    os.truncate(path, 0)
+    async with scrubbing(cache) as scrubber:
+        await rounds(scrubber, 2)
+    assert cache.counts.restored_files == 1
+    assert len(path.read_bytes()) == len(whole)
+    assert np.array_equal(await cache.gather(codes, np.arange(ROWS)), array)
+
+
+async def test_chunks_that_many_tasks_need_are_checked_once(
+    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+) -> None:
+    await ChunkCache(store, directory).gather(codes, np.arange(ROWS))
+    cache, rows = ChunkCache(store, directory), np.random.default_rng(0).permutation(ROWS)
+    for packed in await asyncio.gather(*(cache.gather(codes, rows) for _ in range(8))):
+        assert np.array_equal(packed, array[rows])
+    assert cache.counts.verified == cache.verified_chunks() == len(cache_chunks(codes))
+    assert cache.counts.loaded == 0
+
+
+def cache_chunks(section: Section) -> range:
+    return range(-(-section.rows // section.rows_per_chunk))
+
+
+async def test_nobody_writes_through_the_mapping(
+    store: CountingStore, codes: Section, directory: Path
+) -> None:
+    cache = ChunkCache(store, directory)
+    await cache.gather(codes, np.array([0]))
+    (cached,) = cache.shards_with_files()
+    assert cached.file is not None
+    assert not cached.file.data.flags.writeable
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        cached.file.data.flags.writeable = True

@@ -1,0 +1,34 @@
+"""A push that is refused takes nothing away from the label sets that are there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelcast.errors import ChecksumMismatchError
+from labelcast.label_set import CHUNK_BYTES, BlobRef, digest_of
+from labelcast_server.registry.publishing import Publisher
+from labelcast_server.store.memory import MemoryStore
+from tests.factories.bundles import make_bundle
+from tests.factories.pushed import push, upload
+
+
+async def test_a_wrong_index_does_not_cost_the_shard_that_it_slanders(tmp_path: Path) -> None:
+    store = MemoryStore()
+    bundle, _ = make_bundle(tmp_path, "raw", num_samples=9, num_seeds=2, num_classes=3)
+    await push(store, bundle)
+    segment = bundle.manifest.segments[0]
+    shard = segment.codes.shards[0]
+    wrong = np.zeros(shard.index.size // 4, dtype="<u4").tobytes()
+    publisher = Publisher(store, allow_unsafe_store=True)
+    await upload(publisher, digest_of(wrong), wrong, CHUNK_BYTES)
+    slandered = replace(shard, index=BlobRef(digest_of(wrong), len(wrong)))
+    codes = replace(segment.codes, shards=(slandered,))
+    manifest = replace(bundle.manifest, segments=(replace(segment, codes=codes),))
+
+    with pytest.raises(ChecksumMismatchError):
+        await publisher.stage(manifest.digest, manifest.to_bytes())
+
+    assert (await store.blob(shard.data.digest)).size == shard.data.size
+    await publisher.stage(bundle.digest, bundle.manifest.to_bytes())

@@ -1,0 +1,138 @@
+"""The doctor: one finding for everything that is wrong, and none that is made up."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from labelcast_server import doctor
+from labelcast_server.doctor import Finding, diagnose, worst
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from tests.factories.real_redis import RealRedis
+
+SECRET = "hunter2secret"
+
+
+def _by_check(findings: list[Finding], check: str) -> Finding:
+    (finding,) = [finding for finding in findings if finding.check == check]
+    return finding
+
+
+async def test_an_embedded_service_on_this_machine(tmp_path: Path) -> None:
+    findings = await diagnose(None, tmp_path / "not yet made", [0])
+
+    assert worst(findings) != "error"
+    assert _by_check(findings, "redis-server").level == "ok"
+    assert _by_check(findings, "data-dir").level == "ok"
+    assert _by_check(findings, "port").level == "ok"
+    assert not (tmp_path / "not yet made").exists()
+    for finding in findings:
+        assert "\n" not in finding.message
+        assert finding.level == "ok" or finding.remedy
+
+
+async def test_a_real_redis(redis_server: RealRedis, redis_url: str) -> None:
+    findings = await diagnose(redis_url, None, [])
+    assert _by_check(findings, "store").level == "ok"
+    assert _by_check(findings, "store-safety").level == "ok"
+    assert _by_check(findings, "store-room").level == "ok"
+
+    with redis_server.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", client.info()["used_memory"] + 1)
+        try:
+            findings = await diagnose(redis_url, None, [])
+        finally:
+            client.config_set("maxmemory", 0)
+            client.config_set("maxmemory-policy", "noeviction")
+    assert _by_check(findings, "store-safety").level == "error"
+    assert _by_check(findings, "store-room").level == "warning"
+
+
+@pytest.mark.parametrize("url", [f"redis://u:{SECRET}@127.0.0.1:1/0", f"nonsense://u:{SECRET}@x"])
+async def test_a_store_that_is_not_there(url: str) -> None:
+    finding = _by_check(await diagnose(url, None, []), "store")
+    assert finding.level == "error"
+    assert SECRET not in repr(finding)
+
+
+async def test_a_data_directory_in_use(tmp_path: Path) -> None:
+    lock = DataDirLock(tmp_path)
+    lock.acquire()
+    try:
+        finding = _by_check(await diagnose(None, tmp_path, []), "data-dir")
+    finally:
+        lock.release()
+    assert finding.level == "warning"
+    assert str(os.getpid()) in finding.message
+
+
+async def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finding = _by_check(await diagnose(None, tmp_path / "file", []), "data-dir")
+    assert finding.level == "error"
+
+
+async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_LITTLE_DISK_BYTES", 2**70)
+    assert _by_check(await diagnose(None, tmp_path, []), "disk").level == "warning"
+
+
+def test_a_disk_that_is_below_its_reserve(tmp_path: Path) -> None:
+    finding = _by_check(doctor.check_data_dir(tmp_path, 2**60), "disk")
+    assert finding.level == "warning"
+    assert "nothing can be pushed" in finding.message
+
+
+async def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        finding = _by_check(await diagnose(None, None, [port]), "port")
+    assert finding.level == "error"
+    assert str(port) in finding.message
+
+
+def test_the_kernel(tmp_path: Path) -> None:
+    overcommit, pages = tmp_path / "overcommit", tmp_path / "pages"
+    assert doctor.check_kernel(overcommit, pages) == []
+    overcommit.write_text("0\n")
+    pages.write_text("[always] madvise never\n")
+    assert [finding.level for finding in doctor.check_kernel(overcommit, pages)] == [
+        "warning",
+        "warning",
+    ]
+    overcommit.write_text("1\n")
+    pages.write_text("always [madvise] never\n")
+    assert [finding.level for finding in doctor.check_kernel(overcommit, pages)] == ["ok", "ok"]
+
+
+def test_without_torch_and_redis_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert doctor.check_torch().level == "warning"
+    assert doctor.check_redis_server().level == "error"
+    assert doctor.check_gpu().level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("script", "level"),
+    [("echo NVIDIA H200", "ok"), ("echo No devices were found; exit 6", "warning")],
+)
+def test_what_the_driver_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, level: str
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.check_gpu().level == level
+
+
+def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
+    assert doctor.check_open_files().level == "warning"
+
+
+def test_the_worst_of_nothing_is_ok() -> None:
+    assert worst([]) == "ok"

@@ -1,0 +1,154 @@
+"""Blobs, columns and indices from the store: verified, or a typed error."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labelcast.directory import Bundle, BundleWriter
+from labelcast.errors import (
+    BlobNotFoundError,
+    ChecksumMismatchError,
+    DigestMismatchError,
+    ManifestError,
+)
+from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
+from labelcast_server.opening import (
+    read_blob,
+    read_chunk_index,
+    read_column,
+    read_rows,
+    read_view_index,
+)
+from labelcast_server.registry.publishing import Publisher
+from labelcast_server.store.memory import MemoryStore
+from tests.factories.bundles import make_bundle
+from tests.factories.pushed import push, upload
+
+CONTENT = bytes(range(256)) * 20
+REF = BlobRef(digest_of(CONTENT), len(CONTENT))
+
+
+async def stored(content: bytes = CONTENT, *, chunk_bytes: int = 100) -> MemoryStore:
+    store = MemoryStore()
+    publisher = Publisher(store, allow_unsafe_store=True)
+    await upload(publisher, digest_of(content), content, chunk_bytes)
+    return store
+
+
+def chunks(store: MemoryStore, digest: str) -> list[Any]:
+    return store._blobs[digest][1]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, len(CONTENT), len(CONTENT) + 1, 50])
+async def test_a_blob_comes_whole_whatever_its_chunks(chunk_bytes: int) -> None:
+    assert await read_blob(await stored(chunk_bytes=chunk_bytes), REF) == CONTENT
+
+
+async def test_a_blob_of_another_size_than_announced_is_refused() -> None:
+    for size in (REF.size - 1, REF.size + 1):
+        with pytest.raises(DigestMismatchError, match=f"says {size}"):
+            await read_blob(await stored(), BlobRef(REF.digest, size))
+
+
+async def test_a_damaged_blob_is_refused() -> None:
+    store = await stored()
+    chunks(store, REF.digest)[40] = bytes(100)
+    with pytest.raises(DigestMismatchError, match="damaged"):
+        await read_blob(store, REF)
+
+
+async def test_a_blob_that_nobody_pushed_is_refused() -> None:
+    with pytest.raises(BlobNotFoundError):
+        await read_blob(MemoryStore(), REF)
+
+
+@pytest.mark.parametrize("row_order", RowOrder)
+async def test_sections_and_indices_are_those_of_the_bundle(
+    tmp_path: Path, row_order: RowOrder
+) -> None:
+    bundle, _ = make_bundle(
+        tmp_path, num_samples=9000, num_seeds=3, row_order=row_order, shard_bytes=70_000
+    )
+    store = MemoryStore()
+    await push(store, bundle)
+    (segment,) = bundle.manifest.segments
+    blocks = [block async for block in read_rows(store, segment.codes)]
+    index = await read_view_index(store, bundle.manifest)
+    views = bundle.segment_index(segment).views()
+    assert np.array_equal(np.concatenate(blocks), bundle.gather(index, views))
+    (read,), (written,) = index.segments, bundle.view_index().segments
+    assert read.row_order is row_order
+    assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))
+    assert np.array_equal(read.sample_ids, written.sample_ids)
+    assert np.array_equal(read.seeds, written.seeds)
+    ids = await read_column(store, segment.sample_ids, "<u8")
+    assert np.array_equal(ids, bundle.column(segment.sample_ids, "<u8"))
+
+
+def small_section(directory: Path, *columns: tuple[Any, str]) -> list[Section]:
+    writer = BundleWriter(directory)
+    return [writer.add_column(values, dtype) for values, dtype in columns]
+
+
+async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
+    """Sample ID 2**32 and the seeds 0 and 1 are the same eight bytes."""
+    ids, seeds = small_section(tmp_path, ([2**32], "<u8"), ([0, 1], "<u4"))
+    assert ids.shards[0].data == seeds.shards[0].data
+    for first in (ids, seeds):
+        store = MemoryStore()
+        publisher = Publisher(store, allow_unsafe_store=True)
+        for ref in dict.fromkeys([*ids.blobs(), *seeds.blobs()]):
+            content = (tmp_path / "blobs" / ref.digest.replace(":", "-")).read_bytes()
+            await upload(publisher, ref.digest, content, first.chunk_bytes)
+        assert (await read_column(store, ids, "<u8")).tolist() == [2**32]
+        assert (await read_column(store, seeds, "<u4")).tolist() == [0, 1]
+
+
+@pytest.fixture
+async def pushed(tmp_path: Path) -> tuple[MemoryStore, Bundle]:
+    bundle, _ = make_bundle(tmp_path, num_samples=9000, num_seeds=1)
+    store = MemoryStore()
+    await push(store, bundle)
+    return store, bundle
+
+
+async def test_a_damaged_chunk_is_named(pushed: tuple[MemoryStore, Bundle]) -> None:
+    store, bundle = pushed
+    codes = bundle.manifest.segments[0].codes
+    shard = codes.shards[0].data.digest
+    damaged = chunks(store, shard)
+    damaged[2] = bytes(len(damaged[2]))
+    with pytest.raises(ChecksumMismatchError) as caught:
+        _ = [block async for block in read_rows(store, codes)]
+    assert caught.value.facts == {"digest": shard, "chunk": "2"}
+
+
+async def test_a_damaged_chunk_index_is_found(pushed: tuple[MemoryStore, Bundle]) -> None:
+    store, bundle = pushed
+    shard = bundle.manifest.segments[0].codes.shards[0]
+    assert (await read_chunk_index(store, shard)).shape == (3,)
+    chunks(store, shard.index.digest)[0] = bytes(shard.index.size)
+    with pytest.raises(DigestMismatchError):
+        await read_chunk_index(store, shard)
+
+
+@pytest.mark.parametrize(
+    ("ids", "seeds"), [([2, 1], [0]), ([1, 1], [0]), ([1, 2], [3, 3])], ids=str
+)
+async def test_tables_that_do_not_increase_are_refused(
+    tmp_path: Path, ids: list[int], seeds: list[int]
+) -> None:
+    bundle, _ = make_bundle(tmp_path / "good", num_samples=len(ids), num_seeds=len(seeds))
+    (segment,) = bundle.manifest.segments
+    bad_ids, bad_seeds = small_section(bundle.directory, (ids, "<u8"), (seeds, "<u4"))
+    store = MemoryStore()
+    publisher = Publisher(store, allow_unsafe_store=True)
+    for section in (bad_ids, bad_seeds):
+        for ref in section.blobs():
+            await upload(publisher, ref.digest, bundle.read_blob(ref), section.chunk_bytes)
+    changed = replace(segment, sample_ids=bad_ids, seeds=bad_seeds)
+    with pytest.raises(ManifestError, match="strictly increasing"):
+        await read_view_index(store, replace(bundle.manifest, segments=(changed,)))

@@ -19,6 +19,7 @@ from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_producers.encoding import label_set_writer
 from labelcast_producers.formats.importing import (
     Imported,
     import_labels,
@@ -139,10 +140,8 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
 ) -> None:
     directory, _ = files
     monkeypatch.setattr(dense_output, "_SYNC_BYTES", 1)
-    monkeypatch.setattr("labelcast_producers.encoding.label_set_writer._NOTE_ROWS", 10)
-    monkeypatch.setattr(
-        "labelcast_producers.encoding.label_set_writer._BLOCK_BYTES", 4 * CLASSES * 10
-    )
+    monkeypatch.setattr(label_set_writer, "_NOTE_ROWS", 10)
+    monkeypatch.setattr(label_set_writer, "_BLOCK_BYTES", 4 * CLASSES * 10)
     whole = imported(directory, tmp_path / "whole", codec)
     source = open_source(directory, OPTIONS)
     read = source.read

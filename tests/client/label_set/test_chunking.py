@@ -1,4 +1,4 @@
-"""The chunk size policy against its own model; `tests/server/store` measures it against a real Redis."""
+"""The chunk size policy against its own model; a real Redis is measured in `tests/server/store`."""
 
 import pytest
 

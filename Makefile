@@ -13,8 +13,9 @@ EDITABLE ?= --editable
 # The glyph task is a distribution of its own: it is no part of what users install.
 ALSO ?= --editable ./glyphs
 
-# Two at a time: much of the suite waits for processes to start.
-PYTEST_ARGS ?= --numprocesses 2
+# Three at a time, with a thread each: much of the suite waits for processes to start, and threads
+# that wait for each other on a few cores take more of them than the work does.
+PYTEST_ARGS ?= --numprocesses 3
 DEMO_OUT ?= demo-out
 
 help: ## List the targets
@@ -35,7 +36,7 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short ru
 	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick)
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-anywhere: setup ## Run the tests as on other machines; SETTINGS="haswell order" together, else each in turn
 	@$(BIN)/python -m tests.anywhere $(SETTINGS)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,23 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run_command(
-    *arguments: str, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    program: Sequence[str] = COMMAND,
 ) -> subprocess.CompletedProcess[str]:
     """A command of `labelcast-server` that ends by itself."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        [*program, *arguments],
         env=clean_environment(environment),
         capture_output=True,
         text=True,
         timeout=_START_SECONDS,
     )
+
+
+def run_labelcast(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of `labelcast`."""
+    return run_command(*arguments, program=(sys.executable, "-m", "labelcast.cli"))
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

@@ -23,7 +23,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
 from labelcast_producers.formats.importing import import_labels, open_source
 from labelcast_producers.formats.source import ImportOptions
-from tests.e2e.running_service import RunningService, run_command
+from tests.e2e.running_service import RunningService, run_labelcast
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.arrays import write_arrays
 from tests.producers.formats.writers.distilled_sets import write_frepo, write_mtt, write_pdd
@@ -107,11 +107,11 @@ def test_files_reach_the_student_as_they_were_written(
     truth = case.write(files, samples=SAMPLES, classes=CLASSES, **sized, **case.arguments)
     if case.flat:
         truth = _numbered_by_batches(truth, case.arguments["batch_size"])
-    inspected = run_command("inspect", str(files), "--json")
+    inspected = run_labelcast("inspect", str(files), "--json")
     assert inspected.returncode == 0, inspected.stderr
     found = json.loads(inspected.stdout)
     codec = () if truth.top_values is not None else ("--codec", _raw(truth))
-    done = run_command(
+    done = run_labelcast(
         *("import", str(files), "--out", str(out), "--images", str(images)),
         *("--view-size", str(VIEW), "--quiet", "--json", *codec, *case.options),
     )

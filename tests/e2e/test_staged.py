@@ -28,7 +28,7 @@ from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.encoding.stages import add_stage
 from labelcast_producers.neural.chosen_encoder import choose_encoder
-from tests.e2e.running_service import RunningService, clean_environment, run_command
+from tests.e2e.running_service import RunningService, clean_environment, run_labelcast
 from tests.factories.in_memory import InMemory
 
 pytestmark = pytest.mark.e2e
@@ -206,7 +206,7 @@ def test_a_staged_set_is_known_no_better_than_its_least_known_stage(
 def test_the_command_adds_a_stage(images: Path, tmp_path: Path) -> None:
     first = stage_of(tmp_path / "first", images, [0, 2])
     second = stage_of(tmp_path / "second", images, [1, 3])
-    done = run_command(
+    done = run_labelcast(
         *("stage", str(second.directory), "--base", str(first.directory), "--name", "more"),
         *("--out", str(tmp_path / "both"), "--json"),
     )

@@ -31,7 +31,7 @@ from labelcast_producers.formats.output import dense as dense_output
 from labelcast_producers.formats.output.dense import PROGRESS_NAME
 from labelcast_producers.formats.parts.rows import ForeignRows
 from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws, Source
-from tests.e2e.running_service import clean_environment, run_command
+from tests.e2e.running_service import clean_environment, run_labelcast
 from tests.producers.formats.writers.distillkit import Settings, write_distillkit
 from tests.producers.formats.writers.fkd import write_fkd
 from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
@@ -267,7 +267,7 @@ def test_what_was_imported_is_exported_file_for_file(order: Order, tmp_path: Pat
         f"import {files} --out {made} {described}",
         f"export {made} --out {back} --batch-size {BATCH} --draws {draws}",
     ):
-        done = run_command(*command.split(), "--quiet")
+        done = run_labelcast(*command.split(), "--quiet")
         assert done.returncode == 0, done.stderr
     stored = sorted(path.relative_to(files) for path in files.rglob("*.tar"))
     assert stored == sorted(path.relative_to(back) for path in back.rglob("*.tar"))
@@ -285,17 +285,17 @@ def test_what_was_imported_is_exported_file_for_file(order: Order, tmp_path: Pat
 
 def test_commands_say_what_files_are_and_bring_them(tmp_path: Path) -> None:
     write_fkd(tmp_path / "files", samples=6, epochs=2, classes=4, label_type="full")
-    inspected = run_command("inspect", str(tmp_path / "files"))
+    inspected = run_labelcast("inspect", str(tmp_path / "files"))
     assert inspected.returncode == 0, inspected.stderr
     assert "fkd" in inspected.stdout
-    done = run_command(
+    done = run_labelcast(
         *("import", str(tmp_path / "files"), "--out", str(tmp_path / "dense")),
         *("--view-size", "32", "--quiet", "--json"),
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["labels"] == 12
     assert DenseLabels.open(tmp_path / "dense").index.num_rows == 12
-    wrong = run_command(
+    wrong = run_labelcast(
         *("import", str(tmp_path / "files"), "--out", str(tmp_path / "other")),
         *("--draws", "three"),
     )
@@ -321,9 +321,9 @@ def test_a_killed_import_leaves_nothing_that_can_be_pushed(tmp_path: Path) -> No
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
     assert not (out / "manifest.json").exists()
-    done = run_command(*command[3:], "--out", str(out), *options)
+    done = run_labelcast(*command[3:], "--out", str(out), *options)
     assert done.returncode == 0, done.stderr
-    whole = run_command(*command[3:], "--out", str(tmp_path / "whole"), *options)
+    whole = run_labelcast(*command[3:], "--out", str(tmp_path / "whole"), *options)
     assert json.loads(done.stdout)["digest"] == json.loads(whole.stdout)["digest"]
 
 
@@ -373,7 +373,7 @@ def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
     )
     for draws, expected in (("one", False), ("two", True)):
         for codec in ("", " --codec raw:fp16"):
-            done = run_command(
+            done = run_labelcast(
                 *f"import {tmp_path}/files --images {tmp_path}/images --view-size {VIEW}".split(),
                 *f"--draws {draws} --quiet{codec} --out {tmp_path}/{draws}{len(codec)}".split(),
             )
@@ -394,7 +394,7 @@ def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
 def test_impossible_options_are_refused_in_one_line(
     files: tuple[Path, Truth], options: str, says: str, tmp_path: Path
 ) -> None:
-    done = run_command("import", str(files[0]), "--out", str(tmp_path / "out"), *options.split())
+    done = run_labelcast("import", str(files[0]), "--out", str(tmp_path / "out"), *options.split())
     assert done.returncode in (1, 2)
     assert says in done.stderr
     assert done.stderr.count("\n") == 1

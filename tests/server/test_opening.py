@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
@@ -15,12 +16,13 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
+from labelcast.opening.drivers import run_async
+from labelcast.opening.parts import open_index
 from labelcast_server.opening import (
     read_blob,
     read_chunk_index,
-    read_column,
     read_rows,
-    read_view_index,
+    reader,
 )
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import MemoryStore
@@ -60,6 +62,10 @@ async def test_a_damaged_blob_is_refused() -> None:
         await read_blob(store, REF)
 
 
+async def column(store: MemoryStore, section: Section, dtype: str) -> NDArray[Any]:
+    return np.concatenate([rows async for rows in read_rows(store, section)]).view(dtype)[:, 0]
+
+
 async def test_a_blob_that_nobody_pushed_is_refused() -> None:
     with pytest.raises(BlobNotFoundError):
         await read_blob(MemoryStore(), REF)
@@ -76,7 +82,7 @@ async def test_sections_and_indices_are_those_of_the_bundle(
     await push(store, bundle)
     (segment,) = bundle.manifest.segments
     blocks = [block async for block in read_rows(store, segment.codes)]
-    index = await read_view_index(store, bundle.manifest)
+    index = await run_async(open_index(bundle.manifest), reader(store))
     views = bundle.segment_index(segment).views()
     assert np.array_equal(np.concatenate(blocks), bundle.gather(index, views))
     (read,), (written,) = index.segments, bundle.view_index().segments
@@ -84,7 +90,7 @@ async def test_sections_and_indices_are_those_of_the_bundle(
     assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))
     assert np.array_equal(read.sample_ids, written.sample_ids)
     assert np.array_equal(read.seeds, written.seeds)
-    ids = await read_column(store, segment.sample_ids, "<u8")
+    ids = await column(store, segment.sample_ids, "<u8")
     assert np.array_equal(ids, bundle.column(segment.sample_ids, "<u8"))
 
 
@@ -103,8 +109,8 @@ async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
         for ref in dict.fromkeys([*ids.blobs(), *seeds.blobs()]):
             content = (tmp_path / "blobs" / ref.digest.replace(":", "-")).read_bytes()
             await upload(publisher, ref.digest, content, first.chunk_bytes)
-        assert (await read_column(store, ids, "<u8")).tolist() == [2**32]
-        assert (await read_column(store, seeds, "<u4")).tolist() == [0, 1]
+        assert (await column(store, ids, "<u8")).tolist() == [2**32]
+        assert (await column(store, seeds, "<u4")).tolist() == [0, 1]
 
 
 @pytest.fixture
@@ -151,4 +157,4 @@ async def test_tables_that_do_not_increase_are_refused(
             await upload(publisher, ref.digest, bundle.read_blob(ref), section.chunk_bytes)
     changed = replace(segment, sample_ids=bad_ids, seeds=bad_seeds)
     with pytest.raises(ManifestError, match="strictly increasing"):
-        await read_view_index(store, replace(bundle.manifest, segments=(changed,)))
+        await run_async(open_index(replace(bundle.manifest, segments=(changed,))), reader(store))

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
 from labelcast.label_set import Manifest, Missing, StoredViews, check_digest
+from labelcast.opening.drivers import run_async
+from labelcast.opening.parts import open_context, open_index
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
-from labelcast_server.opening import read_blob, read_context, read_view_index
+from labelcast_server.opening import read_blob, reader
 from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
 
@@ -142,8 +144,9 @@ class LabelService:
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
         check_digest(content, digest, "the manifest in the store")
         manifest = Manifest.from_bytes(content)
+        read = reader(self._store)
         artifact = await read_blob(self._store, manifest.codec)
-        index = await read_view_index(self._store, manifest)
+        index = await run_async(open_index(manifest), read)
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
@@ -153,6 +156,6 @@ class LabelService:
             artifact=artifact,
             codec=await asyncio.to_thread(read_artifact, artifact),
             index=index,
-            context=await read_context(self._store, manifest, index),
+            context=await run_async(open_context(manifest, index), read),
             stored=await asyncio.to_thread(StoredViews, index),
         )

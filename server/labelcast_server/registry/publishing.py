@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
 from labelcast.errors import (
@@ -23,19 +24,13 @@ from labelcast.errors import (
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
     Manifest,
-    Section,
     digest_of,
     from_canonical,
     is_digest,
 )
-from labelcast_server.opening import (
-    read_blob,
-    read_column,
-    read_context,
-    read_rows,
-    read_view_index,
-    read_view_records,
-)
+from labelcast.opening.drivers import run_async
+from labelcast.opening.parts import open_codec, open_context, open_index, open_records
+from labelcast_server.opening import read_blob, read_rows, reader
 from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import (
     BlobInfo,
@@ -247,17 +242,19 @@ class Publisher:
         return await self._label_sets.stage(manifest)
 
     async def _validate(self, manifest: Manifest) -> None:
-        codec = await asyncio.to_thread(read_artifact, await read_blob(self._store, manifest.codec))
-        manifest.require_codec(codec)
+        read = reader(self._store)
+        codec = await run_async(open_codec(manifest), read)
         await self._read_report(manifest)
-        index = await read_view_index(self._store, manifest)
         for number, segment in enumerate(manifest.segments):
-            if segment.hard_labels is not None:
-                await self._check_hard_labels(segment.hard_labels, manifest, number)
-            async for rows in read_rows(self._store, segment.codes):
-                await asyncio.to_thread(codec.check_rows, rows)
-        await read_context(self._store, manifest, index)
-        records = await read_view_records(self._store, manifest, index)
+            for name, section in segment.sections().items():
+                async for rows in read_rows(self._store, section):
+                    if name == "codes":
+                        await asyncio.to_thread(codec.check_rows, rows)
+                    elif name == "hard_labels":
+                        _check_hard_labels(rows, manifest, number)
+        index = await run_async(open_index(manifest), read)
+        await run_async(open_context(manifest, index), read)
+        records = await run_async(open_records(manifest, index), read)
         if records is not None:
             await asyncio.to_thread(records.check)
 
@@ -337,13 +334,11 @@ class Publisher:
             if info.size != ref.size:
                 raise ManifestError(f"blob {ref.digest} has {info.size} bytes, not {ref.size}")
 
-    async def _check_hard_labels(self, section: Section, manifest: Manifest, number: int) -> None:
-        labels = await read_column(self._store, section, "<u4")
-        if np.any(labels >= np.uint32(manifest.contract.num_classes)):
-            raise ManifestError(
-                f"segments[{number}].hard_labels go beyond the"
-                f" {manifest.contract.num_classes} classes"
-            )
+
+def _check_hard_labels(rows: NDArray[np.uint8], manifest: Manifest, number: int) -> None:
+    classes = manifest.contract.num_classes
+    if np.any(rows.view("<u4") >= np.uint32(classes)):
+        raise ManifestError(f"segments[{number}].hard_labels go beyond the {classes} classes")
 
 
 def _tags_of(record: LabelSetRecord, tags: dict[str, str]) -> tuple[str, ...]:

@@ -1,0 +1,85 @@
+"""What each part of a label set needs of its blobs, and what it makes of them.
+
+Everything here is a generator that reads nothing itself: it yields a reference to a blob, is sent
+the verified content, and returns the part in the end. `drivers` runs one over a directory, a client
+or a store, so that what is fetched and what is checked is written once.
+"""
+
+from collections.abc import Generator, Iterable
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec import Codec, read_artifact
+from labelcast.context.view import ViewContext, derive_context
+from labelcast.label_set import BlobRef, Manifest, Section, ViewIndex, index_of, table_sections
+from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
+
+T = TypeVar("T")
+Opening: TypeAlias = Generator[BlobRef, bytes, T]
+
+
+def open_codec(manifest: Manifest) -> Opening[Codec]:
+    """The codec, proven on its golden rows and against the manifest.
+
+    Raises:
+        CodecError: the artifact is damaged, or decodes its golden rows to something else.
+        ManifestError: it is not the codec of these labels.
+    """
+    codec = read_artifact((yield manifest.codec))
+    manifest.require_codec(codec)
+    return codec
+
+
+def open_index(manifest: Manifest) -> Opening[ViewIndex]:
+    """Where every view lies.
+
+    Raises:
+        ManifestError: tables that do not increase, or segments that overlap.
+    """
+    tables = yield from _whole(
+        part for segment in manifest.segments for part in table_sections(segment)
+    )
+    return ViewIndex([index_of(segment, tables.__getitem__) for segment in manifest.segments])
+
+
+def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | None]:
+    """What both ends know of the views; None where the codec is not conditioned on it.
+
+    All segments of a conditioned set share the tables of the first: `Manifest.require_codec`.
+
+    Raises:
+        ManifestError: another context is derived here than where the label set was made.
+    """
+    hard_labels = manifest.segments[0].hard_labels
+    if manifest.contract.context is None or hard_labels is None:
+        return None
+    rows = yield from _whole([hard_labels])
+    column = np.ascontiguousarray(rows[hard_labels]).view("<u4")[:, 0]
+    return derive_context(manifest.contract, index.segments[0], column)
+
+
+def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | None]:
+    """Recorded views; None where views are drawn from seeds, or samples left as they are.
+
+    Raises:
+        ManifestError: a mix that is none, or not one record for each row.
+    """
+    rows = yield from _whole(
+        part for segment in manifest.segments for part in record_sections(segment)
+    )
+    return read_records(manifest.contract, manifest.segments, index, rows.__getitem__)
+
+
+def _whole(sections: Iterable[Section]) -> Opening[dict[Section, NDArray[np.uint8]]]:
+    """Sections whole: uint8, shape (rows, stride), read-only; each blob is asked for once."""
+    blobs: dict[str, bytes] = {}
+    rows: dict[Section, NDArray[np.uint8]] = {}
+    for section in sections:
+        for shard in section.shards:
+            if shard.data.digest not in blobs:
+                blobs[shard.data.digest] = yield shard.data
+        content = b"".join(blobs[shard.data.digest] for shard in section.shards)
+        rows[section] = np.frombuffer(content, dtype=np.uint8).reshape(-1, section.stride)
+    return rows

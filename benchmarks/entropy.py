@@ -31,7 +31,7 @@ def measure(directory: Path) -> dict[str, Any]:
     codec = bundle.codec()
     if not isinstance(codec, VqaeCodec):
         raise SystemExit(f"{directory}: only codes of a vqae can be entropy-coded")
-    index = bundle.view_index()
+    index = bundle.index()
     rows = np.concatenate([bundle.gather(index, part.views()) for part in index.segments])
     codes = codec.unpack(rows).astype(np.int32)
     K = codec.shape.codebook_size

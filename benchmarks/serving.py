@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     bundle = Bundle(options.bundle)
-    index = bundle.view_index()
+    index = bundle.index()
     views = index.segments[0].views()
     order = np.random.default_rng(0).permutation(len(views))
     shuffled = views[order]
@@ -70,7 +70,7 @@ def main() -> None:
 def _service(address: str, views: Views, options: argparse.Namespace) -> dict[str, Any]:
     with LabelClient(address) as client:
         label_set = client.open(TAG)
-        decoder = client.decoder(label_set)
+        decoder = label_set.decoder()
         dense = Representation.logits(Precision.FP16)
         few = views[: min(len(views), 30_000)]
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from labelcast import Expectation, LabelClient, RemoteLabelSet, Representation
-from labelcast.torch import ImageFolder, ServiceLabels, SoftLabelLoader, soft_label_loss
+from labelcast.torch import ImageFolder, LabelSetSource, SoftLabelLoader, soft_label_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +72,9 @@ def train_through_stages(
         if kept.exists():
             student.load_state_dict(torch.load(kept, weights_only=True))
             continue
-        views = client.stage_views(label_set, number)
+        views = label_set.stage_views(number)
         seeds, epochs = np.unique(views.seeds).tolist(), stage.epochs or defaults.epochs
-        source = ServiceLabels(client, label_set, Representation.codes())
+        source = LabelSetSource(label_set, Representation.codes())
         loader = SoftLabelLoader(
             images,
             source,

@@ -20,6 +20,7 @@ from benchmarks.chaos.judge import StreamJudge
 from benchmarks.chaos.reports import Slot, tell
 from labelcast import (
     AsyncLabelClient,
+    AsyncRemoteLabelSet,
     DeliveredLabels,
     LabelcastError,
     LabelClient,
@@ -235,7 +236,9 @@ class _Asynchronous(_Student):
             await self._calls(client, label_set, job)
         await self._stream(client, label_set, job)
 
-    async def _calls(self, client: AsyncLabelClient, label_set: RemoteLabelSet, job: Job) -> None:
+    async def _calls(
+        self, client: AsyncLabelClient, label_set: AsyncRemoteLabelSet, job: Job
+    ) -> None:
         views, judge, representation = self._some_rows(job)
         for name in ("labels", "resolve"):
             self._slot.begin(f"{name} {job.known.tag}")
@@ -251,7 +254,9 @@ class _Asynchronous(_Student):
                 outcome = _outcome(error)
             self._tell_call(name, outcome, judge)
 
-    async def _stream(self, client: AsyncLabelClient, label_set: RemoteLabelSet, job: Job) -> None:
+    async def _stream(
+        self, client: AsyncLabelClient, label_set: AsyncRemoteLabelSet, job: Job
+    ) -> None:
         judge = StreamJudge(job.known, job.representation, job.batches)
         self._slot.begin(f"async stream of {job.kind} from {job.known.tag}")
         began, outcome, number = time.monotonic(), "complete", 0

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.systems.plan import planned_views
 from benchmarks.systems.settings import TEMPERATURE, Scale, System
 from labelcast import Expectation, LabelClient, Representation
-from labelcast.torch import SampleTable, ServiceLabels
+from labelcast.torch import LabelSetSource, SampleTable
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast.torch.images.rendering import choose_renderer
@@ -47,7 +47,7 @@ def served_batches(
         dataset=known.digest(), class_list=known.class_list(), temperature=TEMPERATURE
     )
     label_set = client.open(tag, expect=expect)
-    source = ServiceLabels(client, label_set, representation)
+    source = LabelSetSource(label_set, representation)
     table = SampleTable(ImageFolder(images, channels=1))
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
     renderer = choose_renderer(label_set.contract.policy, table.sample_ids, source.view_records)

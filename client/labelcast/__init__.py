@@ -1,11 +1,14 @@
 """labelcast: soft labels by view, from compressed codes.
 
-    client = LabelClient("labels.example.org:7070")
-    label_set = client.open("glyphs:latest", expect=Expectation(temperature=1.0))
-    for batch in client.stream(label_set, batches_of_views, Representation.logits()):
-        train_on(batch.views, batch.values)
+    label_set = labelcast.open("mine:v1", address="labels.example.org:7070")
+    label_set = labelcast.open("label-set/")                      # or a directory; used alike
+    soft = label_set.labels(sample_ids, seeds)                    # float32, shape (N, C)
 
-`labelcast.torch` has a loader that pairs these with augmented views.
+    read = label_set.reader()                                     # for a training loop of your own
+    views = label_set.views(sample_ids, seed)                     # which crop, flip, partner
+    soft = read(views)
+
+`labelcast.torch` has a loader that pairs labels with augmented views.
 """
 
 from importlib import import_module
@@ -15,46 +18,63 @@ if TYPE_CHECKING:
     from labelcast.codec import LabelKind, Precision
     from labelcast.errors import LabelcastError
     from labelcast.label_set import Expectation, LabelContract, Missing
+    from labelcast.label_set.student_side import UNCHECKED
+    from labelcast.opening.delivered import DeliveredLabels
+    from labelcast.opening.drawn_views import DrawnViews
+    from labelcast.opening.label_set import LabelSet
+    from labelcast.opening.open import open  # noqa: A004 - a label set is opened as a file is
+    from labelcast.opening.reader import LabelReader
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
-    from labelcast.remote.label_set import RemoteLabelSet
-    from labelcast.remote.stream import DeliveredLabels
+    from labelcast.remote.label_set import AsyncRemoteLabelSet, RemoteLabelSet
     from labelcast.representation import Form, Representation
     from labelcast.views import Views
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "UNCHECKED",
     "AsyncLabelClient",
+    "AsyncRemoteLabelSet",
     "DeliveredLabels",
+    "DrawnViews",
     "Expectation",
     "Form",
     "LabelClient",
     "LabelContract",
     "LabelKind",
+    "LabelReader",
+    "LabelSet",
     "LabelcastError",
     "Missing",
     "Precision",
     "RemoteLabelSet",
     "Representation",
     "Views",
+    "open",
 ]
 
 # Imported on first use: an edge that only decodes has numpy and safetensors, and no grpc.
 _HOMES = {
+    "UNCHECKED": "labelcast.label_set.student_side",
     "AsyncLabelClient": "labelcast.remote.async_client",
-    "DeliveredLabels": "labelcast.remote.stream",
+    "AsyncRemoteLabelSet": "labelcast.remote.label_set",
+    "DeliveredLabels": "labelcast.opening.delivered",
+    "DrawnViews": "labelcast.opening.drawn_views",
     "Expectation": "labelcast.label_set",
     "Form": "labelcast.representation",
     "LabelClient": "labelcast.remote.client",
     "LabelContract": "labelcast.label_set",
     "LabelKind": "labelcast.codec",
+    "LabelReader": "labelcast.opening.reader",
+    "LabelSet": "labelcast.opening.label_set",
     "LabelcastError": "labelcast.errors",
     "Missing": "labelcast.label_set",
     "Precision": "labelcast.codec",
     "RemoteLabelSet": "labelcast.remote.label_set",
     "Representation": "labelcast.representation",
     "Views": "labelcast.views",
+    "open": "labelcast.opening.open",
 }
 
 

@@ -6,23 +6,21 @@ blobs/sha256-<hex>       every blob that the manifest names, under its digest
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelcast.codec import Codec, Rows, read_artifact
-from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.context.view import derive_context
+from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
+from labelcast.label_set.index.missing_views import Missing
 from labelcast.label_set.index.tables import index_of
 from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
-from labelcast.label_set.recorded_views import ViewRecords, read_records
 from labelcast.label_set.section import (
     SHARD_BYTES,
     BlobRef,
@@ -32,6 +30,10 @@ from labelcast.label_set.section import (
     chunk_checksum,
 )
 from labelcast.label_set.segment import Segment
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.forms import present
+from labelcast.opening.label_set import LabelSet
+from labelcast.representation import Form, Representation
 from labelcast.views import Views
 
 MANIFEST_NAME = "manifest.json"
@@ -99,8 +101,8 @@ class BundleWriter:
         return Shard(len(view) // stride, self.add_blob(bytes(view)), self.add_blob(index))
 
 
-class Bundle:
-    """Reads a label set from its directory; every read is checked.
+class Bundle(LabelSet):
+    """A label set in its directory; every read is checked.
 
     Args:
         directory: of the bundle.
@@ -118,13 +120,11 @@ class Bundle:
             )
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path} is too large for a manifest")
-        self.manifest = Manifest.from_bytes(path.read_bytes())
+        super().__init__(Manifest.from_bytes(path.read_bytes()))
         self._shards: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
 
-    @property
-    def digest(self) -> str:
-        """The label set's identity."""
-        return self.manifest.digest
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_shards": {}}
 
     def path(self, ref: BlobRef) -> Path:
         """File of a blob.
@@ -150,12 +150,6 @@ class Bundle:
         check_digest(content, ref.digest, str(self.path(ref)))
         return content
 
-    def codec(self) -> Codec:
-        """The codec, proven on its golden rows and against the manifest."""
-        codec = read_artifact(self.read_blob(self.manifest.codec))
-        self.manifest.require_codec(codec)
-        return codec
-
     def column(self, section: Section, dtype: str) -> NDArray[Any]:
         """A section of one integer a row, whole."""
         return self.rows(section).reshape(-1).view(dtype)
@@ -169,23 +163,23 @@ class Bundle:
         """The tables of a segment."""
         return index_of(segment, self.rows)
 
-    def records(self) -> ViewRecords | None:
-        """Recorded views; None where views are drawn from seeds, or samples left as they are."""
-        manifest = self.manifest
-        return read_records(manifest.contract, manifest.segments, self.view_index(), self.rows)
+    def stream(
+        self, batches: Iterable[Views], representation: Representation
+    ) -> Iterator[DeliveredLabels]:
+        """As `LabelSet.stream`; codes are decoded here, with numpy, where labels are asked for."""
+        header = self.codec().header
+        if representation.form is not Form.CODES:
+            representation.check(header)
+        for views in batches:
+            rows = self.gather(self.index(), views)
+            if representation.form is not Form.CODES:
+                rows = present(self.decoder().decode(rows, views), representation, header)
+            rows.flags.writeable = False
+            yield DeliveredLabels(views, rows, representation, header.num_classes)
 
-    def decoder(self) -> LabelDecoder:
-        """Decodes rows of this label set with numpy alone."""
-        codec, first = self.codec(), self.manifest.segments[0]
-        if self.manifest.contract.context is None or first.hard_labels is None:
-            return LabelDecoder(codec, None)
-        hard_labels = self.column(first.hard_labels, "<u4")
-        contract, index = self.manifest.contract, self.segment_index(first)
-        return LabelDecoder(codec, derive_context(contract, index, hard_labels))
-
-    def view_index(self) -> ViewIndex:
-        """Where every view lies."""
-        return ViewIndex([self.segment_index(segment) for segment in self.manifest.segments])
+    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+        """As `LabelSet.resolve`."""
+        return self.stored_views().resolve(views, missing)
 
     def gather(self, index: ViewIndex, views: Views) -> Rows:
         """Packed rows of views.

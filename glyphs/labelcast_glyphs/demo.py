@@ -190,7 +190,7 @@ def _largest_difference(address: str, out: Path) -> float:
         views = Views.of(samples[:1000], 1)
         streamed = client.labels(label_set, views, Representation.logits())
         codes = client.labels(label_set, views, Representation.codes())
-        here = client.decoder(label_set).decode(codes.rows, codes.views)
+        here = label_set.decoder().decode(codes.rows, codes.views)
     there = streamed.values.astype(np.float32)
     difference = float(np.abs(there - here).max())
     if not TOLERANCES[Precision.FP16].accepts(there, here):

@@ -26,9 +26,9 @@ from labelcast.label_set import ViewIndex
 from labelcast.torch import (
     ArrayLabels,
     Batch,
+    LabelSetSource,
     LabelSource,
     SampleTable,
-    ServiceLabels,
     SoftLabelLoader,
     mixed_hard_loss,
     soft_label_loss,
@@ -126,8 +126,8 @@ def train_student(
     if run is Run.STREAM_CODES:
         # Fetched before the stream, so that what comes once and what comes for each label can be
         # told apart.
-        client.decoder(label_set)
-    source = _source(run, client, label_set, dense_directory)
+        label_set.decoder()
+    source = _source(run, label_set, dense_directory)
     loader = SoftLabelLoader(
         distilled,
         source,
@@ -171,14 +171,14 @@ def train_student(
 
 
 def _source(
-    run: Run, client: LabelClient, label_set: RemoteLabelSet, dense_directory: Path | None
+    run: Run, label_set: RemoteLabelSet, dense_directory: Path | None
 ) -> LabelSource | None:
     if run is Run.HARD:
         return None
     if run is Run.STREAM_DENSE:
-        return ServiceLabels(client, label_set, Representation.logits())
+        return LabelSetSource(label_set, Representation.logits())
     if run is Run.STREAM_CODES:
-        return ServiceLabels(client, label_set, Representation.codes())
+        return LabelSetSource(label_set, Representation.codes())
     if dense_directory is None:
         raise ValueError("the run dense-memory needs --dense, a directory of dense labels")
     # The yardstick reads the relabeller's own file; a real student never sees one.
@@ -186,7 +186,12 @@ def _source(
 
     dense = DenseLabels.open(dense_directory)
     rows = dense.rows.read(0, dense.rows.num_rows)
-    return ArrayLabels(rows, ViewIndex([dense.index]), dense.description.label_kind)
+    return ArrayLabels(
+        rows,
+        ViewIndex([dense.index]),
+        dense.description.label_kind,
+        view_policy=dense.description.policy,
+    )
 
 
 def _loss(

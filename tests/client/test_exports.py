@@ -6,19 +6,25 @@ import labelcast.torch
 
 def test_public_names_of_labelcast() -> None:
     assert labelcast.__all__ == [
+        "UNCHECKED",
         "AsyncLabelClient",
+        "AsyncRemoteLabelSet",
         "DeliveredLabels",
+        "DrawnViews",
         "Expectation",
         "Form",
         "LabelClient",
         "LabelContract",
         "LabelKind",
+        "LabelReader",
+        "LabelSet",
         "LabelcastError",
         "Missing",
         "Precision",
         "RemoteLabelSet",
         "Representation",
         "Views",
+        "open",
     ]
 
 
@@ -28,6 +34,7 @@ def test_public_names_of_labelcast_torch() -> None:
         "Batch",
         "ImageFolder",
         "ImageReader",
+        "LabelSetSource",
         "LabelSource",
         "Loss",
         "PlannedBatch",
@@ -35,7 +42,6 @@ def test_public_names_of_labelcast_torch() -> None:
         "RecordedRenderer",
         "SampleDataset",
         "SampleTable",
-        "ServiceLabels",
         "SoftLabelLoader",
         "TorchDecoder",
         "TrainingPlan",

@@ -139,7 +139,7 @@ def identity_label_set(
 
 
 def _known(bundle: Bundle, codec: Codec, rows: Rows) -> KnownLabelSet:
-    views = bundle.view_index().segments[0].views()
+    views = bundle.index().segments[0].views()
     context = context_of(bundle)
     return KnownLabelSet(bundle, codec, rows, context, codec.decode(rows, context), views)
 

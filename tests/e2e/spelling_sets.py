@@ -40,7 +40,7 @@ def spelling_set(directory: Path, number: int) -> SpellingSet:
     seeds, samples = np.divmod(np.arange(_SAMPLES * _SEEDS), _SAMPLES)
     rows = _rows(number, samples, seeds)
     bundle = write_label_set(directory, codec, rows, num_samples=_SAMPLES, num_seeds=_SEEDS)
-    return SpellingSet(bundle, number, bundle.view_index().segments[0].views())
+    return SpellingSet(bundle, number, bundle.index().segments[0].views())
 
 
 def other_form(representation: Representation) -> Representation:

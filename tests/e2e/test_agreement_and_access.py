@@ -102,7 +102,7 @@ def test_retired_label_sets_are_served_to_no_one(service: RunningService, tmp_pa
         with pytest.raises(LabelSetRetiredError):
             list(client.stream(label_set, [known.views[:3]], CODES))
         with pytest.raises(LabelSetRetiredError):
-            client.codec(label_set)
+            label_set.codec()
         # A run that reads already may end.
         assert sum(len(batch.rows) for batch in stream) == len(at) - 100
         registry.tag("passing:again", digest)
@@ -113,7 +113,7 @@ def test_retired_label_sets_are_served_to_no_one(service: RunningService, tmp_pa
 def test_codec_comes_whole(service: RunningService, label_sets: dict[str, KnownLabelSet]) -> None:
     with service.client() as client:
         for name, known in label_sets.items():
-            codec = client.codec(client.open(name))
+            codec = client.open(name).codec()
             context = None if known.context is None else known.context[:8]
             artifact = write_artifact(codec, known.rows[:8], context)
             assert artifact == known.bundle.read_blob(known.bundle.manifest.codec)
@@ -160,13 +160,13 @@ def test_read_token(guarded: tuple[RunningService, KnownLabelSet]) -> None:
             known.check(client.labels(label_set, known.views[:5], CODES), at, CODES)
             (batch,) = client.stream(label_set, [known.views[:5]], CODES)
             known.check(batch, at, CODES)
-            assert client.codec(label_set).row_stride == 6
+            assert label_set.codec().row_stride == 6
     for wrong in (None, "guess-4711"):
         with service.client(token=wrong) as client:
             for call in (
                 lambda client=client: client.open("guarded"),
                 lambda client=client: client.labels(label_set, known.views[:5], CODES),
-                lambda client=client: client.codec(label_set),
+                lambda client=client: label_set.codec(),
                 lambda client=client: list(client.stream(label_set, [known.views[:5]], CODES)),
             ):
                 with pytest.raises(UnauthenticatedError) as caught:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelcast import AsyncLabelClient, LabelClient, Representation, Views
+from labelcast import AsyncLabelClient, LabelClient, RemoteLabelSet, Representation, Views
 from labelcast.errors import DeadlineExceededError, ServiceUnavailableError
 from tests.e2e.counting_relay import counting_relay
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
@@ -151,7 +151,7 @@ def test_unreachable(
         for call in (
             lambda: client.open("raw"),
             lambda: client.labels(label_set, views, CODES),
-            lambda: client.codec(label_set),
+            RemoteLabelSet(client, label_set.manifest, {}).codec,
             lambda: list(client.stream(label_set, [views], CODES)),
         ):
             with pytest.raises(ServiceUnavailableError, match=nobodys_address):
@@ -277,7 +277,7 @@ def test_cache_directory_is_shared_by_threads(
         try:
             with service.client(cache_directory=tmp_path) as client:
                 label_set = client.open("vqae")
-                codec = client.codec(label_set)
+                codec = label_set.codec()
                 assert codec.row_stride == label_sets["vqae"].codec.row_stride
         except BaseException as error:  # noqa: BLE001 - shown below
             failures.append(error)

@@ -22,7 +22,7 @@ from labelcast.errors import (
     MisalignedLabelsError,
 )
 from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
-from labelcast.torch import ServiceLabels, SoftLabelLoader
+from labelcast.torch import LabelSetSource, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
@@ -52,9 +52,9 @@ def test_service_numpy_and_torch_decode_alike_in_any_order(
     client: LabelClient, label_sets: dict[str, KnownLabelSet]
 ) -> None:
     known, label_set = label_sets[NAME], client.open(NAME)
-    decoder = client.decoder(label_set)
+    decoder = label_set.decoder()
     assert label_set.contract.context is not None
-    local = ServiceLabels(client, label_set, CODES)
+    local = LabelSetSource(label_set, CODES)
     for size, at in zip((64, 7, 500, 1200), orders(len(known.views)), strict=True):
         views = known.views[at]
         delivered = client.labels(label_set, views, LOGITS).values
@@ -75,8 +75,8 @@ async def test_the_async_client_decodes_alike(
     known = label_sets[NAME]
     async with service.async_client() as client:
         label_set = await client.open(NAME)
-        decoder = await client.decoder(label_set)
-        assert await client.context(label_set) is decoder.context
+        decoder = await label_set.decoder()
+        assert await label_set.context() is decoder.context
         for at in orders(len(known.views)):
             views, done = known.views[at], 0
             async for batch in client.stream(label_set, views.batches(77), CODES):
@@ -92,9 +92,9 @@ def test_other_label_sets_have_no_context(
     client: LabelClient, label_sets: dict[str, KnownLabelSet]
 ) -> None:
     for name in sorted(set(label_sets) - {NAME}):
-        assert client.context(client.open(name)) is None
+        assert client.open(name).context() is None
     with pytest.raises(CodecFormatError, match=r"LabelClient\.decoder"):
-        client.codec(client.open(NAME)).decode(label_sets[NAME].rows)
+        client.open(NAME).codec().decode(label_sets[NAME].rows)
 
 
 def test_the_context_is_fetched_once_and_costs_no_bits_a_label(
@@ -104,11 +104,11 @@ def test_the_context_is_fetched_once_and_costs_no_bits_a_label(
     with service.client() as client:
         label_set = client.open(NAME)
         before = client.wire_bytes.received
-        first = client.decoder(label_set)
+        first = label_set.decoder()
         # Two tables: eight bytes a sample and four.
         assert client.wire_bytes.received - before > 12 * 300
         before = client.wire_bytes.received
-        assert client.decoder(label_set).context is first.context
+        assert label_set.decoder().context is first.context
         assert client.wire_bytes.received == before
         codes = client.labels(label_set, known.views, CODES)
         assert codes.rows.shape[1] == label_set.code_stride == known.codec.row_stride
@@ -194,14 +194,15 @@ async def test_tables_that_come_damaged_are_refused(
         key = next(k for k in redis.scan_iter("labelcast:{*:*}:*") if redis.get(k) == content)
         redis.setrange(key, 8, bytes([content[8] ^ 1]))
         with pytest.raises(DigestMismatchError):
-            client.decoder(label_set)
+            label_set.decoder()
         with pytest.raises(DigestMismatchError):
-            list(ServiceLabels(client, label_set, CODES).labels([delicate.views]))
+            list(LabelSetSource(label_set, CODES).labels([delicate.views]))
         async with AsyncLabelClient(alone.grpc) as other:
+            damaged = await other.open("delicate")
             with pytest.raises(DigestMismatchError):
-                await other.decoder(label_set)
+                await damaged.decoder()
         redis.set(key, content)
-        decoder = client.decoder(label_set)
+        decoder = label_set.decoder()
         assert_same(decoder.decode(delicate.rows, delicate.views), delicate.labels)
 
 
@@ -211,13 +212,13 @@ def test_a_damaged_cache_is_fetched_anew(
 ) -> None:
     cache = tmp_path / "cache"
     with alone.client(cache_directory=cache) as client:
-        client.decoder(client.open("delicate"))
+        client.open("delicate").decoder()
     (shard,) = section_of(delicate, table).shards
     path = cache / shard.data.digest.replace(":", "-")
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with alone.client(cache_directory=cache) as client:
-        decoder = client.decoder(client.open("delicate"))
+        decoder = client.open("delicate").decoder()
     assert_same(decoder.decode(delicate.rows, delicate.views), delicate.labels)
     assert path.read_bytes() == content
 
@@ -260,7 +261,7 @@ def test_the_canary_knows_its_own_views_from_others(
     with service.client() as client:
         label_set = client.open("fitted")
         assert label_set.report["hard_label_agreement"] > 0.7
-        source = ServiceLabels(client, label_set, representation)
+        source = LabelSetSource(label_set, representation)
         right, wrong = (
             SoftLabelLoader(data, source, policy=POLICY, seeds=range(SEEDS), batch_size=32)
             for data in (Blank(fitted, hard), Blank(fitted, (hard + 1) % NUM_CLASSES))

@@ -385,6 +385,6 @@ def test_a_blob_of_other_bytes_is_refused(service: RunningService, sets: Sets) -
     ):
         label_set = client.open(sets.mine.digest)
         with pytest.raises(DigestMismatchError):
-            client.index(label_set)
+            label_set.index()
         assert peer.faults == 1
-        assert client.index(label_set).segments[0].num_rows == len(sets.mine.views)
+        assert label_set.index().segments[0].num_rows == len(sets.mine.views)

@@ -124,7 +124,7 @@ def test_files_reach_the_student_as_they_were_written(
         views = Views(truth.sample_ids, truth.seeds)
         assert label_set.manifest.num_labels == len(views)
         _check_labels(client.labels(label_set, views, _form(label_set)).values, truth)
-        records = client.records(label_set)
+        records = label_set.records()
     assert records is not None
     table = SampleTable(ImageFolder(images))
     assert label_set.contract.dataset == table.digest()
@@ -310,5 +310,5 @@ def test_labels_of_every_other_format_are_served(
             with pytest.raises(InvalidRequestError, match="views of this label set are"):
                 choose_renderer(label_set.contract.policy, truth.sample_ids, None)
         if truth.stages is not None:
-            new = client.stage_views(label_set, 2, new=True)
+            new = label_set.stage_views(2, new=True)
             assert set(new.sample_ids.tolist()) == set(truth.sample_ids[truth.stages == 2].tolist())

@@ -85,7 +85,7 @@ def test_local_decoding_gives_what_the_service_decodes(
         for name, known in label_sets.items():
             label_set = client.open(name)
             codes = client.labels(label_set, known.views, Representation.codes())
-            decoded = client.decoder(label_set).decode(codes.rows, codes.views)
+            decoded = label_set.decoder().decode(codes.rows, codes.views)
             assert_decoded(known.codec, decoded, known.labels)
     # Of each the codec; of the one with a conditioned codec, its three tables as well.
     assert len(list(tmp_path.iterdir())) == len(label_sets) + 3
@@ -93,7 +93,7 @@ def test_local_decoding_gives_what_the_service_decodes(
     with service.client(cache_directory=tmp_path) as client:
         label_set, known = client.open("vqae-context"), label_sets["vqae-context"]
         before = client.wire_bytes.received
-        assert_same_labels(client.decoder(label_set).decode(known.rows, known.views), known.labels)
+        assert_same_labels(label_set.decoder().decode(known.rows, known.views), known.labels)
         assert client.wire_bytes.received == before
 
 

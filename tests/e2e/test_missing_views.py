@@ -7,13 +7,13 @@ import grpc
 import numpy as np
 import pytest
 
-from labelcast import AsyncLabelClient, Missing, RemoteLabelSet, Representation, Views
+from labelcast import AsyncLabelClient, AsyncRemoteLabelSet, Missing, Representation, Views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
-from labelcast.torch import SampleTable, ServiceLabels, SoftLabelLoader
+from labelcast.torch import LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast.wire import views_to_proto
@@ -79,7 +79,7 @@ def test_missing_views_are_refused_dropped_or_drawn(
     every = Views(
         np.tile(table.sample_ids, SEEDS), np.repeat(np.arange(SEEDS, dtype=np.uint32), len(table))
     )
-    held = pruned.view_index().holds(every)
+    held = pruned.index().holds(every)
     with service.client() as client:
         label_set = client.open("pruned")
         for ask in (
@@ -107,20 +107,19 @@ def test_both_clients_and_both_ends_draw_alike(
 ) -> None:
     asked = Views.of(table.sample_ids, 12345)
 
-    async def ask() -> tuple[RemoteLabelSet, Views, bool]:
+    async def ask() -> tuple[AsyncRemoteLabelSet, Views, bool]:
         async with service.async_client() as client:
             assert isinstance(client, AsyncLabelClient)
             label_set = await client.open("pruned")
             drawn, _ = await client.resolve(label_set, asked, Missing.DRAW_ALL)
-            index = await client.index(label_set)
+            index = await label_set.index()
             return label_set, drawn, bool(index.holds(drawn).all())
 
     label_set, there, held = asyncio.run(ask())
     assert held
     with service.client() as client:
         here, _ = client.resolve(label_set, asked, Missing.DRAW_ALL)
-        source = ServiceLabels(client, label_set, LOGITS)
-        locally, _ = source.stored_views.resolve(asked, Missing.DRAW_ALL)
+        locally, _ = LabelSetSource(pruned, LOGITS).stored_views.resolve(asked, Missing.DRAW_ALL)
     np.testing.assert_array_equal(here.seeds, there.seeds)
     np.testing.assert_array_equal(here.seeds, locally.seeds)
 
@@ -128,7 +127,7 @@ def test_both_clients_and_both_ends_draw_alike(
 def test_a_student_draws_stored_views(service: RunningService, pruned: Bundle) -> None:
     pictures = Pictures()
     with service.client() as client:
-        source = ServiceLabels(client, client.open("pruned"), LOGITS)
+        source = LabelSetSource(client.open("pruned"), LOGITS)
         loader = SoftLabelLoader(
             pictures,
             source,

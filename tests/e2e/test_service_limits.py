@@ -202,7 +202,7 @@ def test_an_open_codec_is_served_from_memory(limited: RunningService, tmp_path: 
             ]
             assert keys
             redis.delete(*keys)
-        assert client.artifact(label_set) == artifact
+        assert label_set.artifact() == artifact
         whole = b"".join(client.blob(label_set, label_set.manifest.codec))
         assert whole == artifact
 

@@ -104,18 +104,18 @@ def test_the_next_stage_shares_the_earlier_segments(
     service.push(grown, "staged:two")
     with service.client() as client:
         one, two = client.open("staged:one"), client.open("staged:two")
-        old = client.stage_views(two, 0)
+        old = two.stage_views(0)
         np.testing.assert_array_equal(np.unique(old.sample_ids), np.arange(0, 16, 2))
-        new = client.stage_views(two, 1, new=True)
+        new = two.stage_views(1, new=True)
         np.testing.assert_array_equal(np.unique(new.sample_ids), np.arange(1, 16, 2))
-        assert len(client.stage_views(two, 1)) == 48
+        assert len(two.stage_views(1)) == 48
         with pytest.raises(InvalidRequestError, match="no stage 2"):
-            client.stage_views(two, 2)
+            two.stage_views(2)
         # A sample keeps its ID and its labels when the set grows.
         logits = Representation.logits()
         before, after = client.labels(one, old, logits), client.labels(two, old, logits)
         np.testing.assert_array_equal(before.values, after.values)
-        expected = begun.decoder().decode(begun.gather(begun.view_index(), old), old)
+        expected = begun.decoder().decode(begun.gather(begun.index(), old), old)
         np.testing.assert_array_equal(after.values.astype(np.float32), expected)
 
 

@@ -2,7 +2,7 @@
 
     bundle, labels = make_bundle(tmp_path, codec="vqae", num_samples=40, num_seeds=3)
 
-`labels` is what every right reader must give for `bundle.view_index()`'s views in row order.
+`labels` is what every right reader must give for `bundle.index()`'s views in row order.
 """
 
 from pathlib import Path
@@ -95,7 +95,7 @@ def make_bundle(
 def context_of(bundle: Bundle) -> Rows | None:
     """Context rows of every view of the first segment, in row order; None where there are none."""
     context = bundle.decoder().context
-    return None if context is None else context.rows(bundle.view_index().segments[0].views())
+    return None if context is None else context.rows(bundle.index().segments[0].views())
 
 
 def make_codec(name: CodecName, num_classes: int, rng: np.random.Generator) -> Codec:
@@ -147,6 +147,7 @@ def write_label_set(
     row_order: RowOrder = RowOrder.SEED_MAJOR,
     shard_bytes: int = SHARD_BYTES,
     report: dict[str, Any] | None = None,
+    policy: AugmentationPolicy | None = POLICY,
 ) -> Bundle:
     """A label set of given rows, which need not be right.
 
@@ -162,13 +163,14 @@ def write_label_set(
         row_order: of the codes.
         shard_bytes: largest shard.
         report: fit report.
+        policy: of the views, where the codec is not conditioned on them.
     """
     header, writer = codec.header, BundleWriter(directory, shard_bytes=shard_bytes)
     sample_ids = 10**12 + 7 * np.arange(num_samples, dtype=np.uint64)
     seeds = 3 * np.arange(num_seeds, dtype=np.uint32)
     hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
     golden = rows[:8] if golden_rows is None else golden_rows
-    policy, golden_context, declared = POLICY, None, None
+    golden_context, declared = None, None
     if codec.context_stride:
         policy = MIXING_POLICY
         index = SegmentIndex(sample_ids, seeds, row_order)

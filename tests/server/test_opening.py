@@ -85,7 +85,7 @@ async def test_sections_and_indices_are_those_of_the_bundle(
     index = await run_async(open_index(bundle.manifest), reader(store))
     views = bundle.segment_index(segment).views()
     assert np.array_equal(np.concatenate(blocks), bundle.gather(index, views))
-    (read,), (written,) = index.segments, bundle.view_index().segments
+    (read,), (written,) = index.segments, bundle.index().segments
     assert read.row_order is row_order
     assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))
     assert np.array_equal(read.sample_ids, written.sample_ids)

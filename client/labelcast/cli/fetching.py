@@ -70,7 +70,7 @@ def decode(
     says whose they are: it has the columns sample_id and seed.
     """
     bundle = Bundle(directory)
-    decoder, index = bundle.decoder(), bundle.view_index()
+    decoder, index = bundle.decoder(), bundle.index()
     header = decoder.codec.header
     kind = header.label_kind
     if temperature is not None:

@@ -6,14 +6,24 @@ or a store, so that what is fetched and what is checked is written once.
 """
 
 from collections.abc import Generator, Iterable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Codec, read_artifact
 from labelcast.context.view import ViewContext, derive_context
-from labelcast.label_set import BlobRef, Manifest, Section, ViewIndex, index_of, table_sections
+from labelcast.errors import ManifestError
+from labelcast.label_set import (
+    MAX_REPORT_BYTES,
+    BlobRef,
+    Manifest,
+    Section,
+    ViewIndex,
+    from_canonical,
+    index_of,
+    table_sections,
+)
 from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
 
 T = TypeVar("T")
@@ -70,6 +80,20 @@ def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | 
         part for segment in manifest.segments for part in record_sections(segment)
     )
     return read_records(manifest.contract, manifest.segments, index, rows.__getitem__)
+
+
+def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
+    """How well the codes keep the labels; {} where nobody said.
+
+    Raises:
+        ManifestError: the report is no JSON object.
+    """
+    if manifest.report is None:
+        return {}
+    report = from_canonical((yield manifest.report), "the fit report", max_bytes=MAX_REPORT_BYTES)
+    if not isinstance(report, dict):
+        raise ManifestError("the fit report must be a JSON object")
+    return report
 
 
 def _whole(sections: Iterable[Section]) -> Opening[dict[Section, NDArray[np.uint8]]]:

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.codec import Codec
-from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.context.view import ViewContext
 from labelcast.errors import ProtocolError
-from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
-from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.label_set import BlobRef, Expectation, Missing
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import (
     BlobParts,
     label_set_request,
@@ -25,11 +23,11 @@ from labelcast.remote.calls import (
     read_resolved,
     resolve_request,
 )
-from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.remote.label_set import AsyncRemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
-from labelcast.remote.session import Session, context_blobs, index_blobs, record_blobs
+from labelcast.remote.session import Session
 from labelcast.remote.stalls import CHECKS, StallWatch
-from labelcast.remote.stream import DeliveredLabels, StreamExchange
+from labelcast.remote.stream import StreamExchange
 from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -43,23 +41,25 @@ class AsyncLabelClient(Session):
 
     _asynchronous = True
 
-    async def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
+    async def open(
+        self, reference: str, *, expect: Expectation | None = None
+    ) -> AsyncRemoteLabelSet:
         """As `LabelClient.open`."""
         request = label_set_request(reference)
-        return await self._ask(
+        manifest, report = await self._ask(
             "GetLabelSet", request, lambda reply: read_label_set(reply, reference, expect)
         )
+        return AsyncRemoteLabelSet(self, manifest, report)
 
-    async def codec(self, label_set: RemoteLabelSet) -> Codec:
-        """As `LabelClient.codec`."""
-        ref = label_set.manifest.codec
-        known = self._codecs.get(ref.digest)
-        if known is not None:
-            return known
-        blobs = await self._blobs(label_set, [ref])
-        return self._accept_artifact(label_set, blobs[ref.digest])
+    async def read_blob(self, label_set: LabelSetFacts, ref: BlobRef) -> bytes:
+        """As `LabelClient.read_blob`."""
+        content = self._cached(ref)
+        if content is None:
+            parts = [part async for part in self.blob(label_set, ref)]
+            content = self._accept_blob(ref, b"".join(parts))
+        return content
 
-    async def blob(self, label_set: RemoteLabelSet, ref: BlobRef) -> AsyncIterator[bytes]:
+    async def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> AsyncIterator[bytes]:
         """As `LabelClient.blob`."""
         parts, retries = BlobParts(label_set.digest, ref), self._retries()
         while not parts.done:
@@ -82,44 +82,8 @@ class AsyncLabelClient(Session):
                 call.cancel()
             await asyncio.sleep(pause)
 
-    async def artifact(self, label_set: RemoteLabelSet) -> bytes:
-        """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
-        await self.codec(label_set)
-        return self._artifacts[label_set.manifest.codec.digest]
-
-    async def context(self, label_set: RemoteLabelSet) -> ViewContext | None:
-        """As `LabelClient.context`."""
-        known = self._contexts.get(label_set.digest)
-        if known is not None:
-            return known
-        blobs = await self._blobs(label_set, context_blobs(label_set))
-        return self._accept_context(label_set, blobs)
-
-    async def index(self, label_set: RemoteLabelSet) -> ViewIndex:
-        """As `LabelClient.index`."""
-        known = self._indexes.get(label_set.digest)
-        if known is not None:
-            return known
-        return self._accept_index(label_set, await self._blobs(label_set, index_blobs(label_set)))
-
-    async def records(self, label_set: RemoteLabelSet) -> ViewRecords | None:
-        """As `LabelClient.records`."""
-        known = self._records.get(label_set.digest)
-        refs = record_blobs(label_set)
-        if known is not None or not refs:
-            return known
-        index = await self.index(label_set)
-        return self._accept_records(label_set, index, await self._blobs(label_set, refs))
-
-    async def stage_views(
-        self, label_set: RemoteLabelSet, stage: int, *, new: bool = False
-    ) -> Views:
-        """As `LabelClient.stage_views`."""
-        index = await self.index(label_set)
-        return stage_views(label_set.manifest.stages, index, stage, new=new)
-
     async def resolve(
-        self, label_set: RemoteLabelSet, views: Views, missing: Missing
+        self, label_set: LabelSetFacts, views: Views, missing: Missing
     ) -> tuple[Views, NDArray[np.int64]]:
         """As `LabelClient.resolve`."""
         request = resolve_request(label_set, views, missing)
@@ -127,22 +91,8 @@ class AsyncLabelClient(Session):
             "ResolveViews", request, lambda reply: read_resolved(reply, label_set, views, missing)
         )
 
-    async def _blobs(self, label_set: RemoteLabelSet, refs: Iterable[BlobRef]) -> dict[str, bytes]:
-        blobs = {}
-        for ref in refs:
-            content = self._cached(ref)
-            if content is None:
-                parts = [part async for part in self.blob(label_set, ref)]
-                content = self._accept_blob(ref, b"".join(parts))
-            blobs[ref.digest] = content
-        return blobs
-
-    async def decoder(self, label_set: RemoteLabelSet) -> LabelDecoder:
-        """As `LabelClient.decoder`."""
-        return LabelDecoder(await self.codec(label_set), await self.context(label_set))
-
     async def labels(
-        self, label_set: RemoteLabelSet, views: Views, representation: Representation
+        self, label_set: LabelSetFacts, views: Views, representation: Representation
     ) -> DeliveredLabels:
         """As `LabelClient.labels`."""
         request = labels_request(label_set, views, representation)
@@ -153,7 +103,7 @@ class AsyncLabelClient(Session):
         )
 
     async def stream(
-        self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
+        self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
     ) -> AsyncIterator[DeliveredLabels]:
         """As `LabelClient.stream`."""
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()

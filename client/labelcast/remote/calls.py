@@ -19,8 +19,9 @@ from labelcast.label_set import (
     check_reference,
     from_canonical,
 )
-from labelcast.remote.label_set import RemoteLabelSet
-from labelcast.remote.stream import DeliveredLabels, StreamExchange
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.label_set import LabelSetFacts
+from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
@@ -83,8 +84,14 @@ def label_set_request(reference: str) -> pb.GetLabelSetRequest:
     return pb.GetLabelSetRequest(reference=reference)
 
 
-def read_label_set(content: bytes, reference: str, expect: Expectation | None) -> RemoteLabelSet:
-    """Verify a reply from end to end, and the contract if something is expected."""
+def read_label_set(
+    content: bytes, reference: str, expect: Expectation | None
+) -> tuple[Manifest, dict[str, Any]]:
+    """Verify a reply from end to end, and the contract if something is expected.
+
+    Returns:
+        The manifest, and the report on the codec; {} if there is none.
+    """
     reply = wire.parse(pb.GetLabelSetResponse, content, ProtocolError)
     other = reference.startswith("sha256:") and reference != reply.digest
     if other or reply.reference != reference:
@@ -100,10 +107,10 @@ def read_label_set(content: bytes, reference: str, expect: Expectation | None) -
         report = from_canonical(reply.report, "the fit report", max_bytes=MAX_REPORT_BYTES)
     if expect is not None:
         manifest.contract.require(expect)
-    return RemoteLabelSet(reply.digest, manifest, report)
+    return manifest, report
 
 
-def check_form(label_set: RemoteLabelSet, representation: Representation) -> None:
+def check_form(label_set: LabelSetFacts, representation: Representation) -> None:
     """Refuse here what the service would refuse.
 
     Raises:
@@ -117,7 +124,7 @@ def check_form(label_set: RemoteLabelSet, representation: Representation) -> Non
 
 
 def labels_request(
-    label_set: RemoteLabelSet, views: Views, representation: Representation
+    label_set: LabelSetFacts, views: Views, representation: Representation
 ) -> pb.GetLabelsRequest:
     """Request for one batch."""
     check_form(label_set, representation)
@@ -129,7 +136,7 @@ def labels_request(
 
 
 def read_labels(
-    content: bytes, label_set: RemoteLabelSet, views: Views, representation: Representation
+    content: bytes, label_set: LabelSetFacts, views: Views, representation: Representation
 ) -> DeliveredLabels:
     """Verify the reply to `labels_request`, as a stream's replies are."""
     reply = wire.parse(pb.GetLabelsResponse, content, ProtocolError)
@@ -142,7 +149,7 @@ def read_labels(
 
 
 def label_exchange(
-    label_set: RemoteLabelSet,
+    label_set: LabelSetFacts,
     batches: Iterable[Views],
     representation: Representation,
     *,
@@ -167,7 +174,7 @@ def label_exchange(
 
 
 def resolve_request(
-    label_set: RemoteLabelSet, views: Views, missing: Missing
+    label_set: LabelSetFacts, views: Views, missing: Missing
 ) -> pb.ResolveViewsRequest:
     """Request for stored views."""
     return pb.ResolveViewsRequest(
@@ -178,7 +185,7 @@ def resolve_request(
 
 
 def read_resolved(
-    content: bytes, label_set: RemoteLabelSet, views: Views, missing: Missing
+    content: bytes, label_set: LabelSetFacts, views: Views, missing: Missing
 ) -> tuple[Views, NDArray[np.int64]]:
     """Verify the reply to `resolve_request`."""
     reply = wire.parse(pb.ResolveViewsResponse, content, ProtocolError)

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.codec import Codec
-from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.context.view import ViewContext
 from labelcast.errors import ProtocolError
-from labelcast.label_set import BlobRef, Expectation, Missing, ViewIndex, stage_views
-from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.label_set import BlobRef, Expectation, Missing
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import (
     BlobParts,
     label_set_request,
@@ -30,9 +28,9 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
-from labelcast.remote.session import Session, context_blobs, index_blobs, record_blobs
+from labelcast.remote.session import Session
 from labelcast.remote.stalls import CHECKS, StallWatch
-from labelcast.remote.stream import DeliveredLabels, StreamExchange
+from labelcast.remote.stream import StreamExchange
 from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -56,19 +54,24 @@ class LabelClient(Session):
             NetworkError: the service cannot be reached, or does not answer in time.
         """
         request = label_set_request(reference)
-        return self._ask(
+        manifest, report = self._ask(
             "GetLabelSet", request, lambda reply: read_label_set(reply, reference, expect)
         )
+        return RemoteLabelSet(self, manifest, report)
 
-    def codec(self, label_set: RemoteLabelSet) -> Codec:
-        """The codec, for decoding here; fetched once, proven on its golden rows."""
-        ref = label_set.manifest.codec
-        known = self._codecs.get(ref.digest)
-        if known is not None:
-            return known
-        return self._accept_artifact(label_set, self._blobs(label_set, [ref])[ref.digest])
+    def read_blob(self, label_set: LabelSetFacts, ref: BlobRef) -> bytes:
+        """A blob whole and verified, from the cache directory if there is one.
 
-    def blob(self, label_set: RemoteLabelSet, ref: BlobRef) -> Iterator[bytes]:
+        Raises:
+            DigestMismatchError: it came damaged.
+            As `blob`.
+        """
+        content = self._cached(ref)
+        if content is None:
+            content = self._accept_blob(ref, b"".join(self.blob(label_set, ref)))
+        return content
+
+    def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> Iterator[bytes]:
         """Any blob of a label set, piece by piece; the caller checks it against its digest.
 
         A transfer that breaks goes on where it broke, for up to `reconnect_seconds` without
@@ -101,69 +104,8 @@ class LabelClient(Session):
                     call.cancel()
             time.sleep(pause)
 
-    def artifact(self, label_set: RemoteLabelSet) -> bytes:
-        """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
-        self.codec(label_set)
-        return self._artifacts[label_set.manifest.codec.digest]
-
-    def context(self, label_set: RemoteLabelSet) -> ViewContext | None:
-        """What both ends know of the views of a label set; fetched once, verified.
-
-        Returns:
-            None where the label set's codec is not conditioned on it.
-
-        Raises:
-            DigestMismatchError: a table came damaged.
-            StorageError, NetworkError: what happened on the way.
-        """
-        known = self._contexts.get(label_set.digest)
-        if known is not None:
-            return known
-        return self._accept_context(label_set, self._blobs(label_set, context_blobs(label_set)))
-
-    def index(self, label_set: RemoteLabelSet) -> ViewIndex:
-        """Which views a label set has; fetched once, verified.
-
-        Raises:
-            As `context`.
-        """
-        known = self._indexes.get(label_set.digest)
-        if known is not None:
-            return known
-        return self._accept_index(label_set, self._blobs(label_set, index_blobs(label_set)))
-
-    def records(self, label_set: RemoteLabelSet) -> ViewRecords | None:
-        """The recorded views of a label set, for replaying them; fetched once, verified.
-
-        Returns:
-            None where views are drawn from seeds.
-
-        Raises:
-            As `context`.
-        """
-        known = self._records.get(label_set.digest)
-        refs = record_blobs(label_set)
-        if known is not None or not refs:
-            return known
-        index = self.index(label_set)
-        return self._accept_records(label_set, index, self._blobs(label_set, refs))
-
-    def stage_views(self, label_set: RemoteLabelSet, stage: int, *, new: bool = False) -> Views:
-        """Views of a staged label set up to a stage, or only those that are new at it.
-
-        Args:
-            label_set: from `open`.
-            stage: counted from 0.
-            new: leave out what earlier stages have.
-
-        Raises:
-            InvalidRequestError: there is no such stage.
-            As `context`.
-        """
-        return stage_views(label_set.manifest.stages, self.index(label_set), stage, new=new)
-
     def resolve(
-        self, label_set: RemoteLabelSet, views: Views, missing: Missing
+        self, label_set: LabelSetFacts, views: Views, missing: Missing
     ) -> tuple[Views, NDArray[np.int64]]:
         """Views that are stored, where not every view is; see `labelcast.label_set.Missing`.
 
@@ -182,21 +124,8 @@ class LabelClient(Session):
             "ResolveViews", request, lambda reply: read_resolved(reply, label_set, views, missing)
         )
 
-    def _blobs(self, label_set: RemoteLabelSet, refs: Iterable[BlobRef]) -> dict[str, bytes]:
-        blobs = {}
-        for ref in refs:
-            content = self._cached(ref)
-            if content is None:
-                content = self._accept_blob(ref, b"".join(self.blob(label_set, ref)))
-            blobs[ref.digest] = content
-        return blobs
-
-    def decoder(self, label_set: RemoteLabelSet) -> LabelDecoder:
-        """Decodes rows of a label set here, with numpy alone."""
-        return LabelDecoder(self.codec(label_set), self.context(label_set))
-
     def labels(
-        self, label_set: RemoteLabelSet, views: Views, representation: Representation
+        self, label_set: LabelSetFacts, views: Views, representation: Representation
     ) -> DeliveredLabels:
         """One batch of labels, in the order of `views`.
 
@@ -213,7 +142,7 @@ class LabelClient(Session):
         )
 
     def stream(
-        self, label_set: RemoteLabelSet, batches: Iterable[Views], representation: Representation
+        self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
         """Labels of many batches, in order, asked for ahead of the consumer.
 

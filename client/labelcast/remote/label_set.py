@@ -1,31 +1,128 @@
-"""A label set that a service has."""
+"""Label sets that a service has, as each client gives them."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from labelcast.label_set import LabelContract, Manifest
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.codec import Codec
+from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.context.view import ViewContext
+from labelcast.label_set import BlobRef, Manifest, Missing, ViewIndex, stage_views
+from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.drivers import run_async
+from labelcast.opening.label_set import LabelSet, LabelSetFacts
+from labelcast.opening.parts import open_codec, open_context, open_index, open_records
+from labelcast.representation import Representation
+from labelcast.views import Views
+
+if TYPE_CHECKING:
+    from labelcast.remote.async_client import AsyncLabelClient
+    from labelcast.remote.client import LabelClient
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RemoteLabelSet:
+class RemoteLabelSet(LabelSet):
     """A label set that a client has resolved, checked and pinned by digest.
 
-    Attributes:
-        digest: of the manifest.
+    Args:
+        client: where everything is asked for.
         manifest: verified against the digest.
         report: how well the codes keep the labels, verified against the manifest; {} if none.
     """
 
-    digest: str
-    manifest: Manifest
-    report: dict[str, Any]
+    def __init__(self, client: "LabelClient", manifest: Manifest, report: dict[str, Any]) -> None:
+        super().__init__(manifest)
+        self._client = client
+        self._report = report
 
-    @property
-    def contract(self) -> LabelContract:
-        """What the labels mean."""
-        return self.manifest.contract
+    def read_blob(self, ref: BlobRef) -> bytes:
+        """As `LabelSet.read_blob`, from the client's cache directory if it has one."""
+        return self._client.read_blob(self, ref)
 
-    @property
-    def code_stride(self) -> int:
-        """Payload bytes a label."""
-        return self.manifest.segments[0].codes.stride
+    def stream(
+        self, batches: Iterable[Views], representation: Representation
+    ) -> Iterator[DeliveredLabels]:
+        """As `LabelClient.stream`."""
+        return self._client.stream(self, batches, representation)
+
+    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+        """As `LabelClient.resolve`."""
+        return self._client.resolve(self, views, missing)
+
+
+class AsyncRemoteLabelSet(LabelSetFacts):
+    """The same for the asynchronous client.
+
+    Args:
+        client: where everything is asked for.
+        manifest: verified against the digest.
+        report: how well the codes keep the labels, verified against the manifest; {} if none.
+    """
+
+    def __init__(
+        self, client: "AsyncLabelClient", manifest: Manifest, report: dict[str, Any]
+    ) -> None:
+        super().__init__(manifest)
+        self.report = report
+        self._client = client
+        self._artifact: bytes | None = None
+        self._codec: Codec | None = None
+        self._index: ViewIndex | None = None
+        self._context: ViewContext | None = None
+        self._records: ViewRecords | None = None
+
+    async def read_blob(self, ref: BlobRef) -> bytes:
+        """As `RemoteLabelSet.read_blob`."""
+        return await self._client.read_blob(self, ref)
+
+    def stream(
+        self, batches: Iterable[Views], representation: Representation
+    ) -> AsyncIterator[DeliveredLabels]:
+        """As `AsyncLabelClient.stream`."""
+        return self._client.stream(self, batches, representation)
+
+    async def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+        """As `AsyncLabelClient.resolve`."""
+        return await self._client.resolve(self, views, missing)
+
+    async def artifact(self) -> bytes:
+        """As `LabelSet.artifact`."""
+        if self._artifact is None:
+            self._artifact = await self.read_blob(self.manifest.codec)
+        return self._artifact
+
+    async def codec(self) -> Codec:
+        """As `LabelSet.codec`."""
+        if self._codec is None:
+            self._codec = await run_async(open_codec(self.manifest), lambda _: self.artifact())
+        return self._codec
+
+    async def index(self) -> ViewIndex:
+        """As `LabelSet.index`."""
+        if self._index is None:
+            self._index = await run_async(open_index(self.manifest), self.read_blob)
+        return self._index
+
+    async def context(self) -> ViewContext | None:
+        """As `LabelSet.context`."""
+        if self._context is None and self.contract.context is not None:
+            opening = open_context(self.manifest, await self.index())
+            self._context = await run_async(opening, self.read_blob)
+        return self._context
+
+    async def records(self) -> ViewRecords | None:
+        """As `LabelSet.records`."""
+        if self._records is None and self.has_records:
+            opening = open_records(self.manifest, await self.index())
+            self._records = await run_async(opening, self.read_blob)
+        return self._records
+
+    async def decoder(self) -> LabelDecoder:
+        """As `LabelSet.decoder`."""
+        return LabelDecoder(await self.codec(), await self.context())
+
+    async def stage_views(self, stage: int, *, new: bool = False) -> Views:
+        """As `LabelSet.stage_views`."""
+        return stage_views(self.manifest.stages, await self.index(), stage, new=new)

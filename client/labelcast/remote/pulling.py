@@ -8,8 +8,8 @@ from pathlib import Path
 from labelcast.directory import Bundle, BundleWriter, blob_path, file_digest
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import BlobRef
+from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.client import LabelClient
-from labelcast.remote.label_set import RemoteLabelSet
 
 
 def pull(
@@ -45,7 +45,7 @@ def pull(
     return Bundle(directory)
 
 
-def _fetch(client: LabelClient, label_set: RemoteLabelSet, ref: BlobRef, path: Path) -> None:
+def _fetch(client: LabelClient, label_set: LabelSetFacts, ref: BlobRef, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     hasher = hashlib.sha256()
     try:

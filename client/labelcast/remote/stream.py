@@ -13,61 +13,17 @@ Rules:
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.codec import Labels, Rows
-from labelcast.codec.topk import split_top_k
+from labelcast.codec import Rows
 from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
-from labelcast.representation import Form, Representation
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.representation import Representation
 from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class DeliveredLabels:
-    """Labels of one batch, in the order of its views.
-
-    Attributes:
-        views: what was asked for.
-        rows: uint8, shape (N, stride), read-only; the bytes as they came.
-        representation: what the bytes are.
-        num_classes: C.
-    """
-
-    views: Views
-    rows: Rows
-    representation: Representation
-    num_classes: int
-
-    @property
-    def values(self) -> NDArray[Any]:
-        """Dense labels, zero-copy: fp16 or fp32, shape (N, C).
-
-        Raises:
-            InvalidRequestError: the rows are codes or top-k.
-        """
-        if self.representation.form not in (Form.LOGITS, Form.PROBABILITIES):
-            raise InvalidRequestError(
-                f"these rows are {self.representation.form}, not dense labels;"
-                " decode codes with the label set's codec"
-            )
-        return self.rows.view(self.representation.dtype)
-
-    def top_k(self) -> tuple[NDArray[np.int64], Labels]:
-        """Class IDs (int64) and probabilities (float32), each of shape (N, k).
-
-        Raises:
-            InvalidRequestError: the rows are not top-k.
-        """
-        if self.representation.k is None:
-            raise InvalidRequestError(f"these rows are {self.representation.form}, not top-k")
-        return split_top_k(self.rows, self.representation.k, self.num_classes)
 
 
 class StreamExchange:

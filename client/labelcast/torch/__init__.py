@@ -20,13 +20,14 @@ if TYPE_CHECKING:
         soft_cross_entropy,
         soft_label_loss,
     )
-    from labelcast.torch.sources import ArrayLabels, LabelSource, ServiceLabels
+    from labelcast.torch.sources import ArrayLabels, LabelSetSource, LabelSource
 
 __all__ = [
     "ArrayLabels",
     "Batch",
     "ImageFolder",
     "ImageReader",
+    "LabelSetSource",
     "LabelSource",
     "Loss",
     "PlannedBatch",
@@ -34,7 +35,6 @@ __all__ = [
     "RecordedRenderer",
     "SampleDataset",
     "SampleTable",
-    "ServiceLabels",
     "SoftLabelLoader",
     "TorchDecoder",
     "TrainingPlan",
@@ -62,7 +62,7 @@ _HOMES = {
     "RecordedRenderer": "labelcast.torch.images.rendering",
     "SampleDataset": "labelcast.torch.images.samples",
     "SampleTable": "labelcast.torch.images.samples",
-    "ServiceLabels": "labelcast.torch.sources",
+    "LabelSetSource": "labelcast.torch.sources",
     "SoftLabelLoader": "labelcast.torch.images.loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",

@@ -1,7 +1,8 @@
 """Where a training loop's soft labels come from."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,76 +15,85 @@ from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.label_set.recorded_views import ViewRecords
-from labelcast.remote.client import LabelClient
-from labelcast.remote.label_set import RemoteLabelSet
+from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
-from labelcast.torch.decoding import load_decoder
+from labelcast.torch.reader import TorchLabelReader
 from labelcast.views import Views
 
 
-class LabelSource(Protocol):
-    """Gives labels for batches of views, in order.
+class LabelSource(ABC):
+    """Gives labels for batches of views, in order, and says what views they are of.
 
-    `recorded_agreement` is what the canary should see, or None if nobody measured it;
-    `view_context` what the labels were decoded under, or None if codes said all. A source may also
-    have `view_policy`, which the loader's must be, `view_records`, how a foreign producer made the
-    views, and `stored_views`, for label sets that lack some.
+    Whatever a loader compares is required: a source that does not know says so with None, and its
+    loader compares what is left.
     """
 
-    label_kind: LabelKind
+    @property
+    @abstractmethod
+    def label_kind(self) -> LabelKind:
+        """Logits or probabilities."""
 
     @property
-    def recorded_agreement(self) -> float | None:
-        """Agreement with hard labels, as it was measured when the label set was made."""
-        ...
+    @abstractmethod
+    def view_policy(self) -> ViewPolicy | None:
+        """By which the views are made; None for samples as they are."""
 
     @property
+    @abstractmethod
+    def view_records(self) -> ViewRecords | None:
+        """How a foreign producer made the views; None where they are drawn from seeds."""
+
+    @property
+    @abstractmethod
     def view_context(self) -> ViewContext | None:
-        """Samples and hard labels, which must be the student's own."""
-        ...
+        """Samples and hard labels that codes were chosen under; None where codes say all."""
 
+    @property
+    @abstractmethod
+    def stored_views(self) -> StoredViews:
+        """Which views have labels."""
+
+    @property
+    @abstractmethod
+    def recorded_agreement(self) -> float | None:
+        """Agreement with hard labels when the labels were made; None if nobody measured it."""
+
+    @abstractmethod
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """Float labels, shape (n, C), one tensor a batch."""
-        ...
 
 
-class ServiceLabels:
-    """Labels from the service: finished ones, or codes that are decoded here.
+class LabelSetSource(LabelSource):
+    """Labels of a label set: dense ones, or codes that are decoded here.
 
     Args:
-        client: connected lazily.
-        label_set: from `client.open`, which has checked the contract.
+        label_set: opened from a service or a directory.
         representation: codes, logits or probabilities.
         device: where codes are decoded and labels delivered.
+
+    Raises:
+        UnsupportedFormError: labels cannot take that form.
     """
 
     def __init__(
         self,
-        client: LabelClient,
-        label_set: RemoteLabelSet,
+        label_set: LabelSet,
         representation: Representation,
         *,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._client = client
         self._label_set = label_set
         self._representation = representation
-        self._device = torch.device(device)
-        kind = label_set.contract.label_kind
-        if representation.form is Form.PROBABILITIES:
-            kind = LabelKind.PROBABILITIES
-        self.label_kind = kind
+        # Its policy is the label set's: who renders by it is compared by the loader.
+        policy = label_set.contract.policy
+        self._reader = TorchLabelReader(label_set, representation, policy=policy, device=device)
 
     @property
-    def recorded_agreement(self) -> float | None:
-        """What the label set's report says that the canary should see."""
-        value = self._label_set.report.get("hard_label_agreement")
-        return value if isinstance(value, float) else None
-
-    @property
-    def view_context(self) -> ViewContext | None:
-        """Fetched once; None for label sets whose codec is not conditioned."""
-        return self._client.context(self._label_set)
+    def label_kind(self) -> LabelKind:
+        """Of the labels as they are delivered."""
+        if self._representation.form is Form.PROBABILITIES:
+            return LabelKind.PROBABILITIES
+        return self._label_set.contract.label_kind
 
     @property
     def view_policy(self) -> ViewPolicy | None:
@@ -92,45 +102,50 @@ class ServiceLabels:
 
     @property
     def view_records(self) -> ViewRecords | None:
-        """Fetched once; None for label sets whose views are drawn from seeds."""
-        return self._client.records(self._label_set)
+        """Read once, verified."""
+        return self._label_set.records()
+
+    @property
+    def view_context(self) -> ViewContext | None:
+        """Read once, verified."""
+        return self._label_set.context()
 
     @property
     def stored_views(self) -> StoredViews:
-        """Fetched once, verified."""
-        return StoredViews(self._client.index(self._label_set))
+        """Read once, verified."""
+        return self._label_set.stored_views()
+
+    @property
+    def recorded_agreement(self) -> float | None:
+        """What the label set's report says that the canary should see."""
+        value = self._label_set.report.get("hard_label_agreement")
+        return value if isinstance(value, float) else None
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """As `LabelSource`; float32 where decoded here, else the precision asked for."""
-        decoder, context = None, None
-        if self._representation.form is Form.CODES:
-            context = self.view_context
-            # Proven on this device: it may compute differently from the numpy decoder.
-            decoder = load_decoder(self._client.artifact(self._label_set), self._device)
-        for batch in self._client.stream(self._label_set, batches, self._representation):
-            # Copied: torch has no read-only tensors, and these bytes belong to the message.
-            if decoder is None:
-                yield torch.from_numpy(batch.values.copy()).to(self._device)
-            else:
-                about = None if context is None else context.rows(batch.views)
-                yield decoder.decode(batch.rows, about)
+        return self._reader.over(batches)
 
 
-class ArrayLabels:
+class ArrayLabels(LabelSource):
     """Labels of an array in memory or a mapped file.
 
     Args:
         array: float, shape (rows, C).
         index: which row is which view's; it must have one segment.
         label_kind: of the values.
+        view_policy: by which the views were made.
         view_records: where views are replayed.
 
     Raises:
         InvalidRequestError: several segments, or not one row for every view of the index.
     """
 
-    recorded_agreement: float | None = None
+    # Properties of the contract that an array answers with what it was given.
+    label_kind: LabelKind = LabelKind.LOGITS
+    view_policy: ViewPolicy | None = None
+    view_records: ViewRecords | None = None
     view_context: ViewContext | None = None
+    recorded_agreement: float | None = None
 
     def __init__(
         self,
@@ -138,6 +153,7 @@ class ArrayLabels:
         index: ViewIndex,
         label_kind: LabelKind,
         *,
+        view_policy: ViewPolicy | None,
         view_records: ViewRecords | None = None,
     ) -> None:
         views = sum(part.num_rows for part in index.segments)
@@ -149,6 +165,7 @@ class ArrayLabels:
         self._array = array
         self._index = index
         self.label_kind = label_kind
+        self.view_policy = view_policy
         self.view_records = view_records
 
     @property

@@ -76,7 +76,7 @@ def add_stage(
         manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
     # Read back as everybody will: what contradicts itself is not written.
     Manifest.from_bytes(manifest.to_bytes())
-    parts = [*(base.view_index().segments if base else ()), *added.view_index().segments]
+    parts = [*(base.index().segments if base else ()), *added.index().segments]
     ViewIndex(parts)
     writer.finish(manifest)
     return Bundle(out)

@@ -35,7 +35,7 @@ def test_round_trip_over_several_shards(tmp_path: Path, codec: CodecName, order:
     )
     (segment,) = bundle.manifest.segments
     assert len(segment.codes.shards) > 1
-    index = bundle.view_index()
+    index = bundle.index()
     views = index.segments[0].views()
     assert len(views) == len(labels) == bundle.manifest.num_labels == 27_000
 
@@ -101,7 +101,7 @@ def test_a_large_or_damaged_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def read_everything(bundle: Bundle) -> None:
-    index = bundle.view_index()
+    index = bundle.index()
     bundle.codec()
     for segment in bundle.manifest.segments:
         if segment.hard_labels is not None:
@@ -151,7 +151,7 @@ def test_only_the_damaged_chunk_is_refused(tmp_path: Path) -> None:
     content[0] ^= 1
     path.write_bytes(content)
     damaged = Bundle(tmp_path)
-    index = damaged.view_index()
+    index = damaged.index()
     views = index.segments[0].views()
     after = slice(segment.codes.rows_per_chunk, None)
     rows = damaged.gather(index, views[after])
@@ -169,7 +169,7 @@ def test_several_segments(tmp_path: Path) -> None:
     writer.finish(replace(first.manifest, segments=(segment, later)))
     bundle = Bundle(tmp_path)
     assert bundle.manifest.num_labels == 40
-    index = bundle.view_index()
+    index = bundle.index()
     sample_ids = index.segments[0].sample_ids
     views = Views.of(np.repeat(sample_ids, 2), np.tile([200, 0], 10))
     rows = bundle.gather(index, views)

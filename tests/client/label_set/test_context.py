@@ -71,7 +71,7 @@ def test_a_manifest_without_context_is_written_as_it_always_was(
         *("teacher", "dataset", "classes", "augmentation"),
         *("label_kind", "temperatures", "codec"),
     }
-    decoder, index = bundle.decoder(), bundle.view_index()
+    decoder, index = bundle.decoder(), bundle.index()
     assert decoder.context is None
     views = index.segments[0].views()
     assert_decoded(bundle.codec(), decoder.decode(bundle.gather(index, views), views), labels)
@@ -175,7 +175,7 @@ def test_a_bundle_decodes_any_views_under_their_own_context(
         shard_bytes=70_000,
         row_order=order,
     )
-    decoder, index = bundle.decoder(), bundle.view_index()
+    decoder, index = bundle.decoder(), bundle.index()
     (segment,) = bundle.manifest.segments
     assert segment.hard_labels is not None
     assert len(segment.hard_labels.shards) > 1
@@ -195,7 +195,7 @@ def test_a_bundle_decodes_any_views_under_their_own_context(
 
 def test_labels_under_the_context_of_other_views_are_others(bundle: Bundle) -> None:
     """So that the tests above would notice a context that is taken from elsewhere."""
-    index, context = bundle.view_index(), context_of(bundle)
+    index, context = bundle.index(), context_of(bundle)
     assert context is not None
     rows = bundle.gather(index, index.segments[0].views())
     right = bundle.codec().decode(rows, context)
@@ -210,7 +210,7 @@ def test_a_view_of_another_data_set_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_codec_without_its_context_decodes_nothing(bundle: Bundle) -> None:
-    index = bundle.view_index()
+    index = bundle.index()
     rows = bundle.gather(index, index.segments[0].views())
     with pytest.raises(CodecFormatError, match="conditioned on context"):
         bundle.codec().decode(rows)

@@ -21,7 +21,8 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.remote.stream import DeliveredLabels, StreamExchange
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Representation
 from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb

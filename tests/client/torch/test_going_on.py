@@ -17,14 +17,16 @@ PLAIN = AugmentationPolicy(view_height=4, view_width=4, crop_scale=(0.5, 1.0))
 BATCH = 5
 
 
-def labels_that_lack_some() -> ArrayLabels:
+def labels_that_lack_some(policy: AugmentationPolicy) -> ArrayLabels:
     """Labels that name their view; every third view is not there."""
     seeds = np.arange(10, dtype=np.uint32)
     present = np.flatnonzero(np.arange(len(TABLE) * len(seeds)) % 3 != 2)
     index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR, present=present)
     views = index.views()
     named = np.stack([np.searchsorted(TABLE.sample_ids, views.sample_ids), views.seeds], axis=1)
-    return ArrayLabels(named.astype(np.float32), ViewIndex([index]), LabelKind.LOGITS)
+    return ArrayLabels(
+        named.astype(np.float32), ViewIndex([index]), LabelKind.LOGITS, view_policy=policy
+    )
 
 
 def loader(**options: Any) -> SoftLabelLoader:
@@ -35,7 +37,8 @@ def loader(**options: Any) -> SoftLabelLoader:
         "order_key": 3,
         "missing": Missing.DROP,
     }
-    return SoftLabelLoader(DATA, labels_that_lack_some(), **(settings | options))
+    settings |= options
+    return SoftLabelLoader(DATA, labels_that_lack_some(settings["policy"]), **settings)
 
 
 def assert_same_batch(one: Batch, other: Batch) -> None:

@@ -10,7 +10,7 @@ import torch
 from labelcast import LabelClient, LabelKind, RemoteLabelSet, Representation, Views
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
 from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
-from labelcast.torch import ArrayLabels, ServiceLabels
+from labelcast.torch import ArrayLabels, LabelSetSource
 from tests.factories.bundles import CodecName, make_bundle
 
 IDS = np.array([3, 2**40, 2**63], dtype=np.uint64)
@@ -31,7 +31,7 @@ def test_every_view_gets_its_own_row(order: RowOrder, dtype: Any) -> None:
             zip(*(c.tolist() for c in (index.views().sample_ids, index.views().seeds)), strict=True)
         )
     )
-    source = ArrayLabels(array, ViewIndex([index]), LabelKind.LOGITS)
+    source = ArrayLabels(array, ViewIndex([index]), LabelKind.LOGITS, view_policy=None)
     batches = [Views.of([2**63, 3, 3], [7, 0, 7]), Views.of([2**40], 0)]
     given = list(source.labels(batches))
     for views, labels in zip(batches, given, strict=True):
@@ -42,6 +42,11 @@ def test_every_view_gets_its_own_row(order: RowOrder, dtype: Any) -> None:
             assert label == array[at].tolist()
 
 
+def zeros(shape: tuple[int, ...] = (6, 2), *segments: SegmentIndex) -> ArrayLabels:
+    index = ViewIndex(segments or [index_of()])
+    return ArrayLabels(np.zeros(shape), index, LabelKind.LOGITS, view_policy=None)
+
+
 def test_batches_are_read_lazily() -> None:
     asked = []
 
@@ -50,9 +55,9 @@ def test_batches_are_read_lazily() -> None:
             asked.append(view)
             yield Views.of([view], 0)
 
-    labels = ArrayLabels(np.zeros((6, 2)), ViewIndex([index_of()]), LabelKind.LOGITS).labels(
-        batches()
-    )
+    labels = ArrayLabels(
+        np.zeros((6, 2)), ViewIndex([index_of()]), LabelKind.LOGITS, view_policy=None
+    ).labels(batches())
     assert asked == []
     next(labels)
     assert asked == [3]
@@ -60,7 +65,9 @@ def test_batches_are_read_lazily() -> None:
 
 @pytest.mark.parametrize(("sample_id", "seed"), [(4, 0), (3, 1), (2**64 - 1, 7)])
 def test_an_unknown_view_is_refused(sample_id: int, seed: int) -> None:
-    source = ArrayLabels(np.zeros((6, 2)), ViewIndex([index_of()]), LabelKind.LOGITS)
+    source = ArrayLabels(
+        np.zeros((6, 2)), ViewIndex([index_of()]), LabelKind.LOGITS, view_policy=None
+    )
     with pytest.raises(ViewNotFoundError):
         list(source.labels([Views.of([sample_id], seed)]))
 
@@ -68,7 +75,7 @@ def test_an_unknown_view_is_refused(sample_id: int, seed: int) -> None:
 def test_a_mapped_file_is_not_written_to(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.arange(12, dtype=np.float16).reshape(6, 2))
     array = np.load(tmp_path / "labels.npy", mmap_mode="r")
-    source = ArrayLabels(array, ViewIndex([index_of()]), LabelKind.LOGITS)
+    source = ArrayLabels(array, ViewIndex([index_of()]), LabelKind.LOGITS, view_policy=None)
     (labels,) = source.labels([Views.of(IDS, 0)])
     labels += 100
     assert array[0].tolist() == [0, 1]
@@ -77,13 +84,15 @@ def test_a_mapped_file_is_not_written_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(5, 2), (7, 2), (2, 3, 2), (6,)])
 def test_an_array_of_other_rows_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidRequestError, match="not one row for each"):
-        ArrayLabels(np.zeros(shape), ViewIndex([index_of()]), LabelKind.LOGITS)
+        zeros(shape)
 
 
 def test_several_segments_are_refused() -> None:
     other = SegmentIndex(IDS, np.array([9], dtype=np.uint32), RowOrder.SEED_MAJOR)
     with pytest.raises(InvalidRequestError, match="the index has 2"):
-        ArrayLabels(np.zeros((9, 2)), ViewIndex([index_of(), other]), LabelKind.LOGITS)
+        ArrayLabels(
+            np.zeros((9, 2)), ViewIndex([index_of(), other]), LabelKind.LOGITS, view_policy=None
+        )
 
 
 @pytest.mark.parametrize(
@@ -99,8 +108,7 @@ def test_the_kind_of_labels_is_that_of_what_is_delivered(
     tmp_path: Path, codec: CodecName, representation: Representation, kind: LabelKind
 ) -> None:
     bundle, _ = make_bundle(tmp_path, codec)
-    label_set = RemoteLabelSet(bundle.digest, bundle.manifest, {})
-    source = ServiceLabels(LabelClient("127.0.0.1:1"), label_set, representation)
+    source = LabelSetSource(bundle, representation)
     assert source.label_kind is kind
 
 
@@ -117,6 +125,6 @@ def test_the_recorded_agreement_is_that_of_the_report(
     tmp_path: Path, report: dict[str, Any], expected: float | None
 ) -> None:
     bundle, _ = make_bundle(tmp_path)
-    label_set = RemoteLabelSet(bundle.digest, bundle.manifest, report)
-    source = ServiceLabels(LabelClient("127.0.0.1:1"), label_set, Representation.codes())
+    label_set = RemoteLabelSet(LabelClient("127.0.0.1:1"), bundle.manifest, report)
+    source = LabelSetSource(label_set, Representation.codes())
     assert source.recorded_agreement == expected

@@ -61,7 +61,7 @@ def encoded(name: str, dense: DenseLabels, directory: Path, **options: Any) -> B
 
 
 def codes_of(bundle: Bundle) -> Rows:
-    index = bundle.view_index()
+    index = bundle.index()
     return bundle.gather(index, index.segments[0].views())
 
 
@@ -105,7 +105,7 @@ def test_a_label_set_says_what_was_relabelled(tmp_path: Path) -> None:
     assert contract.label_kind is LabelKind.PROBABILITIES
     assert contract.temperatures == TemperatureRange(2.0, 2.0)
     assert contract.codec == bundle.manifest.codec.digest
-    (index,) = bundle.view_index().segments
+    (index,) = bundle.index().segments
     assert index.sample_ids.tolist() == IDS.tolist()
     assert index.seeds.tolist() == list(range(SEEDS))
     hard = bundle.manifest.segments[0].hard_labels

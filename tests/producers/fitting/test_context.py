@@ -97,7 +97,7 @@ def test_a_label_set_declares_its_context_and_decodes(
     bundle = write_bundle(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
     assert bundle.manifest.contract.context is not None
     assert bundle.decoder().context is not None
-    index = bundle.view_index()
+    index = bundle.index()
     views = index.segments[0].views()
     decoded = bundle.decoder().decode(bundle.gather(index, views), views)
     teacher = torch.log_softmax(torch.from_numpy(all_rows(labels.rows)).float(), dim=1)

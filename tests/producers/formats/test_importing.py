@@ -243,7 +243,7 @@ def test_top_k_labels_are_never_made_dense(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(result, Bundle)
     assert result.codec().name == "topk"
     views = Views(truth.sample_ids, truth.seeds)
-    labels = result.decoder().decode(result.gather(result.view_index(), views), views)
+    labels = result.decoder().decode(result.gather(result.index(), views), views)
     np.testing.assert_allclose(labels, truth.labels, rtol=2**-10, atol=1e-6)
 
 

@@ -64,7 +64,7 @@ def label_set(tmp_path_factory: pytest.TempPathFactory) -> RemoteLabelSet:
     bundle, _ = make_bundle(
         tmp_path_factory.mktemp("set"), "raw", num_samples=4, num_seeds=1, num_classes=2
     )
-    return RemoteLabelSet(bundle.digest, bundle.manifest, {})
+    return RemoteLabelSet(LabelClient("127.0.0.1:1"), bundle.manifest, {})
 
 
 @pytest.mark.parametrize("replies_before_break", [0, 1, 3])

@@ -14,13 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
 from labelcast.context.view import ViewContext
-from labelcast.errors import (
-    ContractMismatchError,
-    InvalidRequestError,
-    MisalignedLabelsError,
-)
+from labelcast.errors import InvalidRequestError
 from labelcast.label_set import Missing
-from labelcast.label_set.recorded_views import ViewRecords, mixing
+from labelcast.label_set.recorded_views import mixing
+from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, require_same_side
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.rendering import Images, choose_renderer
@@ -69,7 +66,8 @@ class SoftLabelLoader:
     Args:
         dataset: a `SampleDataset`.
         source: soft labels; None to train on hard labels.
-        policy: the label set's augmentation policy.
+        policy: by which the views are rendered: the source's own by default. Needed without a
+            source; None for samples as they are.
         seeds: augmentation seed of each epoch of the whole run. A run that goes on gives the full
             list as well, not what is left of it: the order of an epoch follows from its index.
         batch_size: views a batch; the last of an epoch may be smaller. Batches are cut from the
@@ -99,7 +97,7 @@ class SoftLabelLoader:
         dataset: Any,
         source: LabelSource | None,
         *,
-        policy: ViewPolicy | None,
+        policy: ViewPolicy | Unchecked | None = UNCHECKED,
         seeds: Sequence[int],
         batch_size: int,
         order_key: int = 0,
@@ -115,14 +113,8 @@ class SoftLabelLoader:
         self._table = SampleTable(dataset)
         self._hard_labels = self._table.hard_labels()
         self._source = source
-        if getattr(source, "view_policy", policy) != policy:
-            raise ContractMismatchError(
-                "the label set's views are made by another policy than this loader's; give"
-                " policy=label_set.contract.policy",
-                field="augmentation",
-            )
-        self._policy = policy
-        self._records: ViewRecords | None = getattr(source, "view_records", None)
+        self._policy = policy = _agreed_policy(policy, source)
+        self._records = None if source is None else source.view_records
         self._renderer = choose_renderer(policy, self._table.sample_ids, self._records)
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
@@ -141,7 +133,7 @@ class SoftLabelLoader:
             batch_size=batch_size,
             order_key=order_key,
             missing=missing,
-            stored=getattr(source, "stored_views", None) if asked else None,
+            stored=source.stored_views if asked and source is not None else None,
             start=start,
         )
         if canary == "recorded":
@@ -164,7 +156,7 @@ class SoftLabelLoader:
             for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
                 yield self._batch(planned, pixels, None)
             return
-        self._require_own_context(self._source.view_context)
+        self._require_own_samples(self._source.view_context)
         labels = self._source.labels(planned.views for planned in self._plan)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
@@ -179,15 +171,16 @@ class SoftLabelLoader:
                     )
                 yield self._batch(planned, pixels, soft)
 
-    def _require_own_context(self, context: ViewContext | None) -> None:
-        if context is None:
-            return
-        same = np.array_equal(context.sample_ids, self._table.sample_ids)
-        if not same or not np.array_equal(context.hard_labels, self._hard_labels):
-            raise MisalignedLabelsError(
-                f"the label set was made for other {'hard labels' if same else 'samples'} than this"
-                " data set has: check data set, sample IDs and class order"
-            )
+    def _require_own_samples(self, context: ViewContext | None) -> None:
+        table, hard_labels = self._table.sample_ids, self._hard_labels
+        require_same_side(
+            Side(policy=self._policy, sample_ids=table, hard_labels=hard_labels),
+            Side(
+                policy=UNCHECKED,  # compared when the loader was made
+                sample_ids=UNCHECKED if context is None else context.sample_ids,
+                hard_labels=UNCHECKED if context is None else context.hard_labels,
+            ),
+        )
 
     def _batch(
         self, planned: PlannedBatch, pixels: tuple[Images, Images | None], labels: Tensor | None
@@ -228,6 +221,23 @@ class SoftLabelLoader:
                 multiprocessing_context="forkserver" if self._image_workers else None,
             )
         )
+
+
+def _agreed_policy(
+    policy: ViewPolicy | Unchecked | None, source: LabelSource | None
+) -> ViewPolicy | None:
+    """The policy that both sides render by."""
+    if source is None:
+        if isinstance(policy, Unchecked):
+            raise InvalidRequestError(
+                "without a label source the loader does not know the views; give policy="
+            )
+        return policy
+    require_same_side(
+        Side(policy=policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
+        Side(policy=source.view_policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
+    )
+    return source.view_policy
 
 
 class _Wanted:

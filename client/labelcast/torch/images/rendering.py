@@ -92,7 +92,7 @@ def choose_renderer(
         return SeededRenderer(ViewRenderer(policy, sample_table))
     if records is None:
         raise InvalidRequestError(
-            "these views were recorded: give a label source that has their records (ServiceLabels)"
+            "these views were recorded: give a label source that has their records (LabelSetSource)"
         )
     return RecordedRenderer(records)
 

@@ -104,7 +104,7 @@ class EpochReader:
         self, bundle: Bundle, policy: ImagePolicy, image_sizes: NDArray[np.int64] | None
     ) -> None:
         self.policy = policy
-        self.index = bundle.view_index()
+        self.index = bundle.index()
         ids = np.unique(np.concatenate([part.sample_ids for part in self.index.segments]))
         seeds = np.unique(np.concatenate([part.seeds for part in self.index.segments]))
         for table, what in ((ids, "sample IDs"), (seeds, "seeds")):

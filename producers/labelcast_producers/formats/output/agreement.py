@@ -28,7 +28,7 @@ def first_and_last_agreement(imported: Imported) -> tuple[float, float] | None:
         rows = np.flatnonzero(every.seeds == seed)[:_ROWS]
         views, recorded = every[rows], None
         if isinstance(result, Bundle):
-            labels = result.decoder().decode(result.gather(result.view_index(), views), views)
+            labels = result.decoder().decode(result.gather(result.index(), views), views)
             recorded = None if kept is None else kept.of(views)
         else:
             labels = result.rows.gather(rows).astype(np.float32)

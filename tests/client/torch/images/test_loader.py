@@ -13,7 +13,7 @@ from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.canary import Canary, shown_classes
 from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError, MisalignedLabelsError
-from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import RowOrder, SegmentIndex, StoredViews, ViewIndex
 from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
 from labelcast.torch.sources import LabelSource
 from tests.factories.pictures import CLASSES, Pictures
@@ -31,14 +31,14 @@ TABLE = SampleTable(DATA)
 SEEDS = [4, 0, 4, 9]
 
 
-def naming_labels() -> ArrayLabels:
+def naming_labels(policy: AugmentationPolicy | None = POLICY) -> ArrayLabels:
     """Labels that say whose they are: (sample's position, seed)."""
     seeds = np.arange(10, dtype=np.uint32)
     index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR)
     views = index.views()
     positions = np.searchsorted(TABLE.sample_ids, views.sample_ids)
     array = np.stack([positions, views.seeds], axis=1).astype(np.float32)
-    return ArrayLabels(array, ViewIndex([index]), LabelKind.LOGITS)
+    return ArrayLabels(array, ViewIndex([index]), LabelKind.LOGITS, view_policy=policy)
 
 
 def loader_of(
@@ -143,10 +143,14 @@ def test_image_workers_change_nothing() -> None:
             assert torch.equal(batch.labels, other.labels)
 
 
-class Teacher:
+class Teacher(LabelSource):
     """Gives the class of each view's sample, or what a mistake makes of it."""
 
     label_kind = LabelKind.LOGITS
+    view_policy = POLICY
+    view_records = None
+    view_context: ViewContext | None = None
+    recorded_agreement: float | None = None
 
     def __init__(
         self,
@@ -158,6 +162,10 @@ class Teacher:
         self._wrong_by = wrong_by
         self.recorded_agreement = recorded_agreement
         self.view_context = view_context
+
+    @property
+    def stored_views(self) -> StoredViews:
+        return naming_labels().stored_views
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         for views in batches:

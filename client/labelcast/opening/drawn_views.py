@@ -1,0 +1,86 @@
+"""How the views of a label set are made, for those who render them themselves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.augmentation import (
+    AugmentationPolicy,
+    Mix,
+    RecordedPolicy,
+    RecordedViews,
+    Records,
+    ViewPolicy,
+    draw_records,
+)
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set import ViewIndex
+from labelcast.label_set.recorded_views import ViewRecords, mixing
+from labelcast.views import Views
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DrawnViews:
+    """N views of a label set, and how each is made.
+
+    Attributes:
+        label_set: digest of the label set that says so.
+        views: which views.
+        made_by: crop, flip and whatever else the policy draws, a column each; None where samples
+            are taken as they are, or where labelcast cannot make the views.
+        partners: the view that each is mixed with; itself where it is mixed with none.
+        partner_share: float32, shape (N,): how much of the view the partner is.
+    """
+
+    label_set: str
+    views: Views
+    made_by: Records | RecordedViews | None
+    partners: Views
+    partner_share: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+
+def draw_views(
+    label_set: str,
+    policy: ViewPolicy | None,
+    views: Views,
+    index: ViewIndex,
+    records: ViewRecords | None,
+) -> DrawnViews:
+    """Draw views again from their seeds, or look up what was recorded of them.
+
+    Args:
+        label_set: digest.
+        policy: of its contract.
+        views: which.
+        index: of the label set.
+        records: of a recorded policy.
+
+    Raises:
+        ViewNotFoundError: a view that the label set lacks.
+        InvalidRequestError: the samples that partners are drawn from are not known.
+    """
+    index.locate(views)
+    table = _sample_table(policy, index)
+    made_by: Records | RecordedViews | None = None
+    if isinstance(policy, AugmentationPolicy):
+        made_by = draw_records(policy, views.sample_ids, views.seeds, sample_table=table)
+    elif isinstance(policy, RecordedPolicy) and records is not None:
+        made_by = records.of(views)
+    partners, share = mixing(views, policy, table, records)
+    return DrawnViews(label_set, views, made_by, partners, share)
+
+
+def _sample_table(policy: ViewPolicy | None, index: ViewIndex) -> NDArray[np.uint64]:
+    first, *others = [part.sample_ids for part in index.segments]
+    if all(np.array_equal(first, other) for other in others):
+        return first
+    if isinstance(policy, AugmentationPolicy) and policy.mix is not Mix.NONE:
+        raise InvalidRequestError(
+            "the segments of this label set are of different samples, so that it does not say what"
+            " partners are drawn from; draw them from the data set (labelcast.torch.ViewRenderer)"
+        )
+    return np.unique(np.concatenate([first, *others]))

@@ -1,0 +1,254 @@
+"""A label set in use: the same whether it lies in a directory or a service has it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelcast.augmentation import ViewPolicy
+from labelcast.codec import Codec, Labels
+from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.context.view import ViewContext
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set import (
+    BlobRef,
+    LabelContract,
+    Manifest,
+    Missing,
+    StoredViews,
+    ViewIndex,
+    stage_views,
+)
+from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.label_set.student_side import UNCHECKED, Unchecked
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.drawn_views import DrawnViews, draw_views
+from labelcast.opening.drivers import run
+from labelcast.opening.parts import open_codec, open_context, open_index, open_records, open_report
+from labelcast.opening.reader import LabelReader
+from labelcast.representation import Representation
+from labelcast.views import Views
+
+_BATCH_ROWS = 8192
+
+
+class LabelSetFacts:
+    """What the manifest says.
+
+    Args:
+        manifest: verified against the digest that was asked for.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.digest = manifest.digest
+
+    @property
+    def contract(self) -> LabelContract:
+        """What the labels mean."""
+        return self.manifest.contract
+
+    @property
+    def code_stride(self) -> int:
+        """Bytes of one view's codes."""
+        return self.manifest.segments[0].codes.stride
+
+    @property
+    def has_records(self) -> bool:
+        """Whether its views were recorded, rather than drawn from seeds."""
+        return any(segment.augmentation is not None for segment in self.manifest.segments)
+
+    def __len__(self) -> int:
+        """Labels in all."""
+        return sum(segment.codes.rows for segment in self.manifest.segments)
+
+    def __repr__(self) -> str:
+        contract = self.contract
+        return (
+            f"<{type(self).__name__} {self.digest[:19]}…: {len(self):,} labels of"
+            f" {contract.num_classes} classes by {contract.teacher_name}>"
+        )
+
+
+class LabelSet(LabelSetFacts, ABC):
+    """A label set in use.
+
+    Its parts are read when they are first asked for, verified, and kept; a pickled label set keeps
+    none of them.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._report: dict[str, Any] | None = None
+        self._artifact: bytes | None = None
+        self._codec: Codec | None = None
+        self._index: ViewIndex | None = None
+        self._context: ViewContext | None = None
+        self._records: ViewRecords | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        parts = dict.fromkeys(("_artifact", "_codec", "_index", "_context", "_records"))
+        return self.__dict__ | parts
+
+    @abstractmethod
+    def read_blob(self, ref: BlobRef) -> bytes:
+        """A blob that the manifest names, verified.
+
+        Raises:
+            BlobNotFoundError, DigestMismatchError: missing, damaged.
+        """
+
+    @abstractmethod
+    def stream(
+        self, batches: Iterable[Views], representation: Representation
+    ) -> Iterator[DeliveredLabels]:
+        """Labels of many batches, in order.
+
+        Args:
+            batches: read lazily.
+            representation: form of the labels.
+
+        Raises:
+            ViewNotFoundError: a view that the label set lacks.
+            UnsupportedFormError, ContractMismatchError: labels cannot take that form.
+        """
+
+    @abstractmethod
+    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+        """Views that are stored, where not every view is; see `labelcast.label_set.Missing`.
+
+        `resolve(Views.of(sample_ids, draw), Missing.DRAW_ALL)` gives a stored view of each sample,
+        as label pruning (LPLD) trains.
+
+        Returns:
+            The views, and which rows of the request they answer: int64, increasing.
+
+        Raises:
+            ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
+        """
+
+    def labels(self, sample_ids: ArrayLike, seeds: ArrayLike) -> Labels:
+        """Labels by sample and augmentation seed, decoded here.
+
+        Args:
+            sample_ids: integers, shape (N,).
+            seeds: integers, shape (N,), or one for all.
+
+        Returns:
+            float32, shape (N, C): logits or probabilities, as the contract says.
+
+        Raises:
+            InvalidRequestError: no views, or values that are no IDs and seeds.
+            ViewNotFoundError: a view that the label set lacks.
+        """
+        views = Views.of(sample_ids, seeds)
+        if not len(views):
+            raise InvalidRequestError("ask for at least one view")
+        decoder, batches = self.decoder(), views.batches(_BATCH_ROWS)
+        delivered = self.stream(batches, Representation.codes())
+        return np.concatenate([decoder.decode(batch.rows, batch.views) for batch in delivered])
+
+    def views(self, sample_ids: ArrayLike, seeds: ArrayLike) -> DrawnViews:
+        """How views are made (crop, flip, partner), for rendering them oneself.
+
+        Args:
+            sample_ids: integers, shape (N,).
+            seeds: integers, shape (N,), or one for all.
+
+        Raises:
+            ViewNotFoundError: a view or a sample that the label set lacks.
+        """
+        return draw_views(
+            self.digest,
+            self.contract.policy,
+            Views.of(sample_ids, seeds),
+            self.index(),
+            self.records(),
+        )
+
+    def reader(
+        self,
+        representation: Representation | None = None,
+        *,
+        device: str | None = None,
+        policy: ViewPolicy | Unchecked | None = UNCHECKED,
+    ) -> LabelReader:
+        """Labels for a training loop that renders its own images.
+
+        Args:
+            representation: codes, which are decoded here, by default; or dense labels.
+            device: torch device that decodes and gets the labels; None for numpy arrays.
+            policy: by which the loop renders, compared with the label set's; without it the reader
+                takes views from `views` alone.
+
+        Raises:
+            ContractMismatchError: the loop renders by another policy.
+            UnsupportedFormError: labels cannot take that form.
+        """
+        form = Representation.codes() if representation is None else representation
+        if device is None:
+            return LabelReader(self, form, policy=policy)
+        # Torch stays with those who have it: nothing below labelcast.torch imports it.
+        torch_reader: Any = import_module("labelcast.torch.reader")
+        read: LabelReader = torch_reader.TorchLabelReader(self, form, policy=policy, device=device)
+        return read
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """How well the codes keep the labels; {} where nobody said."""
+        if self._report is None:
+            self._report = run(open_report(self.manifest), self.read_blob)
+        return self._report
+
+    def artifact(self) -> bytes:
+        """The codec's artifact, verified; for decoders that prove themselves on its golden rows."""
+        if self._artifact is None:
+            self._artifact = self.read_blob(self.manifest.codec)
+        return self._artifact
+
+    def codec(self) -> Codec:
+        """The codec, proven on its golden rows and against the manifest."""
+        if self._codec is None:
+            self._codec = run(open_codec(self.manifest), lambda _: self.artifact())
+        return self._codec
+
+    def index(self) -> ViewIndex:
+        """Which views the label set has, and where."""
+        if self._index is None:
+            self._index = run(open_index(self.manifest), self.read_blob)
+        return self._index
+
+    def stored_views(self) -> StoredViews:
+        """The same, for choosing among them."""
+        return StoredViews(self.index())
+
+    def context(self) -> ViewContext | None:
+        """What both ends know of the views; None where the codec is not conditioned on it."""
+        if self._context is None and self.contract.context is not None:
+            self._context = run(open_context(self.manifest, self.index()), self.read_blob)
+        return self._context
+
+    def records(self) -> ViewRecords | None:
+        """Recorded views, for replaying them; None where views are drawn from seeds."""
+        if self._records is None and self.has_records:
+            self._records = run(open_records(self.manifest, self.index()), self.read_blob)
+        return self._records
+
+    def decoder(self) -> LabelDecoder:
+        """Decodes rows of this label set here, with numpy alone."""
+        return LabelDecoder(self.codec(), self.context())
+
+    def stage_views(self, stage: int, *, new: bool = False) -> Views:
+        """Views of a staged label set up to a stage, or only those that are new at it.
+
+        Args:
+            stage: counted from 0.
+            new: leave out what earlier stages have.
+
+        Raises:
+            InvalidRequestError: there is no such stage.
+        """
+        return stage_views(self.manifest.stages, self.index(), stage, new=new)

@@ -1,0 +1,57 @@
+"""`labelcast.open`: one way to a label set, wherever it is."""
+
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from labelcast.errors import InvalidRequestError
+from labelcast.label_set import Expectation
+from labelcast.opening.label_set import LabelSet
+
+
+def open(  # noqa: A001 - a label set is opened as a file is
+    reference: str | PathLike[str],
+    *,
+    address: str | None = None,
+    token: str | None = None,
+    expect: Expectation | None = None,
+    cache_directory: Path | None = None,
+) -> LabelSet:
+    """Open a label set from a directory, or from a service if its address is given.
+
+    Args:
+        reference: a directory from `labelcast encode` or `labelcast pull`; with an address, a tag
+            or a digest.
+        address: host:port of a service, [v6]:port or unix:path.
+        token: for a service that wants one for reading.
+        expect: what the student needs the labels to be.
+        cache_directory: keeps what is fetched between runs; None for none.
+
+    Raises:
+        InvalidRequestError: no such directory and no address.
+        ManifestError, DataError: the label set is damaged.
+        ContractMismatchError: names the field that is not as expected.
+        NotFoundError, NetworkError: what the service said, or that it said nothing.
+    """
+    if address is None:
+        return _from_directory(Path(reference), expect)
+    # Those who have the directory alone may have no grpc.
+    client: Any = import_module("labelcast.remote.client")
+    opened: LabelSet = client.LabelClient(
+        address, token=token, cache_directory=cache_directory
+    ).open(str(reference), expect=expect)
+    return opened
+
+
+def _from_directory(directory: Path, expect: Expectation | None) -> LabelSet:
+    if not directory.is_dir():
+        raise InvalidRequestError(
+            f"{directory} is no directory; for a label set that a service has, give its address,"
+            ' such as labelcast.open("mine:v1", address="127.0.0.1:7070")'
+        )
+    home: Any = import_module("labelcast.directory")
+    opened: LabelSet = home.Bundle(directory)
+    if expect is not None:
+        opened.contract.require(expect)
+    return opened

@@ -1,0 +1,110 @@
+"""The label side of a training loop of one's own: no images, no workers, no order."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from labelcast.augmentation import ViewPolicy
+from labelcast.errors import ContractMismatchError, InvalidRequestError
+from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, require_same_side
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.drawn_views import DrawnViews
+from labelcast.representation import Form, Representation
+from labelcast.views import Views
+
+if TYPE_CHECKING:
+    from labelcast.opening.label_set import LabelSet
+
+_BATCH_ROWS = 8192
+
+
+class LabelReader:
+    """Gives the labels of views to whoever renders them.
+
+    A label belongs to one rendering. So the reader takes views that the label set itself has drawn
+    (`label_set.views`); or any, if it was told by which policy they are rendered and that is the
+    label set's; or sample IDs, where each sample has one view and that is the sample as it is.
+
+    Args:
+        label_set: whose labels.
+        representation: codes, decoded here, or dense labels.
+        policy: by which views are rendered.
+
+    Raises:
+        ContractMismatchError: another policy than the label set's.
+        UnsupportedFormError: labels cannot take that form.
+        InvalidRequestError: top-k, which is no array of labels.
+    """
+
+    def __init__(
+        self,
+        label_set: "LabelSet",
+        representation: Representation,
+        *,
+        policy: ViewPolicy | Unchecked | None,
+    ) -> None:
+        if representation.form is Form.TOP_K:
+            raise InvalidRequestError("a reader gives dense labels; take top-k from `stream`")
+        student = Side(policy=policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
+        contract = label_set.contract
+        require_same_side(
+            student, Side(policy=contract.policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
+        )
+        self._label_set = label_set
+        self._representation = representation
+        # Whoever takes samples as they are needs nobody to say how they are rendered.
+        self._rendering_is_known = policy is not UNCHECKED or contract.policy is None
+
+    def __call__(self, views: DrawnViews | Views | ArrayLike) -> Any:
+        """Labels of views, in their order.
+
+        Returns:
+            float, shape (N, C): a numpy array, or a tensor where the reader was given a device.
+
+        Raises:
+            ContractMismatchError: views drawn for another label set.
+            InvalidRequestError: views of which nobody has said how they are rendered.
+            ViewNotFoundError: a view that the label set lacks.
+        """
+        return self._joined([self._decoded(batch) for batch in self._delivered(self._own(views))])
+
+    def _own(self, views: DrawnViews | Views | ArrayLike) -> Views:
+        if isinstance(views, DrawnViews):
+            if views.label_set != self._label_set.digest:
+                raise ContractMismatchError(
+                    "these views were drawn for another label set; take them from views() of this",
+                    field="label_set",
+                    expected=self._label_set.digest,
+                    actual=views.label_set,
+                )
+            return views.views
+        if not self._rendering_is_known:
+            raise InvalidRequestError(
+                "a label belongs to one rendering: give views from label_set.views(sample_ids,"
+                " seeds), or say reader(policy=...) by which policy the loop renders"
+            )
+        return views if isinstance(views, Views) else Views.of(views, self._only_seed())
+
+    def _only_seed(self) -> int:
+        seeds = {seed for part in self._label_set.index().segments for seed in part.seeds.tolist()}
+        if self._label_set.contract.policy is not None or len(seeds) != 1:
+            raise InvalidRequestError(
+                "sample IDs alone do not say which view is meant: this label set has more than one"
+                " a sample; give Views.of(sample_ids, seeds)"
+            )
+        return int(seeds.pop())
+
+    def _delivered(self, views: Views) -> Iterator[DeliveredLabels]:
+        if not len(views):
+            raise InvalidRequestError("ask for at least one view")
+        return self._label_set.stream(views.batches(_BATCH_ROWS), self._representation)
+
+    def _decoded(self, batch: DeliveredLabels) -> Any:
+        if self._representation.form is Form.CODES:
+            return self._label_set.decoder().decode(batch.rows, batch.views)
+        return batch.values
+
+    def _joined(self, parts: list[Any]) -> Any:
+        return np.concatenate(parts)

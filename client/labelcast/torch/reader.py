@@ -1,0 +1,59 @@
+"""The label side of a training loop of one's own, on a torch device."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labelcast.augmentation import ViewPolicy
+from labelcast.label_set.student_side import Unchecked
+from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.label_set import LabelSet
+from labelcast.opening.reader import LabelReader
+from labelcast.representation import Form, Representation
+from labelcast.torch.decoding import TorchDecoder, load_decoder
+from labelcast.views import Views
+
+
+class TorchLabelReader(LabelReader):
+    """As `LabelReader`; labels are tensors on a device, and codes are decoded there.
+
+    Args:
+        label_set: whose labels.
+        representation: codes, or dense labels.
+        policy: by which views are rendered.
+        device: of the labels.
+    """
+
+    def __init__(
+        self,
+        label_set: LabelSet,
+        representation: Representation,
+        *,
+        policy: ViewPolicy | Unchecked | None,
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(label_set, representation, policy=policy)
+        self._device = torch.device(device)
+        self._decoder: TorchDecoder | None = None
+
+    def over(self, batches: Iterable[Views]) -> Iterator[Tensor]:
+        """Labels of many batches of views, one tensor a batch, asked for ahead."""
+        for batch in self._label_set.stream(batches, self._representation):
+            yield self._decoded(batch)
+
+    def _decoded(self, batch: DeliveredLabels) -> Any:
+        if self._representation.form is not Form.CODES:
+            # Copied: torch has no read-only tensors, and these bytes belong to the message.
+            return torch.from_numpy(batch.values.copy()).to(self._device)
+        if self._decoder is None:
+            # Proven on this device: it may compute differently from the numpy decoder.
+            self._decoder = load_decoder(self._label_set.artifact(), self._device)
+        context = self._label_set.context()
+        return self._decoder.decode(
+            batch.rows, None if context is None else context.rows(batch.views)
+        )
+
+    def _joined(self, parts: list[Any]) -> Any:
+        return torch.cat(parts)

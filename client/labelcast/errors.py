@@ -49,9 +49,15 @@ class that the service raised. Facts are attributes in `facts`, always strings.
 
 from typing import ClassVar
 
+# Between what torch says of a worker and the traceback of the worker, in one text.
+_WORKERS_TRACEBACK = "\nOriginal Traceback (most recent call last):\n"
+
 
 class LabelcastError(Exception):
     """Root of the tree.
+
+    Pickled and copied it stays what it is. Raised in a worker of a torch DataLoader it arrives with
+    its class and its message, without its facts; the worker's traceback is added as a note.
 
     Args:
         message: one line that says what is wrong and what to do next; never holds a secret.
@@ -60,7 +66,13 @@ class LabelcastError(Exception):
 
     reason: ClassVar[str] = "labelcast"
 
-    def __init__(self, message: str, /, **facts: object) -> None:
+    def __init__(self, message: str = "", /, **facts: object) -> None:
+        # Torch makes the error anew from `message=`; beside a message, that is a fact like others.
+        message = message or str(facts.pop("message", ""))
+        _, in_worker, traceback = message.partition(_WORKERS_TRACEBACK)
+        if in_worker:
+            message = traceback.rstrip().rpartition("\n")[2].partition(": ")[2]
+            self.add_note(f"In the worker:\n{traceback.rstrip()}")
         super().__init__(" ".join(message.split()))
         self.facts = {name: str(value) for name, value in facts.items()}
 

@@ -18,10 +18,11 @@ from labelcast.errors import (
     UnsupportedFormError,
     ViewNotFoundError,
 )
+from labelcast.remote.pulling import pull
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import REPRESENTATIONS, KnownLabelSet
 from tests.e2e.running_service import RunningService
-from tests.factories.bundles import MIXING_POLICY, make_bundle
+from tests.factories.bundles import MIXING_POLICY, make_bundle, make_bundle_with_parts
 from tests.factories.decoded import assert_same_labels
 
 pytestmark = pytest.mark.e2e
@@ -198,3 +199,13 @@ def test_a_remote_set_knows_its_client(
         assert isinstance(label_set, RemoteLabelSet)
         delivered = client.labels(label_set, known.views[:9], CODES)
         known.check(delivered, np.arange(9), CODES)
+
+
+def test_parts_that_nobody_knows_travel_along(service: RunningService, tmp_path: Path) -> None:
+    bundle = make_bundle_with_parts(tmp_path / "made")
+    service.push(bundle, "parts")
+    with service.client() as client:
+        pulled = pull(client, "parts", tmp_path / "pulled")
+    assert pulled.manifest == bundle.manifest
+    for ref in bundle.manifest.blobs().values():
+        assert pulled.read_blob(ref) == bundle.read_blob(ref)

@@ -5,6 +5,7 @@
 `labels` is what every right reader must give for `bundle.index()`'s views in row order.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +91,21 @@ def make_bundle(
         directory, made, rows, num_samples=num_samples, num_seeds=num_seeds, **options
     )
     return bundle, made.decode(rows, context_of(bundle))
+
+
+def make_bundle_with_parts(directory: Path) -> Bundle:
+    """A label set with a blob and a section of which this version knows nothing."""
+    bundle, _ = make_bundle(directory)
+    writer, (segment,) = BundleWriter(directory), bundle.manifest.segments
+    prints = writer.add_rows(8, [np.arange(400, dtype=np.uint8).reshape(50, 8)])
+    tokenizer = writer.add_blob(b"a tokenizer")
+    manifest = replace(
+        bundle.manifest,
+        segments=(replace(segment, parts=(("fingerprints", prints),)),),
+        parts=(("tokenizer", tokenizer),),
+    )
+    writer.finish(manifest)
+    return Bundle(directory)
 
 
 def context_of(bundle: Bundle) -> Rows | None:

@@ -78,6 +78,20 @@ class Fields:
         """As `objects`, or none where the field is absent."""
         return self.objects(name) if name in self._left else []
 
+    def optional_texts(self, name: str) -> tuple[str, ...] | None:
+        """A list of strings, each as `text`, or None where the field is absent."""
+        if name not in self._left:
+            return None
+        value = self.take(name)
+        if not isinstance(value, list):
+            raise ManifestError(f"{self.path}.{name} must be a list")
+        entries = Fields({str(at): text for at, text in enumerate(value)}, f"{self.path}.{name}")
+        return tuple(entries.text(str(at)) for at in range(len(value)))
+
+    def names(self) -> list[str]:
+        """Fields that nobody took yet."""
+        return list(self._left)
+
     def done(self) -> None:
         """Refuse what nobody took: an ignored field could change what the labels mean."""
         if self._left:

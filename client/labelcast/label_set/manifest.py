@@ -1,7 +1,7 @@
 """The manifest: canonical JSON that names every byte of a label set and says what it means."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy
 from labelcast.codec import Codec
@@ -10,6 +10,7 @@ from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.parts import Parts, parts_as_json, parts_from, required_features
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set.segment import Segment
 from labelcast.label_set.stages import Stage, check_stages
@@ -29,6 +30,8 @@ class Manifest:
         codec: the artifact.
         report: canonical JSON on how well the codes keep the labels; or None.
         stages: of a staged set, in order; () for others.
+        parts: optional blobs, by name; see `label_set.parts`.
+        requires: features that a reader must know, in order.
     """
 
     contract: LabelContract
@@ -36,6 +39,8 @@ class Manifest:
     codec: BlobRef
     report: BlobRef | None
     stages: tuple[Stage, ...] = ()
+    parts: Parts[BlobRef] = ()
+    requires: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:
@@ -113,6 +118,7 @@ class Manifest:
     def blobs(self) -> dict[str, BlobRef]:
         """Every blob by digest."""
         refs = [self.codec, *([] if self.report is None else [self.report])]
+        refs += [ref for _, ref in self.parts]
         for segment in self.segments:
             for section in segment.sections().values():
                 refs += section.blobs()
@@ -120,7 +126,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        value = {
+        value: dict[str, Any] = {
             "format": FORMAT,
             "contract": self.contract.as_json(),
             "segments": [segment.as_json() for segment in self.segments],
@@ -129,7 +135,9 @@ class Manifest:
         }
         if self.stages:
             value["stages"] = [stage.as_json() for stage in self.stages]
-        return to_canonical(value)
+        if self.requires:
+            value["requires"] = list(self.requires)
+        return to_canonical(value | parts_as_json(self.parts, BlobRef.as_json))
 
     @property
     def digest(self) -> str:
@@ -147,6 +155,8 @@ class Manifest:
         fields = Fields(value, "manifest")
         if fields.text("format") != FORMAT:
             raise ManifestError(f"the manifest's format is unknown; this labelcast reads {FORMAT}")
+        # First, so that what nobody here can read is not called malformed.
+        requires = required_features(fields)
         report = fields.take("report")
         manifest = cls(
             contract=LabelContract.from_fields(fields.object("contract")),
@@ -154,6 +164,8 @@ class Manifest:
             codec=BlobRef.from_fields(fields.object("codec")),
             report=None if report is None else BlobRef.from_fields(Fields(report, "report")),
             stages=tuple(Stage.from_fields(stage) for stage in fields.optional_objects("stages")),
+            parts=parts_from(fields, BlobRef.from_fields),
+            requires=requires,
         )
         fields.done()
         if not manifest.segments:

@@ -7,6 +7,7 @@ from typing import Any, Self
 from labelcast.augmentation import MIX_STRIDE, RecordLayout
 from labelcast.errors import ManifestError
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.parts import Parts, parts_as_json, parts_from
 from labelcast.label_set.section import Section
 
 
@@ -67,6 +68,7 @@ class Segment:
         presence: one bit a view, in row order, eight to a row, the lowest first; None where every
             view exists.
         augmentation: recorded views; None where views are drawn, or samples left as they are.
+        parts: optional sections, by name; see `label_set.parts`.
     """
 
     row_order: RowOrder
@@ -76,6 +78,7 @@ class Segment:
     hard_labels: Section | None
     presence: Section | None = None
     augmentation: Augmentation | None = None
+    parts: Parts[Section] = ()
 
     def sections(self) -> dict[str, Section]:
         """Every section by name."""
@@ -88,13 +91,14 @@ class Segment:
             "presence": self.presence,
             "records": None if kept is None else kept.records,
             "mixes": None if kept is None else kept.mixes,
+            **{f"parts.{name}": section for name, section in self.parts},
         }
         return {name: section for name, section in named.items() if section is not None}
 
     def as_json(self) -> dict[str, Any]:
         """JSON value that `from_fields` reads back."""
         hard = self.hard_labels
-        value = {
+        value: dict[str, Any] = {
             "row_order": str(self.row_order),
             "sample_ids": self.sample_ids.as_json(),
             "seeds": self.seeds.as_json(),
@@ -105,7 +109,7 @@ class Segment:
             value["presence"] = self.presence.as_json()
         if self.augmentation is not None:
             value["augmentation"] = self.augmentation.as_json()
-        return value
+        return value | parts_as_json(self.parts, Section.as_json)
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:
@@ -126,6 +130,7 @@ class Segment:
             else Section.from_fields(Fields(hard, f"{fields.path}.hard_labels")),
             presence=None if presence is None else Section.from_fields(presence),
             augmentation=None if kept is None else Augmentation.from_fields(kept),
+            parts=parts_from(fields, Section.from_fields),
         )
         fields.done()
         segment._check(fields.path)

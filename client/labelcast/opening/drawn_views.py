@@ -7,14 +7,12 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import (
     AugmentationPolicy,
-    Mix,
     RecordedPolicy,
     RecordedViews,
     Records,
     ViewPolicy,
     draw_records,
 )
-from labelcast.errors import InvalidRequestError
 from labelcast.label_set import ViewIndex
 from labelcast.label_set.recorded_views import ViewRecords, mixing
 from labelcast.views import Views
@@ -61,10 +59,9 @@ def draw_views(
 
     Raises:
         ViewNotFoundError: a view that the label set lacks.
-        InvalidRequestError: the samples that partners are drawn from are not known.
     """
     index.locate(views)
-    table = _sample_table(policy, index)
+    table = _sample_table(index)
     made_by: Records | RecordedViews | None = None
     if isinstance(policy, AugmentationPolicy):
         made_by = draw_records(policy, views.sample_ids, views.seeds, sample_table=table)
@@ -74,13 +71,9 @@ def draw_views(
     return DrawnViews(label_set, views, made_by, partners, share)
 
 
-def _sample_table(policy: ViewPolicy | None, index: ViewIndex) -> NDArray[np.uint64]:
+def _sample_table(index: ViewIndex) -> NDArray[np.uint64]:
+    # What partners are drawn from: the manifest has seen to it that mixed segments share one table.
     first, *others = [part.sample_ids for part in index.segments]
     if all(np.array_equal(first, other) for other in others):
         return first
-    if isinstance(policy, AugmentationPolicy) and policy.mix is not Mix.NONE:
-        raise InvalidRequestError(
-            "the segments of this label set are of different samples, so that it does not say what"
-            " partners are drawn from; draw them from the data set (labelcast.torch.ViewRenderer)"
-        )
     return np.unique(np.concatenate([first, *others]))

@@ -20,7 +20,7 @@ def below(root: type[LabelcastError]) -> Iterator[type[LabelcastError]]:
         yield from below(child)
 
 
-EVERY = [LabelcastError, *below(LabelcastError)]
+EVERY: list[type[LabelcastError]] = [LabelcastError, *below(LabelcastError)]
 ADVICE = "sample 7 is not there: 3 others are; ask for one that is"
 
 

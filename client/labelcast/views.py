@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.errors import InvalidRequestError
 
 MAX_SEED = 2**32 - 1
+
+Rows: TypeAlias = NDArray[np.uint8]
+"""Packed rows, one for each of N views: shape (N, stride)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

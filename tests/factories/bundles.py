@@ -43,6 +43,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
+from labelcast.opening.parts import context_digest
 
 CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
 
@@ -192,7 +193,7 @@ def write_label_set(
         index = SegmentIndex(sample_ids, seeds, row_order)
         context = ViewContext(policy, sample_ids, hard_labels)
         golden_context = context.rows(index.views()[: len(golden)])
-        declared = ContextRef(context.digest(index))
+        declared = ContextRef(context_digest(context, index))
     artifact = writer.add_blob(write_artifact(codec, golden, golden_context))
     segment = Segment(
         row_order=row_order,

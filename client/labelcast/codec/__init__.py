@@ -8,15 +8,16 @@ from labelcast.codec.base import (
     LabelKind,
     Labels,
     Precision,
-    Rows,
     TemperatureRange,
     Tolerance,
 )
 from labelcast.codec.bitpack import pack_codes, unpack_codes
+from labelcast.codec.context_shape import ContextShape
 from labelcast.codec.raw import RawCodec
 from labelcast.codec.topk import Recovery, TopKCodec
 from labelcast.codec.vqae import VqaeCodec, VqaeShape
-from labelcast.context.rows import Context, ContextShape
+from labelcast.context.rows import Context
+from labelcast.views import Rows
 
 __all__ = [
     "TOLERANCES",

@@ -22,7 +22,6 @@ from labelcast.codec.base import (
     CodecHeader,
     LabelKind,
     Precision,
-    Rows,
     TemperatureRange,
     TensorSpecs,
     choice,
@@ -33,6 +32,7 @@ from labelcast.codec.raw import RawCodec
 from labelcast.codec.topk import TopKCodec
 from labelcast.codec.vqae import VqaeCodec
 from labelcast.errors import CodecFormatError, GoldenRowsError
+from labelcast.views import Rows
 
 METADATA_KEY = "labelcast.codec"
 FORMAT_VERSION = 1

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import CodecFormatError
+from labelcast.views import Rows
 
-Rows = NDArray[np.uint8]
 Labels = NDArray[np.float32]
 Choice = TypeVar("Choice", bound=StrEnum)
 

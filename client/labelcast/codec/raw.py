@@ -11,12 +11,12 @@ from labelcast.codec.base import (
     CodecHeader,
     Labels,
     Precision,
-    Rows,
     TensorSpecs,
     choice,
     only_keys,
 )
 from labelcast.errors import LabelValueError
+from labelcast.views import Rows
 
 
 class RawCodec(Codec):

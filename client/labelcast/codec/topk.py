@@ -16,13 +16,13 @@ from labelcast.codec.base import (
     CodecHeader,
     LabelKind,
     Labels,
-    Rows,
     TensorSpecs,
     choice,
     integer,
     only_keys,
 )
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
+from labelcast.views import Rows
 
 # fp16 rounds each of up to k probabilities by at most 2**-11 of itself.
 MAX_TOTAL = 1 + 2**-10

@@ -18,15 +18,15 @@ from labelcast.codec.base import (
     LabelKind,
     Labels,
     Precision,
-    Rows,
     TensorSpecs,
     choice,
     integer,
     only_keys,
 )
 from labelcast.codec.bitpack import bits_for, packed_bytes, unpack_codes
-from labelcast.context.rows import ContextShape
+from labelcast.codec.context_shape import ContextShape
 from labelcast.errors import CodecFormatError, CodeRangeError
+from labelcast.views import Rows
 
 MAX_CODES = 256
 MAX_CODEBOOK = 2**16

@@ -11,20 +11,14 @@ from numpy.typing import NDArray
 from labelcast.augmentation import (
     FIXED_POINT,
     AugmentationPolicy,
-    RecordedPolicy,
     Records,
-    UnrenderedPolicy,
     draw_records,
     require_known,
 )
-from labelcast.codec.base import Rows
 from labelcast.context.rows import GEOMETRY_WIDTH, Context
-from labelcast.errors import ManifestError
-from labelcast.label_set import LabelContract, SegmentIndex, digest_of
-from labelcast.views import Views
+from labelcast.views import Rows, Views
 
 _ROTATION_UNIT_DEGREES = 45
-_DIGEST_ROWS = 4096
 
 
 class ViewContext:
@@ -54,13 +48,6 @@ class ViewContext:
         """
         return self.of(views).pack()
 
-    def digest(self, index: SegmentIndex) -> str:
-        """Digest over the context of at most 4,096 evenly spaced rows of a segment."""
-        count = index.num_rows
-        at = np.arange(min(count, _DIGEST_ROWS))
-        spaced = at * count // len(at)
-        return digest_of(self.rows(index.views_at(spaced)).tobytes())
-
     def of(self, views: Views) -> Context:
         """Context of views, in their order.
 
@@ -82,36 +69,6 @@ class ViewContext:
             geometry = _geometry(self.policy, records, partners)
         sides = np.searchsorted(table, np.stack([views.sample_ids, partner_ids], axis=1))
         return Context(self.hard_labels[sides], geometry)
-
-
-def derive_context(
-    contract: LabelContract, index: SegmentIndex, hard_labels: NDArray[np.integer]
-) -> ViewContext | None:
-    """The context of a label set, proven to be the one that its codes were chosen under.
-
-    Args:
-        contract: of the label set.
-        index: tables of its first segment, which all segments share.
-        hard_labels: in the order of `index.sample_ids`.
-
-    Returns:
-        None where the contract declares none.
-
-    Raises:
-        ManifestError: another context is derived here than where the label set was made.
-    """
-    if contract.context is None:
-        return None
-    policy = contract.policy
-    if isinstance(policy, RecordedPolicy | UnrenderedPolicy):
-        raise ManifestError("views that are not drawn from seeds give no context")
-    context = ViewContext(policy, index.sample_ids, hard_labels)
-    if context.digest(index) != contract.context.digest:
-        raise ManifestError(
-            "hard labels, views or this labelcast give another context than the label set was made"
-            " under, so that its codes would decode to other labels; make it again"
-        )
-    return context
 
 
 def _geometry(

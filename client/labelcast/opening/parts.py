@@ -11,20 +11,25 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
-from labelcast.context.view import ViewContext, derive_context
+from labelcast.context.view import ViewContext
 from labelcast.errors import ManifestError
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
     BlobRef,
     Manifest,
     Section,
+    SegmentIndex,
     ViewIndex,
+    digest_of,
     from_canonical,
     index_of,
     table_sections,
 )
 from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
+
+_CONTEXT_DIGEST_ROWS = 4096
 
 T = TypeVar("T")
 Opening: TypeAlias = Generator[BlobRef, bytes, T]
@@ -60,14 +65,31 @@ def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | 
     All segments of a conditioned set share the tables of the first: `Manifest.require_codec`.
 
     Raises:
-        ManifestError: another context is derived here than where the label set was made.
+        ManifestError: another context is derived here than where the label set was made, which is
+            the one that its codes were chosen under.
     """
-    hard_labels = manifest.segments[0].hard_labels
-    if manifest.contract.context is None or hard_labels is None:
+    declared, hard_labels = manifest.contract.context, manifest.segments[0].hard_labels
+    if declared is None or hard_labels is None:
         return None
+    policy, first = manifest.contract.policy, index.segments[0]
+    if isinstance(policy, RecordedPolicy | UnrenderedPolicy):
+        raise ManifestError("views that are not drawn from seeds give no context")
     rows = yield from _whole([hard_labels])
     column = np.ascontiguousarray(rows[hard_labels]).view("<u4")[:, 0]
-    return derive_context(manifest.contract, index.segments[0], column)
+    context = ViewContext(policy, first.sample_ids, column)
+    if context_digest(context, first) != declared.digest:
+        raise ManifestError(
+            "hard labels, views or this labelcast give another context than the label set was made"
+            " under, so that its codes would decode to other labels; make it again"
+        )
+    return context
+
+
+def context_digest(context: ViewContext, index: SegmentIndex) -> str:
+    """Digest over the context of at most 4,096 evenly spaced rows of a segment."""
+    count = min(index.num_rows, _CONTEXT_DIGEST_ROWS)
+    spaced = np.arange(count) * index.num_rows // count
+    return digest_of(context.rows(index.views_at(spaced)).tobytes())
 
 
 def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | None]:

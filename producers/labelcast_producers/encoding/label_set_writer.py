@@ -22,6 +22,7 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.recorded_views import mixing
+from labelcast.opening.parts import context_digest
 from labelcast_producers.dense.files import check_label_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
@@ -96,7 +97,7 @@ def write_bundle(
         codes = writer.add_rows(codec.row_stride, log.blocks())
         log.discard()
     report = measured.report() | ({} if fit_report is None else {"fit": fit_report})
-    derived = None if context is None else ContextRef(context.context.digest(dense.index))
+    derived = None if context is None else ContextRef(context_digest(context.context, dense.index))
     return _finish(writer, dense, codec, codes, artifact, report, derived)
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelcast.codec import ContextShape, Precision, TemperatureRange, VqaeShape
+from labelcast.codec.context_shape import MAX_CLASS_WIDTH
 from labelcast.codec.vqae import MAX_CODEBOOK, MAX_CODES, MAX_HIDDEN_LAYERS, MAX_WIDTH
-from labelcast.context.rows import MAX_CLASS_WIDTH
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.neural.compute import Compute
 from labelcast_producers.neural.encoding import Search

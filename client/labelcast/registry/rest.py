@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from labelcast.endpoint import check_token
 from labelcast.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -17,7 +18,6 @@ from labelcast.errors import (
     error_from_reason,
 )
 from labelcast.patience import PATIENCE_SECONDS, Patience
-from labelcast.remote.endpoint import check_token
 
 _CONNECT_SECONDS = 10.0
 _REASON_HEADER = "Labelcast-Reason"

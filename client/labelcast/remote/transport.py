@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from labelcast.endpoint import check_address, check_token
 from labelcast.errors import (
     DeadlineExceededError,
     ForkedChannelError,
@@ -21,7 +22,6 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
-from labelcast.remote.endpoint import check_address, check_token
 
 ERROR_DOMAIN = "labelcast"
 # Without a reason of the service's own, these come from gRPC or from what lies between: the link

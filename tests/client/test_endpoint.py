@@ -5,9 +5,9 @@ import pickle
 import pytest
 
 from labelcast import AsyncLabelClient, LabelClient
+from labelcast.endpoint import check_address
 from labelcast.errors import InvalidRequestError
 from labelcast.registry.client import Registry
-from labelcast.remote.endpoint import check_address
 
 ADDRESSES = [
     "127.0.0.1:7070",

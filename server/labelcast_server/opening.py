@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_digest
-from labelcast_server.store.base import BlobInfo, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo
 
 _CHUNKS_A_READ = 32
 

@@ -10,7 +10,7 @@ from labelcast_server.access.authorization import Scope
 from labelcast_server.admin.access import PublisherDep, router_for
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
 from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
-from labelcast_server.store.base import BlobInfo
+from labelcast_server.store.blobs import BlobInfo
 
 BLOB_SIZE_HEADER = "Labelcast-Blob-Size"
 

@@ -17,7 +17,8 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.label_set import Manifest, check_tag, is_digest
-from labelcast_server.store.base import LabelSetRecord, State, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.catalog import LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.STAGED, State.PUBLISHED): "publish",

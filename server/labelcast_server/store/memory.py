@@ -5,14 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
 from labelcast_server.store import refusals
-from labelcast_server.store.base import (
-    BlobInfo,
-    Capacity,
-    LabelSetRecord,
-    State,
-    Store,
-    Upload,
-)
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo, Capacity, Upload
+from labelcast_server.store.catalog import LabelSetRecord, State
 
 
 @dataclass

@@ -15,7 +15,7 @@ from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Upload
+from labelcast_server.store.blobs import Upload
 from labelcast_server.store.redis.store import RedisStore
 
 ADMIN_TOKEN = "admin-token-of-tests"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import StoreFullError
-from labelcast_server.store.base import State
+from labelcast_server.store.catalog import State
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.redis.disk import RedisDisk

@@ -20,7 +20,8 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from labelcast_server.store.base import State, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.catalog import State
 from labelcast_server.store.open import open_store
 from labelcast_server.store.redis import keys
 from labelcast_server.store.redis.errors import translated

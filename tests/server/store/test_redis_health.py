@@ -2,7 +2,8 @@
 
 import pytest
 
-from labelcast_server.store.base import Capacity, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import Capacity
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
 from labelcast_server.store.redis.health import (

@@ -4,7 +4,9 @@ from typing import Any
 
 from redis import Redis
 
-from labelcast_server.store.base import BlobInfo, LabelSetRecord, State, Store, Upload
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo, Upload
+from labelcast_server.store.catalog import LabelSetRecord, State
 from tests.server.store.blobs import NEVER, cut, digest
 
 CONTENT = b"twenty-three bytes long"

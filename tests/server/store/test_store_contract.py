@@ -16,7 +16,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.base import State, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.catalog import State
 from tests.server.store.blobs import begin, content_of, cut, digest, label_set, push, put, session
 
 CONTENT = bytes(range(95))

@@ -7,7 +7,7 @@ is sent as text every time: they are short and rare, and a restarted Redis has f
 import json
 from dataclasses import dataclass
 
-from labelcast_server.store.base import BlobInfo, Upload
+from labelcast_server.store.blobs import BlobInfo, Upload
 
 # KEYS uploads; ARGV upload ID, session as read, session to be. 1 if it was still as read.
 ADVANCE_UPLOAD = """

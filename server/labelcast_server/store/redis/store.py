@@ -15,14 +15,9 @@ from dataclasses import replace
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError, StoreUnsafeError
 from labelcast_server.store import refusals
-from labelcast_server.store.base import (
-    BlobInfo,
-    Capacity,
-    LabelSetRecord,
-    State,
-    Store,
-    Upload,
-)
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo, Capacity, Upload
+from labelcast_server.store.catalog import LabelSetRecord, State
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.redis import entries, keys
 from labelcast_server.store.redis.chunks import RedisChunks

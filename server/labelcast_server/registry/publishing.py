@@ -33,9 +33,8 @@ from labelcast.opening.parts import open_codec, open_context, open_index, open_r
 from labelcast_server.opening import read_blob, read_rows, reader
 from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobInfo, Capacity, Upload
+from labelcast_server.store.blobs import BlobInfo, Capacity, Upload, new_upload_id
 from labelcast_server.store.catalog import LabelSetRecord
-from labelcast_server.store.redis.keys import new_upload_id
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31

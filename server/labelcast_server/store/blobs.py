@@ -1,8 +1,12 @@
 """The contract of every blob store: bytes under their digests, and the sessions that bring them."""
 
+import re
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,16 @@ class Capacity:
     used_bytes: int
     headroom_bytes: int | None
     bound: str
+
+
+def new_upload_id() -> str:
+    """A fresh upload ID: 12 random bytes, short because every chunk key holds it."""
+    return secrets.token_urlsafe(12)
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
+    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 class BlobStore(ABC):

@@ -12,9 +12,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.blobs import BlobInfo, Upload
+from labelcast_server.store.blobs import BlobInfo, Upload, is_upload_id
 from labelcast_server.store.catalog import State
-from labelcast_server.store.redis.keys import is_upload_id
 
 
 def check_new_upload(upload: Upload) -> None:

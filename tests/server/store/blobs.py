@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Sequence
 
 from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobInfo, Upload
+from labelcast_server.store.blobs import BlobInfo, Upload, new_upload_id
 from labelcast_server.store.catalog import LabelSetRecord, State
-from labelcast_server.store.redis.keys import new_upload_id
 
 NEVER = 4e9
 

@@ -19,7 +19,7 @@ from labelcast_server.store.base import Store
 from labelcast_server.store.blobs import BlobInfo, Capacity, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.redis import entries, keys
+from labelcast_server.store.redis import entries, keys, scripts
 from labelcast_server.store.redis.chunks import RedisChunks
 from labelcast_server.store.redis.disk import RedisDisk
 from labelcast_server.store.redis.health import (
@@ -104,7 +104,7 @@ class RedisStore(Store):
         async with self._disk.write(received - upload.received_bytes):
             await self._chunks.write(upload, first_chunk, chunks)
             applied = await self._script(
-                entries.ADVANCE_UPLOAD,
+                scripts.ADVANCE_UPLOAD,
                 [keys.UPLOADS],
                 [upload_id, before, entries.session_value(advanced)],
             )
@@ -125,7 +125,7 @@ class RedisStore(Store):
         digest, own = upload.blob.digest, entries.blob_value(upload)
         async with self._disk.write():
             visible = await self._script(
-                entries.FINISH_UPLOAD,
+                scripts.FINISH_UPLOAD,
                 [keys.UPLOADS, keys.BLOBS, keys.GARBAGE],
                 [upload_id, session, digest, own, entries.garbage_value(upload)],
             )
@@ -179,7 +179,7 @@ class RedisStore(Store):
     async def put_label_set(self, record: LabelSetRecord) -> None:
         async with self._disk.write(len(record.manifest)):
             await self._script(
-                entries.PUT_LABEL_SET,
+                scripts.PUT_LABEL_SET,
                 [keys.label_set_key(record.digest), keys.LABEL_SETS],
                 [record.digest, record.manifest, record.state, repr(record.created_at)],
             )
@@ -240,7 +240,7 @@ class RedisStore(Store):
         found = await self._confirmed(
             replicas,
             _eval(
-                entries.TRANSITION,
+                scripts.TRANSITION,
                 [keys.label_set_key(digest), keys.TAGS],
                 [digest, expected, new, tag or "", "1" if new is State.RETIRED else ""],
             ),
@@ -322,7 +322,7 @@ class RedisStore(Store):
         blob = entries.blob_from(digest, value)
         garbage = entries.dropped_blob_value(blob.info)
         await self._script(
-            entries.DROP_BLOB, [keys.BLOBS, keys.GARBAGE], [digest, value, blob.data_id, garbage]
+            scripts.DROP_BLOB, [keys.BLOBS, keys.GARBAGE], [digest, value, blob.data_id, garbage]
         )
         # Read by nobody from here on: whoever still remembers the place finds the chunks gone and
         # asks again.
@@ -332,7 +332,7 @@ class RedisStore(Store):
         """Forget a session, then its chunks; whether this call was the one that forgot it."""
         self._disk.require_room_to_free()
         forgotten = await self._script(
-            entries.DROP_UPLOAD,
+            scripts.DROP_UPLOAD,
             [keys.UPLOADS, keys.GARBAGE],
             [upload.upload_id, entries.garbage_value(upload)],
         )

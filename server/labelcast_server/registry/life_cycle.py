@@ -17,8 +17,7 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.label_set import Manifest, check_tag, is_digest
-from labelcast_server.store.base import Store
-from labelcast_server.store.catalog import LabelSetRecord, State
+from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.STAGED, State.PUBLISHED): "publish",
@@ -33,17 +32,17 @@ class LabelSets:
     """What label sets there are and where each stands.
 
     Args:
-        store: their durable home.
+        catalog: their durable home.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     async def stage(self, manifest: Manifest) -> LabelSetRecord:
         """Record a validated label set; staging one that is known changes nothing."""
         record = LabelSetRecord(manifest.digest, manifest.to_bytes(), State.STAGED, time.time())
-        await self._store.put_label_set(record)
-        return await self._store.label_set(record.digest)
+        await self._catalog.put_label_set(record)
+        return await self._catalog.label_set(record.digest)
 
     async def publish(self, digest: str, tag: str) -> None:
         """Let readers find a label set under a tag; a tag that points elsewhere moves.
@@ -73,7 +72,7 @@ class LabelSets:
         """
         if is_digest(reference):
             return reference
-        tags = await self._store.tags()
+        tags = await self._catalog.tags()
         if reference not in tags:
             raise LabelSetNotFoundError(
                 f"no label set has the tag {reference[:80]!r}; list the tags or push one",
@@ -88,7 +87,7 @@ class LabelSets:
             LabelSetNotFoundError: unknown, or not published yet.
             LabelSetRetiredError: retired.
         """
-        state = await self._store.label_set_state(digest)
+        state = await self._catalog.label_set_state(digest)
         if state is State.RETIRED:
             raise LabelSetRetiredError(
                 f"label set {digest} is retired; publish it again or use its successor",
@@ -100,10 +99,10 @@ class LabelSets:
             )
 
     async def _move(self, digest: str, new: State, tag: str | None) -> None:
-        record = await self._store.label_set(digest)
+        record = await self._catalog.label_set(digest)
         if (record.state, new) not in TRANSITIONS:
             raise TransitionError(
                 f"label set {digest} is {record.state} and cannot become {new}",
                 state=record.state,
             )
-        await self._store.transition(digest, expected=record.state, new=new, tag=tag)
+        await self._catalog.transition(digest, expected=record.state, new=new, tag=tag)

@@ -1,18 +1,46 @@
 """`Store`: what the service needs from Redis, and nothing that is Redis."""
 
-from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
 
 from labelcast_server.store.blobs import BlobStore
 from labelcast_server.store.catalog import Catalog
 
 
-class Store(BlobStore, Catalog):
-    """One backend that keeps both blobs and their catalog."""
+class Connection(Protocol):
+    """How a store reaches its backend."""
 
-    @abstractmethod
     async def ping(self) -> None:
-        """Return if the backend answers and takes requests."""
+        """Return if the backend answers and takes requests.
 
-    @abstractmethod
+        Raises:
+            StoreUnavailableError: it does not, or the connection is closed.
+        """
+        ...
+
     async def close(self) -> None:
-        """Release connections; the store is unusable afterwards."""
+        """Release what is held; whatever uses the connection is unusable afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One backend that keeps both blobs and their catalog.
+
+    Attributes:
+        blobs: bytes under their digests.
+        catalog: which label sets there are.
+        connection: shared by both.
+    """
+
+    blobs: BlobStore
+    catalog: Catalog
+    connection: Connection
+
+    async def ping(self) -> None:
+        """Return if the backend answers; as `Connection.ping`."""
+        await self.connection.ping()
+
+    async def close(self) -> None:
+        """Release the connection; as `Connection.close`."""
+        await self.connection.close()

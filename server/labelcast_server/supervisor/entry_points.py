@@ -152,7 +152,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
     store = open_store(plan.store_url)
     decoder = DecoderClient(plan.decoder_socket)
-    chunks = ChunkCache(store, plan.cache_directory, disk=plan.store_disk)
+    chunks = ChunkCache(store.blobs, plan.cache_directory, disk=plan.store_disk)
     service = LabelService(
         store,
         chunks,
@@ -188,7 +188,7 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()
-    upkeep = asyncio.create_task(keep_up(store))
+    upkeep = asyncio.create_task(keep_up(store.blobs))
     await serve_admin(app, listener, stop=stop, drain_seconds=plan.drain_seconds)
     upkeep.cancel()
     await store.close()

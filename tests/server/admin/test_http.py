@@ -20,7 +20,7 @@ from labelcast.registry.client import Registry
 from labelcast_server.access.authorization import Authorizer
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.memory import memory_store
 from tests.server.admin.running_admin import RunningAdmin
 
 
@@ -147,7 +147,7 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
         await leave.wait()
 
     authorizer = Authorizer(admin_token="a", read_token=None)
-    app = create_app(Publisher(MemoryStore()), authorizer, ping=slow_ping)
+    app = create_app(Publisher(memory_store()), authorizer, ping=slow_ping)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -164,7 +164,7 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
 
 async def test_the_server_stops_when_its_task_is_cancelled() -> None:
     authorizer = Authorizer(admin_token="a", read_token=None)
-    store = MemoryStore()
+    store = memory_store()
     app = create_app(Publisher(store), authorizer, ping=store.ping)
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"

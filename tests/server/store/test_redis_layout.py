@@ -20,21 +20,23 @@ def session(upload_id: str, content: bytes = CONTENT) -> Upload:
 async def test_every_key_is_written_as_it_always_was(redis_store: Store, redis_url: str) -> None:
     for upload_id in ("finished", "again", "begun", "aborted", "dropped"):
         content = b"damaged" if upload_id == "dropped" else CONTENT
-        await redis_store.begin_upload(session(upload_id, content))
+        await redis_store.blobs.begin_upload(session(upload_id, content))
         pieces = cut(content, 10)[: 2 if upload_id == "begun" else None]
-        await redis_store.append_chunks(upload_id, 0, pieces)
+        await redis_store.blobs.append_chunks(upload_id, 0, pieces)
     for upload_id in ("finished", "again", "dropped"):
-        await redis_store.finish_upload(upload_id)
-    await redis_store.abort_upload("aborted")
-    await redis_store.drop_blob(digest(b"damaged"))
+        await redis_store.blobs.finish_upload(upload_id)
+    await redis_store.blobs.abort_upload("aborted")
+    await redis_store.blobs.drop_blob(digest(b"damaged"))
     for number, manifest in enumerate(MANIFESTS):
         record = LabelSetRecord(digest(manifest), manifest, State.STAGED, 1.5 + number)
-        await redis_store.put_label_set(record)
+        await redis_store.catalog.put_label_set(record)
     for manifest, tag in ((MANIFESTS[0], "mine:v1"), (MANIFESTS[1], "mine:v2")):
-        await redis_store.transition(
+        await redis_store.catalog.transition(
             digest(manifest), expected=State.STAGED, new=State.PUBLISHED, tag=tag
         )
-    await redis_store.transition(digest(MANIFESTS[1]), expected=State.PUBLISHED, new=State.RETIRED)
+    await redis_store.catalog.transition(
+        digest(MANIFESTS[1]), expected=State.PUBLISHED, new=State.RETIRED
+    )
 
     announced = f'"digest":"{digest(CONTENT)}","size":23,"chunk_bytes":10'
     states = ("published", "retired", "staged")

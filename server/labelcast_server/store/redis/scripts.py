@@ -4,6 +4,8 @@ Scripts compare whole values and never look inside, because Lua would read a siz
 is sent as text every time: they are short and rare, and a restarted Redis has forgotten them.
 """
 
+from collections.abc import Sequence
+
 # KEYS uploads; ARGV upload ID, session as read, session to be. 1 if it was still as read.
 ADVANCE_UPLOAD = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -65,3 +67,10 @@ redis.call('HSET', KEYS[1], 'state', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], ARGV[4], ARGV[1]) end
 return false
 """
+
+
+def call(
+    script: str, script_keys: Sequence[str], arguments: Sequence[str | bytes]
+) -> list[str | bytes | int]:
+    """The command that runs a script."""
+    return ["EVAL", script, len(script_keys), *script_keys, *arguments]

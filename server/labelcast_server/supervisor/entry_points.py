@@ -141,7 +141,7 @@ def _is_orphan() -> bool:
 async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """gRPC: gather packed rows, have them decoded, send."""
     from labelcast.wire import MESSAGE_BYTES
-    from labelcast_server.access.authorization import Authorizer
+    from labelcast_server.access.tokens import Tokens
     from labelcast_server.decoder.client import DecoderClient
     from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.scrubber import Scrubber
@@ -160,8 +160,8 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
         block_bytes=MESSAGE_BYTES,
         unsent_bytes=plan.unsent_bytes,
     )
-    authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
-    server = RpcServer(service, authorizer, max_streams=plan.max_streams)
+    tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
+    server = RpcServer(service, tokens, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port))
     scrubbing = asyncio.create_task(Scrubber(chunks).run())
     ready.set()
@@ -173,7 +173,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
 async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     """REST: uploads, label sets, tags."""
-    from labelcast_server.access.authorization import Authorizer
+    from labelcast_server.access.tokens import Tokens
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
     from labelcast_server.registry.publishing import Publisher
@@ -183,8 +183,8 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
     store = open_store(plan.store_url, disk=plan.store_disk)
     publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
-    authorizer = Authorizer(admin_token=plan.admin_token, read_token=plan.read_token)
-    app = create_app(publisher, authorizer, ping=store.ping)
+    tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
+    app = create_app(publisher, tokens, ping=store.ping)
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()

@@ -26,9 +26,10 @@ from labelcast_server.settings import ServerSettings, make_data_dir, resolve_adm
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
 from labelcast_server.supervisor import entry_points
-from labelcast_server.supervisor.entry_points import ProcessPlan
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory, run_directory
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.process import set_up_logging
 from labelcast_server.supervisor.watching import Grace, Role, WatchedProcess, WatchedRedis
 
 logger = logging.getLogger("labelcast_server.supervisor")
@@ -187,7 +188,7 @@ class Service:
 
 def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
     """Run a service in this process's foreground until SIGINT or SIGTERM."""
-    entry_points.set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level)
     service = Service(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())

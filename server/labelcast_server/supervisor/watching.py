@@ -11,7 +11,8 @@ from typing import Any
 
 from labelcast.errors import LabelcastError
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.supervisor.entry_points import ProcessPlan, run_process
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.process import run_process
 from labelcast_server.supervisor.pulse import Pulse
 from labelcast_server.supervisor.restarts import Restarts, soon
 

@@ -1,9 +1,15 @@
 """What every process of a service is told."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labelcast_server.store.disk import Disk
+
+if TYPE_CHECKING:
+    # Workers read a plan, and need none of what reads settings.
+    from labelcast_server.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,40 @@ class ProcessPlan:
     unsent_bytes: int
     log_level: str
     store_disk: Disk | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: "ServerSettings",
+        *,
+        admin_token: str,
+        store_url: str,
+        grpc_port: int,
+        admin_port: int,
+        run_directory: Path,
+        cache_directory: Path,
+        store_disk: Disk | None = None,
+    ) -> "ProcessPlan":
+        """What the settings say, and what was found out and taken since they were read."""
+        read_token, threads = settings.read_token, settings.decoder_threads
+        return cls(
+            store_url=store_url,
+            host=settings.host,
+            grpc_port=grpc_port,
+            admin_port=admin_port,
+            run_directory=run_directory,
+            cache_directory=cache_directory,
+            admin_token=admin_token,
+            read_token=None if read_token is None else read_token.get_secret_value(),
+            allow_unsafe_store=settings.allow_unsafe_store,
+            device=settings.device,
+            decoder_threads=threads or max(1, (os.cpu_count() or 2) // 2),
+            drain_seconds=settings.drain_seconds,
+            max_streams=settings.max_streams,
+            unsent_bytes=settings.unsent_mib * 2**20,
+            log_level=settings.log_level,
+            store_disk=store_disk,
+        )
 
     def __repr__(self) -> str:
         return "ProcessPlan(…)"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labelcast_server.supervisor.plan import ProcessPlan
-from labelcast_server.supervisor.watching import Grace, Role, WatchedProcess
+from labelcast_server.supervisor.roles import Role
+from labelcast_server.supervisor.watching import Grace, WatchedProcess
 from tests.e2e.running_service import eventually
 from tests.server.supervisor.misbehaving import beats_once, ends_at_once
 

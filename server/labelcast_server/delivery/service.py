@@ -17,8 +17,8 @@ from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
+from labelcast_server.delivery.resolving import resolve_readable
 from labelcast_server.opening import read_blob, reader
-from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
@@ -45,7 +45,6 @@ class LabelService:
         unsent_bytes: int,
     ) -> None:
         self._store = store
-        self._label_sets = LabelSets(store.catalog)
         self._chunks = chunks
         self._decoder = decoder
         self._block_bytes = block_bytes
@@ -60,9 +59,8 @@ class LabelService:
             LabelSetNotFoundError, LabelSetRetiredError: nothing to serve there.
             StorageError, DataError: the store failed or holds damaged bytes.
         """
-        digest = await self._label_sets.resolve(reference)
         # Asked every time: a set that was retired since must not be served from memory.
-        await self._label_sets.require_readable(digest)
+        digest = await resolve_readable(self._store.catalog, reference)
         if digest not in self._open:
             async with self._opening:
                 if digest not in self._open:

@@ -11,12 +11,8 @@ publishing it again brings it back.
 
 import time
 
-from labelcast.errors import (
-    LabelSetNotFoundError,
-    LabelSetRetiredError,
-    TransitionError,
-)
-from labelcast.label_set import Manifest, check_tag, is_digest
+from labelcast.errors import TransitionError
+from labelcast.label_set import Manifest, check_tag
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -63,40 +59,6 @@ class LabelSets:
             TransitionError: it is retired already.
         """
         await self._move(digest, State.RETIRED, None)
-
-    async def resolve(self, reference: str) -> str:
-        """Tag or digest → digest.
-
-        Raises:
-            LabelSetNotFoundError: neither.
-        """
-        if is_digest(reference):
-            return reference
-        tags = await self._catalog.tags()
-        if reference not in tags:
-            raise LabelSetNotFoundError(
-                f"no label set has the tag {reference[:80]!r}; list the tags or push one",
-                label_set=reference[:80],
-            )
-        return tags[reference]
-
-    async def require_readable(self, digest: str) -> None:
-        """Refuse a label set that may not be served.
-
-        Raises:
-            LabelSetNotFoundError: unknown, or not published yet.
-            LabelSetRetiredError: retired.
-        """
-        state = await self._catalog.label_set_state(digest)
-        if state is State.RETIRED:
-            raise LabelSetRetiredError(
-                f"label set {digest} is retired; publish it again or use its successor",
-                label_set=digest,
-            )
-        if state is not State.PUBLISHED:
-            raise LabelSetNotFoundError(
-                f"label set {digest} is not published; publish it under a tag", label_set=digest
-            )
 
     async def _move(self, digest: str, new: State, tag: str | None) -> None:
         record = await self._catalog.label_set(digest)

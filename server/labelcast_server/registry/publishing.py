@@ -285,7 +285,7 @@ class Publisher:
 
     async def retire(self, reference: str) -> None:
         """Take a label set away from its readers."""
-        await self._label_sets.retire(await self._label_sets.resolve(reference))
+        await self._label_sets.retire(await self._catalog.resolve(reference))
 
     async def label_sets(self) -> list[tuple[LabelSetRecord, tuple[str, ...]]]:
         """Every label set with its tags, oldest first."""
@@ -294,7 +294,7 @@ class Publisher:
 
     async def inspect(self, reference: str) -> LabelSetDetails:
         """One label set in any state."""
-        record = await self._catalog.label_set(await self._label_sets.resolve(reference))
+        record = await self._catalog.label_set(await self._catalog.resolve(reference))
         manifest = Manifest.from_bytes(record.manifest)
         memory = {blob: await self._blobs.memory_bytes(blob) for blob in manifest.blobs()}
         artifact = await read_blob(self._blobs, manifest.codec)

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 
+from labelcast.errors import LabelSetNotFoundError
+from labelcast.label_set import is_digest
+
 
 class State(StrEnum):
     """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
@@ -78,3 +81,19 @@ class Catalog(ABC):
     @abstractmethod
     async def tags(self) -> dict[str, str]:
         """Tag → digest."""
+
+    async def resolve(self, reference: str) -> str:
+        """Tag or digest → digest, which need not be that of a label set.
+
+        Raises:
+            LabelSetNotFoundError: neither.
+        """
+        if is_digest(reference):
+            return reference
+        tags = await self.tags()
+        if reference not in tags:
+            raise LabelSetNotFoundError(
+                f"no label set has the tag {reference[:80]!r}; list the tags or push one",
+                label_set=reference[:80],
+            )
+        return tags[reference]

@@ -87,6 +87,15 @@ async def test_the_state_alone(catalog: Catalog) -> None:
     assert await catalog.label_set_state(record.digest) is State.STAGED
 
 
+async def test_references_are_tags_or_digests(catalog: Catalog) -> None:
+    (record,) = await put(catalog, label_set("a"))
+    await catalog.transition(record.digest, expected=State.STAGED, new=State.PUBLISHED, tag="a:v1")
+    assert await catalog.resolve("a:v1") == record.digest
+    assert await catalog.resolve(record.digest) == record.digest
+    with pytest.raises(LabelSetNotFoundError, match="no label set has the tag 'a:v2'"):
+        await catalog.resolve("a:v2")
+
+
 async def test_a_closed_store_says_so(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailableError, match="closed"):

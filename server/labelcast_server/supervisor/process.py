@@ -35,7 +35,7 @@ def run_process(
     """
     set_up_logging(plan.log_level)
     try:
-        asyncio.run(_until_stopped(main, plan, pulse))
+        asyncio.run(until_stopped(main, plan, Ready(pulse), interruptible=False))
     except LabelcastError as error:
         # One line, no traceback: the error says what to do.
         logging.getLogger("labelcast_server").error("%s", error)  # noqa: TRY400
@@ -47,16 +47,26 @@ def run_process(
             shutil.rmtree(plan.run_directory, ignore_errors=True)
 
 
-async def _until_stopped(
+async def until_stopped(
     main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
     plan: ProcessPlan,
-    pulse: Pulse,
+    ready: Ready,
+    *,
+    interruptible: bool,
 ) -> None:
-    stop, ready = asyncio.Event(), Ready(pulse)
+    """Run a process until SIGTERM, or until its parent is gone.
+
+    Args:
+        main: as for `run_process`.
+        plan: configuration.
+        ready: beats once the process works.
+        interruptible: whether SIGINT ends it too. Ctrl-C reaches the whole group, and a supervisor
+            stops everyone in order.
+    """
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Ctrl-C reaches the whole group; the supervisor stops everyone in order.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGINT, stop.set if interruptible else lambda: None)
     watcher = asyncio.create_task(_stop_with_parent(stop))
     working, beating = (
         asyncio.create_task(main(plan, stop, ready)),

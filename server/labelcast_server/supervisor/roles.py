@@ -7,7 +7,7 @@ admin         takes administrators' requests REST
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from labelcast_server.supervisor import entry_points
@@ -21,6 +21,14 @@ class Turn(IntEnum):
     TAKES_REQUESTS = 2
 
 
+class Listens(Enum):
+    """Where a process is asked."""
+
+    SOCKET = "socket"
+    GRPC = "grpc port"
+    ADMIN = "admin port"
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """What a process of the service does.
@@ -28,21 +36,23 @@ class Role:
     Attributes:
         name: for people.
         main: coroutine function, see `labelcast_server.supervisor.process.run_process`.
+        listens: where it is asked.
         turn: when it is started.
     """
 
     name: str
     main: Callable[..., Coroutine[Any, Any, None]]
+    listens: Listens
     turn: Turn = Turn.TAKES_REQUESTS
 
 
-DECODER = Role("decoder", entry_points.decoder, Turn.ANSWERS_OTHERS)
-ADMIN = Role("admin", entry_points.admin_api)
+DECODER = Role("decoder", entry_points.decoder, Listens.SOCKET, Turn.ANSWERS_OTHERS)
+ADMIN = Role("admin", entry_points.admin_api, Listens.ADMIN)
 
 
 def worker(number: int) -> Role:
     """I/O worker `number`, counted from 0."""
-    return Role(f"io-worker-{number}", entry_points.io_worker)
+    return Role(f"io-worker-{number}", entry_points.io_worker, Listens.GRPC)
 
 
 def roles_of(workers: int) -> tuple[Role, ...]:

@@ -214,8 +214,8 @@ async def check_store(store_url: str) -> list[Finding]:
         store = open_store(store_url, timeout_seconds=_STORE_TIMEOUT_SECONDS)
         try:
             await store.ping()
-            problems = await store.safety_problems()
-            capacity = await store.capacity()
+            problems = await store.blobs.safety_problems()
+            capacity = await store.blobs.capacity()
         finally:
             await store.close()
     except LabelcastError as error:

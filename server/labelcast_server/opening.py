@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_digest
-from labelcast_server.store.base import BlobInfo, Store
+from labelcast_server.store.blobs import BlobInfo, BlobStore
 
 _CHUNKS_A_READ = 32
 
 
-async def read_blob(store: Store, ref: BlobRef) -> bytes:
+async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
     """A blob whole: codec, report, table, chunk index.
 
     Raises:
@@ -35,12 +35,12 @@ async def read_blob(store: Store, ref: BlobRef) -> bytes:
     return content
 
 
-async def read_chunk_index(store: Store, shard: Shard) -> NDArray[np.uint32]:
+async def read_chunk_index(store: BlobStore, shard: Shard) -> NDArray[np.uint32]:
     """CRC-32 of every chunk of a shard."""
     return np.frombuffer(await read_blob(store, shard.index), dtype="<u4")
 
 
-async def shard_blob(store: Store, section: Section, shard: Shard) -> BlobInfo:
+async def shard_blob(store: BlobStore, section: Section, shard: Shard) -> BlobInfo:
     """How the store holds a shard.
 
     Raises:
@@ -58,7 +58,7 @@ async def shard_blob(store: Store, section: Section, shard: Shard) -> BlobInfo:
     return info
 
 
-async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
+async def read_rows(store: BlobStore, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
     """All rows of a section in order, a few chunks at a time, each checked against its index.
 
     Yields:
@@ -79,6 +79,6 @@ async def read_rows(store: Store, section: Section) -> AsyncIterator[NDArray[np.
             yield np.frombuffer(b"".join(chunks), dtype=np.uint8).reshape(-1, section.stride)
 
 
-def reader(store: Store) -> Callable[[BlobRef], Awaitable[bytes]]:
+def reader(store: BlobStore) -> Callable[[BlobRef], Awaitable[bytes]]:
     """What runs an opening over a store; see `labelcast.opening.drivers`."""
     return partial(read_blob, store)

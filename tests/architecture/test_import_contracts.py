@@ -54,7 +54,7 @@ def test_only_imports_contract(imported: str, kept: bool) -> None:
     ("importer", "kept"),
     [
         ("labelcast_server.store", True),
-        ("labelcast_server.store.redis.store", True),
+        ("labelcast_server.store.redis.link", True),
         ("labelcast_server.delivery.service", False),
         ("labelcast_server.store_of_others", False),
         ("labelcast_server", False),

@@ -25,7 +25,8 @@ from labelcast_server.opening import (
     reader,
 )
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.base import Store
+from labelcast_server.store.memory import MemoryBlobs, memory_store
 from tests.factories.bundles import make_bundle
 from tests.factories.pushed import push, upload
 
@@ -33,42 +34,45 @@ CONTENT = bytes(range(256)) * 20
 REF = BlobRef(digest_of(CONTENT), len(CONTENT))
 
 
-async def stored(content: bytes = CONTENT, *, chunk_bytes: int = 100) -> MemoryStore:
-    store = MemoryStore()
+async def stored(content: bytes = CONTENT, *, chunk_bytes: int = 100) -> Store:
+    store = memory_store()
     publisher = Publisher(store, allow_unsafe_store=True)
     await upload(publisher, digest_of(content), content, chunk_bytes)
     return store
 
 
-def chunks(store: MemoryStore, digest: str) -> list[Any]:
-    return store._blobs[digest][1]
+def chunks(store: Store, digest: str) -> list[Any]:
+    assert isinstance(store.blobs, MemoryBlobs)
+    return store.blobs._blobs[digest][1]
 
 
 @pytest.mark.parametrize("chunk_bytes", [1000, len(CONTENT), len(CONTENT) + 1, 50])
 async def test_a_blob_comes_whole_whatever_its_chunks(chunk_bytes: int) -> None:
-    assert await read_blob(await stored(chunk_bytes=chunk_bytes), REF) == CONTENT
+    assert await read_blob((await stored(chunk_bytes=chunk_bytes)).blobs, REF) == CONTENT
 
 
 async def test_a_blob_of_another_size_than_announced_is_refused() -> None:
     for size in (REF.size - 1, REF.size + 1):
         with pytest.raises(DigestMismatchError, match=f"says {size}"):
-            await read_blob(await stored(), BlobRef(REF.digest, size))
+            await read_blob((await stored()).blobs, BlobRef(REF.digest, size))
 
 
 async def test_a_damaged_blob_is_refused() -> None:
     store = await stored()
     chunks(store, REF.digest)[40] = bytes(100)
     with pytest.raises(DigestMismatchError, match="damaged"):
-        await read_blob(store, REF)
+        await read_blob(store.blobs, REF)
 
 
-async def column(store: MemoryStore, section: Section, dtype: str) -> NDArray[Any]:
-    return np.concatenate([rows async for rows in read_rows(store, section)]).view(dtype)[:, 0]
+async def column(store: Store, section: Section, dtype: str) -> NDArray[Any]:
+    return np.concatenate([rows async for rows in read_rows(store.blobs, section)]).view(dtype)[
+        :, 0
+    ]
 
 
 async def test_a_blob_that_nobody_pushed_is_refused() -> None:
     with pytest.raises(BlobNotFoundError):
-        await read_blob(MemoryStore(), REF)
+        await read_blob(memory_store().blobs, REF)
 
 
 @pytest.mark.parametrize("row_order", RowOrder)
@@ -78,11 +82,11 @@ async def test_sections_and_indices_are_those_of_the_bundle(
     bundle, _ = make_bundle(
         tmp_path, num_samples=9000, num_seeds=3, row_order=row_order, shard_bytes=70_000
     )
-    store = MemoryStore()
+    store = memory_store()
     await push(store, bundle)
     (segment,) = bundle.manifest.segments
-    blocks = [block async for block in read_rows(store, segment.codes)]
-    index = await run_async(open_index(bundle.manifest), reader(store))
+    blocks = [block async for block in read_rows(store.blobs, segment.codes)]
+    index = await run_async(open_index(bundle.manifest), reader(store.blobs))
     views = bundle.segment_index(segment).views()
     assert np.array_equal(np.concatenate(blocks), bundle.gather(index, views))
     (read,), (written,) = index.segments, bundle.index().segments
@@ -104,7 +108,7 @@ async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
     ids, seeds = small_section(tmp_path, ([2**32], "<u8"), ([0, 1], "<u4"))
     assert ids.shards[0].data == seeds.shards[0].data
     for first in (ids, seeds):
-        store = MemoryStore()
+        store = memory_store()
         publisher = Publisher(store, allow_unsafe_store=True)
         for ref in dict.fromkeys([*ids.blobs(), *seeds.blobs()]):
             content = (tmp_path / "blobs" / ref.digest.replace(":", "-")).read_bytes()
@@ -114,31 +118,31 @@ async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def pushed(tmp_path: Path) -> tuple[MemoryStore, Bundle]:
+async def pushed(tmp_path: Path) -> tuple[Store, Bundle]:
     bundle, _ = make_bundle(tmp_path, num_samples=9000, num_seeds=1)
-    store = MemoryStore()
+    store = memory_store()
     await push(store, bundle)
     return store, bundle
 
 
-async def test_a_damaged_chunk_is_named(pushed: tuple[MemoryStore, Bundle]) -> None:
+async def test_a_damaged_chunk_is_named(pushed: tuple[Store, Bundle]) -> None:
     store, bundle = pushed
     codes = bundle.manifest.segments[0].codes
     shard = codes.shards[0].data.digest
     damaged = chunks(store, shard)
     damaged[2] = bytes(len(damaged[2]))
     with pytest.raises(ChecksumMismatchError) as caught:
-        _ = [block async for block in read_rows(store, codes)]
+        _ = [block async for block in read_rows(store.blobs, codes)]
     assert caught.value.facts == {"digest": shard, "chunk": "2"}
 
 
-async def test_a_damaged_chunk_index_is_found(pushed: tuple[MemoryStore, Bundle]) -> None:
+async def test_a_damaged_chunk_index_is_found(pushed: tuple[Store, Bundle]) -> None:
     store, bundle = pushed
     shard = bundle.manifest.segments[0].codes.shards[0]
-    assert (await read_chunk_index(store, shard)).shape == (3,)
+    assert (await read_chunk_index(store.blobs, shard)).shape == (3,)
     chunks(store, shard.index.digest)[0] = bytes(shard.index.size)
     with pytest.raises(DigestMismatchError):
-        await read_chunk_index(store, shard)
+        await read_chunk_index(store.blobs, shard)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +154,13 @@ async def test_tables_that_do_not_increase_are_refused(
     bundle, _ = make_bundle(tmp_path / "good", num_samples=len(ids), num_seeds=len(seeds))
     (segment,) = bundle.manifest.segments
     bad_ids, bad_seeds = small_section(bundle.directory, (ids, "<u8"), (seeds, "<u4"))
-    store = MemoryStore()
+    store = memory_store()
     publisher = Publisher(store, allow_unsafe_store=True)
     for section in (bad_ids, bad_seeds):
         for ref in section.blobs():
             await upload(publisher, ref.digest, bundle.read_blob(ref), section.chunk_bytes)
     changed = replace(segment, sample_ids=bad_ids, seeds=bad_seeds)
     with pytest.raises(ManifestError, match="strictly increasing"):
-        await run_async(open_index(replace(bundle.manifest, segments=(changed,))), reader(store))
+        await run_async(
+            open_index(replace(bundle.manifest, segments=(changed,))), reader(store.blobs)
+        )

@@ -1,26 +1,33 @@
-"""What every route depends on: the right token, and the publisher."""
+"""What every route depends on: a caller who may, and the publisher."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Depends, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from labelcast_server.access.authorization import Authorizer, Scope
+from labelcast_server.access.authorize import Action, Kind, Resource
+from labelcast_server.access.caller import Caller
+from labelcast_server.access.principal import Principal
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.registry.publishing import Publisher
 
-# For the schema alone: `Authorizer` reads the header itself, and decides for gRPC too.
+# For the schema alone: `Tokens` reads the header itself, and for gRPC too.
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="Admin or read token.")
 
 
 class Requires:
-    """Dependency that refuses a request without the right token, before its body is read.
+    """Dependency that refuses a request of someone who may not, before its body is read.
 
     Args:
-        scope: what the route does.
+        action: what the route does.
+        kind: to what.
+        named: parameter of the path that names it; None for all of its kind.
     """
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
+    def __init__(self, action: Action, kind: Kind, named: str | None) -> None:
+        self.action = action
+        self.kind = kind
+        self.named = named
 
     async def __call__(
         self,
@@ -28,17 +35,21 @@ class Requires:
         _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> None:
         """Check one request."""
-        authorizer = cast("Authorizer", request.app.state.authorizer)
-        # Reading labels may be open to everyone; the admin API never is.
-        authorizer.require(request.headers.get("authorization") or "", self.scope)
+        tokens = cast("Tokens", request.app.state.tokens)
+        caller = Caller(tokens.identify(request.headers.get("authorization")))
+        name = None if self.named is None else request.path_params[self.named]
+        caller.require(self.action, Resource(self.kind, name))
+        request.state.caller = caller
 
 
-def router_for(scope: Scope, tag: str) -> APIRouter:
-    """A router under /v1, none of whose routes can do without the scope."""
-    return APIRouter(prefix="/v1", tags=[tag], dependencies=[Depends(Requires(scope))])
+def requires(action: Action, kind: Kind, named: str | None = None) -> list[Any]:
+    """`dependencies` of a route; as `Requires`."""
+    return [Depends(Requires(action, kind, named))]
 
 
 def _publisher(request: Request) -> Publisher:
+    caller: Caller = getattr(request.state, "caller", Caller(Principal.ANYONE))
+    caller.check()
     return cast("Publisher", request.app.state.publisher)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Response
 
 from labelcast.errors import LabelcastError
-from labelcast_server.access.authorization import Authorizer
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import routes_label_sets, routes_uploads
 from labelcast_server.admin.errors import handle_errors
 from labelcast_server.admin.schemas import ErrorBody, Health
@@ -23,13 +23,13 @@ logger = logging.getLogger("labelcast_server.admin")
 
 
 def create_app(
-    publisher: Publisher, authorizer: Authorizer, *, ping: Callable[[], Awaitable[None]]
+    publisher: Publisher, tokens: Tokens, *, ping: Callable[[], Awaitable[None]]
 ) -> FastAPI:
     """Build the admin API.
 
     Args:
         publisher: does the work.
-        authorizer: decides who may ask for it.
+        tokens: tell who asks for it.
         ping: returns if the store answers, else raises.
     """
     app = FastAPI(
@@ -42,11 +42,10 @@ def create_app(
         responses={"default": {"model": ErrorBody, "description": "What went wrong"}},
     )
     app.state.publisher = publisher
-    app.state.authorizer = authorizer
+    app.state.tokens = tokens
     handle_errors(app)
-    for routes in (routes_uploads, routes_label_sets):
-        app.include_router(routes.reading)
-        app.include_router(routes.writing)
+    for router in (routes_uploads.blobs, routes_uploads.uploads, routes_label_sets.router):
+        app.include_router(router)
 
     @app.get(
         "/health",

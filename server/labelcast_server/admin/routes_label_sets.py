@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
-from labelcast_server.access.authorization import Scope
-from labelcast_server.admin.access import PublisherDep, router_for
+from labelcast_server.access.authorize import Action, Kind
+from labelcast_server.admin.access import PublisherDep, requires
 from labelcast_server.admin.bodies import described_body, json_body, read_limited, require_raw
 from labelcast_server.admin.schemas import (
     LabelSetBody,
@@ -20,27 +20,35 @@ from labelcast_server.admin.schemas import (
 
 Reference = Annotated[str, Path(description="tag or digest", examples=["glyphs:v1"])]
 
-reading = router_for(Scope.READ, "label sets")
-writing = router_for(Scope.ADMIN, "label sets")
+router = APIRouter(prefix="/v1", tags=["label sets"])
 
 
-@reading.get("/label-sets", summary="All label sets")
+@router.get(
+    "/label-sets",
+    summary="All label sets",
+    dependencies=requires(Action.INSPECT, Kind.LABEL_SET),
+)
 async def list_label_sets(publisher: PublisherDep) -> LabelSetList:
     """Every label set in any state, oldest first."""
     found = await publisher.label_sets()
     return LabelSetList(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
 
 
-@reading.get("/label-sets/{reference}", summary="One label set")
+@router.get(
+    "/label-sets/{reference}",
+    summary="One label set",
+    dependencies=requires(Action.INSPECT, Kind.LABEL_SET, "reference"),
+)
 async def get_label_set(reference: Reference, publisher: PublisherDep) -> LabelSetBody:
     """Manifest, state, tags, codec, fit report, and the memory that the store spends on it."""
     return LabelSetBody.of_details(await publisher.inspect(reference))
 
 
-@writing.put(
+@router.put(
     "/label-sets/{digest}",
     status_code=201,
     summary="Record a label set",
+    dependencies=requires(Action.STAGE, Kind.LABEL_SET, "digest"),
     openapi_extra=described_body(
         "application/json", {"type": "object"}, "The manifest: canonical JSON, byte for byte"
     ),
@@ -53,22 +61,28 @@ async def put_label_set(digest: str, request: Request, publisher: PublisherDep) 
     return StagedBody(digest=record.digest, state=record.state)
 
 
-@writing.post("/label-sets/{reference}/retire", status_code=204, summary="Retire a label set")
+@router.post(
+    "/label-sets/{reference}/retire",
+    status_code=204,
+    summary="Retire a label set",
+    dependencies=requires(Action.RETIRE, Kind.LABEL_SET, "reference"),
+)
 async def retire_label_set(reference: Reference, publisher: PublisherDep) -> None:
     """Take a label set away from its readers, with all its tags; its bytes stay."""
     await publisher.retire(reference)
 
 
-@reading.get("/tags", summary="All tags")
+@router.get("/tags", summary="All tags", dependencies=requires(Action.INSPECT, Kind.TAG))
 async def list_tags(publisher: PublisherDep) -> TagList:
     """Tag → digest."""
     found = await publisher.label_sets()
     return TagList(tags={tag: record.digest for record, tags in found for tag in tags})
 
 
-@writing.put(
+@router.put(
     "/tags/{tag}",
     summary="Point a tag to a label set",
+    dependencies=requires(Action.PUBLISH, Kind.TAG, "tag"),
     openapi_extra=described_body(
         "application/json", SetTag.model_json_schema(), "Where the tag is to point"
     ),

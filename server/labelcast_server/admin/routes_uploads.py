@@ -2,23 +2,27 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
 from labelcast.label_set import is_digest
-from labelcast_server.access.authorization import Scope
-from labelcast_server.admin.access import PublisherDep, router_for
+from labelcast_server.access.authorize import Action, Kind
+from labelcast_server.admin.access import PublisherDep, requires
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
 from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
-from labelcast_server.store.base import BlobInfo
+from labelcast_server.store.blobs import BlobInfo
 
 BLOB_SIZE_HEADER = "Labelcast-Blob-Size"
 
-reading = router_for(Scope.READ, "blobs")
-writing = router_for(Scope.ADMIN, "uploads")
+blobs = APIRouter(prefix="/v1", tags=["blobs"])
+uploads = APIRouter(prefix="/v1", tags=["uploads"])
+
+_ANY_UPLOAD = requires(Action.WRITE, Kind.UPLOAD)
+_THIS_UPLOAD = requires(Action.WRITE, Kind.UPLOAD, "upload_id")
+_THIS_BLOB = requires(Action.INSPECT, Kind.BLOB, "digest")
 
 
-@writing.get("/capacity", summary="Is there room, and is the store safe?")
+@uploads.get("/capacity", summary="Is there room, and is the store safe?", dependencies=_ANY_UPLOAD)
 async def get_capacity(
     publisher: PublisherDep,
     required_bytes: Annotated[int, Query(ge=0, le=2**60, description="of all blobs to push")] = 0,
@@ -27,9 +31,10 @@ async def get_capacity(
     return CapacityBody.of(await publisher.check_capacity(required_bytes))
 
 
-@reading.head(
+@blobs.head(
     "/blobs/{digest}",
     summary="Is the blob there?",
+    dependencies=_THIS_BLOB,
     response_class=Response,
     responses={200: {"headers": {BLOB_SIZE_HEADER: {"schema": {"type": "integer"}}}}},
 )
@@ -39,16 +44,17 @@ async def head_blob(digest: str, publisher: PublisherDep) -> Response:
     return Response(headers={BLOB_SIZE_HEADER: str(blob.size)})
 
 
-@reading.get("/blobs/{digest}", summary="What is known of a blob")
+@blobs.get("/blobs/{digest}", summary="What is known of a blob", dependencies=_THIS_BLOB)
 async def get_blob(digest: str, publisher: PublisherDep) -> BlobBody:
     """Size and chunk size; contents are served over gRPC."""
     return BlobBody.of(await _blob(publisher, digest))
 
 
-@writing.post(
+@uploads.post(
     "/uploads",
     status_code=201,
     summary="Begin an upload",
+    dependencies=_ANY_UPLOAD,
     responses={200: {"model": BlobBody, "description": "The blob is there already"}},
     openapi_extra=described_body(
         "application/json", BeginUpload.model_json_schema(), "The blob to be uploaded"
@@ -73,15 +79,16 @@ async def begin_upload(
     )
 
 
-@writing.get("/uploads/{upload_id}", summary="Where an upload stands")
+@uploads.get("/uploads/{upload_id}", summary="Where an upload stands", dependencies=_THIS_UPLOAD)
 async def get_upload(upload_id: str, publisher: PublisherDep) -> UploadBody:
     """`received_bytes` says where to go on."""
     return UploadBody.of(await publisher.upload(upload_id))
 
 
-@writing.patch(
+@uploads.patch(
     "/uploads/{upload_id}",
     summary="Send bytes",
+    dependencies=_THIS_UPLOAD,
     openapi_extra={
         **described_body(
             "application/octet-stream",
@@ -120,7 +127,7 @@ async def send_bytes(upload_id: str, request: Request, publisher: PublisherDep) 
     return UploadBody.of(upload)
 
 
-@writing.put("/uploads/{upload_id}", summary="Finish an upload")
+@uploads.put("/uploads/{upload_id}", summary="Finish an upload", dependencies=_THIS_UPLOAD)
 async def finish_upload(
     upload_id: str,
     publisher: PublisherDep,
@@ -130,7 +137,9 @@ async def finish_upload(
     return BlobBody.of(await publisher.finish_upload(upload_id, digest))
 
 
-@writing.delete("/uploads/{upload_id}", status_code=204, summary="Drop an upload")
+@uploads.delete(
+    "/uploads/{upload_id}", status_code=204, summary="Drop an upload", dependencies=_THIS_UPLOAD
+)
 async def abort_upload(upload_id: str, publisher: PublisherDep) -> None:
     """Forget the session and its bytes; an unknown one is no error."""
     await publisher.abort_upload(upload_id)

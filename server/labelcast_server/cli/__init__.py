@@ -1,10 +1,11 @@
 """`labelcast-server`: for those who run a service. Heavy imports stay inside commands."""
 
 from labelcast.cli.run import new_app, run
-from labelcast_server.cli import serve
+from labelcast_server.cli import alone, serve
 
 app = new_app("Run a label service, and look after one.")
 serve.add_to(app)
+alone.add_to(app)
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
+from labelcast_server.delivery.resolving import resolve_readable
 from labelcast_server.opening import read_blob, reader
-from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
 
 _OPEN_LABEL_SETS = 64
@@ -45,7 +45,6 @@ class LabelService:
         unsent_bytes: int,
     ) -> None:
         self._store = store
-        self._label_sets = LabelSets(store)
         self._chunks = chunks
         self._decoder = decoder
         self._block_bytes = block_bytes
@@ -60,13 +59,12 @@ class LabelService:
             LabelSetNotFoundError, LabelSetRetiredError: nothing to serve there.
             StorageError, DataError: the store failed or holds damaged bytes.
         """
-        digest = await self._label_sets.resolve(reference)
         # Asked every time: a set that was retired since must not be served from memory.
-        await self._label_sets.require_readable(digest)
+        digest = await resolve_readable(self._store.catalog, reference)
         if digest not in self._open:
             async with self._opening:
                 if digest not in self._open:
-                    record = await self._store.label_set(digest)
+                    record = await self._store.catalog.label_set(digest)
                     self._open[digest] = await self._load(digest, record.manifest)
                     while len(self._open) > _OPEN_LABEL_SETS:
                         self._open.popitem(last=False)
@@ -124,12 +122,12 @@ class LabelService:
             for start in range(offset, len(label_set.artifact), self._block_bytes):
                 yield label_set.artifact[start : start + self._block_bytes]
             return
-        info = await self._store.blob(blob)
+        info = await self._store.blobs.blob(blob)
         step = max(1, self._block_bytes // info.chunk_bytes)
         first, surplus = divmod(offset, info.chunk_bytes)
         for start in range(first, info.chunk_count, step):
             numbers = range(start, min(start + step, info.chunk_count))
-            piece = b"".join(await self._store.read_chunks(blob, numbers))
+            piece = b"".join(await self._store.blobs.read_chunks(blob, numbers))
             yield piece[surplus:]
             surplus = 0
 
@@ -144,15 +142,15 @@ class LabelService:
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
         check_digest(content, digest, "the manifest in the store")
         manifest = Manifest.from_bytes(content)
-        read = reader(self._store)
-        artifact = await read_blob(self._store, manifest.codec)
+        read = reader(self._store.blobs)
+        artifact = await read_blob(self._store.blobs, manifest.codec)
         index = await run_async(open_index(manifest), read)
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
             report=b""
             if manifest.report is None
-            else await read_blob(self._store, manifest.report),
+            else await read_blob(self._store.blobs, manifest.report),
             artifact=artifact,
             codec=await asyncio.to_thread(read_artifact, artifact),
             index=index,

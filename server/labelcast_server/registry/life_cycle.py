@@ -11,13 +11,9 @@ publishing it again brings it back.
 
 import time
 
-from labelcast.errors import (
-    LabelSetNotFoundError,
-    LabelSetRetiredError,
-    TransitionError,
-)
-from labelcast.label_set import Manifest, check_tag, is_digest
-from labelcast_server.store.base import LabelSetRecord, State, Store
+from labelcast.errors import TransitionError
+from labelcast.label_set import Manifest, check_tag
+from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.STAGED, State.PUBLISHED): "publish",
@@ -32,17 +28,17 @@ class LabelSets:
     """What label sets there are and where each stands.
 
     Args:
-        store: their durable home.
+        catalog: their durable home.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     async def stage(self, manifest: Manifest) -> LabelSetRecord:
         """Record a validated label set; staging one that is known changes nothing."""
         record = LabelSetRecord(manifest.digest, manifest.to_bytes(), State.STAGED, time.time())
-        await self._store.put_label_set(record)
-        return await self._store.label_set(record.digest)
+        await self._catalog.put_label_set(record)
+        return await self._catalog.label_set(record.digest)
 
     async def publish(self, digest: str, tag: str) -> None:
         """Let readers find a label set under a tag; a tag that points elsewhere moves.
@@ -64,45 +60,11 @@ class LabelSets:
         """
         await self._move(digest, State.RETIRED, None)
 
-    async def resolve(self, reference: str) -> str:
-        """Tag or digest → digest.
-
-        Raises:
-            LabelSetNotFoundError: neither.
-        """
-        if is_digest(reference):
-            return reference
-        tags = await self._store.tags()
-        if reference not in tags:
-            raise LabelSetNotFoundError(
-                f"no label set has the tag {reference[:80]!r}; list the tags or push one",
-                label_set=reference[:80],
-            )
-        return tags[reference]
-
-    async def require_readable(self, digest: str) -> None:
-        """Refuse a label set that may not be served.
-
-        Raises:
-            LabelSetNotFoundError: unknown, or not published yet.
-            LabelSetRetiredError: retired.
-        """
-        state = await self._store.label_set_state(digest)
-        if state is State.RETIRED:
-            raise LabelSetRetiredError(
-                f"label set {digest} is retired; publish it again or use its successor",
-                label_set=digest,
-            )
-        if state is not State.PUBLISHED:
-            raise LabelSetNotFoundError(
-                f"label set {digest} is not published; publish it under a tag", label_set=digest
-            )
-
     async def _move(self, digest: str, new: State, tag: str | None) -> None:
-        record = await self._store.label_set(digest)
+        record = await self._catalog.label_set(digest)
         if (record.state, new) not in TRANSITIONS:
             raise TransitionError(
                 f"label set {digest} is {record.state} and cannot become {new}",
                 state=record.state,
             )
-        await self._store.transition(digest, expected=record.state, new=new, tag=tag)
+        await self._catalog.transition(digest, expected=record.state, new=new, tag=tag)

@@ -32,14 +32,9 @@ from labelcast.opening.drivers import run_async
 from labelcast.opening.parts import open_codec, open_context, open_index, open_records
 from labelcast_server.opening import read_blob, read_rows, reader
 from labelcast_server.registry.life_cycle import LabelSets
-from labelcast_server.store.base import (
-    BlobInfo,
-    Capacity,
-    LabelSetRecord,
-    Store,
-    Upload,
-)
-from labelcast_server.store.redis.keys import new_upload_id
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo, Capacity, Upload, new_upload_id
+from labelcast_server.store.catalog import LabelSetRecord
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
@@ -80,8 +75,9 @@ class Publisher:
     """
 
     def __init__(self, store: Store, *, allow_unsafe_store: bool = False) -> None:
-        self._store = store
-        self._label_sets = LabelSets(store)
+        self._blobs = store.blobs
+        self._catalog = store.catalog
+        self._label_sets = LabelSets(store.catalog)
         self._allow_unsafe_store = allow_unsafe_store
 
     # Uploads
@@ -93,13 +89,13 @@ class Publisher:
             StoreFullError: not enough room.
             StoreUnsafeError: the store could forget what it is given.
         """
-        problems = [] if self._allow_unsafe_store else await self._store.safety_problems()
+        problems = [] if self._allow_unsafe_store else await self._blobs.safety_problems()
         if problems:
             raise StoreUnsafeError(
                 f"the store could lose labels: {'; '.join(problems)}."
                 " Mend it, or start the service with --allow-unsafe-store",
             )
-        capacity = await self._store.capacity()
+        capacity = await self._blobs.capacity()
         needed = int(required_bytes * _STORE_OVERHEAD)
         if capacity.headroom_bytes is not None and needed > capacity.headroom_bytes:
             remedy = "free disk space" if capacity.bound == "disk" else "give it more memory"
@@ -127,7 +123,7 @@ class Publisher:
             raise InvalidRequestError(
                 f"chunk_bytes must be 1 to {MAX_CHUNK_BYTES}, in at most {MAX_CHUNKS} chunks a blob"
             )
-        await self._store.sweep(time.time())
+        await self._blobs.sweep(time.time())
         await self.check_capacity(size)
         upload = Upload(
             upload_id=new_upload_id(),
@@ -135,12 +131,12 @@ class Publisher:
             received_bytes=0,
             expires_at=time.time() + UPLOAD_LIFETIME_SECONDS,
         )
-        await self._store.begin_upload(upload)
+        await self._blobs.begin_upload(upload)
         return upload
 
     async def upload(self, upload_id: str) -> Upload:
         """Where a session stands."""
-        return await self._store.upload(upload_id)
+        return await self._blobs.upload(upload_id)
 
     async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
         """Take bytes from `offset` on; only whole chunks are kept.
@@ -156,7 +152,7 @@ class Publisher:
         Raises:
             UploadOffsetError: not where the session stands, or more bytes than announced.
         """
-        upload = await self._store.upload(upload_id)
+        upload = await self._blobs.upload(upload_id)
         chunk_bytes = upload.blob.chunk_bytes
         if offset != upload.received_bytes:
             raise UploadOffsetError(
@@ -178,7 +174,7 @@ class Publisher:
     async def _append(self, upload: Upload, content: bytearray) -> Upload:
         size = upload.blob.chunk_bytes
         chunks = [bytes(content[at : at + size]) for at in range(0, len(content), size)]
-        return await self._store.append_chunks(
+        return await self._blobs.append_chunks(
             upload.upload_id, upload.received_bytes // size, chunks
         )
 
@@ -189,28 +185,28 @@ class Publisher:
             DigestMismatchError: the content is not what was announced; the session is dropped.
             UploadOffsetError: bytes are missing.
         """
-        upload = await self._store.upload(upload_id)
+        upload = await self._blobs.upload(upload_id)
         if upload.blob.digest != digest:
             raise InvalidRequestError(f"the upload is of {upload.blob.digest}, not {digest}")
         if upload.received_bytes == upload.blob.size:
-            actual = await self._digest(upload.blob, self._store.read_upload_chunks, upload_id)
+            actual = await self._digest(upload.blob, self._blobs.read_upload_chunks, upload_id)
             if actual != digest:
-                await self._store.abort_upload(upload_id)
+                await self._blobs.abort_upload(upload_id)
                 raise DigestMismatchError(
                     f"the uploaded bytes have digest {actual}, not {digest};"
                     " nothing was kept, upload the blob again",
                     expected=digest,
                     actual=actual,
                 )
-        return await self._store.finish_upload(upload_id)
+        return await self._blobs.finish_upload(upload_id)
 
     async def abort_upload(self, upload_id: str) -> None:
         """Drop a session."""
-        await self._store.abort_upload(upload_id)
+        await self._blobs.abort_upload(upload_id)
 
     async def blob(self, digest: str) -> BlobInfo:
         """A visible blob."""
-        return await self._store.blob(digest)
+        return await self._blobs.blob(digest)
 
     # Label sets
 
@@ -242,12 +238,12 @@ class Publisher:
         return await self._label_sets.stage(manifest)
 
     async def _validate(self, manifest: Manifest) -> None:
-        read = reader(self._store)
+        read = reader(self._blobs)
         codec = await run_async(open_codec(manifest), read)
         await self._read_report(manifest)
         for number, segment in enumerate(manifest.segments):
             for name, section in segment.sections().items():
-                async for rows in read_rows(self._store, section):
+                async for rows in read_rows(self._blobs, section):
                     if name == "codes":
                         await asyncio.to_thread(codec.check_rows, rows)
                     elif name == "hard_labels":
@@ -264,15 +260,15 @@ class Publisher:
         The blob's own content decides: a manifest may as well name a wrong index for a sound shard.
         """
         try:
-            info = await self._store.blob(digest or "")
-            if await self._digest(info, self._store.read_chunks, info.digest) == info.digest:
+            info = await self._blobs.blob(digest or "")
+            if await self._digest(info, self._blobs.read_chunks, info.digest) == info.digest:
                 return
         except BlobNotFoundError as error:
             if "chunk" not in error.facts:
                 return
         except ChecksumMismatchError:
             pass
-        await self._store.drop_blob(digest or "")
+        await self._blobs.drop_blob(digest or "")
 
     async def _digest(self, info: BlobInfo, read: ReadChunks, name: str) -> str:
         hasher = hashlib.sha256()
@@ -289,22 +285,22 @@ class Publisher:
 
     async def retire(self, reference: str) -> None:
         """Take a label set away from its readers."""
-        await self._label_sets.retire(await self._label_sets.resolve(reference))
+        await self._label_sets.retire(await self._catalog.resolve(reference))
 
     async def label_sets(self) -> list[tuple[LabelSetRecord, tuple[str, ...]]]:
         """Every label set with its tags, oldest first."""
-        tags = await self._store.tags()
-        return [(record, _tags_of(record, tags)) for record in await self._store.label_sets()]
+        tags = await self._catalog.tags()
+        return [(record, _tags_of(record, tags)) for record in await self._catalog.label_sets()]
 
     async def inspect(self, reference: str) -> LabelSetDetails:
         """One label set in any state."""
-        record = await self._store.label_set(await self._label_sets.resolve(reference))
+        record = await self._catalog.label_set(await self._catalog.resolve(reference))
         manifest = Manifest.from_bytes(record.manifest)
-        memory = {blob: await self._store.memory_bytes(blob) for blob in manifest.blobs()}
-        artifact = await read_blob(self._store, manifest.codec)
+        memory = {blob: await self._blobs.memory_bytes(blob) for blob in manifest.blobs()}
+        artifact = await read_blob(self._blobs, manifest.codec)
         return LabelSetDetails(
             record=record,
-            tags=_tags_of(record, await self._store.tags()),
+            tags=_tags_of(record, await self._catalog.tags()),
             memory_bytes=memory,
             codec_name=(await asyncio.to_thread(read_artifact, artifact)).name,
             report=await self._read_report(manifest),
@@ -316,7 +312,7 @@ class Publisher:
         # Checked before anything of it is read: the report is shown, so it is held in memory.
         if manifest.report.size > MAX_REPORT_BYTES:
             raise ManifestError(f"the fit report has more than {MAX_REPORT_BYTES} bytes")
-        content = await read_blob(self._store, manifest.report)
+        content = await read_blob(self._blobs, manifest.report)
         report = from_canonical(content, "the fit report", max_bytes=MAX_REPORT_BYTES)
         if not isinstance(report, dict):
             raise ManifestError("the fit report must be a JSON object")
@@ -325,7 +321,7 @@ class Publisher:
     async def _require_blobs(self, manifest: Manifest) -> None:
         for ref in manifest.blobs().values():
             try:
-                info = await self._store.blob(ref.digest)
+                info = await self._blobs.blob(ref.digest)
             except BlobNotFoundError:
                 raise ManifestError(
                     f"the manifest names blob {ref.digest}; upload it first",

@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from labelcast.errors import BusyError, LabelcastError
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
-from labelcast_server.access.authorization import Authorizer
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME
@@ -56,11 +56,11 @@ class RpcServer:
 
     Args:
         service: the use cases.
-        authorizer: shared with REST.
+        tokens: shared with REST.
         max_streams: label streams at once.
     """
 
-    def __init__(self, service: LabelService, authorizer: Authorizer, *, max_streams: int) -> None:
+    def __init__(self, service: LabelService, tokens: Tokens, *, max_streams: int) -> None:
         logging.getLogger("grpc._cython.cygrpc").addFilter(_CLIENTS_THAT_LEFT)
         self._service = service
         self._health = health.aio.HealthServicer()
@@ -69,7 +69,7 @@ class RpcServer:
             options=_OPTIONS, interceptors=[MalformedRequests(SERVICE_NAME)]
         )
         labels_pb2_grpc.add_LabelServiceServicer_to_server(
-            LabelServicer(service, authorizer, max_streams=max_streams), self._server
+            LabelServicer(service, tokens, max_streams=max_streams), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -11,7 +11,9 @@ from labelcast.errors import (
 )
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from labelcast_server.access.authorization import Authorizer, Scope
+from labelcast_server.access.authorize import Action, Kind, Resource
+from labelcast_server.access.caller import Caller
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.delivery.reader import Block
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.error_catalog import publicise
@@ -25,17 +27,17 @@ Reply = TypeVar("Reply")
 
 
 class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
-    """Every method authorises, translates and delegates.
+    """Every method identifies its caller, translates, authorises and delegates.
 
     Args:
         service: the use cases.
-        authorizer: shared with REST.
+        tokens: shared with REST.
         max_streams: label streams at once.
     """
 
-    def __init__(self, service: LabelService, authorizer: Authorizer, *, max_streams: int) -> None:
+    def __init__(self, service: LabelService, tokens: Tokens, *, max_streams: int) -> None:
         self._service = service
-        self._authorizer = authorizer
+        self._tokens = tokens
         self._max_streams = max_streams
         self._streams = 0
 
@@ -49,7 +51,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         self, request: pb.GetBlobRequest, context: Context
     ) -> AsyncIterator[pb.GetBlobResponse]:
         """Send a blob in pieces."""
-        async for reply in self._stream(context, self._get_blob(request)):
+        async for reply in self._stream(context, self._get_blob, request):
             yield reply
 
     async def ResolveViews(
@@ -68,12 +70,15 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamLabelsRequest], context: Context
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         """Answer batch after batch, in order."""
-        async for reply in self._stream(context, self._stream_labels(request_iterator)):
+        async for reply in self._stream(context, self._stream_labels, request_iterator):
             yield reply
 
-    async def _get_label_set(self, request: pb.GetLabelSetRequest) -> pb.GetLabelSetResponse:
+    async def _get_label_set(
+        self, caller: Caller, request: pb.GetLabelSetRequest
+    ) -> pb.GetLabelSetResponse:
         if not 1 <= len(request.reference) <= _MAX_REFERENCE:
             raise InvalidRequestError("name a label set by its tag or digest")
+        _require_labels(caller, request.reference)
         known = await self._service.label_set(request.reference)
         return pb.GetLabelSetResponse(
             digest=known.digest,
@@ -83,10 +88,11 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         )
 
     async def _get_blob(
-        self, received: pb.GetBlobRequest | Malformed
+        self, caller: Caller, received: pb.GetBlobRequest | Malformed
     ) -> AsyncIterator[pb.GetBlobResponse]:
         request = understood(received)
         digest = wire.label_set_from_proto(request.label_set)
+        _require_labels(caller, digest)
         known = await self._service.label_set(digest)
         ref, offset = known.manifest.blobs().get(request.blob), request.offset
         async for data in self._service.blob(digest, request.blob, offset):
@@ -95,16 +101,22 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             )
             offset += len(data)
 
-    async def _resolve_views(self, request: pb.ResolveViewsRequest) -> pb.ResolveViewsResponse:
+    async def _resolve_views(
+        self, caller: Caller, request: pb.ResolveViewsRequest
+    ) -> pb.ResolveViewsResponse:
         digest = wire.label_set_from_proto(request.label_set)
+        _require_labels(caller, digest)
         views = wire.views_from_proto(request.views)
         missing = wire.missing_from_proto(request.missing)
         found, rows = await self._service.resolve(digest, views, missing)
         return wire.resolved_to_proto(digest, missing, views, found, rows)
 
-    async def _get_labels(self, request: pb.GetLabelsRequest) -> pb.GetLabelsResponse:
+    async def _get_labels(
+        self, caller: Caller, request: pb.GetLabelsRequest
+    ) -> pb.GetLabelsResponse:
         representation = wire.representation_from_proto(request.representation)
         digest = wire.label_set_from_proto(request.label_set)
+        _require_labels(caller, digest)
         views = wire.AskedViews(request.views)
         reader = await self._service.reader(digest, representation)
         row, parts = 0, list[pb.LabelRows]()
@@ -114,7 +126,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         return pb.GetLabelsResponse(parts=parts)
 
     async def _stream_labels(
-        self, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+        self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         if self._streams >= self._max_streams:
             raise OverloadedError(
@@ -123,13 +135,13 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             )
         self._streams += 1
         try:
-            async for reply in self._answer_stream(requests):
+            async for reply in self._answer_stream(caller, requests):
                 yield reply
         finally:
             self._streams -= 1
 
     async def _answer_stream(
-        self, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+        self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         reader, row = None, 0
         async for received in requests:
@@ -141,6 +153,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                         " lost on its way; take the stream up again"
                     )
                 digest = wire.label_set_from_proto(request.label_set)
+                _require_labels(caller, digest)
                 representation = wire.representation_from_proto(request.representation)
                 reader = await self._service.reader(digest, representation)
                 row = request.first_row
@@ -160,29 +173,39 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     async def _call(
         self,
         context: Context,
-        method: Callable[[Request], Awaitable[Reply]],
+        method: Callable[[Caller, Request], Awaitable[Reply]],
         request: Request | Malformed,
     ) -> Reply:
         try:
-            self._authorize(context)
-            return await method(understood(request))
+            caller = self._identify(context)
+            reply = await method(caller, understood(request))
+            caller.check()
+            return reply
         except Exception as error:  # noqa: BLE001 - the boundary: nothing passes untranslated
             await abort(context, publicise(error))
 
     async def _stream(
-        self, context: Context, replies: AsyncIterator[Reply]
+        self,
+        context: Context,
+        method: Callable[[Caller, Request], AsyncIterator[Reply]],
+        request: Request,
     ) -> AsyncIterator[Reply]:
         # Interceptors of grpc.aio do not see what a streaming handler raises, so this is the place.
         try:
-            self._authorize(context)
-            async for reply in replies:
+            caller = self._identify(context)
+            async for reply in method(caller, request):
+                caller.check()
                 yield reply
         except Exception as error:  # noqa: BLE001 - as above
             await abort(context, publicise(error))
 
-    def _authorize(self, context: Context) -> None:
+    def _identify(self, context: Context) -> Caller:
         given = dict(context.invocation_metadata() or ()).get("authorization")
-        self._authorizer.require(given if isinstance(given, str) else None, Scope.READ)
+        return Caller(self._tokens.identify(given if isinstance(given, str) else None))
+
+
+def _require_labels(caller: Caller, reference: str) -> None:
+    caller.require(Action.READ_LABELS, Resource(Kind.LABEL_SET, reference))
 
 
 def _rows_to_proto(first_row: int, block: Block) -> pb.LabelRows:

@@ -1,251 +1,46 @@
-"""The contract of every store: what the service needs from Redis, and nothing that is Redis."""
+"""`Store`: what the service needs from Redis, and nothing that is Redis."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Protocol
+
+from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.catalog import Catalog
 
 
-class State(StrEnum):
-    """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
+class Connection(Protocol):
+    """How a store reaches its backend."""
 
-    STAGED = "staged"
-    PUBLISHED = "published"
-    RETIRED = "retired"
-
-
-@dataclass(frozen=True, slots=True)
-class BlobInfo:
-    """A complete blob.
-
-    Attributes:
-        digest: sha256 of the whole content.
-        size: bytes.
-        chunk_bytes: bytes of every chunk but the last, which may be shorter.
-    """
-
-    digest: str
-    size: int
-    chunk_bytes: int
-
-    @property
-    def chunk_count(self) -> int:
-        """Chunks that make up the blob."""
-        return -(-self.size // self.chunk_bytes)
-
-    def chunk_size(self, number: int) -> int:
-        """Bytes of chunk `number`, counted from 0."""
-        return min(self.chunk_bytes, self.size - number * self.chunk_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An upload session: a blob that is not complete, and not visible to any reader.
-
-    Attributes:
-        upload_id: random, unguessable, also names the place where the chunks lie, so that two
-            sessions for one digest never touch each other's bytes.
-        blob: what the content is announced to be.
-        received_bytes: whole chunks stored so far, in order; equal to `blob.size` when complete.
-        expires_at: Unix seconds after which `sweep` may drop it.
-    """
-
-    upload_id: str
-    blob: BlobInfo
-    received_bytes: int
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSetRecord:
-    """A label set as the store keeps it."""
-
-    digest: str
-    manifest: bytes
-    state: State
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Room left in the store.
-
-    Attributes:
-        used_bytes: memory in use.
-        headroom_bytes: what may still be added; None if nothing bounds it.
-        bound: what the headroom was derived from, for people ("maxmemory", "system memory" …).
-    """
-
-    used_bytes: int
-    headroom_bytes: int | None
-    bound: str
-
-
-class Store(ABC):
-    """Durable home of blobs, label sets and tags.
-
-    Every implementation MUST:
-      * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
-        refuses for lack of memory or disk, and never a foreign exception, nor a message with an
-        address's credentials in it;
-      * keep an upload invisible to `blob` and `read_chunks` until `finish_upload` returns, and
-        make it visible at once and whole;
-      * never change a blob that is visible;
-      * return exactly the bytes that were written, or raise;
-      * apply `transition` atomically, so that of two racing callers one fails;
-      * survive concurrent use from many tasks of one event loop.
-    """
-
-    @abstractmethod
     async def ping(self) -> None:
-        """Return if the backend answers and takes requests."""
+        """Return if the backend answers and takes requests.
 
-    @abstractmethod
+        Raises:
+            StoreUnavailableError: it does not, or the connection is closed.
+        """
+        ...
+
     async def close(self) -> None:
-        """Release connections; the store is unusable afterwards."""
+        """Release what is held; whatever uses the connection is unusable afterwards."""
+        ...
 
-    # Uploads
 
-    @abstractmethod
-    async def begin_upload(self, upload: Upload) -> None:
-        """Record a new session; `received_bytes` MUST be 0."""
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One backend that keeps both blobs and their catalog.
 
-    @abstractmethod
-    async def upload(self, upload_id: str) -> Upload:
-        """The session's present state.
+    Attributes:
+        blobs: bytes under their digests.
+        catalog: which label sets there are.
+        connection: shared by both.
+    """
 
-        Raises:
-            UploadNotFoundError: unknown, finished, aborted or swept.
-        """
+    blobs: BlobStore
+    catalog: Catalog
+    connection: Connection
 
-    @abstractmethod
-    async def append_chunks(
-        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
-    ) -> Upload:
-        """Store consecutive whole chunks (the blob's last one may be short) and advance.
+    async def ping(self) -> None:
+        """Return if the backend answers; as `Connection.ping`."""
+        await self.connection.ping()
 
-        Raises:
-            UploadNotFoundError: as `upload`.
-            UploadOffsetError: `first_chunk` is not the next one, a chunk has the wrong size, or
-                there are more chunks than the blob has; nothing is stored.
-        """
-
-    @abstractmethod
-    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
-        """Chunks of a session, for verification before it is finished."""
-
-    @abstractmethod
-    async def finish_upload(self, upload_id: str) -> BlobInfo:
-        """Make the blob visible. The caller has verified the content against the digest.
-
-        If a blob of that digest is visible already, the session's bytes are dropped instead.
-
-        Raises:
-            UploadNotFoundError: as `upload`.
-            UploadOffsetError: bytes are missing.
-        """
-
-    @abstractmethod
-    async def abort_upload(self, upload_id: str) -> None:
-        """Forget the session and its bytes; unknown sessions are no error."""
-
-    @abstractmethod
-    async def sweep(self, now: float) -> int:
-        """Abort every session that expired before `now` (Unix seconds); returns how many."""
-
-    # Blobs
-
-    @abstractmethod
-    async def blob(self, digest: str) -> BlobInfo:
-        """What the store holds under `digest`.
-
-        Raises:
-            BlobNotFoundError: nothing visible under that digest.
-        """
-
-    @abstractmethod
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
-        """Chunks of a visible blob, in the order of `numbers`, each of its exact size.
-
-        Raises:
-            BlobNotFoundError: no such blob, or one of its chunks is gone.
-            InvalidRequestError: a number is out of range.
-        """
-
-    @abstractmethod
-    async def drop_blob(self, digest: str) -> None:
-        """Forget a blob that turned out damaged, so that it can be uploaded again.
-
-        Unknown blobs are no error.
-        """
-
-    @abstractmethod
-    async def memory_bytes(self, digest: str) -> int:
-        """Bytes that the backend spends on a blob, keys and overhead included.
-
-        Raises:
-            BlobNotFoundError: nothing visible under that digest.
-        """
-
-    # Label sets and tags
-
-    @abstractmethod
-    async def put_label_set(self, record: LabelSetRecord) -> None:
-        """Record a label set; a second put of the same digest changes nothing."""
-
-    @abstractmethod
-    async def label_set(self, digest: str) -> LabelSetRecord:
-        """One label set.
-
-        Raises:
-            LabelSetNotFoundError: unknown digest.
-        """
-
-    @abstractmethod
-    async def label_set_state(self, digest: str) -> State:
-        """Where one label set stands, without reading its manifest: asked before every answer.
-
-        Raises:
-            LabelSetNotFoundError: unknown digest.
-        """
-
-    @abstractmethod
-    async def label_sets(self) -> list[LabelSetRecord]:
-        """All of them, oldest first."""
-
-    @abstractmethod
-    async def transition(
-        self, digest: str, *, expected: State, new: State, tag: str | None = None
-    ) -> None:
-        """Atomically move a label set from one state to another.
-
-        With `tag`, that tag points to the label set from then on. With `new` = RETIRED, every tag
-        that pointed to it is removed. Returns only when what was written, and everything written
-        before it, is as durable as the backend can make it (replicas included).
-
-        Raises:
-            LabelSetNotFoundError: unknown digest.
-            TransitionError: its state is not `expected`.
-        """
-
-    @abstractmethod
-    async def tags(self) -> dict[str, str]:
-        """Tag → digest."""
-
-    # Health
-
-    @abstractmethod
-    async def capacity(self) -> Capacity:
-        """Room left."""
-
-    @abstractmethod
-    async def safety_problems(self) -> list[str]:
-        """Why this backend could lose what it is given, one actionable line each; [] if safe."""
-
-    async def tend(self) -> None:
-        """Do what keeps the backend well between requests; called now and then.
-
-        Raises:
-            StorageError: it could not be done now.
-        """
-        return
+    async def close(self) -> None:
+        """Release the connection; as `Connection.close`."""
+        await self.connection.close()

@@ -1,18 +1,43 @@
-"""`MemoryStore`: the contract in dictionaries, for tests of everything above the store."""
+"""The contracts in dictionaries, for tests of everything above the store.
+
+No method awaits anything, so each is atomic among the tasks of one event loop.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
 from labelcast_server.store import refusals
-from labelcast_server.store.base import (
-    BlobInfo,
-    Capacity,
-    LabelSetRecord,
-    State,
-    Store,
-    Upload,
-)
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobInfo, BlobStore, Capacity, Upload
+from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
+
+
+def memory_store(*, max_bytes: int | None = None) -> Store:
+    """A store that forgets everything with its process.
+
+    Args:
+        max_bytes: as `MemoryBlobs`.
+    """
+    connection = MemoryConnection()
+    blobs = MemoryBlobs(connection, max_bytes=max_bytes)
+    return Store(blobs, MemoryCatalog(connection), connection)
+
+
+class MemoryConnection:
+    """Nothing but whether it was closed."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    async def ping(self) -> None:
+        """Raise once it is closed."""
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+
+    async def close(self) -> None:
+        """Let every later call fail."""
+        self._closed = True
 
 
 @dataclass
@@ -21,32 +46,22 @@ class _Session:
     chunks: list[bytes] = field(default_factory=list)
 
 
-class MemoryStore(Store):
-    """A store that forgets everything with its process.
-
-    No method awaits anything, so each is atomic among the tasks of one event loop.
+class MemoryBlobs(BlobStore):
+    """Blobs in dictionaries.
 
     Args:
+        connection: shared with a catalog.
         max_bytes: chunk bytes it holds at most; None for no limit.
     """
 
-    def __init__(self, *, max_bytes: int | None = None) -> None:
+    def __init__(self, connection: MemoryConnection, *, max_bytes: int | None = None) -> None:
+        self._connection = connection
         self._max_bytes = max_bytes
         self._sessions: dict[str, _Session] = {}
         self._blobs: dict[str, tuple[BlobInfo, list[bytes]]] = {}
-        self._label_sets: dict[str, LabelSetRecord] = {}
-        self._tags: dict[str, str] = {}
-        self._closed = False
-
-    async def ping(self) -> None:
-        if self._closed:
-            raise StoreUnavailableError("the store is closed")
-
-    async def close(self) -> None:
-        self._closed = True
 
     async def begin_upload(self, upload: Upload) -> None:
-        await self.ping()
+        await self._connection.ping()
         refusals.check_new_upload(upload)
         known = self._sessions.get(upload.upload_id)
         if known is not None and known.upload != upload:
@@ -82,11 +97,11 @@ class MemoryStore(Store):
         return info
 
     async def abort_upload(self, upload_id: str) -> None:
-        await self.ping()
+        await self._connection.ping()
         self._sessions.pop(upload_id, None)
 
     async def sweep(self, now: float) -> int:
-        await self.ping()
+        await self._connection.ping()
         expired = [
             upload_id
             for upload_id, session in self._sessions.items()
@@ -105,19 +120,62 @@ class MemoryStore(Store):
         return [refusals.whole_chunk(info, number, chunks[number]) for number in numbers]
 
     async def drop_blob(self, digest: str) -> None:
-        await self.ping()
+        await self._connection.ping()
         self._blobs.pop(digest, None)
 
     async def memory_bytes(self, digest: str) -> int:
         _, chunks = await self._visible(digest)
         return sum(map(len, chunks))
 
+    async def capacity(self) -> Capacity:
+        await self._connection.ping()
+        used = self._used_bytes()
+        if self._max_bytes is None:
+            return Capacity(used, None, "nothing")
+        return Capacity(used, self._max_bytes - used, "max_bytes")
+
+    async def safety_problems(self) -> list[str]:
+        await self._connection.ping()
+        return ["a memory store forgets everything with its process; use Redis outside tests"]
+
+    async def _session(self, upload_id: str) -> _Session:
+        await self._connection.ping()
+        session = self._sessions.get(upload_id)
+        if session is None:
+            raise refusals.upload_not_found(upload_id)
+        return session
+
+    async def _visible(self, digest: str) -> tuple[BlobInfo, list[bytes]]:
+        await self._connection.ping()
+        found = self._blobs.get(digest)
+        if found is None:
+            raise refusals.blob_not_found(digest)
+        return found
+
+    def _used_bytes(self) -> int:
+        sessions = (session.chunks for session in self._sessions.values())
+        blobs = (chunks for _, chunks in self._blobs.values())
+        return sum(len(chunk) for chunks in (*sessions, *blobs) for chunk in chunks)
+
+
+class MemoryCatalog(Catalog):
+    """A catalog in dictionaries.
+
+    Args:
+        connection: shared with blobs.
+    """
+
+    def __init__(self, connection: MemoryConnection) -> None:
+        self._connection = connection
+        self._label_sets: dict[str, LabelSetRecord] = {}
+        self._tags: dict[str, str] = {}
+
     async def put_label_set(self, record: LabelSetRecord) -> None:
-        await self.ping()
+        await self._connection.ping()
         self._label_sets.setdefault(record.digest, record)
 
     async def label_set(self, digest: str) -> LabelSetRecord:
-        await self.ping()
+        await self._connection.ping()
         record = self._label_sets.get(digest)
         if record is None:
             raise refusals.label_set_not_found(digest)
@@ -127,7 +185,7 @@ class MemoryStore(Store):
         return (await self.label_set(digest)).state
 
     async def label_sets(self) -> list[LabelSetRecord]:
-        await self.ping()
+        await self._connection.ping()
         return sorted(
             self._label_sets.values(), key=lambda record: (record.created_at, record.digest)
         )
@@ -146,35 +204,5 @@ class MemoryStore(Store):
             self._tags[tag] = digest
 
     async def tags(self) -> dict[str, str]:
-        await self.ping()
+        await self._connection.ping()
         return dict(self._tags)
-
-    async def capacity(self) -> Capacity:
-        await self.ping()
-        used = self._used_bytes()
-        if self._max_bytes is None:
-            return Capacity(used, None, "nothing")
-        return Capacity(used, self._max_bytes - used, "max_bytes")
-
-    async def safety_problems(self) -> list[str]:
-        await self.ping()
-        return ["a memory store forgets everything with its process; use Redis outside tests"]
-
-    async def _session(self, upload_id: str) -> _Session:
-        await self.ping()
-        session = self._sessions.get(upload_id)
-        if session is None:
-            raise refusals.upload_not_found(upload_id)
-        return session
-
-    async def _visible(self, digest: str) -> tuple[BlobInfo, list[bytes]]:
-        await self.ping()
-        found = self._blobs.get(digest)
-        if found is None:
-            raise refusals.blob_not_found(digest)
-        return found
-
-    def _used_bytes(self) -> int:
-        sessions = (session.chunks for session in self._sessions.values())
-        blobs = (chunks for _, chunks in self._blobs.values())
-        return sum(len(chunk) for chunks in (*sessions, *blobs) for chunk in chunks)

@@ -5,8 +5,13 @@ from urllib.parse import urlsplit
 from labelcast.errors import InvalidRequestError
 from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.memory import MemoryStore
-from labelcast_server.store.redis.store import DEFAULT_TIMEOUT_SECONDS, RedisStore
+from labelcast_server.store.memory import memory_store
+from labelcast_server.store.redis.blobs import RedisBlobs
+from labelcast_server.store.redis.catalog import RedisCatalog
+from labelcast_server.store.redis.disk import RedisDisk
+from labelcast_server.store.redis.link import RedisLink
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
 
 
 def open_store(
@@ -28,5 +33,6 @@ def open_store(
     except ValueError:
         raise InvalidRequestError("the store URL is malformed") from None
     if scheme == "memory":
-        return MemoryStore()
-    return RedisStore.from_url(url, timeout_seconds=timeout_seconds, disk=disk)
+        return memory_store()
+    link, watched = RedisLink(url, timeout_seconds=timeout_seconds), RedisDisk(disk)
+    return Store(RedisBlobs(link, watched), RedisCatalog(link, watched), link)

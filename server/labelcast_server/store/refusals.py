@@ -12,8 +12,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.base import BlobInfo, State, Upload
-from labelcast_server.store.redis.keys import is_upload_id
+from labelcast_server.store.blobs import BlobInfo, Upload, is_upload_id
+from labelcast_server.store.catalog import State
 
 
 def check_new_upload(upload: Upload) -> None:

@@ -5,7 +5,7 @@ import logging
 import time
 
 from labelcast.errors import LabelcastError
-from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobStore
 
 TEND_SECONDS = 15.0
 # Each sweep looks for the chunks of everything that was dropped within a day.
@@ -15,21 +15,21 @@ logger = logging.getLogger("labelcast_server.store")
 
 
 async def keep_up(
-    store: Store, *, tend_seconds: float = TEND_SECONDS, sweep_seconds: float = SWEEP_SECONDS
+    blobs: BlobStore, *, tend_seconds: float = TEND_SECONDS, sweep_seconds: float = SWEEP_SECONDS
 ) -> None:
     """Drop expired uploads and let the store tend its disk, until cancelled.
 
     Args:
-        store: what to look after.
+        blobs: what to look after.
         tend_seconds: pause between two looks at the disk.
         sweep_seconds: pause between two looks at the uploads.
     """
     next_sweep = 0.0
     while True:
         try:
-            await store.tend()
+            await blobs.tend()
             if time.monotonic() >= next_sweep:
-                await store.sweep(time.time())
+                await blobs.sweep(time.time())
                 next_sweep = time.monotonic() + sweep_seconds
         except (LabelcastError, OSError) as error:
             # It is tried again soon, and whoever needs the store meanwhile is told.

@@ -38,10 +38,12 @@ class Ready:
 
     Args:
         pulse: shared with the supervisor.
+        announce: called once, after the first beat.
     """
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, pulse: Pulse, announce: Callable[[], None] | None = None) -> None:
         self._pulse = pulse
+        self._announce = announce
         self._set = asyncio.Event()
         self._check: Check | None = None
 
@@ -61,4 +63,7 @@ class Ready:
             if self._check is not None:
                 await self._check()
             self._pulse.beat()
+            if self._announce is not None:
+                self._announce()
+                self._announce = None
             await asyncio.sleep(BEAT_SECONDS)

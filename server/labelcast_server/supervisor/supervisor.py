@@ -1,9 +1,7 @@
 """The composition root: takes the ports, starts the processes, keeps them running, stops them.
 
     supervisor ─┬─ redis-server     (embedded; only without --redis-url)
-                ├─ decoder          torch
-                ├─ I/O worker × n   gRPC, torch-free, sharing the port
-                └─ admin            FastAPI
+                └─ a process for each of `labelcast_server.supervisor.roles`
 
 A process that dies is started again, and one that hangs is killed first, for as long as the service
 runs: codes need no decoder, and cached labels no Redis. Redis stops last.
@@ -13,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -25,11 +22,12 @@ from labelcast.errors import ServiceUnavailableError
 from labelcast_server.settings import ServerSettings, make_data_dir, resolve_admin_token
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
-from labelcast_server.supervisor import entry_points
-from labelcast_server.supervisor.entry_points import ProcessPlan
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory, run_directory
-from labelcast_server.supervisor.watching import Grace, Role, WatchedProcess, WatchedRedis
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.process import set_up_logging
+from labelcast_server.supervisor.roles import Turn, roles_of
+from labelcast_server.supervisor.watching import Grace, WatchedProcess, WatchedRedis
 
 logger = logging.getLogger("labelcast_server.supervisor")
 
@@ -57,8 +55,7 @@ class Service:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._decoder: list[WatchedProcess] = []
-        self._listeners: list[WatchedProcess] = []
+        self._children: list[WatchedProcess] = []
         self._redis: EmbeddedRedis | None = None
         self._watched_redis: WatchedRedis | None = None
         self._stop = threading.Event()
@@ -86,26 +83,16 @@ class Service:
             admin_port = stack.enter_context(reserve_port(settings.host, settings.admin_port))
             store_url = stack.enter_context(self._store_url())
             asyncio.run(_require_store(store_url))
-            plan = ProcessPlan(
+            plan = ProcessPlan.of(
+                settings,
+                admin_token=resolve_admin_token(settings),
                 store_url=store_url,
-                host=settings.host,
                 grpc_port=grpc_port.getsockname()[1],
                 admin_port=admin_port.getsockname()[1],
                 run_directory=stack.enter_context(run_directory()),
                 cache_directory=stack.enter_context(
                     own_directory(settings.chunk_cache_dir, "chunks-")
                 ),
-                admin_token=resolve_admin_token(settings),
-                read_token=None
-                if settings.read_token is None
-                else settings.read_token.get_secret_value(),
-                allow_unsafe_store=settings.allow_unsafe_store,
-                device=settings.device,
-                decoder_threads=settings.decoder_threads or max(1, (os.cpu_count() or 2) // 2),
-                drain_seconds=settings.drain_seconds,
-                max_streams=settings.max_streams,
-                unsent_bytes=settings.unsent_mib * 2**20,
-                log_level=settings.log_level,
                 store_disk=self._redis.disk if self._redis else None,
             )
             stack.callback(self._stop_children)
@@ -138,23 +125,20 @@ class Service:
                 self._watched_redis.settle()
 
     def _set_up(self, plan: ProcessPlan) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        workers = [
-            Role(f"io-worker-{number}", entry_points.io_worker)
-            for number in range(self._settings.workers)
-        ]
-        listeners = [*workers, Role("admin", entry_points.admin_api)]
-        self._decoder = [WatchedProcess(Role("decoder", entry_points.decoder), plan, spawn)]
-        self._listeners = [WatchedProcess(role, plan, spawn) for role in listeners]
+        spawn, roles = multiprocessing.get_context("spawn"), roles_of(self._settings.workers)
+        self._children = [WatchedProcess(role, plan, spawn) for role in roles]
 
     def _start_all(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        # The decoder first: a service that starts is whole.
-        for together in (self._decoder, self._listeners):
+        for turn in Turn:
+            together = self._of(turn)
             for child in together:
                 child.start()
             for child in together:
                 self._wait_until_ready(child, deadline)
+
+    def _of(self, turn: Turn) -> list[WatchedProcess]:
+        return [child for child in self._children if child.role.turn is turn]
 
     def _wait_until_ready(self, child: WatchedProcess, deadline: float) -> None:
         while not (child.is_ready or self._stop.wait(_START_POLL_SECONDS)):
@@ -164,7 +148,7 @@ class Service:
                 )
 
     def _watch(self) -> None:
-        watched: list[WatchedProcess | WatchedRedis] = [*self._decoder, *self._listeners]
+        watched: list[WatchedProcess | WatchedRedis] = [*self._children]
         if self._watched_redis is not None:
             watched.append(self._watched_redis)
         grace = Grace()
@@ -175,9 +159,9 @@ class Service:
                 each.look(now, grace)
 
     def _stop_children(self) -> None:
-        # Listeners first, and together: nobody may ask a decoder that is gone, and a worker that
-        # waits for its turn would still take streams.
-        for together in (self._listeners, self._decoder):
+        for turn in reversed(Turn):
+            together = self._of(turn)
+            # Together: a worker that waited for its turn would still take streams.
             for child in together:
                 child.terminate()
             deadline = time.monotonic() + self._settings.drain_seconds + _STOP_MARGIN_SECONDS
@@ -187,7 +171,7 @@ class Service:
 
 def serve(settings: ServerSettings, on_ready: Callable[[Addresses], None]) -> None:
     """Run a service in this process's foreground until SIGINT or SIGTERM."""
-    entry_points.set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level)
     service = Service(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())

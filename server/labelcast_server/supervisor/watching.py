@@ -3,17 +3,16 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from labelcast.errors import LabelcastError
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.supervisor.entry_points import ProcessPlan, run_process
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.process import run_process
 from labelcast_server.supervisor.pulse import Pulse
 from labelcast_server.supervisor.restarts import Restarts, soon
+from labelcast_server.supervisor.roles import Role
 
 logger = logging.getLogger("labelcast_server.supervisor")
 
@@ -22,19 +21,6 @@ HANGS_AFTER_SECONDS = 10.0
 _START_SECONDS = 120.0
 # A supervisor that comes this late was stopped or starved itself, and knows nothing of the others.
 _LATE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What a process of the service does.
-
-    Attributes:
-        name: for people.
-        main: coroutine function, see `run_process`.
-    """
-
-    name: str
-    main: Callable[..., Any]
 
 
 class Grace:
@@ -60,8 +46,7 @@ class WatchedProcess:
     """
 
     def __init__(self, role: Role, plan: ProcessPlan, spawn: SpawnContext) -> None:
-        self.name = role.name
-        self._main = role.main
+        self.role = role
         self._plan = plan
         self._spawn = spawn
         self._process: BaseProcess | None = None
@@ -69,6 +54,11 @@ class WatchedProcess:
         self._restarts = Restarts()
         self._started_at = 0.0
         self._start_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its role."""
+        return self.role.name
 
     @property
     def is_ready(self) -> bool:
@@ -86,7 +76,7 @@ class WatchedProcess:
         # they share would be gone there.
         self._pulse = Pulse(self._spawn)
         self._process = self._spawn.Process(
-            target=run_process, args=(self._main, self._plan, self._pulse), name=self.name
+            target=run_process, args=(self.role.main, self._plan, self._pulse), name=self.name
         )
         self._process.start()
         self._started_at, self._start_at = time.monotonic(), None

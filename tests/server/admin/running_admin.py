@@ -11,12 +11,13 @@ import httpx
 from fastapi import FastAPI
 
 from labelcast.registry.client import Registry
-from labelcast_server.access.authorization import Authorizer
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Upload
-from labelcast_server.store.redis.store import RedisStore
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import Upload
+from labelcast_server.store.open import open_store
 
 ADMIN_TOKEN = "admin-token-of-tests"
 READ_TOKEN = "read-token-of-tests"
@@ -25,7 +26,7 @@ READ_TOKEN = "read-token-of-tests"
 class WatchedPublisher(Publisher):
     """Tells when it has done with the body of a PATCH."""
 
-    def __init__(self, store: RedisStore, *, allow_unsafe_store: bool) -> None:
+    def __init__(self, store: Store, *, allow_unsafe_store: bool) -> None:
         super().__init__(store, allow_unsafe_store=allow_unsafe_store)
         self.received = threading.Event()
 
@@ -51,7 +52,7 @@ class RunningAdmin:
         self._patience = patience
         self._redis_url = redis_url
         self._allow_unsafe_store = allow_unsafe_store
-        self._authorizer = Authorizer(admin_token=ADMIN_TOKEN, read_token=read_token)
+        self._tokens = Tokens(admin_token=ADMIN_TOKEN, read_token=read_token)
         self._socket = socket.create_server(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self._up = threading.Event()
@@ -83,10 +84,10 @@ class RunningAdmin:
         self._thread.join()
 
     async def _serve(self) -> None:
-        store = RedisStore.from_url(self._redis_url, timeout_seconds=10)
+        store = open_store(self._redis_url, timeout_seconds=10)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.publisher = WatchedPublisher(store, allow_unsafe_store=self._allow_unsafe_store)
-        self.app = create_app(self.publisher, self._authorizer, ping=store.ping)
+        self.app = create_app(self.publisher, self._tokens, ping=store.ping)
         self._up.set()
         try:
             await serve_admin(self.app, self._socket, stop=self._stop, patience=self._patience)

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
 
 from labelcast.errors import (
     PermissionDeniedError,
     StoreUnavailableError,
     UnauthenticatedError,
 )
+from labelcast_server.access.tokens import Tokens
+from labelcast_server.admin.access import PublisherDep
+from labelcast_server.admin.app import create_app
 from tests.factories.bundles import make_bundle
 from tests.factories.real_redis import running_redis
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
@@ -61,6 +66,31 @@ def test_the_read_token_reads_and_does_nothing_else(admin: RunningAdmin) -> None
             status = ask(client, method, path).status_code
             assert (status == 403) is ((method, path) not in READABLE), (method, path)
             assert status != 401
+
+
+def test_every_route_asks(admin: RunningAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelcast_server.access.authorize.GRANTS", {})
+    with admin.client() as client:
+        for method, path in routes(admin) - OPEN:
+            assert ask(client, method, path).status_code == 403, (method, path)
+
+
+def test_a_route_that_forgot_to_ask_answers_nobody(admin: RunningAdmin) -> None:
+    router = APIRouter()
+
+    @router.get("/forgetful")
+    async def forgetful(publisher: PublisherDep) -> str:
+        return str(publisher)
+
+    app = create_app(admin.publisher, Tokens(admin_token=ADMIN_TOKEN, read_token=None), ping=_ping)
+    app.include_router(router)
+    with TestClient(app) as client:
+        answer = client.get("/forgetful", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+    assert (answer.status_code, answer.json()["reason"]) == (403, "permission_denied")
+
+
+async def _ping() -> None:
+    return
 
 
 def test_the_admin_api_needs_a_token_even_where_labels_are_open(redis_url: str) -> None:

@@ -17,10 +17,10 @@ from labelcast.errors import (
     ServiceUnavailableError,
 )
 from labelcast.registry.client import Registry
-from labelcast_server.access.authorization import Authorizer
+from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.memory import memory_store
 from tests.server.admin.running_admin import RunningAdmin
 
 
@@ -146,8 +146,8 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
         entered.set()
         await leave.wait()
 
-    authorizer = Authorizer(admin_token="a", read_token=None)
-    app = create_app(Publisher(MemoryStore()), authorizer, ping=slow_ping)
+    tokens = Tokens(admin_token="a", read_token=None)
+    app = create_app(Publisher(memory_store()), tokens, ping=slow_ping)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -163,9 +163,9 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
 
 
 async def test_the_server_stops_when_its_task_is_cancelled() -> None:
-    authorizer = Authorizer(admin_token="a", read_token=None)
-    store = MemoryStore()
-    app = create_app(Publisher(store), authorizer, ping=store.ping)
+    tokens = Tokens(admin_token="a", read_token=None)
+    store = memory_store()
+    app = create_app(Publisher(store), tokens, ping=store.ping)
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     serving = asyncio.create_task(serve_admin(app, sock, stop=asyncio.Event()))

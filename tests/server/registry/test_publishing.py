@@ -9,13 +9,13 @@ import pytest
 from labelcast.errors import ChecksumMismatchError
 from labelcast.label_set import CHUNK_BYTES, BlobRef, digest_of
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.memory import memory_store
 from tests.factories.bundles import make_bundle
 from tests.factories.pushed import push, upload
 
 
 async def test_a_wrong_index_does_not_cost_the_shard_that_it_slanders(tmp_path: Path) -> None:
-    store = MemoryStore()
+    store = memory_store()
     bundle, _ = make_bundle(tmp_path, "raw", num_samples=9, num_seeds=2, num_classes=3)
     await push(store, bundle)
     segment = bundle.manifest.segments[0]
@@ -30,5 +30,5 @@ async def test_a_wrong_index_does_not_cost_the_shard_that_it_slanders(tmp_path: 
     with pytest.raises(ChecksumMismatchError):
         await publisher.stage(manifest.digest, manifest.to_bytes())
 
-    assert (await store.blob(shard.data.digest)).size == shard.data.size
+    assert (await store.blobs.blob(shard.data.digest)).size == shard.data.size
     await publisher.stage(bundle.digest, bundle.manifest.to_bytes())

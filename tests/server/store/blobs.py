@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
-from labelcast_server.store.base import BlobInfo, LabelSetRecord, State, Store, Upload
-from labelcast_server.store.redis.keys import new_upload_id
+from labelcast_server.store.blobs import BlobInfo, BlobStore, Upload, new_upload_id
+from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 NEVER = 4e9
 
@@ -22,20 +22,20 @@ def session(content: bytes, chunk_bytes: int = 10, expires_at: float = NEVER) ->
     return Upload(new_upload_id(), blob, 0, expires_at)
 
 
-async def begin(store: Store, content: bytes, chunk_bytes: int = 10) -> Upload:
+async def begin(blobs: BlobStore, content: bytes, chunk_bytes: int = 10) -> Upload:
     upload = session(content, chunk_bytes)
-    await store.begin_upload(upload)
+    await blobs.begin_upload(upload)
     return upload
 
 
-async def push(store: Store, content: bytes, chunk_bytes: int = 10) -> BlobInfo:
-    upload = await begin(store, content, chunk_bytes)
-    await store.append_chunks(upload.upload_id, 0, cut(content, chunk_bytes))
-    return await store.finish_upload(upload.upload_id)
+async def push(blobs: BlobStore, content: bytes, chunk_bytes: int = 10) -> BlobInfo:
+    upload = await begin(blobs, content, chunk_bytes)
+    await blobs.append_chunks(upload.upload_id, 0, cut(content, chunk_bytes))
+    return await blobs.finish_upload(upload.upload_id)
 
 
-async def content_of(store: Store, blob: BlobInfo) -> bytes:
-    return b"".join(await store.read_chunks(blob.digest, range(blob.chunk_count)))
+async def content_of(blobs: BlobStore, blob: BlobInfo) -> bytes:
+    return b"".join(await blobs.read_chunks(blob.digest, range(blob.chunk_count)))
 
 
 def label_set(name: str, created_at: float = 1.0) -> LabelSetRecord:
@@ -43,7 +43,7 @@ def label_set(name: str, created_at: float = 1.0) -> LabelSetRecord:
     return LabelSetRecord(digest(manifest), manifest, State.STAGED, created_at)
 
 
-async def put(store: Store, *records: LabelSetRecord) -> Sequence[LabelSetRecord]:
+async def put(catalog: Catalog, *records: LabelSetRecord) -> Sequence[LabelSetRecord]:
     for record in records:
-        await store.put_label_set(record)
+        await catalog.put_label_set(record)
     return records

@@ -1,4 +1,4 @@
-"""Every store, empty, for the one suite that all of them pass."""
+"""Every store, empty, for the suites that all of them pass."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,6 +7,8 @@ import pytest
 from redis import Redis
 
 from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.catalog import Catalog
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
 
@@ -32,6 +34,16 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
+def blobs(store: Store) -> BlobStore:
+    return store.blobs
+
+
+@pytest.fixture
+def catalog(store: Store) -> Catalog:
+    return store.catalog
+
+
+@pytest.fixture
 async def redis_store(redis_url: str) -> AsyncIterator[Store]:
     store = open_store(redis_url)
     yield store
@@ -46,10 +58,10 @@ def loop_runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(params=["memory", "redis", "embedded"])
-def any_store(request: pytest.FixtureRequest, loop_runner: asyncio.Runner) -> Iterator[Store]:
-    """`store`, for `loop_runner`."""
+def any_blobs(request: pytest.FixtureRequest, loop_runner: asyncio.Runner) -> Iterator[BlobStore]:
+    """`blobs`, for `loop_runner`."""
     store = open_store(_url(request))
-    yield store
+    yield store.blobs
     loop_runner.run(store.close())
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import StoreFullError
-from labelcast_server.store.base import State
+from labelcast_server.store.base import Store
+from labelcast_server.store.catalog import State
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.process import EmbeddedRedis
+from labelcast_server.store.open import open_store
 from labelcast_server.store.redis.disk import RedisDisk
-from labelcast_server.store.redis.store import RedisStore
 from tests.factories.tiny_disk import tiny_disk
 from tests.server.store.blobs import begin, content_of, label_set, push, put
 
@@ -18,52 +19,52 @@ GIB = 2**30
 
 
 @pytest.fixture
-async def full(embedded_redis: EmbeddedRedis, embedded_url: str) -> AsyncIterator[RedisStore]:
+async def full(embedded_redis: EmbeddedRedis, embedded_url: str) -> AsyncIterator[Store]:
     """A store whose disk has less room than is kept back."""
-    store = RedisStore.from_url(embedded_url, disk=Disk(embedded_redis.disk.path, 2**60))
+    store = open_store(embedded_url, disk=Disk(embedded_redis.disk.path, 2**60))
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def roomy(embedded_url: str) -> AsyncIterator[RedisStore]:
+async def roomy(embedded_url: str) -> AsyncIterator[Store]:
     """The same Redis, by someone who does not know of its disk."""
-    store = RedisStore.from_url(embedded_url)
+    store = open_store(embedded_url)
     yield store
     await store.close()
 
 
-async def test_every_write_is_refused_and_every_read_served(
-    full: RedisStore, roomy: RedisStore
-) -> None:
-    info = await push(roomy, b"content" * 100, 50)
-    session = await begin(roomy, b"other")
-    (record,) = await put(roomy, label_set("one"))
+async def test_every_write_is_refused_and_every_read_served(full: Store, roomy: Store) -> None:
+    info = await push(roomy.blobs, b"content" * 100, 50)
+    session = await begin(roomy.blobs, b"other")
+    (record,) = await put(roomy.catalog, label_set("one"))
     digest = record.digest
 
     for write in (
-        lambda: begin(full, b"third"),
-        lambda: full.append_chunks(session.upload_id, 0, [b"other"]),
-        lambda: full.put_label_set(record),
-        lambda: full.transition(digest, expected=State.STAGED, new=State.PUBLISHED, tag="a:b"),
-        lambda: full.transition(digest, expected=State.STAGED, new=State.RETIRED),
+        lambda: begin(full.blobs, b"third"),
+        lambda: full.blobs.append_chunks(session.upload_id, 0, [b"other"]),
+        lambda: full.catalog.put_label_set(record),
+        lambda: full.catalog.transition(
+            digest, expected=State.STAGED, new=State.PUBLISHED, tag="a:b"
+        ),
+        lambda: full.catalog.transition(digest, expected=State.STAGED, new=State.RETIRED),
     ):
         with pytest.raises(StoreFullError, match="free disk space and try again"):
             await write()
-    assert (await roomy.upload(session.upload_id)).received_bytes == 0
-    await roomy.append_chunks(session.upload_id, 0, [b"other"])
+    assert (await roomy.blobs.upload(session.upload_id)).received_bytes == 0
+    await roomy.blobs.append_chunks(session.upload_id, 0, [b"other"])
     with pytest.raises(StoreFullError):
-        await full.finish_upload(session.upload_id)
+        await full.blobs.finish_upload(session.upload_id)
     # What is given up must be able to go.
-    await full.abort_upload(session.upload_id)
-    assert await roomy.label_set_state(digest) is State.STAGED
-    assert await roomy.tags() == {}
+    await full.blobs.abort_upload(session.upload_id)
+    assert await roomy.catalog.label_set_state(digest) is State.STAGED
+    assert await roomy.catalog.tags() == {}
 
-    assert await content_of(full, info) == b"content" * 100
-    assert await full.label_set(digest) == record
-    capacity = await full.capacity()
+    assert await content_of(full.blobs, info) == b"content" * 100
+    assert await full.catalog.label_set(digest) == record
+    capacity = await full.blobs.capacity()
     assert (capacity.headroom_bytes, capacity.bound) == (0, "disk")
-    assert (await roomy.capacity()).bound == "maxmemory"
+    assert (await roomy.blobs.capacity()).bound == "maxmemory"
 
 
 async def test_writes_side_by_side_do_not_share_one_piece_of_room(tmp_path: Path) -> None:
@@ -137,24 +138,24 @@ async def test_redis_starts_on_a_disk_that_is_full(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", 48) as disk:
         embedded = EmbeddedRedis(disk.path / "data")
         with embedded:
-            store = RedisStore.from_url(embedded.url, disk=embedded.disk)
-            info = await push(store, b"content" * 1000, 500)
+            store = open_store(embedded.url, disk=embedded.disk)
+            info = await push(store.blobs, b"content" * 1000, 500)
             await store.close()
         assert embedded.disk.reserve_path.exists()
         disk.fill()
         with embedded:
             assert not embedded.disk.reserve_path.exists()
-            store = RedisStore.from_url(embedded.url, disk=embedded.disk)
-            assert await content_of(store, info) == b"content" * 1000
+            store = open_store(embedded.url, disk=embedded.disk)
+            assert await content_of(store.blobs, info) == b"content" * 1000
             # Others may take even that; what is running goes on and takes no writes.
             disk.fill()
             with pytest.raises(StoreFullError):
-                await push(store, b"other")
-            assert await content_of(store, info) == b"content" * 1000
+                await push(store.blobs, b"other")
+            assert await content_of(store.blobs, info) == b"content" * 1000
             disk.free()
-            await store.tend()
+            await store.blobs.tend()
             assert embedded.disk.reserve_path.exists()
-            await push(store, b"other")
+            await push(store.blobs, b"other")
             await store.close()
         embedded.disk.give_up_reserve()
         (embedded.disk.path / "redis.conf").unlink()

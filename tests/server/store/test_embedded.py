@@ -36,18 +36,18 @@ sys.stdin.read()
 
 async def _push(embedded: EmbeddedRedis) -> None:
     store = open_store(embedded.url)
-    await push(store, CONTENT, 4094)
+    await push(store.blobs, CONTENT, 4094)
     await store.close()
 
 
 async def _assert_kept(embedded: EmbeddedRedis) -> None:
     store = open_store(embedded.url)
-    info = await push(store, CONTENT[:10])
-    assert await content_of(store, info) == CONTENT[:10]
-    whole = await push(store, CONTENT, 10_000)
+    info = await push(store.blobs, CONTENT[:10])
+    assert await content_of(store.blobs, info) == CONTENT[:10]
+    whole = await push(store.blobs, CONTENT, 10_000)
     # The blob that was there first has stayed.
     assert whole.chunk_bytes == 4094
-    assert await content_of(store, whole) == CONTENT
+    assert await content_of(store.blobs, whole) == CONTENT
     await store.close()
 
 
@@ -122,7 +122,7 @@ async def test_what_a_killed_owner_left_is_cleaned_up(tmp_path: Path) -> None:
         with pytest.raises(BusyError, match=str(owner.pid)):
             EmbeddedRedis(tmp_path).start()
         store = open_store(f"unix://{tmp_path}/redis.sock")
-        await push(store, CONTENT, 4094)
+        await push(store.blobs, CONTENT, 4094)
         await store.close()
         owner.kill()
     os.kill(leftover, 0)

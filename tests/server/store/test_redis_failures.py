@@ -1,4 +1,4 @@
-"""What `RedisStore` makes of a Redis that is full, gone, slow, wrong or tampered with."""
+"""What the store makes of a Redis that is full, gone, slow, wrong or tampered with."""
 
 import asyncio
 import os
@@ -20,7 +20,8 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from labelcast_server.store.base import State, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.catalog import State
 from labelcast_server.store.open import open_store
 from labelcast_server.store.redis import keys
 from labelcast_server.store.redis.errors import translated
@@ -53,40 +54,42 @@ def small_redis(redis_server: RealRedis, redis_url: str) -> Iterator[RealRedis]:
 async def test_a_full_redis_refuses_and_loses_nothing(
     small_redis: RealRedis, redis_store: Store
 ) -> None:
-    kept = await push(redis_store, b"kept" * 1000, 1000)
+    kept = await push(redis_store.blobs, b"kept" * 1000, 1000)
     big = os.urandom(8 * MIB)
-    upload = await begin(redis_store, big, 65_504)
+    upload = await begin(redis_store.blobs, big, 65_504)
     chunks = cut(big, 65_504)
 
     async def send() -> None:
         for first in range(0, len(chunks), 8):
-            await redis_store.append_chunks(upload.upload_id, first, chunks[first : first + 8])
+            await redis_store.blobs.append_chunks(
+                upload.upload_id, first, chunks[first : first + 8]
+            )
 
     with pytest.raises(StoreFullError, match="maxmemory") as caught:
         await send()
     assert str(small_redis.port) in caught.value.message
     with pytest.raises(BlobNotFoundError):
-        await redis_store.blob(upload.blob.digest)
-    assert await content_of(redis_store, kept) == b"kept" * 1000
+        await redis_store.blobs.blob(upload.blob.digest)
+    assert await content_of(redis_store.blobs, kept) == b"kept" * 1000
 
     # Giving up must work when nothing else does, and gives the room back.
-    await redis_store.abort_upload(upload.upload_id)
-    assert await content_of(redis_store, await push(redis_store, b"fits")) == b"fits"
+    await redis_store.blobs.abort_upload(upload.upload_id)
+    assert await content_of(redis_store.blobs, await push(redis_store.blobs, b"fits")) == b"fits"
 
 
 async def test_a_complete_upload_can_be_finished_when_redis_is_full(
     small_redis: RealRedis, redis_store: Store
 ) -> None:
-    upload = await begin(redis_store, b"x" * 100)
-    await redis_store.append_chunks(upload.upload_id, 0, cut(b"x" * 100, 10))
+    upload = await begin(redis_store.blobs, b"x" * 100)
+    await redis_store.blobs.append_chunks(upload.upload_id, 0, cut(b"x" * 100, 10))
     with small_redis.client() as client:
         client.config_set("maxmemory", 1)
 
     with pytest.raises(StoreFullError):
-        await begin(redis_store, b"another")
-    assert await redis_store.finish_upload(upload.upload_id) == upload.blob
-    assert await content_of(redis_store, upload.blob) == b"x" * 100
-    capacity = await redis_store.capacity()
+        await begin(redis_store.blobs, b"another")
+    assert await redis_store.blobs.finish_upload(upload.upload_id) == upload.blob
+    assert await content_of(redis_store.blobs, upload.blob) == b"x" * 100
+    capacity = await redis_store.blobs.capacity()
     assert (capacity.headroom_bytes, capacity.bound) == (0, "maxmemory")
 
 
@@ -94,14 +97,14 @@ async def test_what_was_acknowledged_survives_a_kill(own_redis: RealRedis) -> No
     store = open_store(own_redis.url, timeout_seconds=2)
     content = os.urandom(16 * MIB)
     chunks = cut(content, 65_504)
-    blob = await push(store, content[:MIB], 65_504)
-    upload = await begin(store, content, 65_504)
+    blob = await push(store.blobs, content[:MIB], 65_504)
+    upload = await begin(store.blobs, content, 65_504)
     acknowledged = 0
 
     async def send() -> None:
         nonlocal acknowledged
         for first in range(0, len(chunks), 4):
-            await store.append_chunks(upload.upload_id, first, chunks[first : first + 4])
+            await store.blobs.append_chunks(upload.upload_id, first, chunks[first : first + 4])
             acknowledged = first + 4
             if acknowledged == 16:
                 half_way.set()
@@ -115,26 +118,30 @@ async def test_what_was_acknowledged_survives_a_kill(own_redis: RealRedis) -> No
             await sending
 
     await asyncio.to_thread(own_redis.start)
-    assert await content_of(store, blob) == content[:MIB]
-    received = (await store.upload(upload.upload_id)).received_bytes // 65_504
+    assert await content_of(store.blobs, blob) == content[:MIB]
+    received = (await store.blobs.upload(upload.upload_id)).received_bytes // 65_504
     assert received >= acknowledged
-    assert await store.read_upload_chunks(upload.upload_id, range(received)) == chunks[:received]
-    await store.append_chunks(upload.upload_id, received, chunks[received:])
-    assert await content_of(store, await store.finish_upload(upload.upload_id)) == content
+    assert (
+        await store.blobs.read_upload_chunks(upload.upload_id, range(received)) == chunks[:received]
+    )
+    await store.blobs.append_chunks(upload.upload_id, received, chunks[received:])
+    assert (
+        await content_of(store.blobs, await store.blobs.finish_upload(upload.upload_id)) == content
+    )
     await store.close()
 
 
 async def test_a_redis_that_hangs_is_given_up_in_time(own_redis: RealRedis) -> None:
     store = open_store(own_redis.url, timeout_seconds=0.3)
-    blob = await push(store, b"content")
+    blob = await push(store.blobs, b"content")
     own_redis.process.send_signal(signal.SIGSTOP)
     async with asyncio.timeout(_HANGS_SECONDS):
         with pytest.raises(StoreUnavailableError, match="did not answer in time"):
-            await store.read_chunks(blob.digest, [0])
+            await store.blobs.read_chunks(blob.digest, [0])
         with pytest.raises(StoreUnavailableError):
-            await push(store, b"more")
+            await push(store.blobs, b"more")
     own_redis.process.send_signal(signal.SIGCONT)
-    assert await content_of(store, blob) == b"content"
+    assert await content_of(store.blobs, blob) == b"content"
     await store.close()
 
 
@@ -185,7 +192,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
 async def test_missing_and_truncated_chunks_are_typed_errors(
     redis_server: RealRedis, redis_store: Store
 ) -> None:
-    blob = await push(redis_store, bytes(range(95)))
+    blob = await push(redis_store.blobs, bytes(range(95)))
     with redis_server.client() as client:
         (first,) = client.keys("labelcast:*:0")
         (second,) = client.keys("labelcast:*:1")
@@ -193,74 +200,74 @@ async def test_missing_and_truncated_chunks_are_typed_errors(
         client.delete(second)
 
     with pytest.raises(ChecksumMismatchError, match="20 bytes, not 10"):
-        await redis_store.read_chunks(blob.digest, [2, 0])
+        await redis_store.blobs.read_chunks(blob.digest, [2, 0])
     with pytest.raises(BlobNotFoundError, match=r"chunk 1 .* is gone"):
-        await redis_store.read_chunks(blob.digest, [1])
+        await redis_store.blobs.read_chunks(blob.digest, [1])
     with pytest.raises(BlobNotFoundError):
-        await redis_store.memory_bytes(blob.digest)
-    assert await redis_store.read_chunks(blob.digest, [2]) == [bytes(range(20, 30))]
+        await redis_store.blobs.memory_bytes(blob.digest)
+    assert await redis_store.blobs.read_chunks(blob.digest, [2]) == [bytes(range(20, 30))]
 
 
 async def test_a_blob_that_someone_replaced_is_found_again(
     redis_server: RealRedis, redis_store: Store
 ) -> None:
-    blob = await push(redis_store, b"content" * 10)
-    assert await content_of(redis_store, blob) == b"content" * 10
+    blob = await push(redis_store.blobs, b"content" * 10)
+    assert await content_of(redis_store.blobs, blob) == b"content" * 10
     with redis_server.client() as client:
         client.flushall()
     again = open_store(redis_server.url)
-    await push(again, b"content" * 10, 16)
+    await push(again.blobs, b"content" * 10, 16)
     await again.close()
 
-    assert b"".join(await redis_store.read_chunks(blob.digest, range(5))) == b"content" * 10
+    assert b"".join(await redis_store.blobs.read_chunks(blob.digest, range(5))) == b"content" * 10
 
 
 async def test_a_late_writer_leaves_no_chunks_behind(
     redis_server: RealRedis, redis_store: Store
 ) -> None:
     upload = session(b"x" * 30, expires_at=100.0)
-    await redis_store.begin_upload(upload)
-    await redis_store.append_chunks(upload.upload_id, 0, [b"x" * 10])
-    await redis_store.abort_upload(upload.upload_id)
+    await redis_store.blobs.begin_upload(upload)
+    await redis_store.blobs.append_chunks(upload.upload_id, 0, [b"x" * 10])
+    await redis_store.blobs.abort_upload(upload.upload_id)
     with redis_server.client() as client:
         # As a writer does that checked the session before it was aborted.
         client.set(keys.chunk_key(upload.upload_id, 2), b"x" * 10)
-        await redis_store.sweep(50.0)
+        await redis_store.blobs.sweep(50.0)
         assert client.keys("labelcast:*:2") == []
         assert client.hlen(keys.GARBAGE) == 1
-        await redis_store.sweep(101.0)
+        await redis_store.blobs.sweep(101.0)
         assert client.keys("*") == []
 
 
 async def test_a_chunk_that_another_writer_left_is_kept_if_it_is_the_same(
     redis_server: RealRedis, redis_store: Store
 ) -> None:
-    upload = await begin(redis_store, bytes(range(95)))
+    upload = await begin(redis_store.blobs, bytes(range(95)))
     chunks = cut(bytes(range(95)), 10)
     with redis_server.client() as client:
         client.set(keys.chunk_key(upload.upload_id, 3), chunks[3])
-        await redis_store.append_chunks(upload.upload_id, 0, chunks[:5])
+        await redis_store.blobs.append_chunks(upload.upload_id, 0, chunks[:5])
         client.set(keys.chunk_key(upload.upload_id, 6), b"otherbytes")
         with pytest.raises(DigestMismatchError, match=r"chunk 6 .* sent before with other bytes"):
-            await redis_store.append_chunks(upload.upload_id, 5, chunks[5:])
+            await redis_store.blobs.append_chunks(upload.upload_id, 5, chunks[5:])
         assert client.get(keys.chunk_key(upload.upload_id, 6)) == b"otherbytes"
-    assert (await redis_store.upload(upload.upload_id)).received_bytes == 50
+    assert (await redis_store.blobs.upload(upload.upload_id)).received_bytes == 50
 
 
 async def test_foreign_values_under_our_keys(redis_server: RealRedis, redis_store: Store) -> None:
     with redis_server.client() as client:
         client.set(keys.UPLOADS, "not a hash")
     with pytest.raises(StorageError, match="WRONGTYPE"):
-        await redis_store.upload("some-id")
+        await redis_store.blobs.upload("some-id")
 
 
 async def test_a_store_serves_one_event_loop_after_another(redis_url: str) -> None:
     store = open_store(redis_url)
-    blob = await push(store, b"content")
+    blob = await push(store.blobs, b"content")
 
     def elsewhere() -> bytes:
         async def read() -> bytes:
-            other = await content_of(store, blob)
+            other = await content_of(store.blobs, blob)
             await store.close()
             return other
 
@@ -349,23 +356,25 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
         with running_redis(tmp_path / "b", *following) as replica, primary.client() as client:
             await asyncio.to_thread(_wait_for_replica, client)
             store = open_store(primary.url, timeout_seconds=1)
-            one, two = await put(store, label_set("one"), label_set("two"))
-            await store.transition(one.digest, expected=State.STAGED, new=State.PUBLISHED, tag="t")
+            one, two = await put(store.catalog, label_set("one"), label_set("two"))
+            await store.catalog.transition(
+                one.digest, expected=State.STAGED, new=State.PUBLISHED, tag="t"
+            )
             with replica.client() as looking:
                 assert looking.hget(keys.TAGS, "t") == one.digest.encode()
 
             replica.process.send_signal(signal.SIGSTOP)
             with pytest.raises(StorageError, match=r"0 of 1 replicas .* nothing was changed"):
-                await store.transition(
+                await store.catalog.transition(
                     two.digest, expected=State.STAGED, new=State.PUBLISHED, tag="t"
                 )
-            assert await store.label_set(two.digest) == two
-            assert await store.tags() == {"t": one.digest}
+            assert await store.catalog.label_set(two.digest) == two
+            assert await store.catalog.tags() == {"t": one.digest}
             await store.close()
 
             replica.process.send_signal(signal.SIGCONT)
             behind = open_store(replica.url)
-            assert "this Redis is a replica" in " ".join(await behind.safety_problems())
+            assert "this Redis is a replica" in " ".join(await behind.blobs.safety_problems())
             with pytest.raises(StoreUnavailableError, match="read-only replica"):
-                await push(behind, b"x")
+                await push(behind.blobs, b"x")
             await behind.close()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from labelcast_server.store.base import Capacity, Store
+from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import Capacity
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open import open_store
 from labelcast_server.store.redis.health import (
@@ -24,13 +25,13 @@ SAFE = {
 
 
 async def test_a_safe_redis_has_no_problems(redis_store: Store) -> None:
-    assert await redis_store.safety_problems() == []
+    assert await redis_store.blobs.safety_problems() == []
 
 
 async def test_the_embedded_redis_is_safe_and_bounded(embedded_redis: EmbeddedRedis) -> None:
     store = open_store(embedded_redis.url)
-    assert await store.safety_problems() == []
-    assert (await store.capacity()).bound == "maxmemory"
+    assert await store.blobs.safety_problems() == []
+    assert (await store.blobs.capacity()).bound == "maxmemory"
     await store.close()
 
 
@@ -47,7 +48,7 @@ async def test_a_redis_that_could_forget_says_how(
     with redis_server.client() as client:
         client.config_set(option, unsafe)
         try:
-            (problem,) = await redis_store.safety_problems()
+            (problem,) = await redis_store.blobs.safety_problems()
         finally:
             client.config_set(option, safe)
     assert words in problem

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from labelcast.errors import UploadNotFoundError
+from labelcast_server.store.base import Store
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.redis.store import RedisStore
+from labelcast_server.store.open import open_store
+from labelcast_server.store.redis.link import RedisLink
 from labelcast_server.store.upkeep import keep_up
 from tests.server.store.blobs import content_of, push, session
 
@@ -18,10 +20,10 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_expired_uploads_go_though_nobody_begins_another(redis_store: RedisStore) -> None:
+async def test_expired_uploads_go_though_nobody_begins_another(redis_store: Store) -> None:
     expired = session(b"content", expires_at=1.0)
-    await redis_store.begin_upload(expired)
-    task = asyncio.create_task(keep_up(redis_store, tend_seconds=0.01, sweep_seconds=0))
+    await redis_store.blobs.begin_upload(expired)
+    task = asyncio.create_task(keep_up(redis_store.blobs, tend_seconds=0.01, sweep_seconds=0))
     try:
         async with asyncio.timeout(60):
             while await _is_there(redis_store, expired.upload_id):  # noqa: ASYNC110 - as above
@@ -30,9 +32,9 @@ async def test_expired_uploads_go_though_nobody_begins_another(redis_store: Redi
         task.cancel()
 
 
-async def _is_there(store: RedisStore, upload_id: str) -> bool:
+async def _is_there(store: Store, upload_id: str) -> bool:
     try:
-        await store.upload(upload_id)
+        await store.blobs.upload(upload_id)
     except UploadNotFoundError:
         return False
     return True
@@ -41,9 +43,9 @@ async def _is_there(store: RedisStore, upload_id: str) -> bool:
 async def test_upkeep_outlives_a_store_that_was_away(
     embedded_redis: EmbeddedRedis, embedded_url: str
 ) -> None:
-    store = RedisStore.from_url("unix:///nowhere/redis.sock", disk=embedded_redis.disk)
+    store = open_store("unix:///nowhere/redis.sock", disk=embedded_redis.disk)
     embedded_redis.disk.give_up_reserve()
-    task = asyncio.create_task(keep_up(store, tend_seconds=0.01, sweep_seconds=0))
+    task = asyncio.create_task(keep_up(store.blobs, tend_seconds=0.01, sweep_seconds=0))
     try:
         # Made by a look that came after one that had failed.
         for _ in range(2):
@@ -60,18 +62,20 @@ async def test_a_file_full_of_garbage_is_rewritten_for_real(
 ) -> None:
     monkeypatch.setattr("labelcast_server.store.redis.disk._LEAST_REWRITE_BYTES", 2**20)
     monkeypatch.setattr("labelcast_server.store.redis.disk._QUIET_SECONDS", 0.0)
-    store = RedisStore.from_url(embedded_url, disk=embedded_redis.disk)
-    dropped = await push(store, bytes(range(256)) * 32_768, 65_504)
-    kept = await push(store, b"kept" * 1000, 500)
-    await store.drop_blob(dropped.digest)
+    store = open_store(embedded_url, disk=embedded_redis.disk)
+    link = RedisLink(embedded_url, timeout_seconds=10)
+    dropped = await push(store.blobs, bytes(range(256)) * 32_768, 65_504)
+    kept = await push(store.blobs, b"kept" * 1000, 500)
+    await store.blobs.drop_blob(dropped.digest)
 
     async def file_bytes() -> int:
-        return int((await store._info())["aof_current_size"])
+        return int((await link.info())["aof_current_size"])
 
     before = await file_bytes()
     async with asyncio.timeout(60):
         while await file_bytes() > before // 2:
-            await store.tend()
+            await store.blobs.tend()
             await asyncio.sleep(0.05)
-    assert await content_of(store, kept) == b"kept" * 1000
+    assert await content_of(store.blobs, kept) == b"kept" * 1000
+    await link.close()
     await store.close()

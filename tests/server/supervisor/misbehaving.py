@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from labelcast_server.supervisor.entry_points import ProcessPlan
+from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.pulse import Ready
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from labelcast_server.supervisor.entry_points import ProcessPlan
-from labelcast_server.supervisor.watching import Grace, Role, WatchedProcess
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.roles import Listens, Role
+from labelcast_server.supervisor.watching import Grace, WatchedProcess
 from tests.e2e.running_service import eventually
 from tests.server.supervisor.misbehaving import beats_once, ends_at_once
 
@@ -39,7 +40,7 @@ def plan(tmp_path: Path) -> ProcessPlan:
 def silent(plan: ProcessPlan) -> Iterator[WatchedProcess]:
     """A process that was ready once and whose event loop has stood still since."""
     spawn = multiprocessing.get_context("spawn")
-    process = WatchedProcess(Role("silent", beats_once), plan, spawn)
+    process = WatchedProcess(Role("silent", beats_once, Listens.SOCKET), plan, spawn)
     process.start()
     try:
         eventually(lambda: process.is_ready, "it is ready")
@@ -86,7 +87,7 @@ def test_what_ends_at_once_is_started_again_with_growing_pauses(
     plan: ProcessPlan, caplog: pytest.LogCaptureFixture
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
-    process = WatchedProcess(Role("short-lived", ends_at_once), plan, spawn)
+    process = WatchedProcess(Role("short-lived", ends_at_once, Listens.SOCKET), plan, spawn)
     process.start()
     grace = Grace()
     now = grace.since

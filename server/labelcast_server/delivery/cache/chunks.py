@@ -34,7 +34,7 @@ from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.label_set import Section, Shard, check_chunk
 from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
 from labelcast_server.opening import read_chunk_index, shard_blob
-from labelcast_server.store.base import Store
+from labelcast_server.store.blobs import BlobStore
 from labelcast_server.store.disk import Disk
 
 _CHUNKS_A_READ = 32
@@ -86,7 +86,7 @@ class ChunkCache:
     """Rows of sections, from the store at first and from files after.
 
     Args:
-        store: where chunks come from.
+        blobs: where chunks come from.
         directory: for the files; emptied by whoever starts the service, shared by its workers.
         disk: the store's; its reserve is left alone if the files lie on it too. None takes all the
             room there is.
@@ -98,13 +98,13 @@ class ChunkCache:
 
     def __init__(
         self,
-        store: Store,
+        blobs: BlobStore,
         directory: Path,
         *,
         disk: Disk | None = None,
         retry_seconds: float = 30.0,
     ) -> None:
-        self._store = store
+        self._blobs = blobs
         self._directory = directory
         self._disk = disk if disk is not None and disk.holds(directory) else None
         self._retry_seconds = retry_seconds
@@ -205,7 +205,7 @@ class ChunkCache:
 
     async def _read(self, cached: CachedShard, numbers: Sequence[int]) -> list[bytes]:
         digest = cached.shard.data.digest
-        chunks = await self._store.read_chunks(digest, numbers)
+        chunks = await self._blobs.read_chunks(digest, numbers)
         for number, chunk in zip(numbers, chunks, strict=True):
             check_chunk(chunk, cached.checksums, number, digest)
         return chunks
@@ -236,8 +236,8 @@ class ChunkCache:
             known = self._shards.get(shard.data.digest)
             if known is not None:
                 return known
-            await shard_blob(self._store, section, shard)
-            cached = CachedShard(section, shard, await read_chunk_index(self._store, shard))
+            await shard_blob(self._blobs, section, shard)
+            cached = CachedShard(section, shard, await read_chunk_index(self._blobs, shard))
             self._shards[shard.data.digest] = cached
             return cached
 

@@ -1,1 +1,6 @@
-"""The store in Redis."""
+"""The contracts of a store in a Redis of 6.2 or later.
+
+Durability: a reply means "in the append-only file, as its appendfsync says". A transition of the
+catalog also waits until every connected replica has everything. Under appendfsync everysec a crash
+of the machine may take the last second with it; the embedded Redis runs with always.
+"""

@@ -6,7 +6,7 @@ INFO rather than CONFIG GET, which managed services forbid. Pure functions over 
 from collections.abc import Mapping
 from typing import Any
 
-from labelcast_server.store.base import Capacity
+from labelcast_server.store.blobs import Capacity
 
 Info = Mapping[str, Any]
 

@@ -16,9 +16,6 @@ The data ID of a blob is the ID of the session that wrote it. Two sessions for o
 never meet, and finishing one is a single write to control keys: no key is ever renamed.
 """
 
-import re
-import secrets
-
 CHUNKS_PER_GROUP = 64
 
 _CONTROL = "labelcast:{labelcast}:"
@@ -28,18 +25,6 @@ GARBAGE = _CONTROL + "garbage"
 LABEL_SETS = _CONTROL + "label-sets"
 TAGS = _CONTROL + "tags"
 FENCE = _CONTROL + "fence"
-
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-def new_upload_id() -> str:
-    """A fresh upload ID: 12 random bytes, short because every chunk key holds it."""
-    return secrets.token_urlsafe(12)
-
-
-def is_upload_id(text: str) -> bool:
-    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
-    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def label_set_key(digest: str) -> str:

@@ -21,7 +21,9 @@ from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadin
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from labelcast.errors import InvalidRequestError, StoreUnavailableError
+from labelcast_server.store.redis import scripts
 from labelcast_server.store.redis.errors import translated
+from labelcast_server.store.redis.health import Info
 
 Command = Sequence[str | bytes | int | float]
 
@@ -83,6 +85,26 @@ class RedisLink:
                 except RedisConnectionError:
                     await asyncio.sleep(pause)
             return await self._send(batch, together)
+
+    async def script(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> object:
+        """Run a script of `labelcast_server.store.redis.scripts`."""
+        return await self.command(*scripts.call(script, keys, arguments))
+
+    async def hash_fields(self, key: str) -> dict[str, bytes]:
+        """A hash whole; empty where there is no such key."""
+        fields: dict[bytes, bytes] = await self.command("HGETALL", key, repeatable=True)
+        return {name.decode(): value for name, value in fields.items()}
+
+    async def info(self) -> Info:
+        """What Redis says about itself."""
+        info: Info = await self.command("INFO", repeatable=True)
+        return info
+
+    async def ping(self) -> None:
+        """Return if Redis answers and takes requests."""
+        await self.command("PING", repeatable=True)
 
     async def close(self) -> None:
         """Close the connections of this event loop; the link is unusable afterwards."""

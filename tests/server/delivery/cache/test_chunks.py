@@ -21,8 +21,14 @@ from labelcast.errors import (
 from labelcast.label_set import Section
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.registry.publishing import Publisher
+from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
-from labelcast_server.store.memory import MemoryStore
+from labelcast_server.store.memory import (
+    MemoryBlobs,
+    MemoryCatalog,
+    MemoryConnection,
+    memory_store,
+)
 from tests.factories.bundles import make_bundle
 from tests.factories.pushed import push, upload
 
@@ -30,11 +36,13 @@ SAMPLES, SEEDS = 8000, 3
 ROWS = SAMPLES * SEEDS
 
 
-class CountingStore(MemoryStore):
+class CountingBlobs(MemoryBlobs):
     """Remembers which chunks it was asked for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        connection = MemoryConnection()
+        super().__init__(connection)
+        self.store = Store(self, MemoryCatalog(connection), connection)
         self.read: list[tuple[str, int]] = []
 
     async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
@@ -55,10 +63,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-async def store(bundle: Bundle) -> CountingStore:
-    store = CountingStore()
-    await push(store, bundle, stage=False)
-    return store
+async def blobs(bundle: Bundle) -> CountingBlobs:
+    blobs = CountingBlobs()
+    await push(blobs.store, bundle, stage=False)
+    return blobs
 
 
 @pytest.fixture
@@ -77,54 +85,54 @@ def array(bundle: Bundle) -> NDArray[np.uint8]:
 
 
 async def test_random_rows_over_several_shards(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rng = ChunkCache(store, tmp_path), np.random.default_rng(0)
+    cache, rng = ChunkCache(blobs, tmp_path), np.random.default_rng(0)
     for count in (1, 2, 7, 100, 5000, 1, 0):
         rows = rng.integers(ROWS, size=count)
         packed = await cache.gather(codes, rows)
         assert np.array_equal(packed, array[rows])
         packed[:] = 0  # its own memory: the cache must not see this
     assert np.array_equal(await cache.gather(codes, np.arange(ROWS)[::-1]), array[::-1])
-    assert len(store.read) == len(set(store.read))
+    assert len(blobs.read) == len(set(blobs.read))
 
 
 async def test_the_first_and_last_row_of_every_shard(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     ends = np.cumsum([shard.rows for shard in codes.shards])
     rows = np.sort(np.concatenate([ends - 1, [0], ends[:-1]]))[::-1]
-    assert np.array_equal(await ChunkCache(store, tmp_path).gather(codes, rows), array[rows])
+    assert np.array_equal(await ChunkCache(blobs, tmp_path).gather(codes, rows), array[rows])
 
 
 async def test_a_row_costs_its_chunk_and_nothing_else(
-    store: CountingStore, codes: Section, tmp_path: Path
+    blobs: CountingBlobs, codes: Section, tmp_path: Path
 ) -> None:
-    cache, data = ChunkCache(store, tmp_path), codes.shards[1].data.digest
+    cache, data = ChunkCache(blobs, tmp_path), codes.shards[1].data.digest
     row = np.array([codes.shards[0].rows + codes.rows_per_chunk])
     await cache.gather(codes, row)
-    assert [number for digest, number in store.read if digest == data] == [1]
-    before = len(store.read)
+    assert [number for digest, number in blobs.read if digest == data] == [1]
+    before = len(blobs.read)
     await cache.gather(codes, row)
-    assert len(store.read) == before
+    assert len(blobs.read) == before
 
 
 async def test_many_tasks_read_a_chunk_once(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rng = ChunkCache(store, tmp_path), np.random.default_rng(1)
+    cache, rng = ChunkCache(blobs, tmp_path), np.random.default_rng(1)
     wanted = [rng.integers(ROWS, size=200) for _ in range(20)]
     for rows, packed in zip(
         wanted, await asyncio.gather(*(cache.gather(codes, rows) for rows in wanted)), strict=True
     ):
         assert np.array_equal(packed, array[rows])
-    assert len(store.read) == len(set(store.read))
+    assert len(blobs.read) == len(set(blobs.read))
 
 
 async def test_a_cancelled_request_spoils_nothing(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rows = ChunkCache(store, tmp_path), np.arange(ROWS)
+    cache, rows = ChunkCache(blobs, tmp_path), np.arange(ROWS)
     for steps in range(12):
         task = asyncio.create_task(cache.gather(codes, rows))
         for _ in range(steps):
@@ -135,21 +143,21 @@ async def test_a_cancelled_request_spoils_nothing(
 
 
 async def test_a_second_worker_uses_the_files_of_the_first(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     rows = np.arange(ROWS)
-    await ChunkCache(store, tmp_path).gather(codes, rows)
+    await ChunkCache(blobs, tmp_path).gather(codes, rows)
     shards = {shard.data.digest for shard in codes.shards}
-    store.read.clear()
-    second = ChunkCache(store, tmp_path)
+    blobs.read.clear()
+    second = ChunkCache(blobs, tmp_path)
     assert np.array_equal(await second.gather(codes, rows), array)
-    assert not shards & {digest for digest, _ in store.read}
+    assert not shards & {digest for digest, _ in blobs.read}
 
 
 async def test_two_workers_fill_one_directory_together(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    workers = [ChunkCache(store, tmp_path) for _ in range(3)]
+    workers = [ChunkCache(blobs, tmp_path) for _ in range(3)]
     rng = np.random.default_rng(2)
     for _ in range(10):
         rows = rng.integers(ROWS, size=3)
@@ -158,20 +166,20 @@ async def test_two_workers_fill_one_directory_together(
 
 
 async def test_a_damaged_chunk_is_never_served(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     shard = codes.shards[2]
-    chunks, first = store.chunks(shard.data.digest), 2 * codes.shards[0].rows
+    chunks, first = blobs.chunks(shard.data.digest), 2 * codes.shards[0].rows
     whole = chunks[1]
     chunks[1] = whole[:-1] + bytes([whole[-1] ^ 1])
-    cache = ChunkCache(store, tmp_path)
+    cache = ChunkCache(blobs, tmp_path)
     beside, within = np.array([first]), np.array([first, first + codes.rows_per_chunk])
     for _ in range(2):
         with pytest.raises(ChecksumMismatchError) as caught:
             await cache.gather(codes, within)
         assert caught.value.facts == {"digest": shard.data.digest, "chunk": "1"}
     with pytest.raises(ChecksumMismatchError):
-        await ChunkCache(store, tmp_path).gather(codes, within)
+        await ChunkCache(blobs, tmp_path).gather(codes, within)
     assert np.array_equal(await cache.gather(codes, beside), array[beside])
     chunks[1] = whole
     assert np.array_equal(await cache.gather(codes, within), array[within])
@@ -179,31 +187,31 @@ async def test_a_damaged_chunk_is_never_served(
 
 @pytest.mark.parametrize("lost", [None, b"", b"short"])
 async def test_a_lost_chunk_is_a_typed_error(
-    store: CountingStore, codes: Section, tmp_path: Path, lost: bytes | None
+    blobs: CountingBlobs, codes: Section, tmp_path: Path, lost: bytes | None
 ) -> None:
-    store.chunks(codes.shards[0].data.digest)[0] = lost
+    blobs.chunks(codes.shards[0].data.digest)[0] = lost
     with pytest.raises((BlobNotFoundError, ChecksumMismatchError)):
-        await ChunkCache(store, tmp_path).gather(codes, np.array([0]))
+        await ChunkCache(blobs, tmp_path).gather(codes, np.array([0]))
 
 
 @pytest.mark.parametrize("part", ["data", "index"])
 async def test_a_lost_blob_is_a_typed_error(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path, part: str
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path, part: str
 ) -> None:
-    lost = store._blobs.pop(getattr(codes.shards[0], part).digest)
-    cache = ChunkCache(store, tmp_path)
+    lost = blobs._blobs.pop(getattr(codes.shards[0], part).digest)
+    cache = ChunkCache(blobs, tmp_path)
     with pytest.raises(BlobNotFoundError):
         await cache.gather(codes, np.array([0]))
-    store._blobs[lost[0].digest] = lost
+    blobs._blobs[lost[0].digest] = lost
     assert np.array_equal(await cache.gather(codes, np.array([0])), array[:1])
 
 
 async def test_a_store_that_went_away_still_leaves_what_is_cached(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(store, tmp_path)
+    cache = ChunkCache(blobs, tmp_path)
     await cache.gather(codes, np.array([0]))
-    await store.close()
+    await blobs.store.close()
     assert np.array_equal(await cache.gather(codes, np.array([1])), array[1:2])
     with pytest.raises(StoreUnavailableError):
         await cache.gather(codes, np.array([codes.rows_per_chunk]))
@@ -212,12 +220,12 @@ async def test_a_store_that_went_away_still_leaves_what_is_cached(
 async def test_a_shard_in_other_chunks_is_refused(
     bundle: Bundle, codes: Section, tmp_path: Path
 ) -> None:
-    store = MemoryStore()
+    store = memory_store()
     publisher = Publisher(store, allow_unsafe_store=True)
     for ref in codes.blobs():
         await upload(publisher, ref.digest, bundle.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="upload it again"):
-        await ChunkCache(store, tmp_path).gather(codes, np.array([0]))
+        await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 
 
 @pytest.fixture
@@ -240,13 +248,13 @@ def enlarge(disk: Path) -> None:
 
 
 async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
-    store: CountingStore,
+    blobs: CountingBlobs,
     codes: Section,
     array: NDArray[np.uint8],
     tiny_disk: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache = ChunkCache(store, tiny_disk, retry_seconds=0)
+    cache = ChunkCache(blobs, tiny_disk, retry_seconds=0)
     assert np.array_equal(await cache.gather(codes, np.array([0])), array[:1])
     everything = np.random.default_rng(4).permutation(ROWS)
     for _ in range(2):
@@ -266,12 +274,12 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
 
 
 async def test_a_chunk_that_is_damaged_in_the_store_is_refused_without_a_file_too(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(store, tmp_path, disk=Disk(tmp_path, 2**60))
+    cache = ChunkCache(blobs, tmp_path, disk=Disk(tmp_path, 2**60))
     assert np.array_equal(await cache.gather(codes, np.array([5])), array[5:6])
     assert not await asyncio.to_thread(lambda: [*tmp_path.iterdir()])
-    chunks = store.chunks(codes.shards[0].data.digest)
+    chunks = blobs.chunks(codes.shards[0].data.digest)
     chunks[0] = bytes([chunks[0][0] ^ 1]) + chunks[0][1:]
     with pytest.raises(ChecksumMismatchError):
         await cache.gather(codes, np.array([5]))

@@ -17,7 +17,7 @@ from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
 from tests.factories.bundles import make_bundle
 from tests.factories.pushed import push
-from tests.server.delivery.cache.test_chunks import CountingStore
+from tests.server.delivery.cache.test_chunks import CountingBlobs
 
 ROWS = 24_000
 
@@ -29,10 +29,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-async def store(bundle: Bundle) -> CountingStore:
-    store = CountingStore()
-    await push(store, bundle, stage=False)
-    return store
+async def blobs(bundle: Bundle) -> CountingBlobs:
+    blobs = CountingBlobs()
+    await push(blobs.store, bundle, stage=False)
+    return blobs
 
 
 @pytest.fixture
@@ -90,50 +90,50 @@ async def rounds(scrubber: Scrubber, count: int) -> None:
 
 
 async def test_a_row_that_was_overwritten_before_this_worker_used_its_chunk(
-    store: CountingStore,
+    blobs: CountingBlobs,
     codes: Section,
     array: NDArray[np.uint8],
     directory: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     everything = np.arange(ROWS)
-    await ChunkCache(store, directory).gather(codes, everything)
+    await ChunkCache(blobs, directory).gather(codes, everything)
     row = codes.rows_per_chunk + 7
     overwrite(directory, row, codes.stride)
 
-    second = ChunkCache(store, directory)
+    second = ChunkCache(blobs, directory)
     assert np.array_equal(await second.gather(codes, everything), array)
     assert (second.counts.damaged, second.counts.repaired, second.counts.loaded) == (1, 1, 1)
     (line,) = [record.getMessage() for record in caplog.records]
     assert codes.shards[0].data.digest in line
     # Repaired for everyone, in the file itself.
-    third = ChunkCache(store, directory)
+    third = ChunkCache(blobs, directory)
     assert np.array_equal(await third.gather(codes, everything), array)
     assert (third.counts.damaged, third.counts.loaded) == (0, 0)
 
 
 async def test_flags_of_chunks_that_nobody_has_written(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    await ChunkCache(store, directory).gather(codes, np.array([0]))
+    await ChunkCache(blobs, directory).gather(codes, np.array([0]))
     path = only_file(directory)
     size = codes.shards[0].data.size
     with path.open("r+b") as file:
         file.seek(size)
         file.write(b"\1" * (path.stat().st_size - size))
-    second = ChunkCache(store, directory)
+    second = ChunkCache(blobs, directory)
     assert np.array_equal(await second.gather(codes, np.arange(ROWS)), array)
     assert second.counts.damaged == second.counts.verified - 1
 
 
 async def test_damage_after_the_check_is_found_by_the_scrubber(
-    store: CountingStore,
+    blobs: CountingBlobs,
     codes: Section,
     array: NDArray[np.uint8],
     directory: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache, everything = ChunkCache(store, directory), np.arange(ROWS)
+    cache, everything = ChunkCache(blobs, directory), np.arange(ROWS)
     await cache.gather(codes, everything)
     async with scrubbing(cache) as scrubber:
         await rounds(scrubber, 2)
@@ -150,31 +150,31 @@ async def test_damage_after_the_check_is_found_by_the_scrubber(
 
 
 async def test_damage_that_cannot_be_replaced_yet_is_not_delivered(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    cache = ChunkCache(store, directory)
+    cache = ChunkCache(blobs, directory)
     await cache.gather(codes, np.arange(ROWS))
     overwrite(directory, 3, codes.stride)
-    store._closed = True
+    await blobs.store.close()
     async with scrubbing(cache) as scrubber:
         await rounds(scrubber, 2)
         with pytest.raises(StoreUnavailableError):
             await cache.gather(codes, np.array([3]))
         beside = np.array([codes.rows_per_chunk])
         assert np.array_equal(await cache.gather(codes, beside), array[beside])
-    store._closed = False
+    blobs._connection._closed = False
     assert np.array_equal(await cache.gather(codes, np.arange(ROWS)), array)
 
 
 @pytest.mark.parametrize("size", [0, 5, 70_000, None])
 async def test_a_file_that_was_cut_or_removed_while_in_use(
-    store: CountingStore,
+    blobs: CountingBlobs,
     codes: Section,
     array: NDArray[np.uint8],
     directory: Path,
     size: int | None,
 ) -> None:
-    caches, everything = [ChunkCache(store, directory) for _ in range(2)], np.arange(ROWS)[::-1]
+    caches, everything = [ChunkCache(blobs, directory) for _ in range(2)], np.arange(ROWS)[::-1]
     for cache in caches:
         assert np.array_equal(await cache.gather(codes, everything), array[everything])
     path = only_file(directory)
@@ -182,14 +182,14 @@ async def test_a_file_that_was_cut_or_removed_while_in_use(
         path.unlink()
     else:
         os.truncate(path, size)
-    for cache in (*caches, ChunkCache(store, directory)):
+    for cache in (*caches, ChunkCache(blobs, directory)):
         assert np.array_equal(await cache.gather(codes, everything), array[everything])
 
 
 async def test_a_file_that_was_cut_is_restored_by_the_scrubber_too(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    cache = ChunkCache(store, directory)
+    cache = ChunkCache(blobs, directory)
     await cache.gather(codes, np.arange(ROWS))
     path = only_file(directory)
     whole = path.read_bytes()
@@ -202,10 +202,10 @@ async def test_a_file_that_was_cut_is_restored_by_the_scrubber_too(
 
 
 async def test_chunks_that_many_tasks_need_are_checked_once(
-    store: CountingStore, codes: Section, array: NDArray[np.uint8], directory: Path
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    await ChunkCache(store, directory).gather(codes, np.arange(ROWS))
-    cache, rows = ChunkCache(store, directory), np.random.default_rng(0).permutation(ROWS)
+    await ChunkCache(blobs, directory).gather(codes, np.arange(ROWS))
+    cache, rows = ChunkCache(blobs, directory), np.random.default_rng(0).permutation(ROWS)
     for packed in await asyncio.gather(*(cache.gather(codes, rows) for _ in range(8))):
         assert np.array_equal(packed, array[rows])
     assert cache.counts.verified == cache.verified_chunks() == len(cache_chunks(codes))
@@ -217,9 +217,9 @@ def cache_chunks(section: Section) -> range:
 
 
 async def test_nobody_writes_through_the_mapping(
-    store: CountingStore, codes: Section, directory: Path
+    blobs: CountingBlobs, codes: Section, directory: Path
 ) -> None:
-    cache = ChunkCache(store, directory)
+    cache = ChunkCache(blobs, directory)
     await cache.gather(codes, np.array([0]))
     (cached,) = cache.shards_with_files()
     assert cached.file is not None

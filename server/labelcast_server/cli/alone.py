@@ -1,0 +1,91 @@
+"""Commands that run one process of a service each: worker, decoder, admin."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from labelcast_server.supervisor.roles import Role
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Directory that the processes of one service share.")
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of the Redis that the processes of one service share; set LABELCAST_REDIS_URL"
+        " instead where it holds a password."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the address as JSON.")]
+
+
+def worker(
+    host: Host = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for students; 0 picks a free one.")
+    ] = None,
+    data_dir: DataDir = None,
+    redis_url: RedisUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one I/O worker alone: gRPC for students, labels from the decoder beside it.
+
+    For compose, Kubernetes or systemd, which start it again when it ends. `serve` runs all
+    processes of a service.
+    """
+    from labelcast_server.supervisor import roles
+
+    given = {"host": host, "grpc_port": grpc_port, "data_dir": data_dir, "redis_url": redis_url}
+    _serve(roles.worker(0), as_json, given)
+
+
+def decoder(
+    data_dir: DataDir = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the decoder: auto, cpu, cuda or cuda:N.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the decoder alone: codes to labels, for the workers that share its data directory."""
+    from labelcast_server.supervisor import roles
+
+    _serve(roles.DECODER, as_json, {"data_dir": data_dir, "device": device})
+
+
+def admin(
+    host: Host = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Port of the admin API; 0 picks a free one.")
+    ] = None,
+    data_dir: DataDir = None,
+    redis_url: RedisUrl = None,
+    allow_unsafe_store: Annotated[
+        bool | None, typer.Option(help="Accept a Redis that could forget labels.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the admin API alone: REST for publishing label sets."""
+    from labelcast_server.supervisor import roles
+
+    given = {"host": host, "admin_port": admin_port, "data_dir": data_dir, "redis_url": redis_url}
+    _serve(roles.ADMIN, as_json, given | {"allow_unsafe_store": allow_unsafe_store})
+
+
+def _serve(role: "Role", as_json: bool, given: dict[str, Any]) -> None:
+    from labelcast_server.settings import load_settings
+    from labelcast_server.supervisor.alone import serve_alone
+
+    def announce(where: str) -> None:
+        typer.echo(json.dumps({"address": where}) if as_json else f"{role.name}: {where}")
+
+    serve_alone(role, load_settings(**given), announce)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (worker, decoder, admin):
+        app.command()(command)

@@ -1,0 +1,192 @@
+"""The contract of every blob store: bytes under their digests, and the sessions that bring them."""
+
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A complete blob.
+
+    Attributes:
+        digest: sha256 of the whole content.
+        size: bytes.
+        chunk_bytes: bytes of every chunk but the last, which may be shorter.
+    """
+
+    digest: str
+    size: int
+    chunk_bytes: int
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks that make up the blob."""
+        return -(-self.size // self.chunk_bytes)
+
+    def chunk_size(self, number: int) -> int:
+        """Bytes of chunk `number`, counted from 0."""
+        return min(self.chunk_bytes, self.size - number * self.chunk_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload session: a blob that is not complete, and not visible to any reader.
+
+    Attributes:
+        upload_id: random, unguessable, also names the place where the chunks lie, so that two
+            sessions for one digest never touch each other's bytes.
+        blob: what the content is announced to be.
+        received_bytes: whole chunks stored so far, in order; equal to `blob.size` when complete.
+        expires_at: Unix seconds after which `sweep` may drop it.
+    """
+
+    upload_id: str
+    blob: BlobInfo
+    received_bytes: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Room left in the store.
+
+    Attributes:
+        used_bytes: memory in use.
+        headroom_bytes: what may still be added; None if nothing bounds it.
+        bound: what the headroom was derived from, for people ("maxmemory", "system memory" …).
+    """
+
+    used_bytes: int
+    headroom_bytes: int | None
+    bound: str
+
+
+def new_upload_id() -> str:
+    """A fresh upload ID: 12 random bytes, short because every chunk key holds it."""
+    return secrets.token_urlsafe(12)
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
+    return _UPLOAD_ID.fullmatch(text) is not None
+
+
+class BlobStore(ABC):
+    """Durable home of blobs.
+
+    Every implementation MUST:
+      * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
+        refuses for lack of memory or disk, and never a foreign exception, nor a message with an
+        address's credentials in it;
+      * keep an upload invisible to `blob` and `read_chunks` until `finish_upload` returns, and
+        make it visible at once and whole;
+      * never change a blob that is visible;
+      * return exactly the bytes that were written, or raise;
+      * survive concurrent use from many tasks of one event loop.
+    """
+
+    # Uploads
+
+    @abstractmethod
+    async def begin_upload(self, upload: Upload) -> None:
+        """Record a new session; `received_bytes` MUST be 0."""
+
+    @abstractmethod
+    async def upload(self, upload_id: str) -> Upload:
+        """The session's present state.
+
+        Raises:
+            UploadNotFoundError: unknown, finished, aborted or swept.
+        """
+
+    @abstractmethod
+    async def append_chunks(
+        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+    ) -> Upload:
+        """Store consecutive whole chunks (the blob's last one may be short) and advance.
+
+        Raises:
+            UploadNotFoundError: as `upload`.
+            UploadOffsetError: `first_chunk` is not the next one, a chunk has the wrong size, or
+                there are more chunks than the blob has; nothing is stored.
+        """
+
+    @abstractmethod
+    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+        """Chunks of a session, for verification before it is finished."""
+
+    @abstractmethod
+    async def finish_upload(self, upload_id: str) -> BlobInfo:
+        """Make the blob visible. The caller has verified the content against the digest.
+
+        If a blob of that digest is visible already, the session's bytes are dropped instead.
+
+        Raises:
+            UploadNotFoundError: as `upload`.
+            UploadOffsetError: bytes are missing.
+        """
+
+    @abstractmethod
+    async def abort_upload(self, upload_id: str) -> None:
+        """Forget the session and its bytes; unknown sessions are no error."""
+
+    @abstractmethod
+    async def sweep(self, now: float) -> int:
+        """Abort every session that expired before `now` (Unix seconds); returns how many."""
+
+    # Blobs
+
+    @abstractmethod
+    async def blob(self, digest: str) -> BlobInfo:
+        """What the store holds under `digest`.
+
+        Raises:
+            BlobNotFoundError: nothing visible under that digest.
+        """
+
+    @abstractmethod
+    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+        """Chunks of a visible blob, in the order of `numbers`, each of its exact size.
+
+        Raises:
+            BlobNotFoundError: no such blob, or one of its chunks is gone.
+            InvalidRequestError: a number is out of range.
+        """
+
+    @abstractmethod
+    async def drop_blob(self, digest: str) -> None:
+        """Forget a blob that turned out damaged, so that it can be uploaded again.
+
+        Unknown blobs are no error.
+        """
+
+    @abstractmethod
+    async def memory_bytes(self, digest: str) -> int:
+        """Bytes that the backend spends on a blob, keys and overhead included.
+
+        Raises:
+            BlobNotFoundError: nothing visible under that digest.
+        """
+
+    # Health
+
+    @abstractmethod
+    async def capacity(self) -> Capacity:
+        """Room left."""
+
+    @abstractmethod
+    async def safety_problems(self) -> list[str]:
+        """Why this backend could lose what it is given, one actionable line each; [] if safe."""
+
+    async def tend(self) -> None:
+        """Do what keeps the backend well between requests; called now and then.
+
+        Raises:
+            StorageError: it could not be done now.
+        """
+        return

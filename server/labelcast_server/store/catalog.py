@@ -1,0 +1,99 @@
+"""The contract of every catalog: which label sets there are, where each stands, and their tags."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+
+from labelcast.errors import LabelSetNotFoundError
+from labelcast.label_set import is_digest
+
+
+class State(StrEnum):
+    """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
+
+    STAGED = "staged"
+    PUBLISHED = "published"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetRecord:
+    """A label set as the store keeps it."""
+
+    digest: str
+    manifest: bytes
+    state: State
+    created_at: float
+
+
+class Catalog(ABC):
+    """Durable home of label set records and tags.
+
+    Every implementation MUST:
+      * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
+        refuses for lack of memory or disk, and never a foreign exception, nor a message with an
+        address's credentials in it;
+      * apply `transition` atomically, so that of two racing callers one fails;
+      * survive concurrent use from many tasks of one event loop.
+    """
+
+    # Label sets and tags
+
+    @abstractmethod
+    async def put_label_set(self, record: LabelSetRecord) -> None:
+        """Record a label set; a second put of the same digest changes nothing."""
+
+    @abstractmethod
+    async def label_set(self, digest: str) -> LabelSetRecord:
+        """One label set.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+        """
+
+    @abstractmethod
+    async def label_set_state(self, digest: str) -> State:
+        """Where one label set stands, without reading its manifest: asked before every answer.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+        """
+
+    @abstractmethod
+    async def label_sets(self) -> list[LabelSetRecord]:
+        """All of them, oldest first."""
+
+    @abstractmethod
+    async def transition(
+        self, digest: str, *, expected: State, new: State, tag: str | None = None
+    ) -> None:
+        """Atomically move a label set from one state to another.
+
+        With `tag`, that tag points to the label set from then on. With `new` = RETIRED, every tag
+        that pointed to it is removed. Returns only when what was written, and everything written
+        before it, is as durable as the backend can make it (replicas included).
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+            TransitionError: its state is not `expected`.
+        """
+
+    @abstractmethod
+    async def tags(self) -> dict[str, str]:
+        """Tag → digest."""
+
+    async def resolve(self, reference: str) -> str:
+        """Tag or digest → digest, which need not be that of a label set.
+
+        Raises:
+            LabelSetNotFoundError: neither.
+        """
+        if is_digest(reference):
+            return reference
+        tags = await self.tags()
+        if reference not in tags:
+            raise LabelSetNotFoundError(
+                f"no label set has the tag {reference[:80]!r}; list the tags or push one",
+                label_set=reference[:80],
+            )
+        return tags[reference]

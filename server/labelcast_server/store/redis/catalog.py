@@ -1,0 +1,127 @@
+"""`RedisCatalog`: label set records and tags in one Redis."""
+
+from collections.abc import Sequence
+
+from labelcast.errors import StoreUnsafeError
+from labelcast_server.store import refusals
+from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
+from labelcast_server.store.redis import keys, scripts
+from labelcast_server.store.redis.disk import RedisDisk
+from labelcast_server.store.redis.health import online_replicas, persistence_problems_from
+from labelcast_server.store.redis.link import RedisLink
+
+
+class RedisCatalog(Catalog):
+    """Keeps the catalog in one Redis, shared by any number of services.
+
+    Args:
+        link: how to reach it.
+        disk: what it writes to.
+    """
+
+    def __init__(self, link: RedisLink, disk: RedisDisk) -> None:
+        self._link = link
+        self._disk = disk
+
+    async def put_label_set(self, record: LabelSetRecord) -> None:
+        async with self._disk.write(len(record.manifest)):
+            await self._link.script(
+                scripts.PUT_LABEL_SET,
+                [keys.label_set_key(record.digest), keys.LABEL_SETS],
+                [record.digest, record.manifest, record.state, repr(record.created_at)],
+            )
+
+    async def label_set(self, digest: str) -> LabelSetRecord:
+        fields = await self._link.command("HGETALL", keys.label_set_key(digest), repeatable=True)
+        if not fields:
+            raise refusals.label_set_not_found(digest)
+        return _record(digest, fields)
+
+    async def label_set_state(self, digest: str) -> State:
+        state = await self._link.command(
+            "HGET", keys.label_set_key(digest), "state", repeatable=True
+        )
+        if state is None:
+            raise refusals.label_set_not_found(digest)
+        return State(state.decode())
+
+    async def label_sets(self) -> list[LabelSetRecord]:
+        members = await self._link.command("SMEMBERS", keys.LABEL_SETS, repeatable=True)
+        digests = [member.decode() for member in members]
+        replies = await self._link.pipeline(
+            (("HGETALL", keys.label_set_key(digest)) for digest in digests), repeatable=True
+        )
+        records = [
+            _record(digest, fields)
+            for digest, fields in zip(digests, replies, strict=True)
+            if fields
+        ]
+        return sorted(records, key=lambda record: (record.created_at, record.digest))
+
+    async def transition(
+        self, digest: str, *, expected: State, new: State, tag: str | None = None
+    ) -> None:
+        """Take one step of the life cycle, between two checks that nothing can be forgotten.
+
+        Before it: Redis must be able to write to its disk, and every replica that is online must
+        have confirmed all earlier writes; else nothing is changed. After it: the same replicas
+        confirm the step itself.
+
+        Raises:
+            LabelSetNotFoundError: unknown digest.
+            TransitionError: its state is not `expected`.
+            StoreUnsafeError: a check failed; the message says whether the step was taken.
+            StoreFullError: the disk is full; nothing was changed.
+        """
+        refusals.check_transition(new, tag)
+        async with self._disk.write():
+            await self._transition(digest, expected, new, tag)
+
+    async def _transition(self, digest: str, expected: State, new: State, tag: str | None) -> None:
+        info = await self._link.info()
+        if problems := persistence_problems_from(info):
+            raise StoreUnsafeError(f"nothing was changed: {problems[0]}")
+        replicas = online_replicas(info)
+        if replicas:
+            await self._confirmed(replicas, ("SET", keys.FENCE, digest), "nothing was changed")
+        found = await self._confirmed(
+            replicas,
+            scripts.call(
+                scripts.TRANSITION,
+                [keys.label_set_key(digest), keys.TAGS],
+                [digest, expected, new, tag or "", "1" if new is State.RETIRED else ""],
+            ),
+            f"the label set is {new} now",
+        )
+        if found is not None:
+            if found == b"":
+                raise refusals.label_set_not_found(digest)
+            raise refusals.wrong_state(digest, found.decode(), expected)
+
+    async def tags(self) -> dict[str, str]:
+        fields = await self._link.hash_fields(keys.TAGS)
+        return {tag: digest.decode() for tag, digest in fields.items()}
+
+    async def _confirmed(
+        self, replicas: int, command: Sequence[str | bytes | int], so_far: str
+    ) -> bytes | None:
+        """Send a write, and wait until `replicas` replicas have it and all that came before it."""
+        # Shorter than the time limit of the connection, which would hide the count.
+        wait_ms = int(self._link.timeout_seconds * 500)
+        commands = [command, ("WAIT", replicas, wait_ms)] if replicas else [command]
+        reply, *confirmations = await self._link.pipeline(commands)
+        if confirmations and confirmations[0] < replicas:
+            raise StoreUnsafeError(
+                f"only {confirmations[0]} of {replicas} replicas of Redis confirmed within"
+                f" {wait_ms} ms; {so_far}; look at the replicas and try again"
+            )
+        return reply  # type: ignore[no-any-return]
+
+
+def _record(digest: str, fields: dict[bytes, bytes]) -> LabelSetRecord:
+    return LabelSetRecord(
+        digest=digest,
+        manifest=fields[b"manifest"],
+        state=State(fields[b"state"].decode()),
+        created_at=float(fields[b"created_at"]),
+    )

@@ -1,0 +1,99 @@
+"""One process of a service by itself, for those whose own supervisor starts and watches it.
+
+compose, Kubernetes or systemd then do what `labelcast_server.supervisor.supervisor` does. The
+processes of one service share a Redis and a data directory, where workers find the decoder's socket
+and all of them the admin token.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from labelcast_server.settings import (
+    PREFIX,
+    ServerSettings,
+    SettingsError,
+    make_data_dir,
+    resolve_admin_token,
+)
+from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from labelcast_server.supervisor.listeners import address_of, reserve_port
+from labelcast_server.supervisor.own_directory import own_directory
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.process import set_up_logging, until_stopped
+from labelcast_server.supervisor.pulse import Pulse, Ready
+from labelcast_server.supervisor.roles import Listens, Role
+
+# sockaddr_un holds 104 bytes with the closing NUL on macOS.
+_LONGEST_SOCKET_PATH = 103
+
+
+def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], None]) -> None:
+    """Run one process in the foreground until SIGINT or SIGTERM.
+
+    A process that hangs is not noticed here: ask for its health from outside.
+
+    Args:
+        role: what it does.
+        settings: read from environment and command line.
+        on_ready: called once with the address or socket where it listens, when it works.
+
+    Raises:
+        SettingsError: no Redis is named, or the data directory cannot be one.
+        BusyError: its port is taken, or another decoder uses the data directory.
+        StorageError: Redis cannot be used.
+    """
+    set_up_logging(settings.log_level)
+    make_data_dir(settings)
+    directory = settings.data_dir.absolute() / "run"
+    with contextlib.ExitStack() as stack:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        ports = {Listens.GRPC: settings.grpc_port, Listens.ADMIN: settings.admin_port}
+        if role.listens is Listens.SOCKET:
+            lock = DataDirLock(directory)
+            lock.acquire()
+            stack.callback(lock.release)
+        else:
+            # Held, so that no process of another service shares the port unnoticed.
+            reserved = stack.enter_context(reserve_port(settings.host, ports[role.listens]))
+            ports[role.listens] = reserved.getsockname()[1]
+        plan = ProcessPlan.of(
+            settings,
+            admin_token=resolve_admin_token(settings),
+            store_url=_store_url(role, settings),
+            grpc_port=ports[Listens.GRPC],
+            admin_port=ports[Listens.ADMIN],
+            run_directory=directory,
+            cache_directory=stack.enter_context(own_directory(settings.chunk_cache_dir, "chunks-")),
+        )
+        _require_short(plan.decoder_socket)
+        pulse = Pulse(multiprocessing.get_context("spawn"))
+        ready = Ready(pulse, announce=lambda: on_ready(_where(role, plan)))
+        asyncio.run(until_stopped(role.main, plan, ready, interruptible=True))
+
+
+def _store_url(role: Role, settings: ServerSettings) -> str:
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value()
+    if role.listens is Listens.SOCKET:
+        return ""
+    raise SettingsError(
+        f"the {role.name} process shares a Redis with the others: name it as --redis-url or"
+        f" {PREFIX}REDIS_URL, or run `labelcast-server serve`, which brings its own"
+    )
+
+
+def _require_short(socket: Path) -> None:
+    if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+        raise SettingsError(f"{socket} is too long for a socket; choose a shorter data directory")
+
+
+def _where(role: Role, plan: ProcessPlan) -> str:
+    if role.listens is Listens.GRPC:
+        return address_of(plan.host, plan.grpc_port)
+    if role.listens is Listens.ADMIN:
+        return f"http://{address_of(plan.host, plan.admin_port)}"
+    return str(plan.decoder_socket)

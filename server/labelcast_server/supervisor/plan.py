@@ -1,0 +1,95 @@
+"""What every process of a service is told."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelcast_server.store.disk import Disk
+
+if TYPE_CHECKING:
+    # Workers read a plan, and need none of what reads settings.
+    from labelcast_server.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessPlan:
+    """Everything a process needs to know; it travels by pickle to a spawned interpreter.
+
+    Attributes:
+        store_url: redis:// or unix:// address, with its password if it has one.
+        host: address of the listeners.
+        grpc_port: taken by the supervisor.
+        admin_port: taken by the supervisor.
+        run_directory: private; holds the decoder's socket.
+        cache_directory: private too; for the chunk cache.
+        store_disk: where the embedded Redis writes; None for a Redis elsewhere.
+        admin_token: grants everything.
+        read_token: grants reading; None lets everyone read.
+        allow_unsafe_store: accept a Redis that could forget.
+        device: torch device or "auto".
+        decoder_threads: CPU threads of the decoder.
+        drain_seconds: grace for running streams.
+        max_streams: label streams of one worker at once.
+        unsent_bytes: replies of one worker that are prepared or being sent.
+        log_level: name of a level.
+    """
+
+    store_url: str
+    host: str
+    grpc_port: int
+    admin_port: int
+    run_directory: Path
+    cache_directory: Path
+    admin_token: str
+    read_token: str | None
+    allow_unsafe_store: bool
+    device: str
+    decoder_threads: int
+    drain_seconds: float
+    max_streams: int
+    unsent_bytes: int
+    log_level: str
+    store_disk: Disk | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: "ServerSettings",
+        *,
+        admin_token: str,
+        store_url: str,
+        grpc_port: int,
+        admin_port: int,
+        run_directory: Path,
+        cache_directory: Path,
+        store_disk: Disk | None = None,
+    ) -> "ProcessPlan":
+        """What the settings say, and what was found out and taken since they were read."""
+        read_token, threads = settings.read_token, settings.decoder_threads
+        return cls(
+            store_url=store_url,
+            host=settings.host,
+            grpc_port=grpc_port,
+            admin_port=admin_port,
+            run_directory=run_directory,
+            cache_directory=cache_directory,
+            admin_token=admin_token,
+            read_token=None if read_token is None else read_token.get_secret_value(),
+            allow_unsafe_store=settings.allow_unsafe_store,
+            device=settings.device,
+            decoder_threads=threads or max(1, (os.cpu_count() or 2) // 2),
+            drain_seconds=settings.drain_seconds,
+            max_streams=settings.max_streams,
+            unsent_bytes=settings.unsent_mib * 2**20,
+            log_level=settings.log_level,
+            store_disk=store_disk,
+        )
+
+    def __repr__(self) -> str:
+        return "ProcessPlan(…)"
+
+    @property
+    def decoder_socket(self) -> Path:
+        """Where the decoder process listens."""
+        return self.run_directory / "decoder.sock"

@@ -1,0 +1,96 @@
+"""What every process of a service does besides its work: logging, signals, signs of life."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from labelcast.errors import LabelcastError
+from labelcast_server.supervisor.plan import ProcessPlan
+from labelcast_server.supervisor.pulse import Pulse, Ready
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, in the same way in every process of the service."""
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def run_process(
+    main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
+    plan: ProcessPlan,
+    pulse: Pulse,
+) -> None:
+    """Entry point of a spawned process: logging, signals, one event loop, one-line errors.
+
+    Args:
+        main: coroutine function of the process; it sets `ready` and ends when the event is set.
+        plan: configuration.
+        pulse: beats from then on.
+    """
+    set_up_logging(plan.log_level)
+    try:
+        asyncio.run(until_stopped(main, plan, Ready(pulse), interruptible=False))
+    except LabelcastError as error:
+        # One line, no traceback: the error says what to do.
+        logging.getLogger("labelcast_server").error("%s", error)  # noqa: TRY400
+        raise SystemExit(1) from None
+    finally:
+        if _is_orphan():
+            # Nobody else is left to do it. The cache stays for those that still drain; the next
+            # start removes it.
+            shutil.rmtree(plan.run_directory, ignore_errors=True)
+
+
+async def until_stopped(
+    main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
+    plan: ProcessPlan,
+    ready: Ready,
+    *,
+    interruptible: bool,
+) -> None:
+    """Run a process until SIGTERM, or until its parent is gone.
+
+    Args:
+        main: as for `run_process`.
+        plan: configuration.
+        ready: beats once the process works.
+        interruptible: whether SIGINT ends it too. Ctrl-C reaches the whole group, and a supervisor
+            stops everyone in order.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set if interruptible else lambda: None)
+    watcher = asyncio.create_task(_stop_with_parent(stop))
+    working, beating = (
+        asyncio.create_task(main(plan, stop, ready)),
+        asyncio.create_task(ready.beat_on()),
+    )
+    try:
+        await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (watcher, working, beating):
+            task.cancel()
+        outcomes = await asyncio.gather(watcher, working, beating, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+async def _stop_with_parent(stop: asyncio.Event) -> None:
+    # A supervisor that was killed cannot stop its children; none of them may outlive it for long,
+    # not even one that was still importing when it happened.
+    while not _is_orphan():  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.5)
+    stop.set()
+
+
+def _is_orphan() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and os.getppid() != parent.pid

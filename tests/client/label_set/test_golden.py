@@ -1,0 +1,55 @@
+"""Label sets that an earlier version wrote, read from their directories."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelcast.directory import Bundle
+from tests.factories.bundles import CodecName, make_bundle
+from tests.factories.decoded import assert_same_labels
+from tests.golden.expected import EXACT, NAMES, expected, label_set_directory
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_label_is_what_it_was(name: str) -> None:
+    label_set, known = Bundle(label_set_directory(name)), expected(name)
+    assert label_set.digest == known.digest
+    index = label_set.index()
+    assert label_set.manifest.num_labels == len(known.views)
+    rows = label_set.gather(index, known.views)
+    np.testing.assert_array_equal(rows, known.rows)
+    labels = label_set.decoder().decode(rows, known.views)
+    if name in EXACT:
+        np.testing.assert_array_equal(labels, known.labels)
+    else:
+        assert_same_labels(labels, known.labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_view_is_what_it_was(name: str) -> None:
+    known, records = expected(name), Bundle(label_set_directory(name)).records()
+    assert (records is None) == (not known.recorded)
+    if records is None:
+        return
+    replayed = records.of(known.views)
+    for field in dataclasses.fields(replayed):
+        column = getattr(replayed, field.name)
+        assert (field.name in known.recorded) == bool(column.size)
+        if column.size:
+            np.testing.assert_array_equal(column, known.recorded[field.name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest_is_written_as_it_was_read(name: str) -> None:
+    written = (label_set_directory(name) / "manifest.json").read_bytes()
+    assert Bundle(label_set_directory(name)).manifest.to_bytes() == written
+
+
+@pytest.mark.parametrize(("name", "codec"), [("raw", "raw"), ("top-k", "topk")])
+def test_what_is_made_again_has_the_same_digest(
+    name: str, codec: CodecName, tmp_path: Path
+) -> None:
+    made, _ = make_bundle(tmp_path, codec, num_samples=8, num_classes=5)
+    assert made.digest == expected(name).digest

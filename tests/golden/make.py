@@ -1,0 +1,151 @@
+"""Make the golden files anew: only for a format that is new, and beside those that there are.
+
+    python -m tests.golden.make DIRECTORY
+
+Nothing calls this. Files that exist are left alone, for what they hold is what people have.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from labelcast import Views
+from labelcast.codec import LabelKind
+from labelcast.directory import Bundle
+from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.stages import add_stage
+from labelcast_producers.neural.chosen_encoder import choose_encoder
+from tests.e2e.running_service import clean_environment, running_service
+from tests.factories.bundles import POLICY, CodecName, make_bundle
+from tests.factories.in_memory import InMemory
+from tests.golden.expected import NAMES, RETIRED, Expected, as_tensors
+from tests.producers.formats.writers.lpld import write_lpld
+from tests.producers.formats.writers.sre2l import write_sre2l
+
+_CODECS: dict[str, CodecName] = {
+    "raw": "raw",
+    "top-k": "topk",
+    "vqae": "vqae",
+    "vqae-context": "vqae-context",
+}
+_SAMPLES, _CLASSES = 8, 5
+
+
+def make_label_sets(directory: Path) -> None:
+    """Write every label set of `NAMES` into `directory`, with what is in it beside it."""
+    for name, codec in _CODECS.items():
+        make_bundle(directory / name, codec, num_samples=_SAMPLES, num_classes=_CLASSES)
+    sizes: dict[str, Any] = {"samples": _SAMPLES, "classes": _CLASSES, "batch_size": 4, "view": 9}
+    mixed_up, pruned = directory / "recorded-mixup", directory / "recorded-cutmix-pruned"
+    _import(mixed_up, lambda to: write_sre2l(to, epochs=2, mix="mixup", **sizes))
+    _import(pruned, lambda to: write_lpld(to, epochs=2.5, **sizes))
+    _stage(directory)
+    for name in NAMES:
+        save_file(
+            as_tensors(_contents(Bundle(directory / name))), directory / f"{name}.safetensors"
+        )
+
+
+def make_data_directory(label_sets: Path, directory: Path) -> None:
+    """Have a service keep them under tags, one of them retired; copy what survives a restart."""
+    with tempfile.TemporaryDirectory() as temporary, running_service(Path(temporary)) as service:
+        for name in NAMES:
+            service.push(Bundle(label_sets / name), f"golden:{name}")
+        with service.registry() as registry:
+            registry.tag("golden:another-name", Bundle(label_sets / "raw").digest)
+            registry.retire(f"golden:{RETIRED}")
+        service.stop()
+        # The token is secret, the rest is written anew at every start.
+        kept = service.data_dir / "redis" / "appendonly.aof"
+        (directory / "redis").mkdir(parents=True)
+        (directory / "redis" / kept.name).write_bytes(kept.read_bytes())
+
+
+def _import(out: Path, write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as files:
+        write(Path(files))
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "labelcast.cli", "import", files, "--out", str(out)),
+                *("--codec", "raw:fp16", "--view-size", "9", "--quiet"),
+            ],
+            check=True,
+            env=clean_environment(),
+        )
+
+
+def _stage(directory: Path) -> None:
+    names = ("staged-one", "staged-two")
+    base: Bundle | None = None
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, name in enumerate(names):
+            added = _labels_of(Path(temporary) / name, number)
+            base = add_stage(
+                base, added, directory / name, name=name, learning_rate=0.01, epochs=2 + number
+            )
+
+
+def _labels_of(directory: Path, number: int) -> Bundle:
+    """A label set of every other sample."""
+    sample_ids = np.arange(number, 2 * _SAMPLES, 2, dtype=np.uint64)
+    values = np.random.default_rng(number).normal(size=(3 * _SAMPLES, _CLASSES))
+    dense = DenseLabels(
+        description=Description(
+            teacher=digest_of(b"teacher"),
+            teacher_name="a teacher of tests",
+            dataset=digest_of(b"data set"),
+            num_classes=_CLASSES,
+            class_list=class_list_digest([f"class {number}" for number in range(_CLASSES)]),
+            policy=POLICY,
+            label_kind=LabelKind.LOGITS,
+            temperature=None,
+        ),
+        index=SegmentIndex(sample_ids, np.arange(3, dtype=np.uint32), RowOrder.SAMPLE_MAJOR),
+        hard_labels=np.arange(_SAMPLES) % _CLASSES,
+        rows=InMemory(values.astype(np.float16)),
+    )
+    encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
+    return write_bundle(dense, encoder, directory)
+
+
+def _contents(label_set: Bundle) -> Expected:
+    index = label_set.index()
+    parts = [segment.views() for segment in index.segments]
+    views = Views(
+        np.concatenate([part.sample_ids for part in parts]),
+        np.concatenate([part.seeds for part in parts]),
+    )
+    rows = label_set.gather(index, views)
+    return Expected(
+        digest=label_set.digest,
+        views=views,
+        rows=rows,
+        labels=label_set.decoder().decode(rows, views),
+        recorded=_columns(label_set, views),
+    )
+
+
+def _columns(label_set: Bundle, views: Views) -> dict[str, NDArray[Any]]:
+    records = label_set.records()
+    if records is None:
+        return {}
+    recorded = records.of(views)
+    columns = {field.name: getattr(recorded, field.name) for field in dataclasses.fields(recorded)}
+    return {name: column for name, column in columns.items() if column.size}
+
+
+if __name__ == "__main__":
+    (out,) = map(Path, sys.argv[1:])
+    out.mkdir(parents=True)
+    make_label_sets(out / "label_sets")
+    make_data_directory(out / "label_sets", out / "data_directory")

@@ -23,7 +23,7 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.checksums import crc32
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
+from labelcast.label_set.index.whole import SegmentIndex, ViewIndex
 from labelcast.label_set.segment import RowOrder
 from labelcast.subject import LabelSubject
 

@@ -17,9 +17,9 @@ from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
-from labelcast.label_set.index.missing_views import Missing
+from labelcast.label_set.index.draws import Missing
 from labelcast.label_set.index.tables import index_of
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
+from labelcast.label_set.index.whole import SegmentIndex, ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,

@@ -16,9 +16,9 @@ from labelcast.label_set.digests import (
     digest_of,
     is_digest,
 )
-from labelcast.label_set.index.missing_views import Missing, StoredViews
+from labelcast.label_set.index.draws import Missing, StoredViews
 from labelcast.label_set.index.tables import index_of, table_sections
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex, unpack_presence
+from labelcast.label_set.index.whole import SegmentIndex, ViewIndex, unpack_presence
 from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,

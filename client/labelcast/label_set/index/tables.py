@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import ManifestError
-from labelcast.label_set.index.view_index import SegmentIndex, unpack_presence
+from labelcast.label_set.index.whole import SegmentIndex, unpack_presence
 from labelcast.label_set.section import Section
 from labelcast.label_set.segment import Segment
 

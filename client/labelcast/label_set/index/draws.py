@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import philox
 from labelcast.errors import ViewNotFoundError
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
+from labelcast.label_set.index.whole import SegmentIndex, ViewIndex
 from labelcast.label_set.segment import RowOrder
 from labelcast.views import Views
 

@@ -16,7 +16,7 @@ from labelcast.label_set.digests import (
     digest_of,
     is_digest,
 )
-from labelcast.label_set.index.draws import Missing, StoredViews
+from labelcast.label_set.index.draws import MissingViews, StoredViews
 from labelcast.label_set.index.tables import index_of, table_sections
 from labelcast.label_set.index.whole import SegmentIndex, ViewIndex, unpack_presence
 from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest
@@ -42,7 +42,7 @@ __all__ = [
     "Expectation",
     "LabelContract",
     "Manifest",
-    "Missing",
+    "MissingViews",
     "RowOrder",
     "SampleOrder",
     "Section",

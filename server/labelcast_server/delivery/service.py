@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
-from labelcast.label_set import Manifest, Missing, StoredViews, check_digest
+from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts import open_context, open_index
 from labelcast.representation import Form, Representation
@@ -93,7 +93,7 @@ class LabelService:
         )
 
     async def resolve(
-        self, digest: str, views: Views, missing: Missing
+        self, digest: str, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
         """Views that are stored; see `StoredViews.resolve`.
 

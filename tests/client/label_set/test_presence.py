@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from labelcast.errors import ManifestError, ViewNotFoundError
 from labelcast.label_set import (
-    Missing,
+    MissingViews,
     RowOrder,
     SegmentIndex,
     StoredViews,
@@ -58,7 +58,7 @@ def test_absent_views_are_not_found(index: SegmentIndex) -> None:
 def test_a_drawn_view_is_a_stored_view_of_its_sample(index: SegmentIndex, draw: int) -> None:
     stored, lookup = StoredViews(ViewIndex([index])), ViewIndex([index])
     ids = np.unique(index.views().sample_ids)
-    drawn, rows = stored.resolve(Views.of(ids, draw), Missing.DRAW_ALL)
+    drawn, rows = stored.resolve(Views.of(ids, draw), MissingViews.DRAW_ALL)
     np.testing.assert_array_equal(drawn.sample_ids, ids)
     np.testing.assert_array_equal(rows, np.arange(len(ids)))
     assert lookup.holds(drawn).all()
@@ -86,11 +86,11 @@ def test_what_becomes_of_missing_views() -> None:
     stored = StoredViews(ViewIndex([index]))
     asked = Views.of([8, 3, 8], [1, 1, 0])
     with pytest.raises(ViewNotFoundError, match="seed 1 for sample ID 8"):
-        stored.resolve(asked, Missing.REFUSE)
-    dropped, rows = stored.resolve(asked, Missing.DROP)
+        stored.resolve(asked, MissingViews.REFUSE)
+    dropped, rows = stored.resolve(asked, MissingViews.DROP)
     assert (dropped.sample_ids.tolist(), dropped.seeds.tolist()) == ([3, 8], [1, 0])
     assert rows.tolist() == [1, 2]
-    drawn, rows = stored.resolve(asked, Missing.DRAW)
+    drawn, rows = stored.resolve(asked, MissingViews.DRAW)
     assert (drawn.sample_ids.tolist(), drawn.seeds.tolist()) == ([8, 3, 8], [0, 1, 0])
     assert rows.tolist() == [0, 1, 2]
     with pytest.raises(ViewNotFoundError, match="no view of sample ID 4"):

@@ -15,7 +15,7 @@ from labelcast.views import Views
 _LAST_WORD = 0xFFFFFFFC
 
 
-class Missing(StrEnum):
+class MissingViews(StrEnum):
     """What becomes of views that a label set lacks."""
 
     REFUSE = "refuse"  # a ViewNotFoundError that names the first
@@ -38,7 +38,7 @@ class StoredViews:
         self._index = index
         self._segments = [_SegmentSeeds(segment) for segment in index.segments]
 
-    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+    def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """Views that are stored.
 
         Args:
@@ -52,13 +52,13 @@ class StoredViews:
             ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
         """
         every = np.arange(len(views))
-        if missing is Missing.DRAW_ALL:
+        if missing is MissingViews.DRAW_ALL:
             return self.draw(views.sample_ids, views.seeds), every
-        if missing is Missing.REFUSE:
+        if missing is MissingViews.REFUSE:
             self._index.locate(views)
             return views, every
         stored = self._index.holds(views)
-        if missing is Missing.DROP:
+        if missing is MissingViews.DROP:
             rows = np.flatnonzero(stored)
             return views[rows], rows
         seeds = views.seeds.copy()

@@ -17,9 +17,10 @@ from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
+from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews
 from labelcast.label_set.index.tables import index_of
-from labelcast.label_set.index.whole import SegmentIndex, ViewIndex
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,

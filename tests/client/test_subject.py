@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labelcast import Representation, Views, wire
 from labelcast.codec import Precision
-from labelcast.label_set import MissingViews, RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.representation import Form
 from labelcast.subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.v2 import labels_pb2 as pb
@@ -148,7 +148,7 @@ def indexes(draw: st.DrawFn) -> ViewIndex:
             cells = st.integers(0, len(samples) * len(seeds) - 1)
             present = np.array(sorted(draw(st.sets(cells, min_size=1))), np.int64)
         order = draw(st.sampled_from(RowOrder))
-        segments.append(SegmentIndex(samples, np.array(sorted(seeds), "u4"), order, present))
+        segments.append(index_of_cells(samples, np.array(sorted(seeds), "u4"), order, present))
     return ViewIndex(segments)
 
 

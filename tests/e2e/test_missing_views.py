@@ -12,7 +12,7 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
-from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast.label_set import RowOrder, class_list_digest, digest_of, index_of_cells
 from labelcast.torch import LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
@@ -42,7 +42,7 @@ def pruned(
 ) -> Bundle:
     """Every fifth view is missing; the label of a view says whose it is."""
     cells = np.arange(SEEDS * len(table))
-    index = SegmentIndex(
+    index = index_of_cells(
         table.sample_ids,
         np.arange(SEEDS, dtype=np.uint32),
         RowOrder.SEED_MAJOR,

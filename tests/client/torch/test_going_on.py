@@ -9,7 +9,7 @@ import torch
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import MissingViews, RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.torch import ArrayLabels, Batch, Position, SoftLabelLoader
 from tests.client.torch.images.test_loader import DATA, POLICY, SEEDS, TABLE
 
@@ -21,7 +21,7 @@ def labels_that_lack_some(policy: AugmentationPolicy) -> ArrayLabels:
     """Labels that name their view; every third view is not there."""
     seeds = np.arange(10, dtype=np.uint32)
     present = np.flatnonzero(np.arange(len(TABLE) * len(seeds)) % 3 != 2)
-    index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR, present=present)
+    index = index_of_cells(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR, present)
     views = index.views()
     named = np.stack([np.searchsorted(TABLE.sample_ids, views.sample_ids), views.seeds], axis=1)
     return ArrayLabels(

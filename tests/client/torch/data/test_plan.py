@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
-from labelcast.label_set import MissingViews, RowOrder, SegmentIndex, StoredViews, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, StoredViews, ViewIndex, index_of_cells
 from labelcast.torch import Position, TrainingPlan
 
 Row = tuple[Position, int, int]
@@ -21,9 +21,7 @@ def stored_views(sample_ids: np.ndarray[Any, Any], present: list[int]) -> Stored
     """Views under seeds 0 to 4, of which every sample has the first and those in `present`."""
     seeds = np.arange(STORED_SEEDS, dtype=np.uint32)
     rows = np.union1d(np.arange(len(sample_ids)), np.array(present, dtype=np.int64))
-    return StoredViews(
-        ViewIndex([SegmentIndex(sample_ids, seeds, RowOrder.SEED_MAJOR, present=rows)])
-    )
+    return StoredViews(ViewIndex([index_of_cells(sample_ids, seeds, RowOrder.SEED_MAJOR, rows)]))
 
 
 @st.composite

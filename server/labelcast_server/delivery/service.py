@@ -142,8 +142,7 @@ class LabelService:
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
-        check_digest(content, digest, "the manifest in the store")
-        manifest = Manifest.from_bytes(content)
+        manifest = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store)
         artifact = await read_blob(self._store, manifest.codec)
         index = await run_async(open_index(manifest), read)
@@ -157,5 +156,10 @@ class LabelService:
             codec=await asyncio.to_thread(read_artifact, artifact),
             index=index,
             context=await run_async(open_context(manifest, index), read),
-            stored=await asyncio.to_thread(StoredViews, index),
+            stored=StoredViews(index),
         )
+
+
+def _parse(digest: str, content: bytes) -> Manifest:
+    check_digest(content, digest, "the manifest in the store")
+    return Manifest.from_bytes(content)

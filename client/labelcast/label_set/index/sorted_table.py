@@ -9,6 +9,7 @@ from labelcast.errors import ManifestError
 
 # Below, the many numpy calls of the bucketed search take longer than one plain binary search.
 _FEW_VALUES = 256
+_PIECE = 2**16
 
 
 class SortedTable:
@@ -34,12 +35,7 @@ class SortedTable:
         span = int(values[-1]) - int(values[0]) if len(values) else 0
         self._has_gaps = span >= max(1, len(values))
         if self._has_gaps:
-            self._shift = values.dtype.type(max(0, span.bit_length() - len(values).bit_length()))
-            counts = np.bincount(self._buckets(values))
-            dtype = np.int32 if len(values) < 2**31 else np.int64
-            self._starts = np.zeros(len(counts) + 1, dtype=dtype)
-            np.cumsum(counts, out=self._starts[1:])
-            self._halvings = (int(counts.max()) - 1).bit_length()
+            self._cut(span)
 
     def positions(self, values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where values lie.
@@ -60,6 +56,22 @@ class SortedTable:
         # What lies below the first value has wrapped round to above the last.
         np.minimum(offsets, offsets.dtype.type(len(self.values) - 1), out=offsets)
         return _signed(offsets), known
+
+    def _cut(self, span: int) -> None:
+        values = self.values
+        shift = max(0, span.bit_length() - len(values).bit_length())
+        self._shift = values.dtype.type(shift)
+        dtype = np.dtype(np.int32 if len(values) < 2**31 else np.int64)
+        self._starts = np.zeros((span >> shift) + 2, dtype=dtype)
+        counts = self._starts[1:]
+        # In pieces that the processor's cache holds: twice as fast as at once.
+        for start in range(0, len(values), _PIECE):
+            buckets = self._buckets(values[start : start + _PIECE])
+            first = int(buckets[0])
+            counted = np.bincount(buckets - first)
+            counts[first : first + len(counted)] += counted.astype(dtype)
+        self._halvings = (int(counts.max()) - 1).bit_length()
+        np.cumsum(counts, out=counts)
 
     def _search(self, values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         table = self.values

@@ -1,9 +1,9 @@
-"""Bits that know their rank: which of many cells are taken, and the how-manieth each is.
+"""Bits that know their rank: which of many cells are taken, and how many before each.
 
 words ── 64 cells each
 ranks ── uint16: ones before each word in its block
 blocks ── int64: ones before each block of 1,024 words
-hints ── int32: the word of every so many ones, one hint for 128 to 256 cells
+hints ── int32: the word of every 2ⁿ-th one, n such that a hint serves 128 to 256 cells on average
 
 Together 0.17 to 0.19 bytes a cell. The arithmetic on whole words is that of S. Vigna, Broadword
 Implementation of Rank/Select Queries (WEA 2008); numpy before 2.0 counts no bits.
@@ -63,7 +63,7 @@ class RankedBitmap:
         self._blocks = before[: -1 : 1 << _BLOCK_BITS].copy()
         of_words = np.repeat(self._blocks, 1 << _BLOCK_BITS)[: len(self._words)]
         self._ranks = (before[:-1] - of_words).astype(np.uint16)
-        # As many ones a hint as are in 128 cells on average, rounded up to a power of two.
+        # Ones a hint: as many as 128 cells hold on average, rounded up to a power of two.
         self._hint_bits = max(0, _HINT_CELLS * self.count // max(1, size) - 1).bit_length()
         hinted = np.arange(0, self.count, 1 << self._hint_bits)
         dtype = np.int32 if len(self._words) < 2**31 else np.int64

@@ -23,7 +23,8 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.checksums import crc32
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
+from labelcast.label_set.index.grid import GridIndex
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.segment import RowOrder
 from labelcast.subject import LabelSubject
 
@@ -59,7 +60,7 @@ def _request(
 ) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(2**40, SAMPLES, replace=False)).astype(np.uint64)
-    segment = SegmentIndex(ids, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
+    segment = GridIndex(ids, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
     index = ViewIndex([segment])
     seeds = 7 if one_seed else rng.integers(SEEDS, size=count)
     views = Views.of(ids[rng.integers(SAMPLES, size=count)], seeds)

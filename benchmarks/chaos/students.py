@@ -24,7 +24,7 @@ from labelcast import (
     DeliveredLabels,
     LabelcastError,
     LabelClient,
-    Missing,
+    MissingViews,
     RemoteLabelSet,
     Representation,
     Views,
@@ -178,7 +178,7 @@ class _Synchronous(_Student):
                     judge.take(client.labels(label_set, views, representation))
                 else:
                     judge = StreamJudge(job.known, representation, [])
-                    found, rows = client.resolve(label_set, views, Missing.REFUSE)
+                    found, rows = client.resolve(label_set, views, MissingViews.REFUSE)
                     _check_resolved(judge, views, found, rows)
             except Exception as error:  # noqa: BLE001 - reported
                 outcome = _outcome(error)
@@ -248,7 +248,7 @@ class _Asynchronous(_Student):
                     judge.take(await client.labels(label_set, views, representation))
                 else:
                     judge = StreamJudge(job.known, representation, [])
-                    found, rows = await client.resolve(label_set, views, Missing.REFUSE)
+                    found, rows = await client.resolve(label_set, views, MissingViews.REFUSE)
                     _check_resolved(judge, views, found, rows)
             except Exception as error:  # noqa: BLE001 - reported
                 outcome = _outcome(error)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelcast.codec import LabelKind, Precision
     from labelcast.errors import LabelcastError
-    from labelcast.label_set import Expectation, LabelContract, Missing
+    from labelcast.label_set import Expectation, LabelContract, MissingViews
     from labelcast.label_set.student_side import UNCHECKED
     from labelcast.opening.delivered import DeliveredLabels
     from labelcast.opening.drawn_views import DrawnViews
@@ -46,7 +46,7 @@ __all__ = [
     "LabelReader",
     "LabelSet",
     "LabelcastError",
-    "Missing",
+    "MissingViews",
     "Precision",
     "RemoteLabelSet",
     "Representation",
@@ -69,7 +69,7 @@ _HOMES = {
     "LabelReader": "labelcast.opening.reader",
     "LabelSet": "labelcast.opening.label_set",
     "LabelcastError": "labelcast.errors",
-    "Missing": "labelcast.label_set",
+    "MissingViews": "labelcast.label_set",
     "Precision": "labelcast.codec",
     "RemoteLabelSet": "labelcast.remote.label_set",
     "Representation": "labelcast.representation",

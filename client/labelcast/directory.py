@@ -17,9 +17,10 @@ from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
-from labelcast.label_set.index.missing_views import Missing
+from labelcast.label_set.index.base import SegmentIndex
+from labelcast.label_set.index.draws import MissingViews
 from labelcast.label_set.index.tables import index_of
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,
@@ -177,7 +178,7 @@ class Bundle(LabelSet):
             rows.flags.writeable = False
             yield DeliveredLabels(views, rows, representation, header.num_classes)
 
-    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+    def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """As `LabelSet.resolve`."""
         return self.stored_views().resolve(views, missing)
 

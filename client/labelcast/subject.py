@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 
@@ -23,7 +23,7 @@ _REPRESENTATION = struct.Struct("<BBId")
 # Numbers of the enums in labels.proto; 0 is "unset".
 _FORMS = {form: number for number, form in enumerate(Form, 1)}
 _PRECISIONS = {precision: number for number, precision in enumerate(Precision, 1)}
-_MISSING = {missing: number for number, missing in enumerate(Missing, 1)}
+_MISSING = {missing: number for number, missing in enumerate(MissingViews, 1)}
 
 
 class LabelSubject:
@@ -58,7 +58,7 @@ def representation_bytes(representation: Representation) -> bytes:
 
 
 def resolution_checksum(
-    label_set: str, missing: Missing, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> int:
     """CRC-32 of resolved views: what was asked, under which rule, and what was found.
 

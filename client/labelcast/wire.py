@@ -15,7 +15,7 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.label_set import Missing, is_digest
+from labelcast.label_set import MissingViews, is_digest
 from labelcast.representation import Form, Representation
 from labelcast.subject import resolution_checksum
 from labelcast.v2 import labels_pb2 as pb
@@ -35,10 +35,10 @@ _FORMS = {
     Form.TOP_K: pb.FORM_TOP_K,
 }
 _MISSING = {
-    Missing.REFUSE: pb.MISSING_REFUSE,
-    Missing.DROP: pb.MISSING_DROP,
-    Missing.DRAW: pb.MISSING_DRAW,
-    Missing.DRAW_ALL: pb.MISSING_DRAW_ALL,
+    MissingViews.REFUSE: pb.MISSING_REFUSE,
+    MissingViews.DROP: pb.MISSING_DROP,
+    MissingViews.DRAW: pb.MISSING_DRAW,
+    MissingViews.DRAW_ALL: pb.MISSING_DRAW_ALL,
 }
 _PRECISIONS = {Precision.FP16: pb.PRECISION_FP16, Precision.FP32: pb.PRECISION_FP32}
 
@@ -167,12 +167,12 @@ def representation_from_proto(message: pb.Representation) -> Representation:
     return Representation(form, precision, message.temperature or None, message.k or None)
 
 
-def missing_to_proto(missing: Missing) -> pb.Missing:
+def missing_to_proto(missing: MissingViews) -> pb.Missing:
     """What becomes of views that a label set lacks."""
     return _MISSING[missing]
 
 
-def missing_from_proto(value: pb.Missing) -> Missing:
+def missing_from_proto(value: pb.Missing) -> MissingViews:
     """Read what becomes of views that a label set lacks.
 
     Raises:
@@ -180,12 +180,12 @@ def missing_from_proto(value: pb.Missing) -> Missing:
     """
     known = next((missing for missing, number in _MISSING.items() if number == value), None)
     if known is None:
-        raise InvalidRequestError(f"say what becomes of missing views: {', '.join(Missing)}")
+        raise InvalidRequestError(f"say what becomes of missing views: {', '.join(MissingViews)}")
     return known
 
 
 def resolved_to_proto(
-    label_set: str, missing: Missing, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> pb.ResolveViewsResponse:
     """Views that are stored, and which rows of the request they answer."""
     return pb.ResolveViewsResponse(
@@ -196,7 +196,7 @@ def resolved_to_proto(
 
 
 def resolved_from_proto(
-    message: pb.ResolveViewsResponse, label_set: str, missing: Missing, asked: Views
+    message: pb.ResolveViewsResponse, label_set: str, missing: MissingViews, asked: Views
 ) -> tuple[Views, NDArray[np.int64]]:
     """Read stored views.
 
@@ -220,7 +220,7 @@ def resolved_from_proto(
         raise ProtocolError("the service sent views out of order")
     if not np.array_equal(found.sample_ids, asked.sample_ids[rows]):
         raise ProtocolError("the service sent views of other samples than were asked for")
-    drawn = missing in (Missing.DRAW, Missing.DRAW_ALL)
+    drawn = missing in (MissingViews.DRAW, MissingViews.DRAW_ALL)
     if not drawn and not np.array_equal(found.seeds, asked.seeds[rows]):
         raise ProtocolError("the service sent other views than were asked for")
     return found, rows

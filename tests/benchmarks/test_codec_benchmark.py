@@ -28,7 +28,7 @@ from benchmarks.codec.top_k import TopK
 from benchmarks.codec.uniform import Uniform
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind, Recovery
-from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.label_set import GridIndex, RowOrder
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
@@ -62,7 +62,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     labels = 2 * low_rank + 0.1 * generator.normal(size=low_rank.shape)
     np.save(dense / LABELS_NAME, labels.reshape(SEEDS, SAMPLES, CLASSES).astype(np.float16))
     samples, seeds = np.arange(SAMPLES, dtype=np.uint64), np.arange(SEEDS, dtype=np.uint32)
-    write_tables(dense, SegmentIndex(samples, seeds, RowOrder.SEED_MAJOR), None)
+    write_tables(dense, GridIndex(samples, seeds, RowOrder.SEED_MAJOR), None)
     description = Description(
         teacher=DIGEST,
         teacher_name="none",

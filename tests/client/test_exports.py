@@ -19,7 +19,7 @@ def test_public_names_of_labelcast() -> None:
         "LabelReader",
         "LabelSet",
         "LabelcastError",
-        "Missing",
+        "MissingViews",
         "Precision",
         "RemoteLabelSet",
         "Representation",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labelcast import Representation, Views, wire
 from labelcast.codec import Precision
-from labelcast.label_set import Missing, RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.representation import Form
 from labelcast.subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.v2 import labels_pb2 as pb
@@ -63,10 +63,10 @@ def test_golden_resolution() -> None:
         + bytes.fromhex("00000000 07000000")
     )
     assert by_hand == 0x8F8CF70D
-    assert resolution_checksum(LETTERS, Missing.DRAW, asked, found, rows) == by_hand
+    assert resolution_checksum(LETTERS, MissingViews.DRAW, asked, found, rows) == by_hand
     empty = zlib.crc32(b"\x02" + LETTERS.encode() + b"\x02" + IDS + SEEDS)
     none = np.zeros(0, np.int64)
-    assert resolution_checksum(LETTERS, Missing.DROP, VIEWS, NOTHING, none) == empty
+    assert resolution_checksum(LETTERS, MissingViews.DROP, VIEWS, NOTHING, none) == empty
 
 
 def test_no_rows_and_one() -> None:
@@ -91,8 +91,8 @@ def test_forms_have_the_numbers_of_the_schema(form: Form) -> None:
     assert representation_bytes(representation)[:2] == bytes([message.form, message.precision])
 
 
-@pytest.mark.parametrize("missing", Missing)
-def test_rules_have_the_numbers_of_the_schema(missing: Missing) -> None:
+@pytest.mark.parametrize("missing", MissingViews)
+def test_rules_have_the_numbers_of_the_schema(missing: MissingViews) -> None:
     number = pb.Missing.Value(f"MISSING_{missing.name}")
     none = np.zeros(0, np.int64)
     by_hand = zlib.crc32(b"\x02" + ZEROS.encode() + bytes([number]))
@@ -148,7 +148,7 @@ def indexes(draw: st.DrawFn) -> ViewIndex:
             cells = st.integers(0, len(samples) * len(seeds) - 1)
             present = np.array(sorted(draw(st.sets(cells, min_size=1))), np.int64)
         order = draw(st.sampled_from(RowOrder))
-        segments.append(SegmentIndex(samples, np.array(sorted(seeds), "u4"), order, present))
+        segments.append(index_of_cells(samples, np.array(sorted(seeds), "u4"), order, present))
     return ViewIndex(segments)
 
 

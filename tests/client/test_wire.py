@@ -17,7 +17,7 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
@@ -239,15 +239,15 @@ def test_asked_views_are_expanded_piece_by_piece() -> None:
         assert np.array_equal(piece.seeds, views.seeds[rows])
 
 
-@pytest.mark.parametrize("missing", list(Missing))
-def test_resolved_views_prove_what_they_answer(missing: Missing) -> None:
+@pytest.mark.parametrize("missing", list(MissingViews))
+def test_resolved_views_prove_what_they_answer(missing: MissingViews) -> None:
     asked = Views.of([3, 5, 8], [0, 1, 2])
     rows = np.array([0, 2])
     reply = sent(wire.resolved_to_proto(DIGEST, missing, asked, asked[rows], rows))
     found, answered = wire.resolved_from_proto(reply, DIGEST, missing, asked)
     assert found.sample_ids.tolist() == [3, 8]
     assert answered.tolist() == [0, 2]
-    other = next(each for each in Missing if each is not missing)
+    other = next(each for each in MissingViews if each is not missing)
     for changed in (
         (DIGEST.replace("0", "1"), missing, asked),
         (DIGEST, other, asked),

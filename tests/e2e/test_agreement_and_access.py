@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from labelcast import Expectation, LabelKind, Representation
+from labelcast import Expectation, LabelKind, RemoteLabelSet, Representation
 from labelcast.codec import write_artifact
 from labelcast.errors import (
     ContractMismatchError,
@@ -166,7 +166,7 @@ def test_read_token(guarded: tuple[RunningService, KnownLabelSet]) -> None:
             for call in (
                 lambda client=client: client.open("guarded"),
                 lambda client=client: client.labels(label_set, known.views[:5], CODES),
-                lambda client=client: label_set.codec(),
+                lambda client=client: RemoteLabelSet(client, label_set.manifest, {}).codec(),
                 lambda client=client: list(client.stream(label_set, [known.views[:5]], CODES)),
             ):
                 with pytest.raises(UnauthenticatedError) as caught:

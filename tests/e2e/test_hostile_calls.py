@@ -16,7 +16,7 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from tests.e2e import tampering as do
@@ -76,7 +76,7 @@ def get_labels(client: Any, sets: Sets) -> Any:
 
 def resolve_views(client: Any, sets: Sets) -> Any:
     return _with_label_set(
-        client, sets, lambda it: client.resolve(it, sets.partly_missing, Missing.DROP)
+        client, sets, lambda it: client.resolve(it, sets.partly_missing, MissingViews.DROP)
     )
 
 

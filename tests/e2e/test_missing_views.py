@@ -7,12 +7,12 @@ import grpc
 import numpy as np
 import pytest
 
-from labelcast import AsyncLabelClient, AsyncRemoteLabelSet, Missing, Representation, Views
+from labelcast import AsyncLabelClient, AsyncRemoteLabelSet, MissingViews, Representation, Views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
-from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast.label_set import RowOrder, class_list_digest, digest_of, index_of_cells
 from labelcast.torch import LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
@@ -42,7 +42,7 @@ def pruned(
 ) -> Bundle:
     """Every fifth view is missing; the label of a view says whose it is."""
     cells = np.arange(SEEDS * len(table))
-    index = SegmentIndex(
+    index = index_of_cells(
         table.sample_ids,
         np.arange(SEEDS, dtype=np.uint32),
         RowOrder.SEED_MAJOR,
@@ -84,13 +84,13 @@ def test_missing_views_are_refused_dropped_or_drawn(
         label_set = client.open("pruned")
         for ask in (
             lambda: client.labels(label_set, every, LOGITS),
-            lambda: client.resolve(label_set, every, Missing.REFUSE),
+            lambda: client.resolve(label_set, every, MissingViews.REFUSE),
         ):
             with pytest.raises(ViewNotFoundError, match="no augmentation seed"):
                 ask()
-        kept, rows = client.resolve(label_set, every, Missing.DROP)
+        kept, rows = client.resolve(label_set, every, MissingViews.DROP)
         np.testing.assert_array_equal(rows, np.flatnonzero(held))
-        drawn, rows = client.resolve(label_set, every, Missing.DRAW)
+        drawn, rows = client.resolve(label_set, every, MissingViews.DRAW)
         np.testing.assert_array_equal(rows, np.arange(len(every)))
         np.testing.assert_array_equal(drawn.seeds[held], every.seeds[held])
         for views in (kept, drawn):
@@ -99,7 +99,7 @@ def test_missing_views_are_refused_dropped_or_drawn(
             position = np.searchsorted(table.sample_ids, views.sample_ids)
             np.testing.assert_array_equal(values[:, 0], position)
         with pytest.raises(ViewNotFoundError, match="no view of sample ID 7"):
-            client.resolve(label_set, Views.of([7], 0), Missing.DRAW_ALL)
+            client.resolve(label_set, Views.of([7], 0), MissingViews.DRAW_ALL)
 
 
 def test_both_clients_and_both_ends_draw_alike(
@@ -111,15 +111,17 @@ def test_both_clients_and_both_ends_draw_alike(
         async with service.async_client() as client:
             assert isinstance(client, AsyncLabelClient)
             label_set = await client.open("pruned")
-            drawn, _ = await client.resolve(label_set, asked, Missing.DRAW_ALL)
+            drawn, _ = await client.resolve(label_set, asked, MissingViews.DRAW_ALL)
             index = await label_set.index()
             return label_set, drawn, bool(index.holds(drawn).all())
 
     label_set, there, held = asyncio.run(ask())
     assert held
     with service.client() as client:
-        here, _ = client.resolve(label_set, asked, Missing.DRAW_ALL)
-        locally, _ = LabelSetSource(pruned, LOGITS).stored_views.resolve(asked, Missing.DRAW_ALL)
+        here, _ = client.resolve(label_set, asked, MissingViews.DRAW_ALL)
+        locally, _ = LabelSetSource(pruned, LOGITS).stored_views.resolve(
+            asked, MissingViews.DRAW_ALL
+        )
     np.testing.assert_array_equal(here.seeds, there.seeds)
     np.testing.assert_array_equal(here.seeds, locally.seeds)
 
@@ -134,7 +136,7 @@ def test_a_student_draws_stored_views(service: RunningService, pruned: Bundle) -
             policy=None,
             seeds=range(20),
             batch_size=5,
-            missing=Missing.DRAW_ALL,
+            missing=MissingViews.DRAW_ALL,
             canary=None,
         )
         with pytest.raises(ContractMismatchError) as caught:
@@ -152,7 +154,7 @@ def test_a_student_draws_stored_views(service: RunningService, pruned: Bundle) -
             policy=None,
             seeds=range(SEEDS),
             batch_size=5,
-            missing=Missing.DROP,
+            missing=MissingViews.DROP,
             canary=None,
         )
         views = [batch.views for batch in dropping]

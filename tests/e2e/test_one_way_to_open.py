@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import labelcast
-from labelcast import Expectation, LabelSet, Missing, RemoteLabelSet, Representation, Views
+from labelcast import Expectation, LabelSet, MissingViews, RemoteLabelSet, Representation, Views
 from labelcast.codec import TOLERANCES, Labels, Precision
 from labelcast.errors import (
     ContractMismatchError,
@@ -94,7 +94,7 @@ def test_parts_are_alike(
     assert (there.context() is None) == (here.context() is None) == (name == "raw")
     assert there.records() is here.records() is None
     asked = Views.of(known.views.sample_ids[:50], 77)
-    for missing in (Missing.DRAW_ALL, Missing.DROP):
+    for missing in (MissingViews.DRAW_ALL, MissingViews.DROP):
         (one, rows), (other, same_rows) = (
             label_set.resolve(asked, missing) for label_set in (there, here)
         )

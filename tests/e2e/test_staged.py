@@ -16,9 +16,9 @@ from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set import (
+    GridIndex,
     RowOrder,
     SampleOrder,
-    SegmentIndex,
     Stage,
     class_list_digest,
     digest_of,
@@ -67,7 +67,7 @@ def stage_of(
             label_kind=LabelKind.LOGITS,
             temperature=None,
         ),
-        index=SegmentIndex(
+        index=GridIndex(
             np.array(sample_ids, np.uint64),
             np.arange(3, dtype=np.uint32),
             RowOrder.SEED_MAJOR,

@@ -34,11 +34,11 @@ from labelcast.directory import Bundle, BundleWriter
 from labelcast.label_set import (
     SHARD_BYTES,
     ContextRef,
+    GridIndex,
     LabelContract,
     Manifest,
     RowOrder,
     Segment,
-    SegmentIndex,
     class_list_digest,
     digest_of,
     to_canonical,
@@ -190,7 +190,7 @@ def write_label_set(
     golden_context, declared = None, None
     if codec.context_stride:
         policy = MIXING_POLICY
-        index = SegmentIndex(sample_ids, seeds, row_order)
+        index = GridIndex(sample_ids, seeds, row_order)
         context = ViewContext(policy, sample_ids, hard_labels)
         golden_context = context.rows(index.views()[: len(golden)])
         declared = ContextRef(context_digest(context, index))

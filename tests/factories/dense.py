@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import LabelKind
-from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast.label_set import GridIndex, RowOrder, class_list_digest, digest_of
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
@@ -60,7 +60,7 @@ def write_dense(
 ) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     np.save(directory / LABELS_NAME, logits() if labels is None else labels)
-    index = SegmentIndex(IDS, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
+    index = GridIndex(IDS, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
     write_tables(directory, index, hard)
     (directory / DESCRIPTION_NAME).write_bytes(description_of(**changes).to_bytes())
     return directory

@@ -17,7 +17,7 @@ from torch import nn
 
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import LabelKind
-from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast.label_set import GridIndex, RowOrder, SegmentIndex, class_list_digest, digest_of
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
@@ -79,7 +79,7 @@ def write_mixed(directory: Path) -> Path:
     """A directory as `relabel` writes them: fits of it are conditioned on context."""
     directory.mkdir(parents=True, exist_ok=True)
     ids = 10**6 + 3 * np.arange(SAMPLES, dtype=np.uint64)
-    index = SegmentIndex(ids, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
+    index = GridIndex(ids, np.arange(SEEDS, dtype=np.uint32), RowOrder.SEED_MAJOR)
     hard_labels = np.random.default_rng(1).integers(NUM_CLASSES, size=SAMPLES)
     np.save(directory / LABELS_NAME, mixed_logits(index, hard_labels))
     write_tables(directory, index, hard_labels)

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from labelcast import Views
 from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
-from labelcast.label_set import RowOrder, SegmentIndex, class_list_digest, digest_of
+from labelcast.label_set import GridIndex, RowOrder, class_list_digest, digest_of
 from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.encoding.stages import add_stage
@@ -110,7 +110,7 @@ def _labels_of(directory: Path, number: int) -> Bundle:
             label_kind=LabelKind.LOGITS,
             temperature=None,
         ),
-        index=SegmentIndex(sample_ids, np.arange(3, dtype=np.uint32), RowOrder.SAMPLE_MAJOR),
+        index=GridIndex(sample_ids, np.arange(3, dtype=np.uint32), RowOrder.SAMPLE_MAJOR),
         hard_labels=np.arange(_SAMPLES) % _CLASSES,
         rows=InMemory(values.astype(np.float16)),
     )

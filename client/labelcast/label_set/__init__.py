@@ -16,9 +16,12 @@ from labelcast.label_set.digests import (
     digest_of,
     is_digest,
 )
-from labelcast.label_set.index.missing_views import Missing, StoredViews
-from labelcast.label_set.index.tables import index_of, table_sections
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex, unpack_presence
+from labelcast.label_set.index.base import SegmentIndex
+from labelcast.label_set.index.draws import MissingViews, StoredViews
+from labelcast.label_set.index.grid import GridIndex
+from labelcast.label_set.index.masked import MaskedIndex
+from labelcast.label_set.index.tables import index_of, index_of_cells, table_sections
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,
@@ -40,9 +43,11 @@ __all__ = [
     "BlobRef",
     "ContextRef",
     "Expectation",
+    "GridIndex",
     "LabelContract",
     "Manifest",
-    "Missing",
+    "MaskedIndex",
+    "MissingViews",
     "RowOrder",
     "SampleOrder",
     "Section",
@@ -62,6 +67,7 @@ __all__ = [
     "digest_of",
     "from_canonical",
     "index_of",
+    "index_of_cells",
     "is_digest",
     "policy_digest",
     "rows_per_chunk",
@@ -69,5 +75,4 @@ __all__ = [
     "stage_views",
     "table_sections",
     "to_canonical",
-    "unpack_presence",
 ]

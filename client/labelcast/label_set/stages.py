@@ -9,7 +9,7 @@ import numpy as np
 
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set.fields import Fields
-from labelcast.label_set.index.view_index import ViewIndex
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.views import Views
 
 

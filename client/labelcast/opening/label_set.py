@@ -17,7 +17,7 @@ from labelcast.label_set import (
     BlobRef,
     LabelContract,
     Manifest,
-    Missing,
+    MissingViews,
     StoredViews,
     ViewIndex,
     stage_views,
@@ -117,11 +117,11 @@ class LabelSet(LabelSetFacts, ABC):
         """
 
     @abstractmethod
-    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored, where not every view is; see `labelcast.label_set.Missing`.
+    def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
+        """Views that are stored, where not every view is; see `labelcast.label_set.MissingViews`.
 
-        `resolve(Views.of(sample_ids, draw), Missing.DRAW_ALL)` gives a stored view of each sample,
-        as label pruning (LPLD) trains.
+        `resolve(Views.of(sample_ids, draw), MissingViews.DRAW_ALL)` gives a stored view of each
+        sample, as label pruning (LPLD) trains.
 
         Returns:
             The views, and which rows of the request they answer: int64, increasing.

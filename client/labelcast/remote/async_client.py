@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.errors import ProtocolError
-from labelcast.label_set import BlobRef, Expectation, Missing
+from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import (
@@ -83,7 +83,7 @@ class AsyncLabelClient(Session):
             await asyncio.sleep(pause)
 
     async def resolve(
-        self, label_set: LabelSetFacts, views: Views, missing: Missing
+        self, label_set: LabelSetFacts, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
         """As `LabelClient.resolve`."""
         request = resolve_request(label_set, views, missing)

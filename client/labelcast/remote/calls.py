@@ -14,7 +14,7 @@ from labelcast.label_set import (
     BlobRef,
     Expectation,
     Manifest,
-    Missing,
+    MissingViews,
     check_digest,
     check_reference,
     from_canonical,
@@ -174,7 +174,7 @@ def label_exchange(
 
 
 def resolve_request(
-    label_set: LabelSetFacts, views: Views, missing: Missing
+    label_set: LabelSetFacts, views: Views, missing: MissingViews
 ) -> pb.ResolveViewsRequest:
     """Request for stored views."""
     return pb.ResolveViewsRequest(
@@ -185,7 +185,7 @@ def resolve_request(
 
 
 def read_resolved(
-    content: bytes, label_set: LabelSetFacts, views: Views, missing: Missing
+    content: bytes, label_set: LabelSetFacts, views: Views, missing: MissingViews
 ) -> tuple[Views, NDArray[np.int64]]:
     """Verify the reply to `resolve_request`."""
     reply = wire.parse(pb.ResolveViewsResponse, content, ProtocolError)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.errors import ProtocolError
-from labelcast.label_set import BlobRef, Expectation, Missing
+from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import (
@@ -105,12 +105,12 @@ class LabelClient(Session):
             time.sleep(pause)
 
     def resolve(
-        self, label_set: LabelSetFacts, views: Views, missing: Missing
+        self, label_set: LabelSetFacts, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored, where not every view is; see `labelcast.label_set.Missing`.
+        """Views that are stored, where not every view is; see `labelcast.label_set.MissingViews`.
 
-        `resolve(label_set, Views.of(sample_ids, draw), Missing.DRAW_ALL)` gives a stored view of
-        each sample, as label pruning (LPLD) trains.
+        `resolve(label_set, Views.of(sample_ids, draw), MissingViews.DRAW_ALL)` gives a stored view
+        of each sample, as label pruning (LPLD) trains.
 
         Returns:
             The views, and which rows of the request they answer: int64, increasing.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view import ViewContext
-from labelcast.label_set import BlobRef, Manifest, Missing, ViewIndex, stage_views
+from labelcast.label_set import BlobRef, Manifest, MissingViews, ViewIndex, stage_views
 from labelcast.label_set.recorded_views import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
@@ -47,7 +47,7 @@ class RemoteLabelSet(LabelSet):
         """As `LabelClient.stream`."""
         return self._client.stream(self, batches, representation)
 
-    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+    def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """As `LabelClient.resolve`."""
         return self._client.resolve(self, views, missing)
 
@@ -83,7 +83,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
         """As `AsyncLabelClient.stream`."""
         return self._client.stream(self, batches, representation)
 
-    async def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+    async def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """As `AsyncLabelClient.resolve`."""
         return await self._client.resolve(self, views, missing)
 

@@ -29,11 +29,13 @@ from labelcast.context.view import ViewContext
 from labelcast.directory import file_digest
 from labelcast.errors import LabelFileError, ManifestError
 from labelcast.label_set import (
+    GridIndex,
     RowOrder,
     SampleOrder,
     SegmentIndex,
     class_list_digest,
     from_canonical,
+    index_of_cells,
     to_canonical,
 )
 from labelcast.label_set.fields import Fields
@@ -174,7 +176,7 @@ class DenseLabels:
         tables = _read_tables(directory / TABLES_NAME)
         try:
             description = Description.from_bytes(path.read_bytes())
-            index = SegmentIndex(
+            index = index_of_cells(
                 tables["sample_ids"],
                 tables["seeds"],
                 description.row_order,
@@ -305,7 +307,7 @@ def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) 
             label_kind=label_kind,
             temperature=temperature if probabilities else None,
         ),
-        index=SegmentIndex(
+        index=GridIndex(
             np.arange(samples, dtype=np.uint64),
             np.arange(rows.num_rows // samples, dtype=np.uint32),
             RowOrder.SEED_MAJOR,

@@ -14,9 +14,9 @@ from labelcast.codec import Codec
 from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set import (
+    GridIndex,
     RowOrder,
     SampleOrder,
-    SegmentIndex,
     Stage,
     ViewIndex,
     digest_of,
@@ -224,7 +224,7 @@ def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
     rows = (every + np.arange(first, last)).reshape(-1)
     return replace(
         dense,
-        index=SegmentIndex(index.sample_ids[first:last], index.seeds, RowOrder.SEED_MAJOR),
+        index=GridIndex(index.sample_ids[first:last], index.seeds, RowOrder.SEED_MAJOR),
         hard_labels=None if hard is None else hard[first:last],
         rows=_ChosenRows(dense.rows, rows),
     )

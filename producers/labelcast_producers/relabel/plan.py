@@ -30,8 +30,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         cells = np.arange(len(self.index.seeds) + 1) * len(self.index.sample_ids)
-        present = self.index.present
-        rows = cells if present is None else np.searchsorted(present, cells).astype(np.int64)
+        rows = self.index.rows_before(cells)
         batches = np.append(0, np.cumsum(-(-np.diff(rows) // self.batch_rows)))
         object.__setattr__(self, "_first_rows", rows)
         object.__setattr__(self, "_first_batches", batches)

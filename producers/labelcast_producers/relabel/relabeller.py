@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
-from labelcast.label_set import RowOrder, SegmentIndex, digest_of, to_canonical
+from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.torch.images.samples import ImageReader, SampleTable
 from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
@@ -99,7 +99,7 @@ def relabel(
     writer = LabelWriter(out / LABELS_NAME, (*rows, classes))
     out.mkdir(parents=True, exist_ok=True)
     writer.check_room()
-    index = SegmentIndex(
+    index = index_of_cells(
         table.sample_ids, np.arange(seeds, dtype=np.uint32), RowOrder.SEED_MAJOR, present
     )
     plan = Plan(index, batch_rows)

@@ -29,6 +29,8 @@ _BLOCKS_AHEAD = 2
 _ROOM_SECONDS = 10.0
 # Of float32 labels that one block makes the decoder hold.
 _DECODED_BYTES = 2**25
+# Rows that are found on the event loop: below a millisecond, where a thread would only cost.
+_ROWS_ON_THE_LOOP = 4096
 
 
 class Decoder(Protocol):
@@ -197,23 +199,35 @@ class LabelReader:
             ) from None
 
     async def _block(self, views: Views, first_row: int) -> Block:
-        index = self._label_set.index
-        segments, rows = index.locate(views, first_row=first_row)
-        # From here on only what was found counts: a fault of the look-up shows in the subject.
-        found = index.views_at(segments, rows)
+        if len(views) > _ROWS_ON_THE_LOOP:
+            place = await asyncio.to_thread(self._find, views, first_row)
+        else:
+            place = self._find(views, first_row)
+        segments, rows, found, subject = place
         packed = await self._gather(segments, rows)
         if self._representation.form is Form.CODES:
             payload = packed.tobytes()
             labels = DecodedRows(payload, crc32(payload))
         else:
             labels = await self._decode(packed, found)
-        subject = self._subject.checksum(found)
         return Block(len(packed), labels.payload, labels.crc32, subject)
+
+    def _find(
+        self, views: Views, first_row: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], Views, int]:
+        """Segment and row of each view, the views that lie there, and their checksum."""
+        index = self._label_set.index
+        segments, rows = index.locate(views, first_row=first_row)
+        # From here on only what was found counts: a fault of the look-up shows in the subject.
+        found = index.views_at(segments, rows)
+        return segments, rows, found, self._subject.checksum(found)
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
         if context is not None:
-            packed = np.concatenate([packed, context.rows(views)], axis=1)
+            # Drawing takes a millisecond, of however few views.
+            about = await asyncio.to_thread(context.rows, views)
+            packed = np.concatenate([packed, about], axis=1)
         return await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
-from labelcast.label_set import Manifest, Missing, StoredViews, check_digest
+from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts import open_context, open_index
 from labelcast.representation import Form, Representation
@@ -91,7 +91,7 @@ class LabelService:
         )
 
     async def resolve(
-        self, digest: str, views: Views, missing: Missing
+        self, digest: str, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
         """Views that are stored; see `StoredViews.resolve`.
 
@@ -140,8 +140,7 @@ class LabelService:
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
-        check_digest(content, digest, "the manifest in the store")
-        manifest = Manifest.from_bytes(content)
+        manifest = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
         index = await run_async(open_index(manifest), read)
@@ -155,5 +154,10 @@ class LabelService:
             codec=await asyncio.to_thread(read_artifact, artifact),
             index=index,
             context=await run_async(open_context(manifest, index), read),
-            stored=await asyncio.to_thread(StoredViews, index),
+            stored=StoredViews(index),
         )
+
+
+def _parse(digest: str, content: bytes) -> Manifest:
+    check_digest(content, digest, "the manifest in the store")
+    return Manifest.from_bytes(content)

@@ -1,5 +1,6 @@
 """The gRPC surface: messages in, use cases, messages out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ from labelcast_server.rpc.malformed import Malformed, understood
 from labelcast_server.rpc.status import Context, abort
 
 _MAX_REFERENCE = 200
+# Views of a request that are checked on the event loop: a million of them take milliseconds.
+_VIEWS_ON_THE_LOOP = 2**16
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -106,10 +109,10 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     ) -> pb.ResolveViewsResponse:
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
-        views = wire.views_from_proto(request.views)
+        views = await asyncio.to_thread(wire.views_from_proto, request.views)
         missing = wire.missing_from_proto(request.missing)
         found, rows = await self._service.resolve(digest, views, missing)
-        return wire.resolved_to_proto(digest, missing, views, found, rows)
+        return await asyncio.to_thread(wire.resolved_to_proto, digest, missing, views, found, rows)
 
     async def _get_labels(
         self, caller: Caller, request: pb.GetLabelsRequest
@@ -117,7 +120,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         representation = wire.representation_from_proto(request.representation)
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
-        views = wire.AskedViews(request.views)
+        views = await _asked(request.views)
         reader = await self._service.reader(digest, representation)
         row, parts = 0, list[pb.LabelRows]()
         for block in await reader.read_whole(views):
@@ -166,7 +169,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 )
             if request.WhichOneof("ask") is None:
                 continue
-            async for block in reader.read(wire.AskedViews(request.views)):
+            async for block in reader.read(await _asked(request.views)):
                 yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
                 row += block.count
 
@@ -206,6 +209,12 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
 
 def _require_labels(caller: Caller, reference: str) -> None:
     caller.require(Action.READ_LABELS, Resource(Kind.LABEL_SET, reference))
+
+
+async def _asked(views: pb.Views) -> wire.AskedViews:
+    if views.count > _VIEWS_ON_THE_LOOP:
+        return await asyncio.to_thread(wire.AskedViews, views)
+    return wire.AskedViews(views)
 
 
 def _rows_to_proto(first_row: int, block: Block) -> pb.LabelRows:

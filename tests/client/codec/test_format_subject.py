@@ -5,7 +5,7 @@ from importlib import resources
 
 import numpy as np
 
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.representation import Representation
 from labelcast.subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.views import Views
@@ -29,5 +29,5 @@ def test_golden_subjects() -> None:
         assert representation_bytes(representation) == bytes.fromhex(form.strip("`"))
         assert f"{LabelSubject(DIGEST, representation).checksum(VIEWS):08x}" == checksum
     rows = np.array([0, 2])
-    resolved = resolution_checksum(DIGEST, Missing.DROP, VIEWS, VIEWS[rows], rows)
+    resolved = resolution_checksum(DIGEST, MissingViews.DROP, VIEWS, VIEWS[rows], rows)
     assert f"{resolved:08x}" == table[-1][2]

@@ -9,7 +9,7 @@ import torch
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import Missing, RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.torch import ArrayLabels, Batch, Position, SoftLabelLoader
 from tests.client.torch.images.test_loader import DATA, POLICY, SEEDS, TABLE
 
@@ -21,7 +21,7 @@ def labels_that_lack_some(policy: AugmentationPolicy) -> ArrayLabels:
     """Labels that name their view; every third view is not there."""
     seeds = np.arange(10, dtype=np.uint32)
     present = np.flatnonzero(np.arange(len(TABLE) * len(seeds)) % 3 != 2)
-    index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR, present=present)
+    index = index_of_cells(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR, present)
     views = index.views()
     named = np.stack([np.searchsorted(TABLE.sample_ids, views.sample_ids), views.seeds], axis=1)
     return ArrayLabels(
@@ -35,7 +35,7 @@ def loader(**options: Any) -> SoftLabelLoader:
         "seeds": SEEDS,
         "batch_size": BATCH,
         "order_key": 3,
-        "missing": Missing.DROP,
+        "missing": MissingViews.DROP,
     }
     settings |= options
     return SoftLabelLoader(DATA, labels_that_lack_some(settings["policy"]), **settings)
@@ -52,11 +52,11 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
     torch.testing.assert_close(one.images, other.images)
 
 
-@pytest.mark.parametrize("missing", [Missing.DROP, Missing.DRAW, Missing.DRAW_ALL])
+@pytest.mark.parametrize("missing", [MissingViews.DROP, MissingViews.DRAW, MissingViews.DRAW_ALL])
 @pytest.mark.parametrize("policy", [POLICY, PLAIN, None], ids=["mixed", "plain", "none"])
 @pytest.mark.parametrize("every", [1, 2], ids=["all samples", "some"])
 def test_a_run_cut_after_any_batch_goes_on_as_if_it_had_not_been(
-    missing: Missing, policy: AugmentationPolicy | None, every: int
+    missing: MissingViews, policy: AugmentationPolicy | None, every: int
 ) -> None:
     options: dict[str, Any] = {
         "missing": missing,

@@ -9,7 +9,7 @@ import torch
 
 from labelcast import LabelClient, LabelKind, RemoteLabelSet, Representation, Views
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
-from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import GridIndex, RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, LabelSetSource
 from tests.factories.bundles import CodecName, make_bundle
 
@@ -18,7 +18,7 @@ SEEDS = np.array([0, 7], dtype=np.uint32)
 
 
 def index_of(order: RowOrder = RowOrder.SEED_MAJOR) -> SegmentIndex:
-    return SegmentIndex(IDS, SEEDS, order)
+    return GridIndex(IDS, SEEDS, order)
 
 
 @pytest.mark.parametrize("order", RowOrder)
@@ -88,7 +88,7 @@ def test_an_array_of_other_rows_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_several_segments_are_refused() -> None:
-    other = SegmentIndex(IDS, np.array([9], dtype=np.uint32), RowOrder.SEED_MAJOR)
+    other = GridIndex(IDS, np.array([9], dtype=np.uint32), RowOrder.SEED_MAJOR)
     with pytest.raises(InvalidRequestError, match="the index has 2"):
         ArrayLabels(
             np.zeros((9, 2)), ViewIndex([index_of(), other]), LabelKind.LOGITS, view_policy=None

@@ -16,7 +16,7 @@ from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast.label_set import GridIndex, RowOrder, SampleOrder
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.formats import verification
@@ -139,7 +139,7 @@ class StoredBatches(Source):
             mix = Mix.MIXUP
         policy = RecordedPolicy(view_height=VIEW, view_width=VIEW, mix=mix)
         epochs = views[-1][0].epoch + 1
-        index = SegmentIndex(
+        index = GridIndex(
             np.arange(SAMPLES, dtype=np.uint64),
             np.arange(epochs, dtype=np.uint32),
             RowOrder.SEED_MAJOR,

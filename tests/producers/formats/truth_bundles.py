@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews, ViewPolicy
 from labelcast.codec import LabelKind
 from labelcast.directory import Bundle
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, digest_of
+from labelcast.label_set import RowOrder, SampleOrder, digest_of, index_of_cells
 from labelcast.views import Views
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import DenseLabels, Description
@@ -48,7 +48,7 @@ def make_bundle(
         temperature=1.0 if kind is LabelKind.PROBABILITIES else None,
         sample_order=SampleOrder.UNVERIFIED,
     )
-    index = SegmentIndex(
+    index = index_of_cells(
         np.arange(first_id, first_id + samples, dtype=np.uint64),
         np.arange(seeds, dtype=np.uint32),
         RowOrder.SEED_MAJOR,

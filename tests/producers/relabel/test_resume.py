@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from labelcast.errors import InvalidRequestError, LabelFileError, StoreFullError
-from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.label_set import RowOrder, index_of_cells
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.plan import Plan
@@ -181,7 +181,7 @@ def test_batches_cover_every_row_once_and_cross_no_seed(
     present = None
     if missing is not None:
         present = np.setdiff1d(np.arange(samples * seeds), np.array(sorted(missing), np.int64))
-    index = SegmentIndex(
+    index = index_of_cells(
         np.arange(samples, dtype=np.uint64),
         np.arange(seeds, dtype=np.uint32),
         RowOrder.SEED_MAJOR,

@@ -10,7 +10,7 @@ import pytest
 
 from labelcast import Representation, Views, wire
 from labelcast.directory import Bundle
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.caller import Caller
@@ -87,7 +87,7 @@ async def ask(
         "GetLabelSet": pb.GetLabelSetRequest(reference="mine:v1"),
         "GetBlob": pb.GetBlobRequest(label_set=digest, blob=bundle.manifest.codec.digest),
         "ResolveViews": pb.ResolveViewsRequest(
-            label_set=digest, views=views, missing=wire.missing_to_proto(Missing.DROP)
+            label_set=digest, views=views, missing=wire.missing_to_proto(MissingViews.DROP)
         ),
         "GetLabels": pb.GetLabelsRequest(label_set=digest, representation=codes, views=views),
         "StreamLabels": iter(

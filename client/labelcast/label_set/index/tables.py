@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import ManifestError
-from labelcast.label_set.index.view_index import SegmentIndex, unpack_presence
+from labelcast.label_set.index.base import SegmentIndex
+from labelcast.label_set.index.grid import GridIndex
+from labelcast.label_set.index.masked import MaskedIndex
 from labelcast.label_set.section import Section
-from labelcast.label_set.segment import Segment
+from labelcast.label_set.segment import RowOrder, Segment
 
 
 def table_sections(segment: Segment) -> list[Section]:
@@ -30,16 +32,40 @@ def index_of(segment: Segment, read: Callable[[Section], NDArray[np.uint8]]) -> 
     """
     sample_ids = _column(read(segment.sample_ids), "<u8").astype(np.uint64)
     seeds = _column(read(segment.seeds), "<u4").astype(np.uint32)
-    present = None
-    if segment.presence is not None:
-        cells = len(sample_ids) * len(seeds)
-        present = unpack_presence(read(segment.presence)[:, 0], cells)
-    index = SegmentIndex(sample_ids, seeds, segment.row_order, present)
+    index: SegmentIndex
+    if segment.presence is None:
+        index = GridIndex(sample_ids, seeds, segment.row_order)
+    else:
+        presence = read(segment.presence)[:, 0]
+        index = MaskedIndex(sample_ids, seeds, segment.row_order, presence)
     if index.num_rows != segment.codes.rows:
         raise ManifestError(
             f"a segment has {segment.codes.rows} rows of codes for {index.num_rows} views"
         )
     return index
+
+
+def index_of_cells(
+    sample_ids: NDArray[np.uint64],
+    seeds: NDArray[np.uint32],
+    row_order: RowOrder,
+    cells: NDArray[np.int64] | None,
+) -> SegmentIndex:
+    """The index of a segment that is about to be made.
+
+    Args:
+        sample_ids: uint64, shape (S,), strictly increasing.
+        seeds: uint32, shape (K,), strictly increasing.
+        row_order: of the segment's codes.
+        cells: int64, strictly increasing: which cells of the grid samples × seeds, numbered in row
+            order, have a row; None where all have.
+
+    Raises:
+        ManifestError: a table that does not increase, or a cell outside the grid.
+    """
+    if cells is None:
+        return GridIndex(sample_ids, seeds, row_order)
+    return MaskedIndex.of_cells(sample_ids, seeds, row_order, cells)
 
 
 def _column(rows: NDArray[np.uint8], dtype: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import permutation
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import Missing, StoredViews
+from labelcast.label_set import MissingViews, StoredViews
 from labelcast.views import Views
 
 
@@ -104,20 +104,20 @@ class TrainingPlan:
         *,
         batch_size: int,
         order_key: int = 0,
-        missing: Missing = Missing.REFUSE,
+        missing: MissingViews = MissingViews.REFUSE,
         stored: StoredViews | None = None,
         start: Position = START,
     ) -> None:
         if batch_size < 1:
             raise InvalidRequestError(f"batch_size is {batch_size}, must be at least 1")
-        if missing is not Missing.REFUSE and stored is None:
+        if missing is not MissingViews.REFUSE and stored is None:
             raise InvalidRequestError("this label source does not say which views it has")
         self._sample_ids = sample_ids
         self._seeds = list(seeds)
         self._batch_size = batch_size
         self._order_key = order_key
         self._missing = missing
-        self._stored = None if missing is Missing.REFUSE else stored
+        self._stored = None if missing is MissingViews.REFUSE else stored
         self._start = start
         self._require_start()
 
@@ -147,7 +147,7 @@ class TrainingPlan:
 
     def _num_rows(self, epoch: int) -> int:
         # What is dropped is known only once it was looked up; all else leaves the count alone.
-        dropping = self._missing is Missing.DROP
+        dropping = self._missing is MissingViews.DROP
         return len(self._views(epoch)) if dropping else len(self._sample_ids)
 
     def _require_start(self) -> None:

@@ -15,7 +15,7 @@ from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
 from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import Missing
+from labelcast.label_set import MissingViews
 from labelcast.label_set.recorded_views import mixing
 from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, require_same_side
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
@@ -77,8 +77,8 @@ class SoftLabelLoader:
         keep_image_bytes: images are held in memory if all of them take no more than this.
         image_workers: processes that read images.
         read_ahead: batches of labels kept ready.
-        missing: of views that the label set lacks; `Missing.DRAW_ALL` takes a stored view of each
-            sample instead, the seeds being draw numbers, as label pruning (LPLD) trains.
+        missing: of views that the label set lacks; `MissingViews.DRAW_ALL` takes a stored view of
+            each sample instead, the seeds being draw numbers, as label pruning (LPLD) trains.
         sample_ids: uint64, only these samples of the data set, such as those of a stage; None for
             all.
         canary: watches the first labels and stops the run if they do not belong to these views;
@@ -105,7 +105,7 @@ class SoftLabelLoader:
         keep_image_bytes: int = 2**30,
         image_workers: int = 0,
         read_ahead: int = 8,
-        missing: Missing = Missing.REFUSE,
+        missing: MissingViews = MissingViews.REFUSE,
         sample_ids: NDArray[np.uint64] | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
         start: Position = START,
@@ -126,7 +126,7 @@ class SoftLabelLoader:
         if sample_ids is not None:
             require_known(sample_ids, self._table.sample_ids)
         # Not asked for unless needed: a service's source fetches it.
-        asked = missing is not Missing.REFUSE
+        asked = missing is not MissingViews.REFUSE
         self._plan = TrainingPlan(
             self._table.sample_ids if sample_ids is None else sample_ids,
             seeds,

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from labelcast.augmentation import ForeignPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
 from labelcast_producers.dense.files import (
     check_label_kind,
     looks_like_probabilities,
@@ -385,7 +385,7 @@ def _index(
             " twice; remove one"
         )
     whole = len(present) == len(sample_ids) * len(seeds)
-    index = SegmentIndex(
+    index = index_of_cells(
         sample_ids.astype(np.uint64),
         seeds.astype(np.uint32),
         order,

@@ -11,7 +11,7 @@ from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
-from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
 from labelcast_producers.dense.files import all_finite, looks_like_probabilities
 from labelcast_producers.formats.batches.batch import Batch, Place
 from labelcast_producers.formats.batches.layout import Kind
@@ -53,7 +53,7 @@ def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[Segment
     if len(rows) < len(sample_ids) * len(seed_table):
         present = np.sort(rows)
         rows = np.searchsorted(present, rows)
-    index = SegmentIndex(
+    index = index_of_cells(
         sample_ids.astype(np.uint64), seed_table.astype(np.uint32), RowOrder.SEED_MAJOR, present
     )
     return index, rows

@@ -18,7 +18,7 @@ from labelcast.augmentation import RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast.label_set import GridIndex, RowOrder, SampleOrder
 from labelcast_producers.dense.files import check_finite
 from labelcast_producers.encoding.stages import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
@@ -165,7 +165,7 @@ class DistilledSource(Source):
             label_kind=kind,
             temperature=temperature if kind is LabelKind.PROBABILITIES else None,
             top_k=TopK(1, Recovery.RENORMALISE) if self._is_hard else None,
-            index=SegmentIndex(sample_ids, seeds, RowOrder.SEED_MAJOR),
+            index=GridIndex(sample_ids, seeds, RowOrder.SEED_MAJOR),
             hard_labels=hard,
             policy=None,
             order=SampleOrder.GIVEN,

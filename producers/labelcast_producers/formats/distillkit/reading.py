@@ -16,7 +16,7 @@ from labelcast.augmentation import PositionPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import MAX_TOTAL, Recovery
 from labelcast.errors import LabelFileError
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
@@ -219,7 +219,7 @@ def _index(lengths: NDArray[np.int64]) -> SegmentIndex:
         starts = np.cumsum(lengths) - lengths
         shift = np.arange(len(lengths)) * longest - starts
         present = np.arange(lengths.sum()) + np.repeat(shift, lengths)
-    return SegmentIndex(
+    return index_of_cells(
         sample_ids.astype(np.uint64),
         np.arange(longest, dtype=np.uint32),
         RowOrder.SAMPLE_MAJOR,

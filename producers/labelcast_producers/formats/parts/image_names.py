@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError, LabelFileError
-from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.formats.source import ImportOptions
 
@@ -122,7 +122,7 @@ def ragged_index(sample_ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> S
         shift = np.arange(len(counts)) * most - starts
         present = np.arange(counts.sum()) + np.repeat(shift, counts)
     seeds = np.arange(most, dtype=np.uint32)
-    return SegmentIndex(sample_ids, seeds, RowOrder.SAMPLE_MAJOR, present)
+    return index_of_cells(sample_ids, seeds, RowOrder.SAMPLE_MAJOR, present)
 
 
 def check_class_names(options: ImportOptions, num_classes: int, path: Path) -> None:

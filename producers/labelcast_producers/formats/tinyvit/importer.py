@@ -26,7 +26,7 @@ from labelcast.augmentation import ForeignPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
-from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
+from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
 from labelcast_producers.formats.parts.image_names import ImageNames
 from labelcast_producers.formats.parts.numbered import Span, Spans
 from labelcast_producers.formats.parts.top_k import (
@@ -139,7 +139,7 @@ class TinyVitSource(Source):
             repeated += sum(1 for _ in self._keys(epoch)) - len(held)
         cells = np.concatenate(present).astype(np.int64)
         lacking = len(self._epochs) * len(sample_ids) - len(cells)
-        self._index = SegmentIndex(
+        self._index = index_of_cells(
             sample_ids,
             np.array([epoch.number for epoch in self._epochs], dtype=np.uint32),
             RowOrder.SEED_MAJOR,
@@ -188,8 +188,7 @@ class TinyVitSource(Source):
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
-        present = self._index.present
-        cells = part.rows if present is None else present[part.rows]
+        cells = self._index.cells_at(part.rows)
         number = int(cells[0]) // len(self._index.sample_ids)
         samples = cells - number * len(self._index.sample_ids)
         epoch, places = self._epochs[number], self._places_of(number)

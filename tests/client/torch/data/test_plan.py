@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
-from labelcast.label_set import Missing, RowOrder, SegmentIndex, StoredViews, ViewIndex
+from labelcast.label_set import MissingViews, RowOrder, StoredViews, ViewIndex, index_of_cells
 from labelcast.torch import Position, TrainingPlan
 
 Row = tuple[Position, int, int]
@@ -21,16 +21,14 @@ def stored_views(sample_ids: np.ndarray[Any, Any], present: list[int]) -> Stored
     """Views under seeds 0 to 4, of which every sample has the first and those in `present`."""
     seeds = np.arange(STORED_SEEDS, dtype=np.uint32)
     rows = np.union1d(np.arange(len(sample_ids)), np.array(present, dtype=np.int64))
-    return StoredViews(
-        ViewIndex([SegmentIndex(sample_ids, seeds, RowOrder.SEED_MAJOR, present=rows)])
-    )
+    return StoredViews(ViewIndex([index_of_cells(sample_ids, seeds, RowOrder.SEED_MAJOR, rows)]))
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> dict[str, Any]:
     """Arguments of a plan, all but its start."""
     count = draw(st.integers(1, 20))
-    missing = draw(st.sampled_from(Missing))
+    missing = draw(st.sampled_from(MissingViews))
     ids = 100 + 3 * np.arange(count, dtype=np.uint64)
     highest = count * STORED_SEEDS - 1
     present = draw(st.lists(st.integers(0, highest), max_size=highest))
@@ -41,7 +39,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
         "batch_size": draw(st.integers(1, 25)),
         "order_key": draw(st.integers(0, 3)),
         "missing": missing,
-        "stored": None if missing is Missing.REFUSE else stored_views(ids, present),
+        "stored": None if missing is MissingViews.REFUSE else stored_views(ids, present),
     }
 
 
@@ -145,7 +143,7 @@ def test_rows_are_counted_after_views_were_dropped() -> None:
         "sample_ids": ids,
         "seeds": [1, 0],
         "batch_size": 4,
-        "missing": Missing.DROP,
+        "missing": MissingViews.DROP,
         "stored": stored_views(ids, [7, 10]),
     }
     assert cuts(TrainingPlan(**run)) == [
@@ -161,7 +159,11 @@ def test_rows_are_counted_after_views_were_dropped() -> None:
 def test_a_sample_without_any_view_is_refused_where_one_must_be_drawn() -> None:
     stored = stored_views(np.arange(3, dtype=np.uint64), [])
     plan = TrainingPlan(
-        np.arange(4, dtype=np.uint64), [0], batch_size=2, missing=Missing.DRAW_ALL, stored=stored
+        np.arange(4, dtype=np.uint64),
+        [0],
+        batch_size=2,
+        missing=MissingViews.DRAW_ALL,
+        stored=stored,
     )
     with pytest.raises(ViewNotFoundError):
         list(plan)

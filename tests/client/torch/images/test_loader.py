@@ -13,7 +13,7 @@ from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.canary import Canary, shown_classes
 from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError, MisalignedLabelsError
-from labelcast.label_set import RowOrder, SegmentIndex, StoredViews, ViewIndex
+from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
 from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
 from labelcast.torch.sources import LabelSource
 from tests.factories.pictures import CLASSES, Pictures
@@ -34,7 +34,7 @@ SEEDS = [4, 0, 4, 9]
 def naming_labels(policy: AugmentationPolicy | None = POLICY) -> ArrayLabels:
     """Labels that say whose they are: (sample's position, seed)."""
     seeds = np.arange(10, dtype=np.uint32)
-    index = SegmentIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR)
+    index = GridIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR)
     views = index.views()
     positions = np.searchsorted(TABLE.sample_ids, views.sample_ids)
     array = np.stack([positions, views.seeds], axis=1).astype(np.float32)

@@ -7,15 +7,14 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import philox
 from labelcast.errors import ViewNotFoundError
-from labelcast.label_set.index.view_index import SegmentIndex, ViewIndex
-from labelcast.label_set.segment import RowOrder
+from labelcast.label_set.index.whole import ViewIndex
 from labelcast.views import Views
 
 # Keeps these counters apart from those that records and orders are drawn with.
 _LAST_WORD = 0xFFFFFFFC
 
 
-class Missing(StrEnum):
+class MissingViews(StrEnum):
     """What becomes of views that a label set lacks."""
 
     REFUSE = "refuse"  # a ViewNotFoundError that names the first
@@ -36,9 +35,8 @@ class StoredViews:
 
     def __init__(self, index: ViewIndex) -> None:
         self._index = index
-        self._segments = [_SegmentSeeds(segment) for segment in index.segments]
 
-    def resolve(self, views: Views, missing: Missing) -> tuple[Views, NDArray[np.int64]]:
+    def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """Views that are stored.
 
         Args:
@@ -52,13 +50,13 @@ class StoredViews:
             ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
         """
         every = np.arange(len(views))
-        if missing is Missing.DRAW_ALL:
+        if missing is MissingViews.DRAW_ALL:
             return self.draw(views.sample_ids, views.seeds), every
-        if missing is Missing.REFUSE:
+        if missing is MissingViews.REFUSE:
             self._index.locate(views)
             return views, every
         stored = self._index.holds(views)
-        if missing is Missing.DROP:
+        if missing is MissingViews.DROP:
             rows = np.flatnonzero(stored)
             return views[rows], rows
         seeds = views.seeds.copy()
@@ -76,7 +74,12 @@ class StoredViews:
         Raises:
             ViewNotFoundError: a sample without any stored view.
         """
-        counts = np.stack([segment.counts(sample_ids) for segment in self._segments])
+        segments = self._index.segments
+        positions = np.empty((len(segments), len(sample_ids)), dtype=np.int64)
+        counts = np.empty_like(positions)
+        for number, segment in enumerate(segments):
+            positions[number], known = segment.sample_positions(sample_ids)
+            counts[number] = np.where(known, segment.count_views(positions[number]), 0)
         total = counts.sum(axis=0)
         if not total.all():
             stranger = int(sample_ids[int(np.argmin(total > 0))])
@@ -90,52 +93,9 @@ class StoredViews:
             np.int64
         )
         seeds = np.zeros(len(sample_ids), dtype=np.uint32)
-        for segment, count in zip(self._segments, counts, strict=True):
+        for segment, position, count in zip(segments, positions, counts, strict=True):
             inside = np.flatnonzero((chosen >= 0) & (chosen < count))
-            seeds[inside] = segment.seeds(sample_ids[inside], chosen[inside])
+            seeds[inside] = segment.nth_seeds(position[inside], chosen[inside])
             # What was found turns negative, and stays so.
             chosen = np.where(chosen >= 0, chosen - count, chosen)
         return Views(sample_ids, seeds)
-
-
-class _SegmentSeeds:
-    """Seeds under which each sample of a segment is stored, in rising order."""
-
-    def __init__(self, index: SegmentIndex) -> None:
-        self._index = index
-        if index.present is None:
-            return
-        samples = len(index.sample_ids)
-        if index.row_order is RowOrder.SEED_MAJOR:
-            seed, sample = np.divmod(index.present, samples)
-        else:
-            sample, seed = np.divmod(index.present, len(index.seeds))
-        order = np.lexsort((seed, sample))
-        self._seed_positions = seed[order]
-        self._first = np.searchsorted(sample[order], np.arange(samples + 1))
-
-    def counts(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Stored views of each sample."""
-        position, known = self._positions(sample_ids)
-        if self._index.present is None:
-            return np.where(known, len(self._index.seeds), 0)
-        return np.where(known, self._first[position + 1] - self._first[position], 0)
-
-    def seeds(
-        self, sample_ids: NDArray[np.uint64], numbers: NDArray[np.int64]
-    ) -> NDArray[np.uint32]:
-        """The seed of the n-th stored view of each sample."""
-        if self._index.present is None:
-            return self._index.seeds[numbers]
-        position, _ = self._positions(sample_ids)
-        found: NDArray[np.uint32] = self._index.seeds[
-            self._seed_positions[self._first[position] + numbers]
-        ]
-        return found
-
-    def _positions(
-        self, sample_ids: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        table = self._index.sample_ids
-        position = np.minimum(np.searchsorted(table, sample_ids), len(table) - 1)
-        return position, table[position] == sample_ids

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelcast.errors import ManifestError, ViewNotFoundError
-from labelcast.label_set import RowOrder, SegmentIndex, ViewIndex
+from labelcast.label_set import GridIndex, RowOrder, SegmentIndex, ViewIndex
 from labelcast.views import Views
 
 SAMPLE_IDS = st.sets(st.integers(0, 2**64 - 1), min_size=1, max_size=30)
@@ -19,7 +19,7 @@ def segment_of(
     seeds: set[int] | list[int],
     order: RowOrder = RowOrder.SEED_MAJOR,
 ) -> SegmentIndex:
-    return SegmentIndex(
+    return GridIndex(
         np.array(sorted(sample_ids), dtype=np.uint64), np.array(sorted(seeds), np.uint32), order
     )
 
@@ -91,9 +91,7 @@ def test_segments_share_samples_or_seeds_but_no_view() -> None:
 )
 def test_tables_increase_strictly(sample_ids: list[int], seeds: list[int]) -> None:
     with pytest.raises(ManifestError, match="strictly increasing"):
-        SegmentIndex(
-            np.array(sample_ids, np.uint64), np.array(seeds, np.uint32), RowOrder.SEED_MAJOR
-        )
+        GridIndex(np.array(sample_ids, np.uint64), np.array(seeds, np.uint32), RowOrder.SEED_MAJOR)
 
 
 def test_no_views_at_all() -> None:

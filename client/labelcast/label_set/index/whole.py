@@ -1,0 +1,108 @@
+"""Segments together: views → segment and row, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelcast.errors import ManifestError, ViewNotFoundError
+from labelcast.label_set.index.base import SegmentIndex
+from labelcast.label_set.index.grid import GridIndex
+from labelcast.views import Views
+
+
+class ViewIndex:
+    """Where the views of a label set lie.
+
+    Args:
+        segments: one index for each segment of the manifest, in its order.
+
+    Raises:
+        ManifestError: two segments hold one view, so its label would be a matter of luck.
+    """
+
+    def __init__(self, segments: Sequence[SegmentIndex]) -> None:
+        self.segments = tuple(segments)
+        for at, first in enumerate(self.segments):
+            for second in self.segments[at + 1 :]:
+                if _overlap(first, second):
+                    raise ManifestError("two segments hold the same view")
+
+    def locate(
+        self, views: Views, *, first_row: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Segment number and row of each view.
+
+        Args:
+            views: some or all views of a request.
+            first_row: of the request, that `views` begin with; for errors.
+
+        Returns:
+            int32 and int64, shape (N,), in the order of the views.
+
+        Raises:
+            ViewNotFoundError: names the first view that the label set lacks.
+        """
+        if len(self.segments) == 1:
+            rows, found = self.segments[0].rows(views)
+            if not found.all():
+                self._refuse(views, int(np.argmin(found)), first_row)
+            return np.zeros(len(views), dtype=np.int32), rows
+        segment_numbers = np.full(len(views), -1, dtype=np.int32)
+        rows = np.zeros(len(views), dtype=np.int64)
+        left = np.arange(len(views))
+        for number, segment in enumerate(self.segments):
+            found_rows, found = segment.rows(views[left])
+            at = left[found]
+            segment_numbers[at], rows[at] = number, found_rows[found]
+            left = left[~found]
+        if len(left):
+            self._refuse(views, int(left[0]), first_row)
+        return segment_numbers, rows
+
+    def views_at(self, segment_numbers: NDArray[np.int32], rows: NDArray[np.int64]) -> Views:
+        """Views of located rows: the inverse of `locate`, through the tables."""
+        if len(self.segments) == 1:
+            return self.segments[0].views_at(rows)
+        sample_ids = np.empty(len(rows), dtype=np.uint64)
+        seeds = np.empty(len(rows), dtype=np.uint32)
+        for number in np.unique(segment_numbers).tolist():
+            inside = segment_numbers == number
+            views = self.segments[number].views_at(rows[inside])
+            sample_ids[inside], seeds[inside] = views.sample_ids, views.seeds
+        return Views(sample_ids, seeds)
+
+    def holds(self, views: Views) -> NDArray[np.bool_]:
+        """Which views the label set has: bool, shape (N,)."""
+        held: NDArray[np.bool_] = np.zeros(len(views), dtype=np.bool_)
+        for segment in self.segments:
+            held |= segment.rows(views)[1]
+        return held
+
+    def _refuse(self, views: Views, at: int, first_row: int) -> None:
+        sample_id, seed = int(views.sample_ids[at]), int(views.seeds[at])
+        known = any(sample_id in segment.sample_ids for segment in self.segments)
+        what = (
+            f"no augmentation seed {seed} for sample ID {sample_id}"
+            if known
+            else f"no sample ID {sample_id}"
+        )
+        raise ViewNotFoundError(
+            f"the label set has {what} (row {first_row + at} of the request);"
+            " ask only for views that were labelled, or draw a stored one (`resolve`)",
+            sample_id=sample_id,
+            seed=seed,
+            row=first_row + at,
+        )
+
+
+def _overlap(first: SegmentIndex, second: SegmentIndex) -> bool:
+    seeds = np.intersect1d(first.seeds, second.seeds)
+    sample_ids = np.intersect1d(first.sample_ids, second.sample_ids)
+    if isinstance(first, GridIndex) and isinstance(second, GridIndex):
+        return bool(len(seeds) and len(sample_ids))
+    for seed in seeds:
+        shared = Views.of(sample_ids, seed)
+        if (first.rows(shared)[1] & second.rows(shared)[1]).any():
+            return True
+    return False

@@ -1,0 +1,141 @@
+"""Rows in the order of the request, whoever finds them; a large request leaves the loop alone."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from labelcast import wire
+from labelcast.codec import Rows
+from labelcast.directory import Bundle
+from labelcast.errors import ViewNotFoundError
+from labelcast.label_set import GridIndex, ViewIndex
+from labelcast.representation import Representation
+from labelcast.subject import LabelSubject
+from labelcast.views import Views
+from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.reader import Block, LabelReader, OpenLabelSet
+from labelcast_server.delivery.service import LabelService
+from labelcast_server.registry.publishing import Publisher
+from labelcast_server.store.memory import memory_store
+from tests.factories.bundles import make_bundle
+from tests.factories.pushed import push
+
+CODES = Representation.codes()
+BLOCK_BYTES = 2**18
+
+
+class NoDecoder:
+    """Codes go out as they lie: nobody decodes."""
+
+    async def decode(
+        self,
+        codec: str,
+        artifact: bytes,
+        representation: Representation,
+        rows: Rows,
+        *,
+        row_bytes: int,
+    ) -> DecodedRows:
+        raise AssertionError
+
+    async def ping(self) -> None:
+        raise AssertionError
+
+
+class WatchedIndex(GridIndex):
+    """Remembers which threads have asked it for rows."""
+
+    threads: set[int]
+
+    def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        self.threads.add(threading.get_ident())
+        return super().rows(views)
+
+
+@dataclass
+class Served:
+    bundle: Bundle
+    opened: OpenLabelSet
+    index: WatchedIndex
+    reader: LabelReader
+    room: ByteBudget
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> Served:
+    bundle, _ = make_bundle(tmp_path / "bundle", num_samples=9000, num_seeds=3)
+    store = memory_store()
+    await push(store, bundle)
+    await Publisher(store, allow_unsafe_store=True).publish(bundle.digest, "mine:v1")
+    (tmp_path / "cache").mkdir()
+    chunks = ChunkCache(store.blobs, tmp_path / "cache")
+    service = LabelService(store, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, unsent_bytes=2**26)
+    opened = await service.label_set(bundle.digest)
+    (plain,) = opened.index.segments
+    index = WatchedIndex(plain.sample_ids, plain.seeds, plain.row_order)
+    index.threads = set()
+    opened = replace(opened, index=ViewIndex([index]))
+    room = ByteBudget(2**26)
+    reader = LabelReader(opened, CODES, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, room=room)
+    return Served(bundle, opened, index, reader, room)
+
+
+def asked(views: Views) -> wire.AskedViews:
+    return wire.AskedViews(wire.views_to_proto(views))
+
+
+def shuffled(served: Served, count: int) -> Views:
+    views = served.bundle.index().segments[0].views()
+    return views[np.random.default_rng(1).permutation(len(views))[:count]]
+
+
+async def read(served: Served, views: Views, blocks: list[Block]) -> None:
+    """Add every block to `blocks` as it comes."""
+    async for block in served.reader.read(asked(views)):
+        blocks += [block]
+
+
+@pytest.mark.parametrize(("count", "on_the_loop"), [(100, True), (26_000, False)])
+async def test_rows_come_in_order(served: Served, count: int, on_the_loop: bool) -> None:
+    views = shuffled(served, count)
+    blocks: list[Block] = []
+    await read(served, views, blocks)
+    assert sum(block.count for block in blocks) == count
+    rows = served.bundle.gather(served.bundle.index(), views)
+    assert b"".join(block.payload for block in blocks) == rows.tobytes()
+    subject, first = LabelSubject(served.bundle.digest, CODES), 0
+    for block in blocks:
+        assert block.subject_crc32 == subject.checksum(views[first : first + block.count])
+        first += block.count
+    assert (threading.get_ident() in served.index.threads) is on_the_loop
+    assert served.room.idle
+
+
+async def test_the_row_that_is_lacking_is_named_after_those_before_it(served: Served) -> None:
+    views = shuffled(served, 27_000)
+    views.seeds[26_000] = 99
+    delivered: list[Block] = []
+    with pytest.raises(ViewNotFoundError) as refused:
+        await read(served, views, delivered)
+    assert refused.value.facts["row"] == "26000"
+    assert 0 < sum(block.count for block in delivered) < 26_000
+    assert served.room.idle
+
+
+async def test_who_goes_while_rows_are_found_leaves_nothing_behind(served: Served) -> None:
+    for turns in range(1, 12):
+        reading = asyncio.create_task(read(served, shuffled(served, 27_000), []))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        # With many turns it may be through already.
+        left = reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled() is left
+        assert served.room.idle

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from labelcast.directory import Bundle, file_digest
+from labelcast.directory import Bundle
 from labelcast.errors import (
     BlobNotFoundError,
     DigestMismatchError,
     LabelcastError,
     TransitionError,
 )
+from labelcast.files import file_digest
 from labelcast.label_set import (
     CHUNK_BYTES,
     BlobRef,

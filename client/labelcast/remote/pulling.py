@@ -1,12 +1,11 @@
 """Fetching a whole label set into a bundle, to be decoded without a network."""
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from labelcast.directory import Bundle, BundleWriter, blob_path, file_digest
+from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import DigestMismatchError
+from labelcast.files import file_digest, whole_file
 from labelcast.label_set import BlobRef
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.client import LabelClient
@@ -46,17 +45,10 @@ def pull(
 
 
 def _fetch(client: LabelClient, label_set: LabelSetFacts, ref: BlobRef, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    hasher = hashlib.sha256()
-    try:
+    with whole_file(path) as partial:
         with partial.open("wb") as stream:
-            for piece in client.blob(label_set, ref):
-                hasher.update(piece)
-                stream.write(piece)
-        if "sha256:" + hasher.hexdigest() != ref.digest:
+            stream.writelines(client.blob(label_set, ref))
+        if file_digest(partial) != ref.digest:
             raise DigestMismatchError(
                 f"blob {ref.digest} came damaged; pull again", expected=ref.digest
             )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import InvalidRequestError, ManifestError
+from labelcast.files import whole_file
 from labelcast.label_set import (
     RowOrder,
     SampleOrder,
@@ -140,13 +141,11 @@ def _bring(bundle: Bundle, manifest: Manifest, out: Path) -> None:
         if digest not in wanted or target.exists():
             continue
         source = bundle.path(ref)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(source, partial)
-        except OSError:
-            shutil.copyfile(source, partial)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            try:
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)
 
 
 def write_staged(

@@ -15,16 +15,17 @@ from labelcast.errors import (
     InvalidRequestError,
     LabelFileError,
 )
+from labelcast.files import write_whole
 from labelcast_producers.dense.files import LabelRows, check_label_kind
 from labelcast_producers.dense.row_context import RowContext
-from labelcast_producers.fitting.checkpoint import START_ANEW, write_atomically
+from labelcast_producers.fitting.checkpoint import START_ANEW
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.loop import Loop
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
 from labelcast_producers.fitting.sampling import Split, spaced
-from labelcast_producers.neural.encoder_file import write_encoder
+from labelcast_producers.neural.encoder_file import codec_digest, write_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
 from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
 from labelcast_producers.neural.fitted_files import (
@@ -280,7 +281,7 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
         num_rows=labels.num_rows,
         num_classes=labels.num_classes,
         labels_digest=loop.labels_digest,
-        codec_digest=hashlib.sha256(artifact).hexdigest(),
+        codec_digest=codec_digest(artifact),
         codec_bytes=len(artifact),
         seconds=round(loop.seconds, 3),
         device=str(loop.device),
@@ -296,8 +297,8 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     )
     encoder_file = write_encoder(encoder, artifact, fit_config=config.model_dump(mode="json"))
     (out / REPORT_FILE).unlink(missing_ok=True)
-    write_atomically(out / CODEC_FILE, artifact)
-    write_atomically(out / ENCODER_FILE, encoder_file)
-    write_atomically(out / REPORT_FILE, report.to_json())
+    write_whole(out / CODEC_FILE, artifact)
+    write_whole(out / ENCODER_FILE, encoder_file)
+    write_whole(out / REPORT_FILE, report.to_json())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
     return FittedCodec(out, artifact, codec, encoder, report)

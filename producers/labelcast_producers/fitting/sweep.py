@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from labelcast.codec import LabelKind
+from labelcast.files import write_whole
 from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.row_context import RowContext
-from labelcast_producers.fitting.checkpoint import write_atomically
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.fit import expect_no_other_fit, fit
 from labelcast_producers.fitting.metrics import Metrics
@@ -227,5 +227,5 @@ def sweep(
         teacher_entropy_nats=(first.unseen or first.seen).teacher_entropy_nats,
         points=tuple(map(SweepPoint.of, checked, reports)),
     )
-    write_atomically(out / SWEEP_FILE, curve.to_json())
+    write_whole(out / SWEEP_FILE, curve.to_json())
     return curve

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
+from labelcast.files import write_whole
 from labelcast.label_set import RowOrder, SegmentIndex, digest_of, to_canonical
 from labelcast.torch.images.samples import ImageReader, SampleTable
 from labelcast.torch.images.seeded import ViewRenderer
@@ -22,7 +23,6 @@ from labelcast_producers.dense.labels import (
     Description,
     write_tables,
 )
-from labelcast_producers.fitting.checkpoint import write_atomically
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.plan import Plan
@@ -129,8 +129,8 @@ def relabel(
     if workers.is_first:
         write_tables(out, index, table.hard_labels())
         if recipe is not None:
-            write_atomically(out / RECIPE_NAME, recipe.to_bytes())
-        write_atomically(out / DESCRIPTION_NAME, description.to_bytes())
+            write_whole(out / RECIPE_NAME, recipe.to_bytes())
+        write_whole(out / DESCRIPTION_NAME, description.to_bytes())
         kept.clear()
     workers.wait()
     return DenseLabels.open(out)

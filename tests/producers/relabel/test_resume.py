@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
     label(tmp_path)
     kept = Progress(tmp_path, progress.decode().split('"settings":"')[1].split('"')[0])
     kept.write(0, np.arange(BATCHES), rows=SAMPLES * EPOCHS)
-    (tmp_path / "progress-3.json.17.partial").write_bytes(b"half")
+    (tmp_path / ".progress-3.json.17-1.partial").write_bytes(b"half")
     teacher = SmallTeacher()
     label(tmp_path, teacher)
     assert teacher.shown == 1

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from labelcast.errors import StoreFullError
+from labelcast.files import sync_file, write_whole
 from labelcast.label_set import RowOrder, SegmentIndex
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
@@ -73,12 +74,9 @@ def write_dense(
                 _note_progress(file, progress, identity, done)
                 unsynced = 0
             on_rows(len(block))
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
     write_tables(out, index, source.facts.hard_labels, source.records())
-    partial = out / f".{DESCRIPTION_NAME}.partial"
-    partial.write_bytes(description.to_bytes())
-    partial.replace(out / DESCRIPTION_NAME)
+    write_whole(out / DESCRIPTION_NAME, description.to_bytes())
     progress.unlink(missing_ok=True)
     return DenseLabels.open(out)
 
@@ -95,11 +93,8 @@ def _header(rows: ForeignRows, index: SegmentIndex) -> bytes:
 
 def _note_progress(file: BinaryIO, progress: Path, identity: str, rows: int) -> None:
     # The labels first: a note of rows that a power cut took away would leave a gap.
-    file.flush()
-    os.fsync(file.fileno())
-    partial = progress.with_suffix(".partial")
-    partial.write_text(json.dumps({"identity": identity, "rows": rows}))
-    partial.replace(progress)
+    sync_file(file)
+    write_whole(progress, json.dumps({"identity": identity, "rows": rows}).encode())
 
 
 def _rows_done(progress: Path, identity: str, path: Path, header: int, row_bytes: int) -> int:

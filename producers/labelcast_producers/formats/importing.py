@@ -19,7 +19,7 @@ from labelcast_producers.encoding.stages import write_staged
 from labelcast_producers.formats.known import IMPORTERS
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     Finding,
     Importer,

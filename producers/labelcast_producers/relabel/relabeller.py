@@ -24,11 +24,11 @@ from labelcast_producers.dense.labels import (
     write_tables,
 )
 from labelcast_producers.fitting.parallel import ALONE, Workers
+from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
+from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
 from labelcast_producers.relabel.plan import Plan
-from labelcast_producers.relabel.progress import Progress
 from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
-from labelcast_producers.relabel.shift import Labeller, Shift
 
 _KEEP_IMAGE_BYTES = 2**30
 _MAX_SEEDS = 2**32 - 1
@@ -113,7 +113,7 @@ def relabel(
         label_kind=LabelKind.LOGITS,
         temperature=None,
     )
-    kept = Progress(out, _settings(description, plan))
+    kept = FinishedBatches(out, _settings(description, plan))
     _expect_the_same(workers, kept.settings)
     renderer = ViewRenderer(policy, table.sample_ids)
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
@@ -123,8 +123,8 @@ def relabel(
 
     done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
     with writer.opened() as labels:
-        shift = Shift(plan, done, workers, kept, labels)
-        shift.work(label, save_seconds=save_seconds, progress=progress)
+        loop = LabellingLoop(plan, done, workers, kept, labels)
+        loop.work(label, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
         write_tables(out, index, table.hard_labels())
@@ -172,7 +172,7 @@ def _expect_the_same(workers: Workers, settings: str) -> None:
 
 
 def _take_up(
-    kept: Progress,
+    kept: FinishedBatches,
     writer: LabelWriter,
     plan: Plan,
     workers: Workers,

@@ -16,7 +16,7 @@ from labelcast.codec.topk import MISSING_LOGIT, Recovery
 from labelcast.label_set import SampleOrder
 from labelcast.views import Views
 from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     Finding,
     ImportOptions,

@@ -29,7 +29,7 @@ from labelcast_producers.formats.importing import (
 )
 from labelcast_producers.formats.output import dense as dense_output
 from labelcast_producers.formats.output.dense import PROGRESS_NAME
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws, Source
 from tests.e2e.running_service import clean_environment, run_labelcast
 from tests.producers.formats.writers.distillkit import Settings, write_distillkit

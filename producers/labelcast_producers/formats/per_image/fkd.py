@@ -18,12 +18,12 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.parts.image_names import (
     ImageNames,
     check_class_names,
     ragged_index,
 )
-from labelcast_producers.formats.parts.numbered import Span, Spans
 from labelcast_producers.formats.parts.top_k import (
     check_distributions,
     checked_ids,
@@ -171,9 +171,9 @@ class FkdSource(Source):
             class_names=names,
             notes=tuple(self._notes(options, images, hard_labels)),
         )
-        self.parts = Spans(
+        self.parts = ConsecutiveParts(
             [
-                Span(file, int(start), int(stop))
+                RowRange(file, int(start), int(stop))
                 for file, start, stop in zip(files, starts, starts[1:], strict=False)
             ],
             _WHOLE,

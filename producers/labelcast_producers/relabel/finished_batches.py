@@ -24,7 +24,7 @@ Batches = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class FinishedBatches:
     """The progress files of a directory.
 
     Attributes:

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from labelcast.views import Views
 from labelcast_producers.fitting.parallel import Workers
+from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import OpenLabels
 from labelcast_producers.relabel.plan import Plan
-from labelcast_producers.relabel.progress import Progress
 
 # Often enough that the processes stay together (one that fails stops all, and none waits for the
 # last one longer than torch lets it), seldom enough that a slow batch makes few of them wait.
@@ -21,7 +21,7 @@ _BATCHES_BETWEEN_MEETINGS = 8
 Labeller = Callable[[Views], NDArray[np.float16]]
 
 
-class Shift:
+class LabellingLoop:
     """What one process does of what is left to do.
 
     Args:
@@ -37,7 +37,7 @@ class Shift:
         plan: Plan,
         done: NDArray[np.int64],
         workers: Workers,
-        kept: Progress,
+        kept: FinishedBatches,
         labels: OpenLabels,
     ) -> None:
         left = np.ones(plan.num_batches, dtype=np.bool_)

@@ -40,13 +40,13 @@ def pull(
 ) -> None:
     """Fetch a whole label set; run it again to go on after a failure."""
     asking = LabelClient(address, token=chosen_token(token, token_file))
-    with asking as client, _progress() as progress:
-        task = progress.add_task("pull", total=None)
+    with asking as client, _progress() as bar:
+        task = bar.add_task("pull", total=None)
 
-        def on_bytes(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
 
-        bundle = pull_bundle(client, reference, out, on_bytes=on_bytes)
+        bundle = pull_bundle(client, reference, out, progress=show)
         received = client.wire_bytes.received
     if as_json:
         print_json({"digest": bundle.digest, "received_bytes": received})

@@ -1,6 +1,5 @@
 """Fetching a whole label set into a bundle, to be decoded without a network."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from labelcast.directory import Bundle, BundleWriter, blob_path
@@ -8,6 +7,7 @@ from labelcast.errors import DigestMismatchError
 from labelcast.files import file_digest, whole_file
 from labelcast.label_set import BlobRef
 from labelcast.opening.label_set import LabelSetFacts
+from labelcast.progress import Progress, unwatched
 from labelcast.remote.client import LabelClient
 
 
@@ -16,7 +16,7 @@ def pull(
     reference: str,
     directory: Path,
     *,
-    on_bytes: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = unwatched,
 ) -> Bundle:
     """Fetch every blob of a label set; blobs that are there already are kept.
 
@@ -24,7 +24,7 @@ def pull(
         client: of the service.
         reference: tag or digest.
         directory: of the bundle; finished only once the manifest is there.
-        on_bytes: called with the bytes done and in all.
+        progress: of the bytes.
 
     Raises:
         DigestMismatchError: a blob is not what the manifest names; nothing of it is kept.
@@ -34,12 +34,13 @@ def pull(
     writer = BundleWriter(directory)
     refs = list(label_set.manifest.blobs().values())
     total, done = sum(ref.size for ref in refs), 0
+    progress(0, total)
     for ref in refs:
         path = blob_path(directory, ref.digest)
         if not path.is_file() or file_digest(path) != ref.digest:
             _fetch(client, label_set, ref, path)
         done += ref.size
-        on_bytes(done, total)
+        progress(done, total)
     writer.finish(label_set.manifest)
     return Bundle(directory)
 

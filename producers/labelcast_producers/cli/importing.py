@@ -11,6 +11,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.cli.produce import AsJson, Device, Quiet
+from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from labelcast_producers.formats.importing import Imported
@@ -116,8 +117,6 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring labels that others made; interrupted, it goes on where it was when run again."""
-    from tqdm import tqdm
-
     from labelcast_producers.formats.importing import import_labels, open_source
     from labelcast_producers.formats.source import ImportOptions, PermutationDraws
 
@@ -148,11 +147,7 @@ def import_(
     else:
         source, options = _verified(path, options, format_name, verify_with, verify_args, device)
     _tell_notes(source.facts, view_size)
-    with tqdm(total=source.facts.index.num_rows, desc="import", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
+    with progress_bar("import", "label", quiet=quiet) as progress:
         imported = import_labels(
             path,
             source,
@@ -162,7 +157,7 @@ def import_(
             codec=codec,
             temperature=temperature or 1.0,
             device=device,
-            on_rows=on_rows,
+            progress=progress,
         )
     _tell_imported(imported, out, as_json=as_json)
 
@@ -181,8 +176,6 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a label set back as files that existing training scripts read."""
-    from tqdm import tqdm
-
     from labelcast.directory import Bundle
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
@@ -190,11 +183,7 @@ def export(
     if draws not in ("one", "two") or layout not in ("sre2l", "lpld"):
         raise InvalidRequestError("--draws must be one or two, --layout sre2l or lpld")
     bundle = Bundle(label_set)
-    with tqdm(total=bundle.manifest.num_labels, desc="export", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
+    with progress_bar("export", "label", quiet=quiet) as progress:
         done = export_sre2l(
             bundle,
             out,
@@ -202,7 +191,7 @@ def export(
             draws=PermutationDraws(draws),
             sampler_seed=sampler_seed,
             layout=layout,
-            on_rows=on_rows,
+            progress=progress,
         )
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from labelcast.codec import LabelKind
 from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import class_list_digest, digest_of
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
@@ -163,7 +164,7 @@ def import_labels(
     codec: str | None = None,
     temperature: float = 1.0,
     device: str = "auto",
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> Imported:
     """Write what a source holds; interrupted, it goes on where it was when it is called again.
 
@@ -178,7 +179,7 @@ def import_labels(
             the codec that keeps them as they are.
         temperature: of a top-k softmax over logits.
         device: torch device or "auto".
-        on_rows: called with the number of rows done.
+        progress: of the labels.
 
     Raises:
         LabelFileError, LabelValueError: what is wrong with which file.
@@ -189,7 +190,7 @@ def import_labels(
     identity = source_identity(path, source, options)
     description = describe(source, options, teacher_name=teacher_name, identity=identity)
     if codec is None and facts.top_k is None and not facts.stages:
-        dense = write_dense(source, description, out, identity=identity, on_rows=on_rows)
+        dense = write_dense(source, description, out, identity=identity, progress=progress)
         return Imported(facts, dense)
     foreign = DenseLabels(
         description=description,
@@ -199,13 +200,13 @@ def import_labels(
         records=source.records(),
     )
     if codec is None and not facts.stages and isinstance(source, TopKSource):
-        bundle = write_top_k(source, source, foreign, out, identity=identity, on_rows=on_rows)
+        bundle = write_top_k(source, source, foreign, out, identity=identity, progress=progress)
         return Imported(facts, bundle)
     encoder = choose_encoder(
         codec or natural_codec(facts), description, temperature=temperature, device=device
     )
     if facts.stages:
-        bundle = write_staged(foreign, encoder, facts.stages, out, on_rows=on_rows)
+        bundle = write_staged(foreign, encoder, facts.stages, out, progress=progress)
     else:
         bundle = write_bundle(
             foreign,
@@ -214,7 +215,7 @@ def import_labels(
             artifact=encoder.artifact,
             fit_report=encoder.fit_report,
             identity=identity,
-            on_rows=on_rows,
+            progress=progress,
         )
     return Imported(facts, bundle)
 

@@ -13,6 +13,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.files import write_whole
 from labelcast.label_set import RowOrder, SegmentIndex, digest_of, to_canonical
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import ImageReader, SampleTable
 from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
@@ -48,7 +49,7 @@ def relabel(
     recipe: Recipe | None = None,
     device: str = "auto",
     batch_rows: int = 500,
-    progress: bool = True,
+    progress: Progress = unwatched,
     fresh: bool = False,
     save_seconds: float = 5.0,
     workers: Workers = ALONE,
@@ -69,7 +70,7 @@ def relabel(
         recipe: written beside the labels for whoever trains a student.
         device: torch device or "auto".
         batch_rows: views a forward pass, at least 1.
-        progress: show a bar on stderr.
+        progress: of the views; called in the first of `workers` alone.
         fresh: discard what an unfinished run left there.
         save_seconds: what is done is noted no more often than this.
         workers: the processes that share the work, all of which see `out`.

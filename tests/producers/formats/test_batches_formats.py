@@ -304,15 +304,6 @@ def test_batches_of_one_file_are_read_together(
     check_records(source, truth, rows)
 
 
-def test_scanning_tells_its_progress(tmp_path: Path) -> None:
-    write_sre2l(tmp_path, **SMALL)
-    importer = type(detected(tmp_path)[0])()
-    done: list[int] = []
-    importer.on_file = done.append
-    importer.open(tmp_path, UNTOLD)
-    assert done == list(range(1, 10))
-
-
 def test_other_things_are_not_ours(tmp_path: Path) -> None:
     assert all(each.detect(tmp_path) is None for each in BATCH_IMPORTERS)
     assert all(each.detect(tmp_path / "nothing") is None for each in BATCH_IMPORTERS)

@@ -168,14 +168,22 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
         return read_again(part)
 
     monkeypatch.setattr(again, "read", counting)
-    done: list[int] = []
+    told: list[tuple[int, int]] = []
     resumed = import_labels(
-        directory, again, OPTIONS, out, teacher_name="teacher", codec=codec, on_rows=done.append
+        directory,
+        again,
+        OPTIONS,
+        out,
+        teacher_name="teacher",
+        codec=codec,
+        progress=lambda *step: told.append(step),
     )
-    assert sum(done) == SAMPLES * EPOCHS
+    assert told == sorted(told)
+    assert told[-1] == (SAMPLES * EPOCHS, SAMPLES * EPOCHS)
     if codec is None:
         # Encoding reads the first rows anew, to know what they are.
         assert len(count) < len(again.parts)
+        assert told[0][0] > 0
     if isinstance(resumed.result, Bundle):
         assert isinstance(whole.result, Bundle)
         assert resumed.result.digest == whole.result.digest

@@ -74,7 +74,7 @@ def test_an_interrupted_run_does_only_what_is_left(tmp_path: Path, whole: Path, 
     # One batch is labelled again, to see that the teacher is still the same.
     assert teacher.shown == BATCHES - at + 1
     assert stored(tmp_path) == stored(whole)
-    assert not list(tmp_path.glob("progress*"))
+    assert not list(tmp_path.glob("*progress*"))
 
 
 def test_a_run_can_be_interrupted_again_and_again(tmp_path: Path, whole: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
     label(tmp_path, teacher)
     assert teacher.shown == 1
     assert stored(tmp_path) == stored(whole)
-    assert not list(tmp_path.glob("progress*"))
+    assert not list(tmp_path.glob("*progress*"))
 
 
 def test_a_finished_run_is_replaced(tmp_path: Path, whole: Path) -> None:

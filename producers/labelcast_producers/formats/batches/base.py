@@ -113,7 +113,7 @@ class BatchImporter(Importer):
             self._class_count(layout, Signature.of(first[0]), known)
         scanned = scan(
             layout,
-            view_size=options.view_size,
+            view_size=options.view_pixels,
             num_classes=None if known.class_names is None else len(known.class_names),
         )
         signature = scanned.signature

@@ -154,7 +154,7 @@ class FkdSource(Source):
         counts = np.array([len(flip) for flip in scan.flip], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._coords, self._flip = np.concatenate(scan.coords), np.concatenate(scan.flip)
-        size = options.view_size
+        size = options.view_pixels
         self._policy = RecordedPolicy(view_height=size, view_width=size)
         names, hard_labels = _known_classes(path, files, options, images, self._num_classes)
         hard = self._form.name == "hard"

@@ -150,7 +150,7 @@ class MlDrSource(Source):
             obstacle = f"{path}: crops are in pixels of images that were not given (--images)"
         self._policy: RecordedPolicy | None = None
         if not obstacle and images is not None:
-            size = options.view_size
+            size = options.view_pixels
             self._policy = RecordedPolicy(view_height=size, view_width=size)
             pairs = zip(files, ids, scanned, strict=True)
             self._crop = np.concatenate(

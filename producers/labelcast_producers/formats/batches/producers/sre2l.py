@@ -56,10 +56,6 @@ class SRe2LImporter(BatchImporter):
         draws = options.draws
         if draws is PermutationDraws.AUTO:
             draws = PermutationDraws.TWO
-            notes.append(
-                "assumed a torch that draws two permutations an epoch, which no teacher confirmed;"
-                " older ones draw one (--draws one)"
-            )
         orders = sampler_orders(count, draws, options.sampler_seed)
         ids = list(derived_ids(epochs, orders, count))
         return Numbered(ids, epoch_seeds(scanned), tuple(notes))

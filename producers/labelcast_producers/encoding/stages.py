@@ -29,8 +29,24 @@ from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle
-from labelcast_producers.formats.source import StageFacts
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFacts:
+    """One stage of a staged source.
+
+    Attributes:
+        name: for people.
+        sample_ids: uint64, the samples that are *new* at this stage, strictly increasing.
+        learning_rate: that the producer used; None if unknown.
+        epochs: likewise.
+    """
+
+    name: str
+    sample_ids: NDArray[np.uint64]
+    learning_rate: float | None = None
+    epochs: int | None = None
 
 
 def add_stage(

@@ -27,6 +27,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
 from labelcast.torch.images.image_folder import ImageFolder
+from labelcast_producers.encoding.stages import StageFacts
 
 _VIEW_SIZE = 224
 
@@ -42,23 +43,6 @@ class TopK:
 
     k: int
     recovery: Recovery
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageFacts:
-    """One stage of a staged source.
-
-    Attributes:
-        name: for people.
-        sample_ids: uint64, the samples that are *new* at this stage, strictly increasing.
-        learning_rate: that the producer used; None if unknown.
-        epochs: likewise.
-    """
-
-    name: str
-    sample_ids: NDArray[np.uint64]
-    learning_rate: float | None = None
-    epochs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

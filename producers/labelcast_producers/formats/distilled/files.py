@@ -20,6 +20,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex
 from labelcast_producers.dense.files import check_finite
+from labelcast_producers.encoding.stages import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
@@ -32,7 +33,6 @@ from labelcast_producers.formats.source import (
     Part,
     Source,
     SourceFacts,
-    StageFacts,
     TopK,
 )
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure

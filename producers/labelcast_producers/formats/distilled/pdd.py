@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
+from labelcast_producers.encoding.stages import StageFacts
 from labelcast_producers.formats.distilled.files import (
     IMAGES,
     LABELS,
@@ -30,7 +31,7 @@ from labelcast_producers.formats.distilled.files import (
     is_labels,
     one_number,
 )
-from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part, StageFacts
+from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
 FORMAT = "pdd"

@@ -1,7 +1,6 @@
 """Command line of the benchmark; see the package for its use."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from benchmarks.codec.plot import write_plot
 from benchmarks.codec.points import QUICK_POINTS, Point, all_points
 from benchmarks.codec.pool import run_in_processes
-from benchmarks.codec.queue import Finished, missing, write_atomically
+from benchmarks.codec.queue import Finished, missing, write_result
 from benchmarks.codec.results import collect, derive, merge, read_points
 from benchmarks.codec.task import QUICK, TASKS, Task, prepare
 from benchmarks.codec.work import units_of
@@ -91,7 +90,7 @@ def _write(task: Task, points: Sequence[Point], quick: Path | None) -> None:
     committed = [] if quick else read_points(path)
     names = [point.name for point in points]
     result = derive(merge(committed, collect(points, task)), names)
-    write_atomically(path, json.dumps(result, indent=1) + "\n")
+    write_result(path, result)
     plot = path.with_suffix(".png") if quick else PLOT
     name = task.protocol.name
     if not quick and name != next(iter(TASKS)):

@@ -42,6 +42,5 @@ def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
         label_kind=dense.description.label_kind,
         context=known,
         device="cpu",
-        progress=False,
     )
     return Ours(fitted, known)

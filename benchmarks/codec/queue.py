@@ -5,13 +5,14 @@ the last of them is done.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from labelcast.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,10 @@ class _Estimate:
         return unit.name.partition("-")[0]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def write_result(path: Path, result: object) -> None:
+    """Write a result as JSON, whole or not at all, in a directory that is made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def read_results(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.augmentation import AugmentationPolicy, Mix
+from labelcast.files import whole_file
 from labelcast.label_set import ViewIndex
 from labelcast.torch import SampleTable
 from labelcast.torch.images.seeded import ViewRenderer
@@ -184,16 +185,15 @@ def _render(task: Task, mixed: bool) -> None:
     renderer = ViewRenderer(policy, table.sample_ids)
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
     path = _views_path(task.directory, mixed)
-    partial = path.with_suffix(".partial")
     views = task.dense.index.views()
     shape = (len(views), 1, policy.view_height, policy.view_width)
-    written = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-    row = 0
-    for batch in views.batches(500):
-        partners = renderer.partners(batch)
-        partner_images = None if partners is batch else read(partners.sample_ids)
-        rendered = renderer.render(batch, read(batch.sample_ids), partner_images)
-        written[row : row + len(batch)] = rendered.numpy()
-        row += len(batch)
-    written.flush()
-    partial.replace(path)
+    with whole_file(path) as partial:
+        written = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        row = 0
+        for batch in views.batches(500):
+            partners = renderer.partners(batch)
+            partner_images = None if partners is batch else read(partners.sample_ids)
+            rendered = renderer.render(batch, read(batch.sample_ids), partner_images)
+            written[row : row + len(batch)] = rendered.numpy()
+            row += len(batch)
+        written.flush()

@@ -10,9 +10,10 @@ import numpy as np
 from benchmarks.codec.contract import SAMPLE_BYTES, BenchmarkCodec, Fit, FitInput
 from benchmarks.codec.fidelity import measure
 from benchmarks.codec.points import Point, Supervision
-from benchmarks.codec.queue import Unit, write_atomically
+from benchmarks.codec.queue import Unit, write_result
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
+from labelcast.files import whole_file
 from labelcast_producers.dense.files import LabelFile
 
 CODEC_UNIT = "codec"
@@ -102,23 +103,22 @@ def _fit_and_decode(fit: Fit, task: Task, directory: Path) -> dict[str, Any]:
 def _decode_all(codec: BenchmarkCodec, task: Task, path: Path) -> tuple[int, float, float]:
     """Write what students get, in fp16: payload bytes a label, seconds to encode and to decode."""
     count, classes = task.dense.rows.num_rows, task.protocol.num_classes
-    partial = path.with_suffix(".partial")
-    written = np.lib.format.open_memmap(partial, "w+", np.float16, (count, classes))
     payload, encode_seconds, decode_seconds = 0, 0.0, 0.0
-    for rows, labels in task.labels(np.arange(count)):
-        began = time.perf_counter()
-        packed = codec.encode(labels, rows)
-        encoded = time.perf_counter()
-        decoded = codec.decode(packed, rows)
-        decode_seconds += time.perf_counter() - encoded
-        encode_seconds += encoded - began
-        payload = packed.shape[1]
-        written[rows] = decoded
-    written.flush()
-    partial.replace(path)
+    with whole_file(path) as partial:
+        written = np.lib.format.open_memmap(partial, "w+", np.float16, (count, classes))
+        for rows, labels in task.labels(np.arange(count)):
+            began = time.perf_counter()
+            packed = codec.encode(labels, rows)
+            encoded = time.perf_counter()
+            decoded = codec.decode(packed, rows)
+            decode_seconds += time.perf_counter() - encoded
+            encode_seconds += encoded - began
+            payload = packed.shape[1]
+            written[rows] = decoded
+        written.flush()
     return payload, encode_seconds, decode_seconds
 
 
 def save(unit: Unit, result: dict[str, Any]) -> None:
     """Write a unit's result: from then on it is done."""
-    write_atomically(unit.result, json.dumps(result, indent=1) + "\n")
+    write_result(unit.result, result)

@@ -16,7 +16,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks.codec.queue import write_atomically
+from benchmarks.codec.queue import write_result
 from benchmarks.systems import label_sets
 from benchmarks.systems.commands import ROOT, push
 from benchmarks.systems.label_sets import Common, Place
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LabelcastError, subprocess.CalledProcessError, OSError, ValueError) as error:
         _say(f"error: {' '.join(str(error).split())}")
         return 1
-    write_atomically(out, json.dumps(_merged(out, result), indent=1) + "\n")
+    write_result(out, _merged(out, result))
     _say(f"{systems_table(result)}\n{out}")
     return 0
 

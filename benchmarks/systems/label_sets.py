@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.codec.queue import write_atomically
+from benchmarks.codec.queue import write_result
 from benchmarks.systems.commands import TEACHER, labelcast, labelcast_json
 from benchmarks.systems.pixels import write_folder
 from benchmarks.systems.plan import production_of, relabel_options
@@ -93,7 +93,7 @@ def once(path: Path, make: Callable[[], Result]) -> Result:
         began = time.perf_counter()
         result = make()
         result |= {"seconds": result.get("seconds", round(time.perf_counter() - began, 2))}
-        write_atomically(path, json.dumps(result, indent=1) + "\n")
+        write_result(path, result)
     found: Result = json.loads(path.read_text())
     return found
 

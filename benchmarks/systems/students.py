@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.codec.queue import write_atomically
+from benchmarks.codec.queue import write_result
 from benchmarks.systems.direct import stored_batches, taught_batches
 from benchmarks.systems.label_sets import Common, Place
 from benchmarks.systems.plan import planned_views
@@ -98,7 +98,7 @@ def run_student(student: Student, address: str) -> dict[str, Any]:
         classes = scale.teacher.num_classes
         result = train(batches, steps=steps, num_classes=classes, seed=seed)
         result["wire_bytes"] = 0 if client is None else client.wire_bytes.total
-    write_atomically(student.result, json.dumps(result, indent=1) + "\n")
+    write_result(student.result, result)
     return result
 
 

@@ -4,8 +4,6 @@ manifest.json            canonical JSON
 blobs/sha256-<hex>       every blob that the manifest names, under its digest
 """
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
+from labelcast.files import write_whole
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
 from labelcast.label_set.index.base import SegmentIndex
@@ -56,7 +55,7 @@ class BundleWriter:
     def add_blob(self, content: bytes) -> BlobRef:
         """Write one blob."""
         ref = BlobRef(digest_of(content), len(content))
-        _write_whole(blob_path(self.directory, ref.digest), content)
+        write_whole(blob_path(self.directory, ref.digest), content)
         return ref
 
     def add_rows(self, stride: int, blocks: Iterable[Rows]) -> Section:
@@ -92,7 +91,7 @@ class BundleWriter:
 
     def finish(self, manifest: Manifest) -> str:
         """Write the manifest and return the label set's digest."""
-        _write_whole(self.directory / MANIFEST_NAME, manifest.to_bytes())
+        write_whole(self.directory / MANIFEST_NAME, manifest.to_bytes())
         return manifest.digest
 
     def _add_shard(self, content: bytearray, stride: int, per_chunk: int) -> Shard:
@@ -220,19 +219,3 @@ class Bundle(LabelSet):
 def blob_path(directory: Path, digest: str) -> Path:
     """Where a bundle keeps a blob; `digest` must have been checked by `is_digest`."""
     return directory / "blobs" / digest.replace(":", "-")
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    # A reader must never see half a file, whatever kills this process.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

@@ -8,7 +8,6 @@ students cut their own views from them, and a picture's score is the mean over s
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import nn
 
+from labelcast.files import whole_file
 from labelcast_glyphs.batch_augmentation import random_geometry
 from labelcast_glyphs.dataset import LabelledImages
 
@@ -38,12 +38,10 @@ class DistilledSet(LabelledImages):
         Raises:
             OSError: the directory is missing or not writable.
         """
-        target = Path(path)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _COLUMNS}
         metadata = {"format": _FORMAT, "class_names": json.dumps(self.class_names)}
-        save_file(tensors, partial, metadata=metadata)
-        partial.replace(target)
+        with whole_file(Path(path)) as partial:
+            save_file(tensors, partial, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> DistilledSet:

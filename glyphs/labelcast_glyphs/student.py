@@ -107,7 +107,7 @@ def train_student(
     label_set: RemoteLabelSet,
     distilled: DistilledSet,
     dense_directory: Path | None,
-    progress: bool = True,
+    show_progress: bool = True,
 ) -> StudentResult:
     """Train one student and test it on the held-out faces.
 
@@ -118,7 +118,7 @@ def train_student(
         label_set: opened and checked; its policy makes the views of every run.
         distilled: the images.
         dense_directory: from `labelcast relabel`, for the yardstick in memory.
-        progress: draw a bar on stderr.
+        show_progress: draw a progress bar on stderr.
 
     Raises:
         LabelcastError: labels could not be had, or do not belong to these views.
@@ -148,7 +148,7 @@ def train_student(
     before = client.wire_bytes.total
     labels = 0
     began = time.perf_counter()
-    bar = tqdm(loader, desc=f"student {run.value}", unit="batch", disable=not progress)
+    bar = tqdm(loader, desc=f"student {run.value}", unit="batch", disable=not show_progress)
     for batch in bar:
         loss = _loss(network, batch, source, settings)
         optimizer.zero_grad()

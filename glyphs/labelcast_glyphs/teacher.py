@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from labelcast.files import whole_file
 from labelcast_glyphs.batch_augmentation import cutmix, random_geometry
 from labelcast_glyphs.dataset import GlyphDataset
 from labelcast_glyphs.evaluation import top1_accuracy
@@ -229,11 +229,9 @@ def _loss(
 
 
 def _save(network: GlyphNet, path: Path, metadata: dict[str, str]) -> None:
-    """Write beside the target and rename, so that a broken run leaves no half file behind."""
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def _read(path: Path) -> tuple[GlyphNet, dict[str, str]]:

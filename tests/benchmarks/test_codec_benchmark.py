@@ -22,7 +22,7 @@ from benchmarks.codec.faiss_codecs import Method, fit_faiss
 from benchmarks.codec.features import Feature
 from benchmarks.codec.library_vqae import fit_library_vqae
 from benchmarks.codec.low_rank import fit_low_rank
-from benchmarks.codec.queue import Finished, Unit, missing, run, write_atomically
+from benchmarks.codec.queue import Finished, Unit, missing, run, write_result
 from benchmarks.codec.task import Protocol, Task
 from benchmarks.codec.top_k import TopK
 from benchmarks.codec.uniform import Uniform
@@ -224,7 +224,7 @@ class Worker:
             assert unit.scratch is not None
             unit.directory.mkdir(parents=True, exist_ok=True)
             unit.scratch.write_text("labels")
-        write_atomically(unit.result, json.dumps({"name": unit.name}))
+        write_result(unit.result, {"name": unit.name})
         future.set_result({"name": unit.name})
         return future
 

@@ -21,7 +21,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
-from labelcast_producers.formats.importing import import_labels, open_source
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
 from tests.e2e.running_service import RunningService, run_labelcast
 from tests.producers.formats.writers.apple_dr import write_apple_dr
@@ -286,17 +286,9 @@ def test_labels_of_every_other_format_are_served(
     case, files = LABELS_ONLY[name], tmp_path / "files"
     files.mkdir()
     path, truth = case.write(files)
-    source = open_source(path, case.options)
-    dense = source.facts.top_k is None
-    made = import_labels(
-        path,
-        source,
-        case.options,
-        tmp_path / "out",
-        teacher_name=name,
-        codec=_raw(truth) if dense else None,
-    ).result
-    assert isinstance(made, Bundle)
+    labels = Import.open(path, case.options)
+    dense = labels.facts.top_k is None
+    made = labels.write_label_set(tmp_path / "out", codec=_raw(truth) if dense else None)
     service.push(made, f"labels-of:{name}")
     with service.client() as client:
         label_set = client.open(f"labels-of:{name}")

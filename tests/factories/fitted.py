@@ -138,7 +138,6 @@ def fit_file(
             label_kind=kind,
             context=context,
             device="cpu",
-            progress=False,
             resume=resume,
             checkpoint_seconds=checkpoint_seconds,
         )

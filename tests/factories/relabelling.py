@@ -95,7 +95,6 @@ def label(
         teacher_name="slow",
         device="cpu",
         batch_rows=batch_rows,
-        progress=False,
         fresh=fresh,
         save_seconds=0,
         workers=workers,

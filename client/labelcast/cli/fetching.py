@@ -14,6 +14,7 @@ from labelcast.cli.printing import byte_text, print_json
 from labelcast.codec import LabelKind, Labels
 from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
+from labelcast.files import whole_file
 from labelcast.remote.client import LabelClient
 from labelcast.remote.pulling import pull as pull_bundle
 from labelcast.views import Views
@@ -39,13 +40,13 @@ def pull(
 ) -> None:
     """Fetch a whole label set; run it again to go on after a failure."""
     asking = LabelClient(address, token=chosen_token(token, token_file))
-    with asking as client, _progress() as progress:
-        task = progress.add_task("pull", total=None)
+    with asking as client, _progress() as bar:
+        task = bar.add_task("pull", total=None)
 
-        def on_bytes(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
 
-        bundle = pull_bundle(client, reference, out, on_bytes=on_bytes)
+        bundle = pull_bundle(client, reference, out, progress=show)
         received = client.wire_bytes.received
     if as_json:
         print_json({"digest": bundle.digest, "received_bytes": received})
@@ -77,20 +78,18 @@ def decode(
         bundle.manifest.contract.require_temperature(temperature)
     views = _chosen_views([segment.views() for segment in index.segments], seed)
     shape = (len(views), header.num_classes)
-    partial = out.with_suffix(".partial.npy")
-    labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-    with _progress() as progress:
+    with whole_file(out) as partial, _progress() as progress:
+        labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         for start in progress.track(range(0, len(views), _BLOCK_ROWS), description="decode"):
             block = slice(start, start + _BLOCK_ROWS)
             decoded = decoder.decode(bundle.gather(index, views[block]), views[block])
             if temperature is not None and kind is LabelKind.LOGITS:
                 decoded = _softmax(decoded / np.float32(temperature))
             labels[block] = decoded
-    labels.flush()
-    columns = np.empty(len(views), dtype=[("sample_id", "<u8"), ("seed", "<u4")])
-    columns["sample_id"], columns["seed"] = views.sample_ids, views.seeds
-    np.save(out.with_suffix(".views.npy"), columns)
-    partial.replace(out)
+        labels.flush()
+        columns = np.empty(len(views), dtype=[("sample_id", "<u8"), ("seed", "<u4")])
+        columns["sample_id"], columns["seed"] = views.sample_ids, views.seeds
+        np.save(out.with_suffix(".views.npy"), columns)
     form = "probabilities" if temperature is not None or kind is LabelKind.PROBABILITIES else kind
     typer.echo(f"{len(views)} labels of {shape[1]} classes as fp16 {form} in {out}")
 

@@ -1,7 +1,7 @@
 """`labelcast push`, `tag` and `retire`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from labelcast.cli.connection import (
 )
 from labelcast.cli.printing import byte_text, print_json
 from labelcast.directory import Bundle
+from labelcast.progress import Progress, unwatched
 
 
 def add_to(app: typer.Typer) -> None:
@@ -96,24 +97,22 @@ def retire(
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+def _progress_bar() -> Iterator[Progress]:
     """A bar on standard error, if somebody is there to see it."""
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield unwatched
         return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
-        Progress,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.progress import Progress as Bar
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(
-        TextColumn("pushing"), *columns, console=Console(stderr=True), transient=True
-    ) as bar:
+    with Bar(TextColumn("pushing"), *columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("push", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,17 +1,17 @@
 """Publishing label sets: the client of the admin API."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from labelcast.directory import Bundle, file_digest
+from labelcast.directory import Bundle
 from labelcast.errors import (
     BlobNotFoundError,
     DigestMismatchError,
     LabelcastError,
     TransitionError,
 )
+from labelcast.files import file_digest
 from labelcast.label_set import (
     CHUNK_BYTES,
     BlobRef,
@@ -21,10 +21,9 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.patience import PATIENCE_SECONDS
+from labelcast.progress import Progress, unwatched
 from labelcast.registry.rest import RestLink, understood
 from labelcast.registry.upload import VALIDATED_BYTES_A_SECOND, BlobUpload
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class Registry:
         """Close the connections."""
         self._rest.close()
 
-    def push(self, bundle: Bundle, tag: str, *, progress: Progress | None = None) -> PushResult:
+    def push(self, bundle: Bundle, tag: str, *, progress: Progress = unwatched) -> PushResult:
         """Upload what the service lacks of a label set, and publish it.
 
         Blobs that the service has are not sent, so a push that failed is simply run again. A
@@ -137,7 +136,7 @@ class Registry:
         Args:
             bundle: the label set.
             tag: to point to it.
-            progress: called with (bytes sent, bytes to send).
+            progress: of the bytes that the service lacks.
 
         Raises:
             InvalidRequestError: not a tag; nothing is sent.
@@ -153,8 +152,7 @@ class Registry:
         total = sum(ref.size for ref in missing)
         self._get("/v1/capacity", params={"required_bytes": total})
         chunk_bytes, sent = _chunk_bytes(bundle.manifest), 0
-        report: Progress = progress or (lambda _done, _total: None)
-        report(0, total)
+        progress(0, total)
         for ref in missing:
             path = bundle.path(ref)
             if (actual := file_digest(path)) != ref.digest:
@@ -165,7 +163,7 @@ class Registry:
                 )
             upload = BlobUpload(self._rest, ref, path, chunk_bytes.get(ref.digest, CHUNK_BYTES))
             for received in upload.run():
-                report(sent + received, total)
+                progress(sent + received, total)
             sent += ref.size
         digest = bundle.digest
         self._stage(bundle.manifest)

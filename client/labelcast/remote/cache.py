@@ -1,11 +1,10 @@
 """Blobs kept on this machine, keyed by digest and checked on every read."""
 
 import logging
-import os
-import threading
 from pathlib import Path
 
 from labelcast.errors import DigestMismatchError
+from labelcast.files import write_whole
 from labelcast.label_set import BlobRef, check_digest
 
 logger = logging.getLogger("labelcast.remote.cache")
@@ -37,13 +36,9 @@ class BlobCache:
 
     def put(self, ref: BlobRef, content: bytes) -> None:
         """Keep a blob that its caller has verified, if the disk lets us."""
-        # Neither another process nor another thread may write the same partial file.
-        writer = f"{os.getpid()}-{threading.get_ident()}"
-        partial = self._path(ref).with_suffix(f".{writer}.partial")
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(self._path(ref))
+            write_whole(self._path(ref), content)
         except OSError as error:
             logger.warning("cannot cache %s: %s", ref.digest, error)
 

@@ -9,7 +9,7 @@ CHECKS = 8
 """How often to look in the time that a reply may take."""
 
 
-class Progress(Protocol):
+class WatchedStream(Protocol):
     """What a watch must know of a stream; a `StreamExchange` is one."""
 
     @property
@@ -31,7 +31,7 @@ class StallWatch:
         seconds: that a reply may be owed while it is waited for.
     """
 
-    def __init__(self, exchange: Progress, seconds: float) -> None:
+    def __init__(self, exchange: WatchedStream, seconds: float) -> None:
         self._exchange = exchange
         self._seconds = seconds
         self._answered_rows = -1

@@ -11,20 +11,19 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.cli.produce import AsJson, Device, Quiet
+from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from labelcast_producers.formats.importing import Imported
-    from labelcast_producers.formats.source import Finding, ImportOptions, Source, SourceFacts
+    from labelcast_producers.formats.source import Finding, SourceFacts
 
 Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory of labels.")]
 Format = Annotated[str, typer.Option("--format", help="Name of a format, or auto.")]
-_VIEW_SIZE = 224
 BundleDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")]
 
 
 def inspect(path: Labels, format_name: Format = "auto", as_json: AsJson = False) -> None:
     """Show what foreign label files are, what is inside and what they do not say."""
-    from labelcast_producers.formats.importing import recognise
+    from labelcast_producers.formats.recognition import recognise
 
     _, finding = recognise(path, format_name)
     if as_json:
@@ -116,10 +115,11 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring labels that others made; interrupted, it goes on where it was when run again."""
-    from tqdm import tqdm
+    import warnings
 
-    from labelcast_producers.formats.importing import import_labels, open_source
+    from labelcast_producers.formats.importing import Import, SampleOrderWarning
     from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+    from labelcast_producers.relabel.import_path import load_object
 
     try:
         chosen_draws = PermutationDraws(draws)
@@ -127,8 +127,9 @@ def import_(
         raise InvalidRequestError(f"--draws is {draws!r}, must be auto, one or two") from None
     if verify_args is not None and verify_with is None:
         raise InvalidRequestError("--verify-args are those of --verify-with: give that too")
-    if temperature is not None:
-        _require_positive("--temperature", temperature)
+    if verify_with is not None and images is None:
+        # Refused by `Import.verify` too, but after minutes of scanning.
+        raise InvalidRequestError("--verify-with labels images again and needs --images")
     options = ImportOptions(
         images=images,
         image_list=image_list,
@@ -139,32 +140,40 @@ def import_(
         label_kind=label_kind,
         temperature=temperature,
         recovery=recovery,
-        view_size=view_size or _VIEW_SIZE,
+        view_size=view_size,
         class_names=None if class_names is None else _lines(class_names),
         apply_patches=apply_patches,
     )
-    if verify_with is None:
-        source = open_source(path, options, format_name)
-    else:
-        source, options = _verified(path, options, format_name, verify_with, verify_args, device)
-    _tell_notes(source.facts, view_size)
-    with tqdm(total=source.facts.index.num_rows, desc="import", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
-        imported = import_labels(
-            path,
-            source,
-            options,
-            out,
-            teacher_name=teacher_name or path.name,
-            codec=codec,
-            temperature=temperature or 1.0,
-            device=device,
-            on_rows=on_rows,
+    teacher = None if verify_with is None else load_object(verify_with, verify_args)
+    labels = Import.open(path, options, format_name=format_name, teacher_name=teacher_name)
+    if teacher is not None:
+        found = labels.verify(teacher, device=device)
+        plural = "s" if found.draws is PermutationDraws.TWO else ""
+        typer.echo(
+            f"order verified on {found.views} views: top-1 agreement {found.agreement:.1%},"
+            f" {found.draws} permutation{plural} an epoch",
+            err=True,
         )
-    _tell_imported(imported, out, as_json=as_json)
+    for note in labels.notes:
+        typer.echo(f"note: {note}", err=True)
+    with (
+        warnings.catch_warnings(action="ignore", category=SampleOrderWarning),
+        progress_bar("import", "label", quiet=quiet) as progress,
+    ):
+        if codec is None and labels.keeps_dense:
+            labels.write_dense(out, progress=progress)
+            digest = None
+        else:
+            digest = labels.write_label_set(
+                out,
+                codec=codec,
+                temperature=temperature or 1.0,
+                device=device,
+                progress=progress,
+            ).digest
+    for warning in labels.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    _tell_imported(labels.facts, digest, out, as_json=as_json)
 
 
 def export(
@@ -181,8 +190,6 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a label set back as files that existing training scripts read."""
-    from tqdm import tqdm
-
     from labelcast.directory import Bundle
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
@@ -190,11 +197,7 @@ def export(
     if draws not in ("one", "two") or layout not in ("sre2l", "lpld"):
         raise InvalidRequestError("--draws must be one or two, --layout sre2l or lpld")
     bundle = Bundle(label_set)
-    with tqdm(total=bundle.manifest.num_labels, desc="export", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
+    with progress_bar("export", "label", quiet=quiet) as progress:
         done = export_sre2l(
             bundle,
             out,
@@ -202,7 +205,7 @@ def export(
             draws=PermutationDraws(draws),
             sampler_seed=sampler_seed,
             layout=layout,
-            on_rows=on_rows,
+            progress=progress,
         )
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
@@ -257,69 +260,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(stage)
 
 
-def _verified(
-    path: Path,
-    options: "ImportOptions",
-    format_name: str,
-    teacher: str,
-    teacher_args: str | None,
-    device: str,
-) -> tuple["Source", "ImportOptions"]:
-    import dataclasses
-
-    from labelcast.label_set import SampleOrder
-    from labelcast.torch.images.samples import SampleTable
-    from labelcast_producers.formats.importing import open_source
-    from labelcast_producers.formats.source import PermutationDraws
-    from labelcast_producers.formats.verification import verify_order
-    from labelcast_producers.relabel.import_path import load_object
-
-    if options.images is None:
-        raise InvalidRequestError("--verify-with labels images again: give them with --images")
-    table = SampleTable(options.image_folder())
-    tried = (
-        [PermutationDraws.ONE, PermutationDraws.TWO]
-        if options.draws is PermutationDraws.AUTO
-        else [options.draws]
-    )
-    candidates = {
-        draws: open_source(path, dataclasses.replace(options, draws=draws), format_name)
-        for draws in tried
-    }
-    found = verify_order(candidates, load_object(teacher, teacher_args), table, device=device)
-    source = candidates[found.draws]
-    typer.echo(
-        f"order verified on {found.views} views: top-1 agreement {found.agreement:.1%},"
-        f" {found.draws} permutation{'s' if found.draws is PermutationDraws.TWO else ''} an epoch",
-        err=True,
-    )
-    source.facts = dataclasses.replace(source.facts, order=SampleOrder.VERIFIED)
-    return source, dataclasses.replace(options, draws=found.draws)
-
-
-def _tell_notes(facts: "SourceFacts", view_size: int | None) -> None:
-    from labelcast.augmentation import RecordedPolicy
-
-    notes = list(facts.notes)
-    if view_size is None and isinstance(facts.policy, RecordedPolicy):
-        notes.append(f"views are taken to be of {_VIEW_SIZE} pixels; --view-size says else")
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-
-
-def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
-    from labelcast.directory import Bundle
-    from labelcast_producers.formats.output.agreement import first_and_last_agreement
-
-    facts = imported.facts
-    agreement = first_and_last_agreement(imported)
-    if agreement is not None and agreement[1] < agreement[0] / 2:
-        typer.echo(
-            f"warning: labels of the first seed name a class that their view shows in"
-            f" {agreement[0]:.0%} of views, those of the last in {agreement[1]:.0%}: the order of"
-            " samples is probably wrong; try --draws one or two, or --verify-with the teacher",
-            err=True,
-        )
+def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_json: bool) -> None:
     result: dict[str, Any] = {
         "format": facts.format,
         "labels": facts.index.num_rows,
@@ -328,8 +269,8 @@ def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
         "seeds": len(facts.index.seeds),
         "order": str(facts.order),
     }
-    if isinstance(imported.result, Bundle):
-        result["digest"] = imported.result.digest
+    if digest is not None:
+        result["digest"] = digest
     if as_json:
         typer.echo(json.dumps(result))
         return
@@ -339,7 +280,7 @@ def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
     )
     follow = (
         f"push it: labelcast push {out} --tag NAME"
-        if "digest" in result
+        if digest is not None
         else f"fit a codec: labelcast fit --labels {out} --target-bytes 8 --out codec"
     )
     typer.echo(follow, err=True)

@@ -9,6 +9,7 @@ import typer
 from labelcast.cli.printing import byte_text, bytes_of
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
+from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from labelcast_producers.fitting import FitConfig, FitReport
@@ -91,22 +92,20 @@ def fit(
         rows, label_kind, context = open_for_fitting(labels, label_kind)
         context = None if no_context else context
         if targets is not None:
-
-            def on_fit(config: "FitConfig") -> None:
-                typer.echo(_sizes(config), err=True)
-
-            curve = fit_each(
-                rows,
-                targets,
-                settings,
-                out=out,
-                label_kind=label_kind,
-                context=context,
-                device=device,
-                progress=not quiet,
-                resume=not fresh,
-                on_fit=on_fit,
-            )
+            with progress_bar("fit", "step", quiet=quiet) as progress:
+                curve = fit_each(
+                    rows,
+                    targets,
+                    settings,
+                    out=out,
+                    label_kind=label_kind,
+                    context=context,
+                    device=device,
+                    progress=progress,
+                    resume=not fresh,
+                    on_fit=lambda config: progress.write(_sizes(config)),
+                    on_log=progress.show_fit,
+                )
             _draw(curve, out)
             typer.echo(curve.to_json().decode() if as_json else _sweep_table(curve))
             return
@@ -116,17 +115,19 @@ def fit(
             chosen = target_config(target_bytes, settings, rows)
             if workers.is_first:
                 typer.echo(_sizes(chosen), err=True)
-        fitted = run(
-            rows,
-            chosen,
-            out=out,
-            label_kind=label_kind,
-            context=context,
-            device=device,
-            progress=not quiet,
-            resume=not fresh,
-            workers=workers,
-        )
+        with progress_bar("fit", "step", quiet=quiet or not workers.is_first) as progress:
+            fitted = run(
+                rows,
+                chosen,
+                out=out,
+                label_kind=label_kind,
+                context=context,
+                device=device,
+                progress=progress,
+                on_log=progress.show_fit,
+                resume=not fresh,
+                workers=workers,
+            )
         if workers.is_first:
             typer.echo(fitted.report.model_dump_json() if as_json else _fit_summary(fitted.report))
 
@@ -149,26 +150,20 @@ def encode(
     as_json: AsJson = False,
 ) -> None:
     """Encode dense labels into a label set that `labelcast push` uploads."""
-    from tqdm import tqdm
-
     from labelcast_producers.dense.labels import open_labels
     from labelcast_producers.encoding.label_set_writer import write_bundle
     from labelcast_producers.neural.chosen_encoder import choose_encoder
 
     dense = open_labels(labels, label_kind, temperature=temperature)
     chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
-    with tqdm(total=dense.rows.num_rows, desc="encode", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
+    with progress_bar("encode", "label", quiet=quiet) as progress:
         bundle = write_bundle(
             dense,
             chosen.encoder,
             out,
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
-            on_rows=on_rows,
+            progress=progress,
         )
     stride = chosen.encoder.codec.row_stride
     if as_json:

@@ -9,6 +9,7 @@ import typer
 
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.cli.produce import Device, Quiet, read_json
+from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from labelcast.torch.images.samples import SampleTable
@@ -150,21 +151,22 @@ def relabel(
             drawn = chosen.policy(*_view_size(table, view_size))
             kept = chosen.kept_views(len(table), key=drawn.key)
             count, present = kept.seeds, kept.present
-        dense = run(
-            network,
-            table,
-            drawn,
-            seeds=count,
-            present=present,
-            recipe=chosen,
-            out=out,
-            teacher_name=teacher_name or teacher,
-            device=device,
-            batch_rows=batch_rows,
-            progress=not quiet,
-            fresh=fresh,
-            workers=workers,
-        )
+        with progress_bar("relabel", "view", quiet=quiet or not workers.is_first) as progress:
+            dense = run(
+                network,
+                table,
+                drawn,
+                seeds=count,
+                present=present,
+                recipe=chosen,
+                out=out,
+                teacher_name=teacher_name or teacher,
+                device=device,
+                batch_rows=batch_rows,
+                progress=progress,
+                fresh=fresh,
+                workers=workers,
+            )
     if workers.is_first:
         typer.echo(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")
 

@@ -26,8 +26,8 @@ from labelcast.augmentation import (
 )
 from labelcast.codec import LabelKind
 from labelcast.context.view import ViewContext
-from labelcast.directory import file_digest
 from labelcast.errors import LabelFileError, ManifestError
+from labelcast.files import file_digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,

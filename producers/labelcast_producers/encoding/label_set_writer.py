@@ -1,7 +1,7 @@
 """Dense labels → bundle: encode every row, measure what the codes keep, write the manifest."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from labelcast.label_set import (
 )
 from labelcast.label_set.recorded_views import mixing
 from labelcast.opening.parts import context_digest
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_label_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
@@ -56,7 +57,7 @@ def write_bundle(
     artifact: bytes | None = None,
     fit_report: dict[str, Any] | None = None,
     identity: str | None = None,
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> Bundle:
     """Encode a whole file of dense labels into a label set.
 
@@ -68,7 +69,7 @@ def write_bundle(
         fit_report: how the codec was fitted, kept in the set's report.
         identity: of the labels; an encoding of the same labels by the same codec that was
             interrupted goes on where it was. None starts anew.
-        on_rows: called with the number of rows done, for a progress bar.
+        progress: of the labels.
 
     Raises:
         InvalidRequestError: the codec has no codes.
@@ -93,7 +94,7 @@ def write_bundle(
         identity = digest_of(identity.encode() + artifact)
     with RowLog(out / "encoding", identity or secrets.token_hex(16), codec.row_stride) as log:
         measured.restore(log.measured)
-        _encode(dense, encoder, context, measured, log, on_rows, resumable=identity is not None)
+        _encode(dense, encoder, context, measured, log, progress, resumable=identity is not None)
         codes = writer.add_rows(codec.row_stride, log.blocks())
         log.discard()
     report = measured.report() | ({} if fit_report is None else {"fit": fit_report})
@@ -184,13 +185,12 @@ def _encode(
     context: RowContext | None,
     measured: "_Agreement",
     log: RowLog,
-    on_rows: Callable[[int], None],
+    progress: Progress,
     *,
     resumable: bool,
 ) -> None:
     """Append the rows that the log lacks."""
-    if log.rows:
-        on_rows(log.rows)
+    progress(log.rows, dense.rows.num_rows)
     block = max(1, _BLOCK_BYTES // (4 * dense.description.num_classes))
     for start in range(log.rows, dense.rows.num_rows, block):
         labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
@@ -203,7 +203,7 @@ def _encode(
         log.append(rows)
         if resumable and log.rows // _NOTE_ROWS > start // _NOTE_ROWS:
             log.note(measured.state())
-        on_rows(len(rows))
+        progress(log.rows, dense.rows.num_rows)
 
 
 def _keeps(codec: Codec, labels: NDArray[Any]) -> bool:

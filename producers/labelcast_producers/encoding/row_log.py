@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from labelcast.codec import Rows
+from labelcast.files import sync_file, write_whole
 
 _BLOCK_BYTES = 2**24
 
@@ -41,13 +43,9 @@ class RowLog:
     def note(self, measured: dict[str, Any]) -> None:
         """Make everything that was appended survive a crash."""
         # The rows first: a note of rows that a power cut took away would leave a gap.
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        partial = self._note_path.with_suffix(".partial")
-        partial.write_text(
-            json.dumps({"identity": self._identity, "rows": self.rows, "measured": measured})
-        )
-        partial.replace(self._note_path)
+        sync_file(self._file)
+        note = {"identity": self._identity, "rows": self.rows, "measured": measured}
+        write_whole(self._note_path, json.dumps(note).encode())
 
     def blocks(self) -> Iterator[Rows]:
         """All rows, in blocks: uint8, shape (n, stride)."""
@@ -66,9 +64,8 @@ class RowLog:
     def discard(self) -> None:
         """Delete the log."""
         self._file.close()
-        self._rows_path.unlink(missing_ok=True)
-        self._note_path.unlink(missing_ok=True)
-        self._rows_path.parent.rmdir()
+        # With what a kill may have left half-written.
+        shutil.rmtree(self._rows_path.parent)
 
     def _read_note(self) -> dict[str, Any]:
         try:

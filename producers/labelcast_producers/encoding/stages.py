@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import InvalidRequestError, ManifestError
+from labelcast.files import whole_file
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -24,6 +25,7 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.manifest import Manifest
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle
@@ -156,13 +158,11 @@ def _bring(bundle: Bundle, manifest: Manifest, out: Path) -> None:
         if digest not in wanted or target.exists():
             continue
         source = bundle.path(ref)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(source, partial)
-        except OSError:
-            shutil.copyfile(source, partial)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            try:
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)
 
 
 def write_staged(
@@ -171,7 +171,7 @@ def write_staged(
     stages: Sequence[StageFacts],
     out: Path,
     *,
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> Bundle:
     """Encode labels of all stages into one staged label set, a segment a stage.
 
@@ -180,7 +180,7 @@ def write_staged(
         chosen: the encoder.
         stages: in order, each with its new samples; rising, so that stages are runs of samples.
         out: directory of the label set; the sets of the single stages are kept in `out/stages`.
-        on_rows: called with the number of rows done.
+        progress: of the labels of all stages.
 
     Raises:
         InvalidRequestError: stages that are no runs of the samples.
@@ -188,7 +188,7 @@ def write_staged(
     expected = np.concatenate([stage.sample_ids for stage in stages])
     if not np.array_equal(expected, dense.index.sample_ids):
         raise InvalidRequestError("the stages do not add up to the samples, in their order")
-    staged, first = None, 0
+    staged, first, seeds = None, 0, len(dense.index.seeds)
     for number, stage in enumerate(stages):
         last = first + len(stage.sample_ids)
         single = write_bundle(
@@ -197,7 +197,7 @@ def write_staged(
             out / "stages" / f"{number}-alone",
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
-            on_rows=on_rows,
+            progress=_shifted(progress, first * seeds, len(expected) * seeds),
         )
         target = out if number == len(stages) - 1 else out / "stages" / str(number)
         staged = add_stage(
@@ -213,6 +213,11 @@ def write_staged(
     if staged is None:
         raise InvalidRequestError("a staged set needs at least one stage")
     return staged
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Progress of a stage as that of all of them."""
+    return lambda done, _: progress(before + done, total)
 
 
 def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:

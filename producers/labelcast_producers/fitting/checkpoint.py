@@ -5,7 +5,6 @@ the number of the next step; batches and draws are functions of the step), so a 
 with the same bits as one that was never stopped, on one CPU with one number of threads and workers.
 """
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from labelcast.errors import InvalidRequestError
+from labelcast.files import write_whole
 from labelcast_producers.fitting.config import FitConfig
 
 METADATA_KEY = "labelcast.checkpoint"
@@ -50,9 +50,7 @@ def save_checkpoint(
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(
-        path, safetensors.torch.save(tensors, {METADATA_KEY: header.model_dump_json()})
-    )
+    write_whole(path, safetensors.torch.save(tensors, {METADATA_KEY: header.model_dump_json()}))
 
 
 def load_checkpoint(
@@ -98,13 +96,3 @@ def load_checkpoint(
         reason = str(error).splitlines()[0]
         raise InvalidRequestError(f"{path} is damaged ({reason}); {START_ANEW}") from None
     return header
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk, rename: no reader sees half a file."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -1,12 +1,10 @@
 """The entry: dense labels in, a proven codec with its encoder and its report out."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from labelcast.codec import LabelKind, VqaeCodec
 from labelcast.errors import (
@@ -15,16 +13,18 @@ from labelcast.errors import (
     InvalidRequestError,
     LabelFileError,
 )
+from labelcast.files import write_whole
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelRows, check_label_kind
 from labelcast_producers.dense.row_context import RowContext
-from labelcast_producers.fitting.checkpoint import START_ANEW, write_atomically
+from labelcast_producers.fitting.checkpoint import START_ANEW
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.loop import Loop
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
 from labelcast_producers.fitting.sampling import Split, spaced
-from labelcast_producers.neural.encoder_file import write_encoder
+from labelcast_producers.neural.encoder_file import codec_digest, write_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
 from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
 from labelcast_producers.neural.fitted_files import (
@@ -68,7 +68,8 @@ def fit(
     label_kind: LabelKind,
     context: RowContext | None = None,
     device: str = "auto",
-    progress: bool = True,
+    progress: Progress = unwatched,
+    on_log: Callable[[Mapping[str, float]], None] = lambda _: None,
     resume: bool = True,
     checkpoint_seconds: float = 30.0,
     workers: Workers = ALONE,
@@ -83,14 +84,15 @@ def fit(
         context: what both ends know of each row's view, from `DenseLabels.context`; None where
             hard labels are unknown, and then nothing is conditioned on it.
         device: "auto", "cpu" or any torch device; of several workers, each takes its own GPU.
-        progress: draw a progress bar on stderr.
+        progress: of the steps.
+        on_log: called with each line of the log: step, kl, agreement and perplexity of a batch.
         resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
             on the same labels, which is then returned as it is. Labels are told apart by their
             shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
             change that may spare these, start anew. Else discard what `out` holds.
         checkpoint_seconds: at least so long between two checkpoints.
         workers: the processes that fit together, from `joined_workers`; each calls this with the
-            same arguments and sees the same files. The first writes and shows progress.
+            same arguments and sees the same files. The first writes and tells its progress.
 
     Returns:
         The fitted codec, proven by numpy and by torch; the same on every worker.
@@ -131,33 +133,25 @@ def fit(
         block_rows=config.block_rows,
         holdout_every=config.holdout_every,
     )
-    with tqdm(
-        total=config.steps, desc="fit", unit="step", disable=not (progress and workers.is_first)
-    ) as bar:
-
-        def show(step: int, line: dict[str, float]) -> None:
-            bar.update(step - bar.n)
-            if line:
-                bar.set_postfix(kl=f"{line['kl']:.3f}", perplexity=f"{line['perplexity']:.0f}")
-
-        loop = Loop(
-            labels=labels,
-            label_kind=label_kind,
-            context=context,
-            config=config,
-            split=split,
-            device=chosen,
-            labels_digest=digest,
-            checkpoint=out / CHECKPOINT_FILE,
-            log=out / LOG_FILE,
-            checkpoint_seconds=checkpoint_seconds,
-            workers=workers,
-            on_step=show,
-        )
-        if workers.is_first and not resume:
-            # Interrupted, this fit must not be taken for the one that was here before.
-            _discard(out)
-        loop.run(resume=resume)
+    loop = Loop(
+        labels=labels,
+        label_kind=label_kind,
+        context=context,
+        config=config,
+        split=split,
+        device=chosen,
+        labels_digest=digest,
+        checkpoint=out / CHECKPOINT_FILE,
+        log=out / LOG_FILE,
+        checkpoint_seconds=checkpoint_seconds,
+        workers=workers,
+        progress=progress,
+        on_log=on_log,
+    )
+    if workers.is_first and not resume:
+        # Interrupted, this fit must not be taken for the one that was here before.
+        _discard(out)
+    loop.run(resume=resume)
     fitted = _finish(loop, out) if workers.is_first else None
     workers.wait()
     return fitted or load_fitted(out, device=str(chosen))
@@ -280,7 +274,7 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
         num_rows=labels.num_rows,
         num_classes=labels.num_classes,
         labels_digest=loop.labels_digest,
-        codec_digest=hashlib.sha256(artifact).hexdigest(),
+        codec_digest=codec_digest(artifact),
         codec_bytes=len(artifact),
         seconds=round(loop.seconds, 3),
         device=str(loop.device),
@@ -296,8 +290,8 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     )
     encoder_file = write_encoder(encoder, artifact, fit_config=config.model_dump(mode="json"))
     (out / REPORT_FILE).unlink(missing_ok=True)
-    write_atomically(out / CODEC_FILE, artifact)
-    write_atomically(out / ENCODER_FILE, encoder_file)
-    write_atomically(out / REPORT_FILE, report.to_json())
+    write_whole(out / CODEC_FILE, artifact)
+    write_whole(out / ENCODER_FILE, encoder_file)
+    write_whole(out / REPORT_FILE, report.to_json())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
     return FittedCodec(out, artifact, codec, encoder, report)

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from labelcast.codec import LabelKind, Rows
 from labelcast.errors import InvalidRequestError
+from labelcast.progress import Progress
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import (
@@ -77,7 +78,8 @@ class Loop:
         log: JSON lines of step, kl, agreement and perplexity of the batch at hand.
         checkpoint_seconds: at least so long between two checkpoints.
         workers: who fits; the first of them writes `checkpoint` and `log`.
-        on_step: called after every step with its number; and the last logged line, if any.
+        progress: of the steps; called in the first worker alone.
+        on_log: called with every line of the log, likewise.
         model: the autoencoder.
         step: the next step.
         seconds: spent on fitting.
@@ -94,7 +96,8 @@ class Loop:
     log: Path
     checkpoint_seconds: float
     workers: Workers
-    on_step: Callable[[int, dict[str, float]], None]
+    progress: Progress
+    on_log: Callable[[Mapping[str, float]], None]
     model: VectorQuantizedAutoencoder = field(init=False)
     step: int = field(init=False, default=0)
     seconds: float = field(init=False, default=0.0)
@@ -145,6 +148,8 @@ class Loop:
             ThreadPoolExecutor(1) as reader,
             _sigint_noted(once=workers.size == 1) as noted,
         ):
+            if workers.is_first:
+                self.progress(self.step, self.config.steps)
             upcoming = reader.submit(self._read_batch, self.step)
             saved = time.perf_counter()
             while self.step < self.config.steps:
@@ -153,11 +158,13 @@ class Loop:
                 if self.step + 1 < self.config.steps:
                     upcoming = reader.submit(self._read_batch, self.step + 1)
                 line = self._fit_batch(*batch)
-                if line:
-                    log.write(json.dumps(line) + "\n")
                 self.step += 1
                 self.seconds += time.perf_counter() - begun
-                self.on_step(self.step, line)
+                if workers.is_first:
+                    self.progress(self.step, self.config.steps)
+                    if line:
+                        log.write(json.dumps(line) + "\n")
+                        self.on_log(line)
                 stopping = self._asks_whether_to_stop() and workers.any(noted.is_set())
                 due = time.perf_counter() - saved >= self.checkpoint_seconds
                 if workers.is_first and (stopping or due):

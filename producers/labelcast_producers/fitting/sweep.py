@@ -13,9 +13,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from labelcast.codec import LabelKind
+from labelcast.files import write_whole
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.row_context import RowContext
-from labelcast_producers.fitting.checkpoint import write_atomically
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.fit import expect_no_other_fit, fit
 from labelcast_producers.fitting.metrics import Metrics
@@ -162,9 +163,10 @@ def sweep(
     label_kind: LabelKind,
     context: RowContext | None = None,
     device: str = "auto",
-    progress: bool = True,
+    progress: Progress = unwatched,
     resume: bool = True,
     on_fit: Callable[[FitConfig], None] = lambda _: None,
+    on_log: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Sweep:
     """Fit every target and write the curve.
 
@@ -176,7 +178,8 @@ def sweep(
         label_kind: what `labels` are.
         context: as for `fit`.
         device: as for `fit`.
-        progress: draw a progress bar for each fit.
+        progress: of the steps of all fits.
+        on_log: as for `fit`.
         resume: keep finished fits of the same settings and labels, and go on with an unfinished
             one; else start all anew.
         on_fit: called with the settings of each fit before it begins.
@@ -202,7 +205,7 @@ def sweep(
     for name in (SWEEP_FILE, PLOT_FILE):
         # Fits may be about to change; a curve of the former ones must not outlive them.
         (out / name).unlink(missing_ok=True)
-    reports = []
+    reports, before, total = [], 0, sum(config.steps for config in configs)
     for target, config in zip(checked, configs, strict=True):
         on_fit(config)
         fitted = fit(
@@ -212,9 +215,12 @@ def sweep(
             label_kind=label_kind,
             context=context,
             device=device,
-            progress=progress,
+            progress=_shifted(progress, before, total),
+            on_log=on_log,
             resume=resume,
         )
+        before += config.steps
+        progress(before, total)
         reports.append(fitted.report)
     first = reports[0]
     curve = Sweep(
@@ -227,5 +233,10 @@ def sweep(
         teacher_entropy_nats=(first.unseen or first.seen).teacher_entropy_nats,
         points=tuple(map(SweepPoint.of, checked, reports)),
     )
-    write_atomically(out / SWEEP_FILE, curve.to_json())
+    write_whole(out / SWEEP_FILE, curve.to_json())
     return curve
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Progress of one fit as that of all of them."""
+    return lambda done, _: progress(before + done, total)

@@ -1,222 +1,327 @@
-"""Foreign files → dense labels, or a label set encoded on the fly."""
+"""Labels that others made, on their way to dense labels or a label set."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from torch import nn
 
+from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError
-from labelcast.label_set import class_list_digest, digest_of
+from labelcast.label_set import SampleOrder, class_list_digest, digest_of
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from labelcast_producers.encoding.stages import write_staged
-from labelcast_producers.formats.known import IMPORTERS
+from labelcast_producers.formats.output.agreement import first_and_last_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
+from labelcast_producers.formats.recognition import open_source
 from labelcast_producers.formats.source import (
-    Finding,
-    Importer,
     ImportOptions,
+    PermutationDraws,
     Source,
     SourceFacts,
 )
+from labelcast_producers.formats.verification import Verification, verify_order
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 
-_SHOWN = 5
+
+class SampleOrderWarning(UserWarning):
+    """Labels that were imported name other classes than their views show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import left.
+class Import:
+    """Files, what was said of them, what a teacher confirmed, and what is to be known of them.
+
+        labels = Import.open(Path("files"), ImportOptions(images=Path("train")))
+        labels.verify(teacher)
+        labels.write_dense(Path("dense"))
 
     Attributes:
-        facts: of the source, with the order as it was verified.
-        result: dense labels, or a label set where a codec was given.
-    """
-
-    facts: SourceFacts
-    result: DenseLabels | Bundle
-
-
-def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]:
-    """Tell what files are by their structure.
-
-    Args:
-        path: file or directory.
-        format_name: an importer's name, or "auto".
-
-    Raises:
-        LabelFileError: nothing known, more than one format fits, or the format named does not.
-        InvalidRequestError: no importer has that name.
-    """
-    if not path.exists():
-        raise LabelFileError(f"{path} does not exist", path=path)
-    names = [importer.name for importer in IMPORTERS]
-    if format_name not in ("auto", *names):
-        raise InvalidRequestError(f"{format_name!r} is no format; use auto or {', '.join(names)}")
-    found: list[tuple[Importer, Finding]] = []
-    for importer in IMPORTERS:
-        if format_name in ("auto", importer.name):
-            finding = importer.detect(path)
-            if finding is not None:
-                found.append((importer, finding))
-    if not found:
-        raise LabelFileError(f"{path} {_what_else(path, format_name)}", path=path)
-    if len(found) > 1:
-        several = ", ".join(finding.format for _, finding in found)
-        raise LabelFileError(f"{path} may be {several}; say which with --format", path=path)
-    return found[0]
-
-
-def _what_else(path: Path, format_name: str) -> str:
-    """What is there instead of labels of a format."""
-    if (path / MANIFEST_NAME).is_file():
-        return "is a label set already; push it"
-    if (path / DESCRIPTION_NAME).is_file():
-        return "holds dense labels already; fit or encode them"
-    if format_name != "auto":
-        others = [importer.name for importer in IMPORTERS if importer.detect(path) is not None]
-        if others:
-            return f"is not {format_name} but {' or '.join(others)}; leave --format out"
-    names = ", ".join(importer.name for importer in IMPORTERS)
-    return (
-        "holds no labels of a known structure: give the directory that the producer wrote, or the"
-        f" one file of arrays; known are {names}"
-    )
-
-
-def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -> Source:
-    """Recognise files and scan everything but their labels.
-
-    Raises:
-        As `recognise` and `Importer.open`; LabelFileError also for files of no known layout among
-        the others.
-    """
-    importer, finding = recognise(path, format_name)
-    if finding.foreign:
-        several = ", ".join(finding.foreign[:_SHOWN])
-        more = f" and {len(finding.foreign) - _SHOWN} more" if len(finding.foreign) > _SHOWN else ""
-        raise LabelFileError(
-            f"{path} holds files that are no part of {finding.format}: {several}{more}; move them"
-            " away",
-            path=path,
-        )
-    return importer.open(path, options)
-
-
-def describe(
-    source: Source, options: ImportOptions, *, teacher_name: str, identity: str
-) -> Description:
-    """What the labels of a source mean.
-
-    Args:
-        source: scanned.
-        options: as it was scanned with; its images give the data set's identity.
-        teacher_name: digest of weights there is none in foreign files, so the name is hashed.
-        identity: of the files, which names the data set where there are no images.
-    """
-    facts = source.facts
-    names: Sequence[str] = [str(number) for number in range(facts.num_classes)]
-    dataset = identity
-    if options.images is not None:
-        table = SampleTable(options.image_folder())
-        known = np.isin(facts.index.sample_ids, table.sample_ids)
-        if not known.all():
-            raise LabelFileError(
-                f"{options.images} has no sample {facts.index.sample_ids[~known][0]}, of which the"
-                " files hold labels; give the images that were labelled"
-            )
-        names, dataset = table.dataset.class_names, table.digest()
-    names = facts.class_names or names
-    if len(names) != facts.num_classes:
-        raise LabelFileError(
-            f"the labels have {facts.num_classes} classes, the images or names {len(names)}"
-        )
-    return Description(
-        teacher=digest_of(teacher_name.encode()),
-        teacher_name=teacher_name,
-        dataset=dataset,
-        num_classes=facts.num_classes,
-        class_list=class_list_digest(list(names)),
-        policy=facts.policy,
-        label_kind=facts.label_kind,
-        temperature=facts.temperature,
-        row_order=facts.index.row_order,
-        sample_order=facts.order,
-    )
-
-
-def import_labels(
-    path: Path,
-    source: Source,
-    options: ImportOptions,
-    out: Path,
-    *,
-    teacher_name: str,
-    codec: str | None = None,
-    temperature: float = 1.0,
-    device: str = "auto",
-    on_rows: Callable[[int], None] = lambda _: None,
-) -> Imported:
-    """Write what a source holds; interrupted, it goes on where it was when it is called again.
-
-    Args:
         path: of the files.
-        source: scanned, and verified if that is wanted.
-        options: as it was scanned with.
-        out: directory of the dense labels or the label set; nothing is published from it before
-            its description or manifest is written, which happens last.
-        teacher_name: of the labels.
-        codec: as `encode` takes it; None keeps dense labels as they are, and gives top-k labels
-            the codec that keeps them as they are.
-        temperature: of a top-k softmax over logits.
-        device: torch device or "auto".
-        on_rows: called with the number of rows done.
-
-    Raises:
-        LabelFileError, LabelValueError: what is wrong with which file.
-        StoreFullError: no room.
+        options: what was said of them; after `verify`, with the draws that the teacher confirmed.
+        source: the files, scanned.
+        teacher_name: of whoever made the labels, for people.
+        verification: what a teacher confirmed; None before `verify`.
     """
-    facts = source.facts
-    _require_new(path, out)
-    identity = source_identity(path, source, options)
-    description = describe(source, options, teacher_name=teacher_name, identity=identity)
-    if codec is None and facts.top_k is None and not facts.stages:
-        dense = write_dense(source, description, out, identity=identity, on_rows=on_rows)
-        return Imported(facts, dense)
-    foreign = DenseLabels(
-        description=description,
-        index=facts.index,
-        hard_labels=facts.hard_labels,
-        rows=ForeignRows(source),
-        records=source.records(),
-    )
-    if codec is None and not facts.stages and isinstance(source, TopKSource):
-        bundle = write_top_k(source, source, foreign, out, identity=identity, on_rows=on_rows)
-        return Imported(facts, bundle)
-    encoder = choose_encoder(
-        codec or natural_codec(facts), description, temperature=temperature, device=device
-    )
-    if facts.stages:
-        bundle = write_staged(foreign, encoder, facts.stages, out, on_rows=on_rows)
-    else:
-        bundle = write_bundle(
-            foreign,
-            encoder.encoder,
-            out,
-            artifact=encoder.artifact,
-            fit_report=encoder.fit_report,
-            identity=identity,
-            on_rows=on_rows,
+
+    def __init__(
+        self,
+        path: Path,
+        options: ImportOptions,
+        source: Source,
+        *,
+        format_name: str,
+        teacher_name: str,
+    ) -> None:
+        self.path, self.options, self.source = path, options, source
+        self.teacher_name = teacher_name
+        self.verification: Verification | None = None
+        self._format_name = format_name
+        self._warnings: list[str] = []
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        options: ImportOptions | None = None,
+        *,
+        format_name: str = "auto",
+        teacher_name: str | None = None,
+    ) -> Self:
+        """Recognise files and scan everything but their labels, which may take minutes.
+
+        Args:
+            path: file or directory.
+            options: what the files do not say; None if they say it all.
+            format_name: an importer's name, or "auto".
+            teacher_name: of whoever made the labels, for people; by default the name of `path`.
+
+        Raises:
+            LabelFileError: what is wrong with which file.
+            InvalidRequestError: an option is missing or contradicts the files.
+        """
+        said = options or ImportOptions()
+        source = open_source(path, said, format_name)
+        name = teacher_name or path.name
+        return cls(path, said, source, format_name=format_name, teacher_name=name)
+
+    @property
+    def facts(self) -> SourceFacts:
+        """What is known without reading labels."""
+        return self.source.facts
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line each on what is missing or was assumed, for people."""
+        facts, notes = self.facts, list(self.facts.notes)
+        if facts.order is SampleOrder.UNVERIFIED:
+            notes.append(_unverified(self.options))
+        if self.options.view_size is None and isinstance(facts.policy, RecordedPolicy):
+            notes.append(
+                f"views are assumed to be {self.options.view_pixels} pixels per side; --view-size"
+                " changes that"
+            )
+        return tuple(notes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line each on what is probably wrong; complete when the labels have been written."""
+        return tuple(self._warnings)
+
+    def verify(self, teacher: nn.Module, *, views: int = 64, device: str = "auto") -> Verification:
+        """Have the teacher confirm the order of the samples, by labelling some views again.
+
+        Where the options leave the draws open, both are tried and the one confirmed is taken.
+
+        Args:
+            teacher: as for `verify_order`.
+            views: stored views that are labelled again, about as many.
+            device: torch device or "auto".
+
+        Raises:
+            InvalidRequestError: there are no images, or as `verify_order`.
+            LabelFileError: the teacher confirms no order, or more than one.
+        """
+        if self.options.images is None:
+            raise InvalidRequestError("--verify-with labels images again and needs --images")
+        table = SampleTable(self.options.image_folder())
+        candidates = self._candidates()
+        found = verify_order(candidates, teacher, table, views=views, device=device)
+        self.source = candidates[found.draws]
+        self.source.facts = dataclasses.replace(self.facts, order=SampleOrder.VERIFIED)
+        self.options = dataclasses.replace(self.options, draws=found.draws)
+        self.verification = found
+        return found
+
+    def _candidates(self) -> dict[PermutationDraws, Source]:
+        draws = self.options.draws
+        if draws is not PermutationDraws.AUTO:
+            return {draws: self.source}
+        # Where nobody says else, two draws are assumed: the source is scanned so already.
+        older = dataclasses.replace(self.options, draws=PermutationDraws.ONE)
+        return {
+            PermutationDraws.ONE: open_source(self.path, older, self._format_name),
+            PermutationDraws.TWO: self.source,
+        }
+
+    def identity(self) -> str:
+        """Digest over the files, what was said of them, and whose labels are where.
+
+        The last follows from the images too, which may change behind the same path.
+        """
+        facts, index = self.facts, self.facts.index
+        hasher = hashlib.sha256(repr(dataclasses.astuple(self.options)).encode())
+        hasher.update(f"{facts.format} {facts.order} {index.row_order}".encode())
+        for table in (index.sample_ids, index.seeds, index.present, facts.hard_labels):
+            hasher.update(b"-" if table is None else np.ascontiguousarray(table).tobytes())
+        for part in self.source.parts:
+            hasher.update(np.ascontiguousarray(part.rows).tobytes())
+        path = self.path
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                stat = file.stat()
+                name = file.relative_to(path)
+                hasher.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        return "sha256:" + hasher.hexdigest()
+
+    def describe(self) -> Description:
+        """What the labels mean.
+
+        The images give the data set's identity, or the files where there are no images. Foreign
+        files hold no weights of a teacher, so its name is hashed.
+
+        Raises:
+            LabelFileError: labels of samples that are none of the images, or of another number of
+                classes.
+        """
+        return self._described(self.identity())
+
+    def _described(self, identity: str) -> Description:
+        facts, options = self.facts, self.options
+        names: Sequence[str] = [str(number) for number in range(facts.num_classes)]
+        dataset = identity
+        if options.images is not None:
+            table = SampleTable(options.image_folder())
+            known = np.isin(facts.index.sample_ids, table.sample_ids)
+            if not known.all():
+                raise LabelFileError(
+                    f"{options.images} has no sample {facts.index.sample_ids[~known][0]}, of which"
+                    " the files hold labels; give the images that were labelled"
+                )
+            names, dataset = table.dataset.class_names, table.digest()
+        names = facts.class_names or names
+        if len(names) != facts.num_classes:
+            raise LabelFileError(
+                f"the labels have {facts.num_classes} classes, the images or names {len(names)}"
+            )
+        return Description(
+            teacher=digest_of(self.teacher_name.encode()),
+            teacher_name=self.teacher_name,
+            dataset=dataset,
+            num_classes=facts.num_classes,
+            class_list=class_list_digest(list(names)),
+            policy=facts.policy,
+            label_kind=facts.label_kind,
+            temperature=facts.temperature,
+            row_order=facts.index.row_order,
+            sample_order=facts.order,
         )
-    return Imported(facts, bundle)
+
+    @property
+    def keeps_dense(self) -> bool:
+        """Whether the labels can be written as dense ones: top-k ones and stages never are."""
+        return self.facts.top_k is None and not self.facts.stages
+
+    def write_dense(self, out: Path, *, progress: Progress = unwatched) -> DenseLabels:
+        """Write dense labels in their precision; interrupted, calling it again goes on.
+
+        Args:
+            out: directory; nothing is published from it before its description is written, which
+                happens last.
+            progress: of the labels.
+
+        Raises:
+            InvalidRequestError: the labels are top-k or staged, or `out` holds a finished result or
+                lies among the files.
+            LabelFileError, LabelValueError: what is wrong with which file.
+            StoreFullError: no room.
+        """
+        if not self.keeps_dense:
+            raise InvalidRequestError(
+                f"labels of {self.facts.format} are not made dense; write a label set"
+            )
+        _require_new(self.path, out)
+        identity = self.identity()
+        described = self._described(identity)
+        dense = write_dense(self.source, described, out, identity=identity, progress=progress)
+        self._look_at(dense)
+        return dense
+
+    def write_label_set(
+        self,
+        out: Path,
+        *,
+        codec: str | None = None,
+        temperature: float = 1.0,
+        device: str = "auto",
+        progress: Progress = unwatched,
+    ) -> Bundle:
+        """Encode the labels on the fly; interrupted, calling it again goes on.
+
+        Args:
+            out: directory; nothing is published from it before its manifest is written, which
+                happens last.
+            codec: as `choose_encoder` reads it; None takes the one that keeps labels as they are.
+            temperature: of a top-k softmax over logits.
+            device: torch device or "auto".
+            progress: of the labels.
+
+        Raises:
+            As `write_dense`, `choose_encoder` and `write_bundle`.
+        """
+        _require_new(self.path, out)
+        facts, identity = self.facts, self.identity()
+        description = self._described(identity)
+        labels = DenseLabels(
+            description=description,
+            index=facts.index,
+            hard_labels=facts.hard_labels,
+            rows=ForeignRows(self.source),
+            records=self.source.records(),
+        )
+        if codec is None and not facts.stages and isinstance(self.source, TopKSource):
+            made = write_top_k(
+                self.source, self.source, labels, out, identity=identity, progress=progress
+            )
+        else:
+            chosen = choose_encoder(
+                codec or natural_codec(facts), description, temperature=temperature, device=device
+            )
+            if facts.stages:
+                made = write_staged(labels, chosen, facts.stages, out, progress=progress)
+            else:
+                made = write_bundle(
+                    labels,
+                    chosen.encoder,
+                    out,
+                    artifact=chosen.artifact,
+                    fit_report=chosen.fit_report,
+                    identity=identity,
+                    progress=progress,
+                )
+        self._look_at(made)
+        return made
+
+    def _look_at(self, result: DenseLabels | Bundle) -> None:
+        agreement = first_and_last_agreement(self.facts, result)
+        if agreement is None or agreement[1] >= agreement[0] / 2:
+            return
+        text = (
+            f"labels of the first seed name a class that their view shows in {agreement[0]:.0%} of"
+            f" views, those of the last in {agreement[1]:.0%}: the order of samples is probably"
+            " wrong; try --draws one or two, or --verify-with the teacher"
+        )
+        self._warnings.append(text)
+        warnings.warn(text, SampleOrderWarning, stacklevel=3)
+
+
+def _unverified(options: ImportOptions) -> str:
+    if options.draws is PermutationDraws.AUTO:
+        return (
+            "assumed a torch that draws two permutations an epoch, which no teacher confirmed;"
+            " older ones draw one (--draws one)"
+        )
+    return "no teacher confirmed the order of the samples, which is drawn again (--verify-with)"
 
 
 def _require_new(path: Path, out: Path) -> None:
@@ -237,23 +342,3 @@ def natural_codec(facts: SourceFacts) -> str:
     if facts.label_kind is LabelKind.LOGITS:
         return f"topk:{facts.top_k.k}:logits"
     return f"topk:{facts.top_k.k}:{facts.top_k.recovery}"
-
-
-def source_identity(path: Path, source: Source, options: ImportOptions) -> str:
-    """Digest over the files, what was said of them, and whose labels are where.
-
-    The last follows from the images too, which may change behind the same path.
-    """
-    facts, index = source.facts, source.facts.index
-    hasher = hashlib.sha256(repr(dataclasses.astuple(options)).encode())
-    hasher.update(f"{facts.format} {facts.order} {index.row_order}".encode())
-    for table in (index.sample_ids, index.seeds, index.present, facts.hard_labels):
-        hasher.update(b"-" if table is None else np.ascontiguousarray(table).tobytes())
-    for part in source.parts:
-        hasher.update(np.ascontiguousarray(part.rows).tobytes())
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            stat = file.stat()
-            name = file.relative_to(path)
-            hasher.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-    return "sha256:" + hasher.hexdigest()

@@ -5,6 +5,7 @@ every file and checks it, so that a bad file is named before anything is written
 the labels of one part (usually one file) at a time, in memory of that part.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.encoding.stages import StageFacts
+
+_VIEW_SIZE = 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,13 @@ class ImportOptions:
         label_kind: of plain arrays.
         temperature: of probabilities that do not say theirs.
         recovery: of top-k labels that do not say theirs.
-        view_size: pixels a side of the producer's views.
+        view_size: pixels a side of the producer's views; None takes them to be of 224.
         class_names: in order.
         apply_patches: replay the patch orders of EDC's files. Its published code draws and stores
             them, then puts the patches together in their old order.
+
+    Raises:
+        InvalidRequestError: an option is out of its range; says which.
     """
 
     images: Path | None = None
@@ -162,9 +168,30 @@ class ImportOptions:
     label_kind: LabelKind | None = None
     temperature: float | None = None
     recovery: Recovery | None = None
-    view_size: int = 224
+    view_size: int | None = None
     class_names: tuple[str, ...] | None = None
     apply_patches: bool = False
+
+    def __post_init__(self) -> None:
+        # Written so that NaN fails.
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise InvalidRequestError(
+                f"--temperature is {self.temperature}, must be a number above 0"
+            )
+        if self.draws not in set(PermutationDraws):
+            raise InvalidRequestError(f"--draws is {self.draws!r}, must be auto, one or two")
+        for option, value, least, most in (
+            ("--samples", self.num_samples, 1, math.inf),
+            ("--sampler-seed", self.sampler_seed, 0, 2**63 - 1),
+            ("--view-size", self.view_size, 1, math.inf),
+        ):
+            if value is not None and not least <= value <= most:
+                raise InvalidRequestError(f"{option} is {value}, must be {least} to {most}")
+
+    @property
+    def view_pixels(self) -> int:
+        """Pixels a side of the producer's views, as said or taken to be."""
+        return _VIEW_SIZE if self.view_size is None else self.view_size
 
     def image_folder(self) -> ImageFolder:
         """The images.

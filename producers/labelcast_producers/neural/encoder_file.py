@@ -54,7 +54,7 @@ def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str
         fit_config: JSON values, kept for the record.
     """
     spec = EncoderSpec(
-        codec_digest=hashlib.sha256(artifact).hexdigest(),
+        codec_digest=codec_digest(artifact),
         label_kind=encoder.label_kind,
         temperature=encoder.temperature,
         encoder_hidden=encoder.model.shape.encoder_hidden,
@@ -63,6 +63,11 @@ def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str
     )
     tensors = {name: value.cpu().contiguous() for name, value in _weights(encoder.model).items()}
     return safetensors.torch.save(tensors, {METADATA_KEY: spec.model_dump_json()})
+
+
+def codec_digest(artifact: bytes) -> str:
+    """sha256 (hex) of an artifact, by which the files of one fit name it."""
+    return hashlib.sha256(artifact).hexdigest()
 
 
 def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncoder:
@@ -83,7 +88,7 @@ def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncod
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, KeyError, safetensors.SafetensorError, ValidationError) as error:
         raise CodecFormatError(f"{path} is no labelcast encoder: {_reason(error)}") from None
-    if spec.codec_digest != hashlib.sha256(artifact).hexdigest():
+    if spec.codec_digest != codec_digest(artifact):
         raise DigestMismatchError(
             f"{path} encodes for codec sha256:{spec.codec_digest}, not for the one given"
         )

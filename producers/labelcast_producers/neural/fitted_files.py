@@ -5,7 +5,6 @@ ENCODER_FILE   the encoding half (see `encoder_file`)
 REPORT_FILE    how good the codec is; names it by its digest
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from labelcast.errors import CodecFormatError, DigestMismatchError
 from labelcast.torch.device import choose_device
-from labelcast_producers.neural.encoder_file import load_encoder
+from labelcast_producers.neural.encoder_file import codec_digest, load_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
 
 CODEC_FILE = "codec.safetensors"
@@ -54,7 +53,7 @@ def read_fitted_files(directory: Path, *, device: str) -> FittedFiles:
         digest = report["codec_digest"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise CodecFormatError(f"{directory / REPORT_FILE} is no fit report") from None
-    if digest != hashlib.sha256(artifact).hexdigest():
+    if digest != codec_digest(artifact):
         raise DigestMismatchError(f"codec and report in {directory} are of different fits")
     _expect(directory, ENCODER_FILE)
     encoder = load_encoder(directory / ENCODER_FILE, artifact, choose_device(device))

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
+from labelcast.files import write_whole
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import ImageReader, SampleTable
 from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
@@ -22,13 +24,12 @@ from labelcast_producers.dense.labels import (
     Description,
     write_tables,
 )
-from labelcast_producers.fitting.checkpoint import write_atomically
 from labelcast_producers.fitting.parallel import ALONE, Workers
+from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
+from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
 from labelcast_producers.relabel.plan import Plan
-from labelcast_producers.relabel.progress import Progress
 from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
-from labelcast_producers.relabel.shift import Labeller, Shift
 
 _KEEP_IMAGE_BYTES = 2**30
 _MAX_SEEDS = 2**32 - 1
@@ -48,7 +49,7 @@ def relabel(
     recipe: Recipe | None = None,
     device: str = "auto",
     batch_rows: int = 500,
-    progress: bool = True,
+    progress: Progress = unwatched,
     fresh: bool = False,
     save_seconds: float = 5.0,
     workers: Workers = ALONE,
@@ -69,7 +70,7 @@ def relabel(
         recipe: written beside the labels for whoever trains a student.
         device: torch device or "auto".
         batch_rows: views a forward pass, at least 1.
-        progress: show a bar on stderr.
+        progress: of the views; called in the first of `workers` alone.
         fresh: discard what an unfinished run left there.
         save_seconds: what is done is noted no more often than this.
         workers: the processes that share the work, all of which see `out`.
@@ -113,7 +114,7 @@ def relabel(
         label_kind=LabelKind.LOGITS,
         temperature=None,
     )
-    kept = Progress(out, _settings(description, plan))
+    kept = FinishedBatches(out, _settings(description, plan))
     _expect_the_same(workers, kept.settings)
     renderer = ViewRenderer(policy, table.sample_ids)
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
@@ -123,14 +124,14 @@ def relabel(
 
     done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
     with writer.opened() as labels:
-        shift = Shift(plan, done, workers, kept, labels)
-        shift.work(label, save_seconds=save_seconds, progress=progress)
+        loop = LabellingLoop(plan, done, workers, kept, labels)
+        loop.work(label, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
         write_tables(out, index, table.hard_labels())
         if recipe is not None:
-            write_atomically(out / RECIPE_NAME, recipe.to_bytes())
-        write_atomically(out / DESCRIPTION_NAME, description.to_bytes())
+            write_whole(out / RECIPE_NAME, recipe.to_bytes())
+        write_whole(out / DESCRIPTION_NAME, description.to_bytes())
         kept.clear()
     workers.wait()
     return DenseLabels.open(out)
@@ -172,7 +173,7 @@ def _expect_the_same(workers: Workers, settings: str) -> None:
 
 
 def _take_up(
-    kept: Progress,
+    kept: FinishedBatches,
     writer: LabelWriter,
     plan: Plan,
     workers: Workers,

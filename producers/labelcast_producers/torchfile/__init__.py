@@ -6,13 +6,13 @@
     constructors  the few names a pickle may call, and what stands in for each
     machine       the part of the pickle language in which data is written
     tree          the finished value, of bounded size and depth
-    reading       what others use: open, read, or read the structure alone
+    opening       what others use: open, read, or read the structure alone
 
 Only numpy is needed. Every error is a `LabelFileError` that names the file.
 """
 
 from labelcast_producers.torchfile.limits import Limits
-from labelcast_producers.torchfile.reading import (
+from labelcast_producers.torchfile.opening import (
     TorchFile,
     open_torch_file,
     read_torch_file,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelcast.directory import Bundle, BundleWriter, blob_path, file_digest
+from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -15,6 +15,7 @@ from labelcast.errors import (
     ManifestError,
     ViewNotFoundError,
 )
+from labelcast.files import file_digest
 from labelcast.label_set import RowOrder, digest_of
 from labelcast.views import Views
 from tests.factories.bundles import CodecName, make_bundle

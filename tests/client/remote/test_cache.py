@@ -51,7 +51,7 @@ def test_a_writer_that_died_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     cache = BlobCache(tmp_path)
     cache.put(REF, CONTENT)
     (path,) = files(tmp_path)
-    path.rename(path.with_suffix(".999.partial"))
+    path.rename(path.with_name(f".{path.name}.999-1.partial"))
     assert cache.get(REF) is None
 
 

@@ -155,7 +155,7 @@ def test_the_report_is_what_one_counts_by_hand(tmp_path: Path, name: str) -> Non
 def test_blocks_make_no_difference(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    told: list[tuple[int, int]] = []
     dense = dense_labels(tmp_path)
     whole = encoded(name, dense, tmp_path)
     monkeypatch.setattr(bundling, "_BLOCK_BYTES", 7 * 4 * CLASSES)
@@ -166,9 +166,9 @@ def test_blocks_make_no_difference(
         tmp_path / "pieces",
         artifact=encoder.artifact,
         fit_report=encoder.fit_report,
-        on_rows=seen.append,
+        progress=lambda *step: told.append(step),
     )
-    assert seen == [7] * 17 + [1]
+    assert told == [(done, 120) for done in (*range(0, 120, 7), 120)]
     if name == "vqae":
         # Of codes that serve equally well, blocks of another size may take another.
         same = (codes_of(pieces) == codes_of(whole)).all(axis=1)

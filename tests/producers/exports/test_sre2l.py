@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def test_an_export_of_an_import_has_every_bit(
     truth = write_sre2l(
         tmp_path / "in", epochs=3, mix=mix, order=order, dtype=dtype, sizes=SAME_SIZE, **SMALL
     )
-    bundle, done = imported(tmp_path / "set", truth), list[int]()
+    bundle, told = imported(tmp_path / "set", truth), list[tuple[int, int]]()
     if mix == "none":
         monkeypatch.setattr(writing, "_BLOCK_BYTES", 1)
     report = export_sre2l(
@@ -89,11 +89,11 @@ def test_an_export_of_an_import_has_every_bit(
         batch_size=BATCH,
         draws=DRAWS[order],
         dtype=dtype,
-        on_rows=done.append,
+        progress=lambda *step: told.append(step),
     )
     check_same(tmp_path / "out", tmp_path / "in")
     assert (report.epochs, report.batches, report.views) == (3, 9, 33)
-    assert sum(done) == 33
+    assert (told[0], told[-1], told) == ((0, 33), (33, 33), sorted(told))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert any("never verified" in note for note in report.notes)
     assert any(f"{VIEW}×{VIEW}" in note for note in report.notes)
@@ -379,16 +379,15 @@ def test_other_options_are_needed(tmp_path: Path, options: dict[str, Any], messa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "set"]
 
 
-def stop(_: int) -> None:
+def stop(_done: int, _total: int) -> None:
     raise KeyboardInterrupt
 
 
 def test_nothing_is_left_of_an_export_that_stops(tmp_path: Path) -> None:
     bundle = seeded(tmp_path / "set", AugmentationPolicy(**SMOOTH))
     out = tmp_path / "deep" / "out"
-    interrupt: Callable[[int], None] = stop
     with pytest.raises(KeyboardInterrupt):
-        export_sre2l(bundle, out, batch_size=BATCH, on_rows=interrupt)
+        export_sre2l(bundle, out, batch_size=BATCH, progress=stop)
     assert not list(out.parent.iterdir())
     out.mkdir()
     export_sre2l(bundle, out, batch_size=BATCH)

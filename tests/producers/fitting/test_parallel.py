@@ -241,7 +241,6 @@ def work(labels: Path, out: Path, seconds_a_step: float) -> None:
                 label_kind=kind,
                 context=context,
                 device="cpu",
-                progress=False,
                 checkpoint_seconds=0.05,
                 workers=workers,
             )

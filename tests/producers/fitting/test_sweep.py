@@ -32,7 +32,6 @@ def sweep_of(path: Path, out: Path, *targets: float, **options: Any) -> Sweep:
             out=out,
             label_kind=LabelKind.LOGITS,
             device="cpu",
-            progress=False,
             **options,
         )
     finally:

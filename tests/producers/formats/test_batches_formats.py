@@ -16,7 +16,7 @@ from labelcast.codec.topk import MISSING_LOGIT, Recovery
 from labelcast.label_set import SampleOrder
 from labelcast.views import Views
 from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     Finding,
     ImportOptions,
@@ -302,15 +302,6 @@ def test_batches_of_one_file_are_read_together(
     rows = source.facts.index.rows(Views(truth.sample_ids, truth.seeds))[0]
     check_labels(source, truth, rows)
     check_records(source, truth, rows)
-
-
-def test_scanning_tells_its_progress(tmp_path: Path) -> None:
-    write_sre2l(tmp_path, **SMALL)
-    importer = type(detected(tmp_path)[0])()
-    done: list[int] = []
-    importer.on_file = done.append
-    importer.open(tmp_path, UNTOLD)
-    assert done == list(range(1, 10))
 
 
 def test_other_things_are_not_ours(tmp_path: Path) -> None:

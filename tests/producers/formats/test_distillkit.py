@@ -18,7 +18,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder
-from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource, reading
+from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
+from labelcast_producers.formats.distillkit import source as scanned
 from labelcast_producers.formats.distillkit.config import settings_beside
 from labelcast_producers.formats.distillkit.decompress import unpack_integers
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
@@ -176,9 +177,9 @@ def test_a_single_file(tmp_path: Path) -> None:
 def test_parts_of_any_size_and_in_any_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_part: int, batch_bytes: int
 ) -> None:
-    monkeypatch.setattr(reading, "_PART_BYTES", rows_per_part * 4 * EXACT["d"])
+    monkeypatch.setattr(scanned, "_PART_BYTES", rows_per_part * 4 * EXACT["d"])
     monkeypatch.setattr("labelcast_producers.formats.distillkit.parquet._BATCH_BYTES", batch_bytes)
-    monkeypatch.setattr(reading, "_CHUNK_VALUES", 3 * EXACT["k"])
+    monkeypatch.setattr(scanned, "_CHUNK_VALUES", 3 * EXACT["k"])
     truth = write_distillkit(
         tmp_path, EXACT, lengths=[7, 1, 1, 4, 9, 2], per_file=4, row_group=2, labels_missing=1
     )
@@ -195,7 +196,7 @@ def test_parts_of_any_size_and_in_any_order(
 
 
 def test_a_reader_goes_over_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_PART_BYTES", 4 * EXACT["d"])
+    monkeypatch.setattr(scanned, "_PART_BYTES", 4 * EXACT["d"])
     write_distillkit(tmp_path, EXACT, lengths=[3] * 6, per_file=3)
     source = opened(tmp_path)
     runs: list[str] = []

@@ -17,19 +17,15 @@ import torch
 from labelcast.codec.topk import Recovery
 from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
+from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
 from labelcast_producers.encoding import label_set_writer
-from labelcast_producers.formats.importing import (
-    Imported,
-    import_labels,
-    open_source,
-    recognise,
-    source_identity,
-)
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.output import dense as dense_output
 from labelcast_producers.formats.output.dense import PROGRESS_NAME
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
+from labelcast_producers.formats.recognition import open_source, recognise
 from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws, Source
 from tests.e2e.running_service import clean_environment, run_labelcast
 from tests.producers.formats.writers.distillkit import Settings, write_distillkit
@@ -67,9 +63,16 @@ def in_row_order(source: Source, truth: Truth) -> np.ndarray:
     return values
 
 
-def imported(files: Path, out: Path, codec: str | None = None) -> Imported:
-    source = open_source(files, OPTIONS)
-    return import_labels(files, source, OPTIONS, out, teacher_name="teacher", codec=codec)
+def imported(files: Path, out: Path, codec: str | None = None) -> DenseLabels | Bundle:
+    return written(Import.open(files, OPTIONS), out, codec)
+
+
+def written(
+    labels: Import, out: Path, codec: str | None, progress: Progress = unwatched
+) -> DenseLabels | Bundle:
+    if codec is None:
+        return labels.write_dense(out, progress=progress)
+    return labels.write_label_set(out, codec=codec, progress=progress)
 
 
 @pytest.mark.parametrize("window_rows", [1, 7, SAMPLES - 1, SAMPLES, 1000])
@@ -143,8 +146,8 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
     monkeypatch.setattr(label_set_writer, "_NOTE_ROWS", 10)
     monkeypatch.setattr(label_set_writer, "_BLOCK_BYTES", 4 * CLASSES * 10)
     whole = imported(directory, tmp_path / "whole", codec)
-    source = open_source(directory, OPTIONS)
-    read = source.read
+    labels = Import.open(directory, OPTIONS)
+    read = labels.source.read
     reads: list[Part] = []
 
     def failing(part: Part) -> np.ndarray:
@@ -153,32 +156,32 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
             raise OSError("the disk has gone")
         return read(part)
 
-    monkeypatch.setattr(source, "read", failing)
+    monkeypatch.setattr(labels.source, "read", failing)
     out = tmp_path / "broken"
     with pytest.raises(OSError, match="gone"):
-        import_labels(directory, source, OPTIONS, out, teacher_name="teacher", codec=codec)
+        written(labels, out, codec)
     assert not (out / DESCRIPTION_NAME).exists()
     assert not (out / "manifest.json").exists()
-    again = open_source(directory, OPTIONS)
+    again = Import.open(directory, OPTIONS)
     count: list[Part] = []
-    read_again = again.read
+    read_again = again.source.read
 
     def counting(part: Part) -> np.ndarray:
         count.append(part)
         return read_again(part)
 
-    monkeypatch.setattr(again, "read", counting)
-    done: list[int] = []
-    resumed = import_labels(
-        directory, again, OPTIONS, out, teacher_name="teacher", codec=codec, on_rows=done.append
-    )
-    assert sum(done) == SAMPLES * EPOCHS
+    monkeypatch.setattr(again.source, "read", counting)
+    told: list[tuple[int, int]] = []
+    resumed = written(again, out, codec, lambda *step: told.append(step))
+    assert told == sorted(told)
+    assert told[-1] == (SAMPLES * EPOCHS, SAMPLES * EPOCHS)
     if codec is None:
         # Encoding reads the first rows anew, to know what they are.
-        assert len(count) < len(again.parts)
-    if isinstance(resumed.result, Bundle):
-        assert isinstance(whole.result, Bundle)
-        assert resumed.result.digest == whole.result.digest
+        assert len(count) < len(again.source.parts)
+        assert told[0][0] > 0
+    if isinstance(resumed, Bundle):
+        assert isinstance(whole, Bundle)
+        assert resumed.digest == whole.digest
         assert not (out / "encoding").exists()
     else:
         names = ("labels.npy", "tables.safetensors", "records.safetensors", DESCRIPTION_NAME)
@@ -195,7 +198,7 @@ def test_progress_of_other_files_or_options_is_not_taken_up(
     out.mkdir()
     (out / PROGRESS_NAME).write_text(json.dumps({"identity": "sha256:other", "rows": 80}))
     (out / "labels.npy").write_bytes(bytes(10_000))
-    result = imported(directory, out).result
+    result = imported(directory, out)
     assert isinstance(result, DenseLabels)
     source = open_source(directory, OPTIONS)
     np.testing.assert_array_equal(result.rows.read(0, len(truth)), in_row_order(source, truth))
@@ -229,22 +232,21 @@ def test_top_k_labels_are_never_made_dense(tmp_path: Path, monkeypatch: pytest.M
         tmp_path / "files", Settings(d=300, k=8, exact_k=8), lengths=[5, 3], recovery="spread"
     )
     options = ImportOptions(recovery=Recovery.SPREAD)
-    source = open_source(tmp_path / "files", options)
-    read = source.read
+    labels = Import.open(tmp_path / "files", options)
+    read = labels.source.read
 
     def once(part: Part) -> np.ndarray:
         assert part.rows[0] == 0, "only the first part may be read whole, for its type"
         return read(part)
 
-    monkeypatch.setattr(source, "read", once)
-    result = import_labels(
-        tmp_path / "files", source, options, tmp_path / "out", teacher_name="model"
-    ).result
-    assert isinstance(result, Bundle)
+    monkeypatch.setattr(labels.source, "read", once)
+    with pytest.raises(InvalidRequestError, match="not made dense"):
+        labels.write_dense(tmp_path / "dense")
+    result = labels.write_label_set(tmp_path / "out")
     assert result.codec().name == "topk"
     views = Views(truth.sample_ids, truth.seeds)
-    labels = result.decoder().decode(result.gather(result.index(), views), views)
-    np.testing.assert_allclose(labels, truth.labels, rtol=2**-10, atol=1e-6)
+    decoded = result.decoder().decode(result.gather(result.index(), views), views)
+    np.testing.assert_allclose(decoded, truth.labels, rtol=2**-10, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["current", "old"])
@@ -347,15 +349,14 @@ def test_an_import_of_other_samples_is_not_taken_up(
     files: tuple[Path, Truth], tmp_path: Path
 ) -> None:
     directory, _ = files
-    sources = [
-        open_source(directory, replace(OPTIONS, draws=draws))
-        for draws in (PermutationDraws.ONE, PermutationDraws.TWO)
-    ]
+    one, two, again = (
+        Import.open(directory, replace(OPTIONS, draws=draws))
+        for draws in (PermutationDraws.ONE, PermutationDraws.TWO, PermutationDraws.TWO)
+    )
+    assert two.identity() == again.identity()
     # Of the same options: what the images behind them say has changed meanwhile.
-    first, second = (source_identity(directory, source, OPTIONS) for source in sources)
-    assert first != second
-    again = open_source(directory, replace(OPTIONS, draws=PermutationDraws.TWO))
-    assert source_identity(directory, again, OPTIONS) == second
+    again.source = one.source
+    assert two.identity() != again.identity()
 
 
 def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
@@ -372,13 +373,12 @@ def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
         sizes=folder_sizes(paths),
     )
     for draws, expected in (("one", False), ("two", True)):
-        for codec in ("", " --codec raw:fp16"):
-            done = run_labelcast(
-                *f"import {tmp_path}/files --images {tmp_path}/images --view-size {VIEW}".split(),
-                *f"--draws {draws} --quiet{codec} --out {tmp_path}/{draws}{len(codec)}".split(),
-            )
-            assert done.returncode == 0, done.stderr
-            assert ("the order of samples is probably wrong" in done.stderr) is expected
+        done = run_labelcast(
+            *f"import {tmp_path}/files --images {tmp_path}/images --view-size {VIEW}".split(),
+            *f"--draws {draws} --quiet --out {tmp_path}/{draws}".split(),
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("the order of samples is probably wrong" in done.stderr) is expected
 
 
 @pytest.mark.parametrize(

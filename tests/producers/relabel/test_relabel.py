@@ -65,7 +65,6 @@ def run(
         teacher_name="tiny",
         device="cpu",
         batch_rows=batch_rows,
-        progress=False,
     )
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from labelcast.errors import InvalidRequestError, LabelFileError, StoreFullError
 from labelcast.label_set import RowOrder, index_of_cells
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
+from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.plan import Plan
-from labelcast_producers.relabel.progress import Progress
 from labelcast_producers.relabel.recipes import RECIPE_NAME
 from tests.factories.relabelling import (
     BATCH_ROWS,
@@ -74,7 +74,7 @@ def test_an_interrupted_run_does_only_what_is_left(tmp_path: Path, whole: Path, 
     # One batch is labelled again, to see that the teacher is still the same.
     assert teacher.shown == BATCHES - at + 1
     assert stored(tmp_path) == stored(whole)
-    assert not list(tmp_path.glob("progress*"))
+    assert not list(tmp_path.glob("*progress*"))
 
 
 def test_a_run_can_be_interrupted_again_and_again(tmp_path: Path, whole: Path) -> None:
@@ -131,14 +131,14 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
     interrupt(tmp_path)
     progress = (tmp_path / "progress-0.json").read_bytes()
     label(tmp_path)
-    kept = Progress(tmp_path, progress.decode().split('"settings":"')[1].split('"')[0])
+    kept = FinishedBatches(tmp_path, progress.decode().split('"settings":"')[1].split('"')[0])
     kept.write(0, np.arange(BATCHES), rows=SAMPLES * EPOCHS)
-    (tmp_path / "progress-3.json.17.partial").write_bytes(b"half")
+    (tmp_path / ".progress-3.json.17-1.partial").write_bytes(b"half")
     teacher = SmallTeacher()
     label(tmp_path, teacher)
     assert teacher.shown == 1
     assert stored(tmp_path) == stored(whole)
-    assert not list(tmp_path.glob("progress*"))
+    assert not list(tmp_path.glob("*progress*"))
 
 
 def test_a_finished_run_is_replaced(tmp_path: Path, whole: Path) -> None:
@@ -203,7 +203,7 @@ def test_batches_cover_every_row_once_and_cross_no_seed(
 def test_progress_of_all_processes_adds_up(
     tmp_path_factory: pytest.TempPathFactory, shares: list[set[int]]
 ) -> None:
-    kept = Progress(tmp_path_factory.mktemp("progress"), "sha256:0")
+    kept = FinishedBatches(tmp_path_factory.mktemp("progress"), "sha256:0")
     for rank, share in enumerate(shares):
         kept.write(rank, np.array(sorted(share), dtype=np.int64), rows=0)
     assert kept.read(41).tolist() == sorted(set().union(*shares))

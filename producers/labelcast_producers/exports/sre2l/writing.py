@@ -10,7 +10,7 @@ must be those of that order. LPLD's name them: batches are the label set's own.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
 from labelcast.label_set import LabelContract, SampleOrder, ViewIndex
+from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l.batches import (
     BatchPlan,
@@ -74,7 +75,7 @@ def export_sre2l(
     layout: str = Layout.SRE2L,
     dtype: torch.dtype = torch.float16,
     image_sizes: NDArray[np.int64] | None = None,
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> ExportReport:
     """Write a label set as files for existing scripts.
 
@@ -91,7 +92,7 @@ def export_sre2l(
         layout: "sre2l" or "lpld".
         dtype: of the logits, float16 or float32.
         image_sizes: int64, shape (S, 2): height and width of every image, in the order of the IDs.
-        on_rows: called with the number of labels done.
+        progress: of the labels.
 
     Raises:
         UnsupportedFormError: the files have no place for what this label set holds.
@@ -118,7 +119,7 @@ def export_sre2l(
     partial.mkdir(parents=True)
     try:
         _require_room(partial, bundle.manifest.num_labels, contract.num_classes * dtype.itemsize)
-        _write(partial, bundle, reader, plan, orders, Layout(layout), dtype, on_rows)
+        _write(partial, bundle, reader, plan, orders, Layout(layout), dtype, progress)
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -158,9 +159,11 @@ def _write(
     orders: Iterator[Positions],
     layout: Layout,
     dtype: torch.dtype,
-    on_rows: Callable[[int], None],
+    progress: Progress,
 ) -> None:
     decoder, opening = bundle.decoder(), "{"
+    written, total = 0, bundle.manifest.num_labels
+    progress(written, total)
     for seed in range(reader.seeds):
         epoch, order = reader.read(seed), next(orders)
         batches = plan.batches(epoch, order)
@@ -171,7 +174,8 @@ def _write(
         labels = _labels(bundle, decoder, reader.index, seed, batches, dtype)
         for number, (batch, logits) in enumerate(zip(batches, labels, strict=True)):
             torch.save([*plan.fields(epoch, batch), logits], files / f"batch_{number}.tar")
-            on_rows(len(batch))
+            written += len(batch)
+            progress(written, total)
         if layout is Layout.LPLD:
             # Epoch by epoch: all of them as Python integers take gigabytes.
             listed = json.dumps(plan.listed(epoch, order, batches))

@@ -8,18 +8,25 @@ orders     the sampler's permutations, drawn again or read beside the batches
 samples    what the user says of the images
 numbering  sample IDs and seeds of every batch
 source     the scanned source: records, and labels batch by batch
-importers  what tells the producers apart
+base       what importers have in common
+producers  a module for each: SRe2L, LPLD, LPQLD, G-VBSM, EDC, HALD
 """
 
 from labelcast_producers.formats.batches.base import BatchImporter
-from labelcast_producers.formats.batches.producers import (
-    BATCH_IMPORTERS,
-    EDCImporter,
-    GVBSMImporter,
-    HALDImporter,
-    LPLDImporter,
-    LPQLDImporter,
-    SRe2LImporter,
+from labelcast_producers.formats.batches.producers.edc import EDCImporter
+from labelcast_producers.formats.batches.producers.gvbsm import GVBSMImporter
+from labelcast_producers.formats.batches.producers.hald import HALDImporter
+from labelcast_producers.formats.batches.producers.lpld import LPLDImporter
+from labelcast_producers.formats.batches.producers.lpqld import LPQLDImporter
+from labelcast_producers.formats.batches.producers.sre2l import SRe2LImporter
+
+BATCH_IMPORTERS: tuple[BatchImporter, ...] = (
+    SRe2LImporter(),
+    LPLDImporter(),
+    LPQLDImporter(),
+    GVBSMImporter(),
+    EDCImporter(),
+    HALDImporter(),
 )
 
 __all__ = [

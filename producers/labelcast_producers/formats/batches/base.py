@@ -1,7 +1,6 @@
 """What importers of epochs of mixed batches have in common: detecting, scanning, assembling."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,18 +46,13 @@ class Numbered:
 
 
 class BatchImporter(Importer):
-    """What the producers have in common.
-
-    Attributes:
-        on_file: called with the number of files scanned, if set.
-    """
+    """What the producers have in common."""
 
     title: ClassVar[str]
     kind: ClassVar[Kind]
     label_kind: ClassVar[LabelKind] = LabelKind.LOGITS
     order: ClassVar[SampleOrder] = SampleOrder.GIVEN
     needs_ids_file: ClassVar[bool] = False
-    on_file: Callable[[int], None] | None = None
 
     @abstractmethod
     def fits(self, layout: Layout, signature: Signature) -> bool:
@@ -119,9 +113,8 @@ class BatchImporter(Importer):
             self._class_count(layout, Signature.of(first[0]), known)
         scanned = scan(
             layout,
-            view_size=options.view_size,
+            view_size=options.view_pixels,
             num_classes=None if known.class_names is None else len(known.class_names),
-            on_file=self.on_file,
         )
         signature = scanned.signature
         num_classes = self._class_count(layout, signature, known)

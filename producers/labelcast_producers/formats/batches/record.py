@@ -107,6 +107,11 @@ class Signature:
             patches=record.patches is not None,
         )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether records are SRe2L's six, but for what stands in the place of the flip."""
+        return not (self.layers or self.top_k or self.sample_ids or self.patches)
+
 
 def as_record(value: object) -> Record | None:
     """Recognise a record.

@@ -3,7 +3,7 @@
 Memory grows by 35 to 60 bytes a view (batches of 1024 to 100), whatever its label takes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,6 @@ def scan(
     *,
     view_size: int,
     num_classes: int | None,
-    on_file: Callable[[int], None] | None = None,
 ) -> Scan:
     """Read and check everything but the labels.
 
@@ -77,7 +76,6 @@ def scan(
         layout: without gaps and foreign files.
         view_size: pixels a side of the producer's views.
         num_classes: that indices of top-k labels must lie below; dense labels say it themselves.
-        on_file: called with the number of files done.
 
     Raises:
         LabelFileError: names file and position.
@@ -85,7 +83,7 @@ def scan(
     batches: list[Batch] = []
     stamps: dict[Path, Stamp] = {}
     first: tuple[Signature, Place] | None = None
-    for done, file in enumerate(layout.files, start=1):
+    for file in layout.files:
         stamps[file.path] = stamp(file.path)
         with opened_records(file, layout.kind) as records:
             for place, value in records:
@@ -95,8 +93,6 @@ def scan(
                 batches.append(read_batch(record, place, view_size))
                 if record.indices is not None and num_classes is not None:
                     check_indices(record.indices, place, num_classes)
-        if on_file is not None:
-            on_file(done)
     if first is None:
         raise LabelFileError(f"{layout.root} holds no batches", path=layout.root)
     return Scan(tuple(batches), first[0], stamps)

@@ -66,7 +66,7 @@ def recorded_policy(scan: Scan, options: ImportOptions) -> RecordedPolicy:
         LabelFileError: some batches are mixed by CutMix, others by MixUp.
         InvalidRequestError: the view size is not that of the boxes.
     """
-    mix, view_size = Mix.NONE, options.view_size
+    mix, view_size = Mix.NONE, options.view_pixels
     for batch in scan.batches:
         # A batch that its producer left unmixed fits both.
         if batch.mix is not Mix.NONE and mix not in {Mix.NONE, batch.mix}:

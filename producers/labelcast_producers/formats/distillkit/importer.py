@@ -8,7 +8,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, Settings, settings_beside
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, is_distillkit
-from labelcast_producers.formats.distillkit.reading import FORMAT, DistillKitSource
+from labelcast_producers.formats.distillkit.source import FORMAT, DistillKitSource
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions
 
 _RECOVERIES = (

@@ -4,21 +4,27 @@ import numpy as np
 
 from labelcast.augmentation import RecordedPolicy
 from labelcast.directory import Bundle
-from labelcast_producers.formats.importing import Imported
+from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.formats.source import SourceFacts
 
 _ROWS = 512
 
 
-def first_and_last_agreement(imported: Imported) -> tuple[float, float] | None:
+def first_and_last_agreement(
+    facts: SourceFacts, result: DenseLabels | Bundle
+) -> tuple[float, float] | None:
     """How often labels name a class that their view shows, under the first and the last seed.
 
     Orders that are derived from a sampler's seed agree in the first epoch whatever torch drew, so
     a fall tells that later ones were drawn otherwise.
 
+    Args:
+        facts: of the source.
+        result: its labels, as they were written.
+
     Returns:
         None where hard labels are unknown, or there is one seed only.
     """
-    facts, result = imported.facts, imported.result
     index, hard = facts.index, facts.hard_labels
     if hard is None or len(index.seeds) < 2:
         return None

@@ -4,14 +4,15 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from labelcast.errors import StoreFullError
+from labelcast.files import sync_file, write_whole
 from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,
@@ -19,7 +20,7 @@ from labelcast_producers.dense.labels import (
     Description,
     write_tables,
 )
-from labelcast_producers.formats.parts.rows import ForeignRows
+from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import Source
 
 PROGRESS_NAME = "import-progress.json"
@@ -32,7 +33,7 @@ def write_dense(
     out: Path,
     *,
     identity: str,
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> DenseLabels:
     """Write the labels of a source, in their precision.
 
@@ -43,7 +44,7 @@ def write_dense(
         description: what its labels mean.
         out: directory; other labels that are there are replaced.
         identity: of the files and the options.
-        on_rows: called with the number of rows done, for a progress bar.
+        progress: of the labels.
 
     Raises:
         StoreFullError: the disk of `out` has no room for the labels.
@@ -54,11 +55,10 @@ def write_dense(
     rows, index = ForeignRows(source), source.facts.index
     header = _header(rows, index)
     row_bytes = rows.num_classes * rows.dtype.itemsize
-    path, progress = out / LABELS_NAME, out / PROGRESS_NAME
-    done = _rows_done(progress, identity, path, len(header), row_bytes)
+    path, note = out / LABELS_NAME, out / PROGRESS_NAME
+    done = _rows_done(note, identity, path, len(header), row_bytes)
     _check_room(out, (rows.num_rows - done) * row_bytes)
-    if done:
-        on_rows(done)
+    progress(done, rows.num_rows)
     with path.open("r+b" if done else "wb") as file:
         if not done:
             file.write(header)
@@ -70,16 +70,13 @@ def write_dense(
             done += len(block)
             unsynced += block.nbytes
             if unsynced >= _SYNC_BYTES:
-                _note_progress(file, progress, identity, done)
+                _note_progress(file, note, identity, done)
                 unsynced = 0
-            on_rows(len(block))
-        file.flush()
-        os.fsync(file.fileno())
+            progress(done, rows.num_rows)
+        sync_file(file)
     write_tables(out, index, source.facts.hard_labels, source.records())
-    partial = out / f".{DESCRIPTION_NAME}.partial"
-    partial.write_bytes(description.to_bytes())
-    partial.replace(out / DESCRIPTION_NAME)
-    progress.unlink(missing_ok=True)
+    write_whole(out / DESCRIPTION_NAME, description.to_bytes())
+    note.unlink(missing_ok=True)
     return DenseLabels.open(out)
 
 
@@ -93,18 +90,15 @@ def _header(rows: ForeignRows, index: SegmentIndex) -> bytes:
     return buffer.getvalue()
 
 
-def _note_progress(file: BinaryIO, progress: Path, identity: str, rows: int) -> None:
+def _note_progress(file: BinaryIO, note: Path, identity: str, rows: int) -> None:
     # The labels first: a note of rows that a power cut took away would leave a gap.
-    file.flush()
-    os.fsync(file.fileno())
-    partial = progress.with_suffix(".partial")
-    partial.write_text(json.dumps({"identity": identity, "rows": rows}))
-    partial.replace(progress)
+    sync_file(file)
+    write_whole(note, json.dumps({"identity": identity, "rows": rows}).encode())
 
 
-def _rows_done(progress: Path, identity: str, path: Path, header: int, row_bytes: int) -> int:
+def _rows_done(note: Path, identity: str, path: Path, header: int, row_bytes: int) -> int:
     try:
-        noted = json.loads(progress.read_bytes())
+        noted = json.loads(note.read_bytes())
         rows = noted["rows"] if noted["identity"] == identity else 0
         whole = path.stat().st_size >= header + rows * row_bytes
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,5 @@
 """Foreign top-k labels → a label set that keeps them as they are, never made dense."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from labelcast.codec import CodecHeader, LabelKind, Rows, TemperatureRange, TopKCodec
 from labelcast.directory import Bundle
 from labelcast.errors import LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_packed_bundle
 from labelcast_producers.encoding.row_log import RowLog
@@ -49,7 +49,7 @@ def write_top_k(
     out: Path,
     *,
     identity: str,
-    on_rows: Callable[[int], None] = lambda _: None,
+    progress: Progress = unwatched,
 ) -> Bundle:
     """Write a label set of a source's top-k labels.
 
@@ -59,15 +59,14 @@ def write_top_k(
         dense: what the labels mean.
         out: directory of the label set.
         identity: of the files and the options: an interrupted import of the same goes on.
-        on_rows: called with the number of rows done.
+        progress: of the labels.
 
     Raises:
         LabelFileError: parts out of order.
     """
     codec = top_k_codec(source.facts)
     with RowLog(out / "encoding", identity, codec.row_stride) as log:
-        if log.rows:
-            on_rows(log.rows)
+        progress(log.rows, source.facts.index.num_rows)
         row = noted = log.rows
         first = 0
         for part in source.parts:
@@ -81,7 +80,7 @@ def write_top_k(
             if row - noted >= _NOTE_ROWS:
                 log.note({})
                 noted = row
-            on_rows(len(part.rows))
+            progress(row, source.facts.index.num_rows)
         bundle = write_packed_bundle(dense, codec, log.blocks(), out)
         log.discard()
     return bundle

@@ -18,12 +18,12 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.parts.image_names import (
     ImageNames,
     check_class_names,
     ragged_index,
 )
-from labelcast_producers.formats.parts.numbered import Span, Spans
 from labelcast_producers.formats.parts.top_k import (
     check_distributions,
     checked_ids,
@@ -154,7 +154,7 @@ class FkdSource(Source):
         counts = np.array([len(flip) for flip in scan.flip], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._coords, self._flip = np.concatenate(scan.coords), np.concatenate(scan.flip)
-        size = options.view_size
+        size = options.view_pixels
         self._policy = RecordedPolicy(view_height=size, view_width=size)
         names, hard_labels = _known_classes(path, files, options, images, self._num_classes)
         hard = self._form.name == "hard"
@@ -171,9 +171,9 @@ class FkdSource(Source):
             class_names=names,
             notes=tuple(self._notes(options, images, hard_labels)),
         )
-        self.parts = Spans(
+        self.parts = ConsecutiveParts(
             [
-                Span(file, int(start), int(stop))
+                RowRange(file, int(start), int(stop))
                 for file, start, stop in zip(files, starts, starts[1:], strict=False)
             ],
             _WHOLE,

@@ -26,12 +26,12 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.parts.image_names import (
     ImageNames,
     check_class_names,
     ragged_index,
 )
-from labelcast_producers.formats.parts.numbered import Span, Spans
 from labelcast_producers.formats.parts.top_k import (
     checked_ids,
     checked_probabilities,
@@ -150,7 +150,7 @@ class MlDrSource(Source):
             obstacle = f"{path}: crops are in pixels of images that were not given (--images)"
         self._policy: RecordedPolicy | None = None
         if not obstacle and images is not None:
-            size = options.view_size
+            size = options.view_pixels
             self._policy = RecordedPolicy(view_height=size, view_width=size)
             pairs = zip(files, ids, scanned, strict=True)
             self._crop = np.concatenate(
@@ -175,9 +175,9 @@ class MlDrSource(Source):
             class_names=names,
             notes=tuple(_notes(options, obstacle)),
         )
-        self.parts = Spans(
+        self.parts = ConsecutiveParts(
             [
-                Span(file, int(start), int(stop))
+                RowRange(file, int(start), int(stop))
                 for file, start, stop in zip(files, starts, starts[1:], strict=False)
             ],
             _WHOLE,

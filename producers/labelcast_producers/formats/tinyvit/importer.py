@@ -27,8 +27,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
+from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.parts.image_names import ImageNames
-from labelcast_producers.formats.parts.numbered import Span, Spans
 from labelcast_producers.formats.parts.top_k import (
     checked_ids,
     checked_probabilities,
@@ -172,8 +172,8 @@ class TinyVitSource(Source):
         )
         stops = np.cumsum([len(held) for held in present]).tolist()
         spans = zip(self._epochs, [0, *stops], stops, strict=False)
-        self.parts = Spans(
-            [Span(epoch.path, first, last) for epoch, first, last in spans],
+        self.parts = ConsecutiveParts(
+            [RowRange(epoch.path, first, last) for epoch, first, last in spans],
             max(_PART_BYTES // (4 * self._num_classes), 1),
         )
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
+from labelcast.files import write_whole
 from labelcast.label_set import to_canonical
-from labelcast_producers.fitting.checkpoint import write_atomically
 
 FORMAT = "labelcast/relabel-progress/1"
 _START_ANEW = "start anew with --fresh (in Python: fresh=True)"
@@ -24,7 +24,7 @@ Batches = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class FinishedBatches:
     """The progress files of a directory.
 
     Attributes:
@@ -67,14 +67,14 @@ class Progress:
             "rows": rows,
             "batches": np.stack([begins, stops], axis=1).tolist(),
         }
-        write_atomically(self._file(rank), to_canonical(value))
+        write_whole(self._file(rank), to_canonical(value))
 
     def clear(self, *, but: int | None = None) -> None:
         """Remove the files of all processes, or of all but one, and what a kill left half-written.
 
         Nobody may be writing one.
         """
-        for path in self.directory.glob("progress-*.json*"):
+        for path in self.directory.glob("*progress-*.json*"):
             if but is None or path != self._file(but):
                 path.unlink()
 

@@ -11,7 +11,7 @@ from labelcast_producers.formats.source import Part
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RowRange:
     """Rows start to stop - 1, which a file holds."""
 
     path: Path
@@ -19,18 +19,18 @@ class Span:
     stop: int
 
 
-class Spans(Sequence[Part]):
+class ConsecutiveParts(Sequence[Part]):
     """Parts of equal size, made when asked for: a large cache has more rows than memory has room.
 
     Args:
-        spans: of the files, in order and without gaps.
+        ranges: of rows, in order of the files and without gaps.
         rows_per_part: at most; a part never reaches into the next file.
     """
 
-    def __init__(self, spans: Sequence[Span], rows_per_part: int) -> None:
-        self._spans = spans
+    def __init__(self, ranges: Sequence[RowRange], rows_per_part: int) -> None:
+        self._ranges = ranges
         self._rows_per_part = rows_per_part
-        counts = [-(-(span.stop - span.start) // rows_per_part) for span in spans]
+        counts = [-(-(rows.stop - rows.start) // rows_per_part) for rows in ranges]
         self._stops = np.cumsum(np.array(counts, dtype=np.int64))
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Spans(Sequence[Part]):
         at %= len(self)
         number = int(np.searchsorted(self._stops, at, side="right"))
         before = int(self._stops[number - 1]) if number else 0
-        span = self._spans[number]
-        start = span.start + (at - before) * self._rows_per_part
-        stop = min(start + self._rows_per_part, span.stop)
-        return Part(span.path, np.arange(start, stop), f", labels {start} to {stop - 1}")
+        rows = self._ranges[number]
+        start = rows.start + (at - before) * self._rows_per_part
+        stop = min(start + self._rows_per_part, rows.stop)
+        return Part(rows.path, np.arange(start, stop), f", labels {start} to {stop - 1}")

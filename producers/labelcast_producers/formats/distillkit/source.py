@@ -20,7 +20,7 @@ from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_ce
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
-from labelcast_producers.formats.parts.numbered import Span, Spans
+from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
 
 FORMAT = "distillkit"
@@ -73,12 +73,12 @@ class DistillKitSource(Source):
             notes=scan.notes([file.path for file in files]),
         )
         spans = [
-            Span(file.path, int(self._starts[first]), int(self._starts[last]))
+            RowRange(file.path, int(self._starts[first]), int(self._starts[last]))
             for file, first, last in zip(
                 files, self._first_sequences[:-1], self._first_sequences[1:], strict=True
             )
         ]
-        self.parts = Spans(spans, rows_per_part=max(_PART_BYTES // (4 * settings.d), 1))
+        self.parts = ConsecutiveParts(spans, rows_per_part=max(_PART_BYTES // (4 * settings.d), 1))
         self._held: _Held | None = None
 
     def records(self) -> RecordedViews | None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.fitting.parallel import Workers
+from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import OpenLabels
 from labelcast_producers.relabel.plan import Plan
-from labelcast_producers.relabel.progress import Progress
 
 # Often enough that the processes stay together (one that fails stops all, and none waits for the
 # last one longer than torch lets it), seldom enough that a slow batch makes few of them wait.
@@ -21,7 +21,7 @@ _BATCHES_BETWEEN_MEETINGS = 8
 Labeller = Callable[[Views], NDArray[np.float16]]
 
 
-class Shift:
+class LabellingLoop:
     """What one process does of what is left to do.
 
     Args:
@@ -37,7 +37,7 @@ class Shift:
         plan: Plan,
         done: NDArray[np.int64],
         workers: Workers,
-        kept: Progress,
+        kept: FinishedBatches,
         labels: OpenLabels,
     ) -> None:
         left = np.ones(plan.num_batches, dtype=np.bool_)
@@ -51,32 +51,34 @@ class Shift:
         # The shares differ by at most one batch, and all must meet equally often.
         self._longest = -(-len(batches) // workers.size)
 
-    def work(self, label: Labeller, *, save_seconds: float, progress: bool) -> None:
-        """Label every batch of the share, noting what is done now and then and at the end."""
+    def work(self, label: Labeller, *, save_seconds: float, progress: Progress) -> None:
+        """Label every batch of the share, noting what is done now and then and at the end.
+
+        Args:
+            label: gives the labels of views.
+            save_seconds: what is done is noted no more often than this.
+            progress: of the views of all processes; called in the first alone.
+        """
         finished, saved_at = 0, time.monotonic()
         together = _BATCHES_BETWEEN_MEETINGS if self._workers.size > 1 else 1
-        bar = tqdm(
-            total=self._plan.index.num_rows,
-            initial=self._rows_before,
-            desc="relabel",
-            unit="view",
-            disable=not (progress and self._workers.is_first),
-        )
-        with bar:
-            try:
-                for begin in range(0, self._longest, together):
-                    rows = 0
-                    for batch in self._share[begin : begin + together]:
-                        rows += self._label(int(batch), label)
-                        finished += 1
-                        if time.monotonic() - saved_at >= save_seconds:
-                            self._save(finished)
-                            saved_at = time.monotonic()
-                    counted = torch.tensor(rows, dtype=torch.float64)
-                    self._workers.sum_([counted])
-                    bar.update(int(counted))
-            finally:
-                self._save(finished)
+        shown = progress if self._workers.is_first else unwatched
+        done, total = self._rows_before, self._plan.index.num_rows
+        shown(done, total)
+        try:
+            for begin in range(0, self._longest, together):
+                rows = 0
+                for batch in self._share[begin : begin + together]:
+                    rows += self._label(int(batch), label)
+                    finished += 1
+                    if time.monotonic() - saved_at >= save_seconds:
+                        self._save(finished)
+                        saved_at = time.monotonic()
+                counted = torch.tensor(rows, dtype=torch.float64)
+                self._workers.sum_([counted])
+                done += int(counted)
+                shown(done, total)
+        finally:
+            self._save(finished)
 
     def _label(self, batch: int, label: Labeller) -> int:
         first, end = self._plan.rows(batch)

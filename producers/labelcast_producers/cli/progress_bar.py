@@ -1,0 +1,49 @@
+"""A bar on standard error that shows progress."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class ProgressBar:
+    """A bar that is a `Progress`; made by `progress_bar`."""
+
+    def __init__(self, bar: "tqdm[Any]") -> None:
+        self._bar = bar
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Show progress."""
+        bar = self._bar
+        if bar.total is None:
+            # What earlier runs did says nothing of how fast this one is.
+            bar.reset(total)
+            bar.initial = bar.n = bar.last_print_n = done
+        bar.update(done - bar.n)
+
+    def show_fit(self, line: Mapping[str, float]) -> None:
+        """Show how well labels are kept, beside the bar: a line of a fit's log."""
+        self._bar.set_postfix(kl=f"{line['kl']:.3f}", perplexity=f"{line['perplexity']:.0f}")
+
+    def write(self, text: str) -> None:
+        """Write a line above the bar."""
+        self._bar.write(text, file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(what: str, unit: str, *, quiet: bool) -> Iterator[ProgressBar]:
+    """Show a bar while the block runs.
+
+    Args:
+        what: is done.
+        unit: of what is counted.
+        quiet: show no bar.
+    """
+    # Loaded with the commands that need it: others answer at once.
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, disable=quiet) as bar:
+        yield ProgressBar(bar)

@@ -1,0 +1,41 @@
+"""Sample IDs of producers that name them: in a list beside the batches, or in each batch."""
+
+from labelcast.errors import LabelFileError
+from labelcast_producers.formats.batches.base import Numbered, require_ids_file
+from labelcast_producers.formats.batches.layout import Layout
+from labelcast_producers.formats.batches.numbering import cut_epochs, ids_by_epoch
+from labelcast_producers.formats.batches.orders import read_orders
+from labelcast_producers.formats.batches.scanning import Scan
+
+
+def ids_from_list(layout: Layout, scanned: Scan) -> Numbered:
+    """Sample IDs from the list of every epoch's samples.
+
+    Raises:
+        LabelFileError: the list is missing or contradicts the batches.
+    """
+    ids_file = require_ids_file(layout)
+    epochs = cut_epochs(scanned.batches)
+    ids = list(ids_by_epoch(epochs, read_orders(ids_file), ids_file))
+    return Numbered(ids, epoch_seeds(scanned))
+
+
+def ids_in_batches(layout: Layout, scanned: Scan) -> Numbered:
+    """Sample IDs that the batches hold themselves.
+
+    Raises:
+        LabelFileError: a list beside the batches names samples too.
+    """
+    cut_epochs(scanned.batches)
+    if layout.ids_file is not None:
+        raise LabelFileError(
+            f"{layout.ids_file} names samples that the batches name themselves; move it away",
+            path=layout.ids_file,
+        )
+    ids = [batch.sample_ids for batch in scanned.batches if batch.sample_ids is not None]
+    return Numbered(ids, epoch_seeds(scanned))
+
+
+def epoch_seeds(scanned: Scan) -> list[int]:
+    """Seeds of all batches: the epochs that they are of."""
+    return [batch.place.epoch or 0 for batch in scanned.batches]

@@ -1,0 +1,77 @@
+"""Which format files have, told by their structure."""
+
+from pathlib import Path
+
+from labelcast.directory import MANIFEST_NAME
+from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast_producers.dense.labels import DESCRIPTION_NAME
+from labelcast_producers.formats.known import IMPORTERS
+from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Source
+
+_SHOWN = 5
+
+
+def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]:
+    """Tell what files are by their structure.
+
+    Args:
+        path: file or directory.
+        format_name: an importer's name, or "auto".
+
+    Raises:
+        LabelFileError: nothing known, more than one format fits, or the format named does not.
+        InvalidRequestError: no importer has that name.
+    """
+    if not path.exists():
+        raise LabelFileError(f"{path} does not exist", path=path)
+    names = [importer.name for importer in IMPORTERS]
+    if format_name not in ("auto", *names):
+        raise InvalidRequestError(f"{format_name!r} is no format; use auto or {', '.join(names)}")
+    found: list[tuple[Importer, Finding]] = []
+    for importer in IMPORTERS:
+        if format_name in ("auto", importer.name):
+            finding = importer.detect(path)
+            if finding is not None:
+                found.append((importer, finding))
+    if not found:
+        raise LabelFileError(f"{path} {_what_else(path, format_name)}", path=path)
+    if len(found) > 1:
+        several = ", ".join(finding.format for _, finding in found)
+        raise LabelFileError(f"{path} may be {several}; say which with --format", path=path)
+    return found[0]
+
+
+def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -> Source:
+    """Recognise files and scan everything but their labels.
+
+    Raises:
+        As `recognise` and `Importer.open`; LabelFileError also for files of no known layout among
+        the others.
+    """
+    importer, finding = recognise(path, format_name)
+    if finding.foreign:
+        several = ", ".join(finding.foreign[:_SHOWN])
+        more = f" and {len(finding.foreign) - _SHOWN} more" if len(finding.foreign) > _SHOWN else ""
+        raise LabelFileError(
+            f"{path} holds files that are no part of {finding.format}: {several}{more}; move them"
+            " away",
+            path=path,
+        )
+    return importer.open(path, options)
+
+
+def _what_else(path: Path, format_name: str) -> str:
+    """What is there instead of labels of a format."""
+    if (path / MANIFEST_NAME).is_file():
+        return "is a label set already; push it"
+    if (path / DESCRIPTION_NAME).is_file():
+        return "holds dense labels already; fit or encode them"
+    if format_name != "auto":
+        others = [importer.name for importer in IMPORTERS if importer.detect(path) is not None]
+        if others:
+            return f"is not {format_name} but {' or '.join(others)}; leave --format out"
+    names = ", ".join(importer.name for importer in IMPORTERS)
+    return (
+        "holds no labels of a known structure: give the directory that the producer wrote, or the"
+        f" one file of arrays; known are {names}"
+    )

@@ -1,0 +1,109 @@
+"""Python callers get every check that the command has."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.importing import Import, SampleOrderWarning
+from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
+from tests.producers.formats.writers.sre2l import write_sre2l
+
+SAMPLES, CLASSES, VIEW = 40, 4, 32
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    paths, _ = write_image_folder(root / "images", samples=SAMPLES, classes=CLASSES)
+    write_sre2l(
+        root / "files",
+        samples=SAMPLES,
+        epochs=3,
+        batch_size=9,
+        classes=CLASSES,
+        view=VIEW,
+        mix="none",
+        order="old",
+        sizes=folder_sizes(paths),
+    )
+    return root
+
+
+def opened(made: Path, draws: PermutationDraws, **options: Any) -> Import:
+    usual: dict[str, Any] = {"images": made / "images", "view_size": VIEW}
+    return Import.open(made / "files", ImportOptions(**usual | options, draws=draws))
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_wrong_order_of_samples_is_warned_of(made: Path, tmp_path: Path, dense: bool) -> None:
+    def write(labels: Import, out: Path) -> None:
+        if dense:
+            labels.write_dense(out)
+        else:
+            labels.write_label_set(out, codec="raw:fp16")
+
+    right = opened(made, PermutationDraws.ONE)
+    with warnings.catch_warnings(action="error"):
+        write(right, tmp_path / "right")
+    assert right.warnings == ()
+    wrong = opened(made, PermutationDraws.TWO)
+    with pytest.warns(SampleOrderWarning, match="probably wrong"):
+        write(wrong, tmp_path / "wrong")
+    assert len(wrong.warnings) == 1
+
+
+def test_an_order_that_nobody_verified_is_said(made: Path) -> None:
+    for draws in PermutationDraws:
+        labels = opened(made, draws)
+        assert labels.describe().sample_order is SampleOrder.UNVERIFIED
+        assert any("no teacher confirmed" in note for note in labels.notes)
+        assert not any("per side" in note for note in labels.notes)
+    assumed = opened(made, PermutationDraws.TWO, view_size=None)
+    assert any("224 pixels per side" in note for note in assumed.notes)
+
+
+class Stranger(nn.Module):
+    """Says the same of every image."""
+
+    def forward(self, images: Any) -> Any:
+        return images.new_zeros(len(images), CLASSES)
+
+
+@pytest.mark.parametrize("draws", PermutationDraws)
+def test_an_order_that_the_teacher_does_not_confirm_stays_unverified(
+    made: Path, draws: PermutationDraws
+) -> None:
+    labels = opened(made, draws)
+    with pytest.raises(LabelFileError, match="confirms no order"):
+        labels.verify(Stranger(), device="cpu")
+    assert labels.verification is None
+    assert labels.facts.order is SampleOrder.UNVERIFIED
+    blind = opened(made, draws, images=None, num_samples=SAMPLES)
+    with pytest.raises(InvalidRequestError, match="needs --images"):
+        blind.verify(Stranger())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": math.nan},
+        {"temperature": 0.0},
+        {"temperature": math.inf},
+        {"num_samples": 0},
+        {"sampler_seed": -1},
+        {"sampler_seed": 2**63},
+        {"view_size": 0},
+        {"draws": "three"},
+    ],
+)
+def test_impossible_options_are_refused(options: Mapping[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="must be"):
+        ImportOptions(**options)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.factories.real_redis import RealRedis, running_redis
 
-# A busy machine may be ten times slower than a quiet one: that an example takes long proves nothing.
+# A busy machine may be ten times slower than a quiet one: that an example is slow proves nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 

@@ -1,8 +1,9 @@
-"""`labelcast push`, `tag` and `retire`."""
+"""`labelcast push`, `tag`, `retire` and `list`."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from labelcast.cli.connection import (
     TokenOption,
     connect,
 )
-from labelcast.cli.printing import byte_text, print_json
+from labelcast.cli.printing import byte_text, print_columns, print_json
 from labelcast.directory import Bundle
 
 
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(push)
     app.command()(tag)
     app.command()(retire)
+    app.command("list")(list_label_sets)
 
 
 def push(
@@ -93,6 +95,34 @@ def retire(
         print_json({"digest": digest, "state": "retired"})
     else:
         typer.echo(f"{digest} is retired")
+
+
+def list_label_sets(
+    admin: AdminOption = DEFAULT_ADMIN_URL,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Every label set that the service has, oldest first."""
+    with connect(admin, token, token_file, timeout) as registry:
+        found = registry.list()
+    if as_json:
+        print_json([asdict(summary) for summary in found])
+        return
+    rows = [
+        (
+            ", ".join(summary.tags) or "-",
+            summary.state,
+            f"{summary.labels:,}",
+            f"{summary.num_classes:,}",
+            byte_text(summary.payload_bytes),
+            summary.teacher_name,
+            summary.digest,
+        )
+        for summary in found
+    ]
+    print_columns(("TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"), rows)
 
 
 @contextmanager

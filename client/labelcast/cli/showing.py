@@ -1,6 +1,5 @@
-"""`labelcast list` and `info`."""
+"""`labelcast info`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from labelcast.cli.connection import (
     connect,
 )
 from labelcast.cli.description import describe, pairs_of
-from labelcast.cli.printing import byte_text, print_columns, print_json, print_pairs
+from labelcast.cli.printing import byte_text, print_json, print_pairs
 from labelcast.directory import Bundle
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
@@ -24,36 +23,7 @@ from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 
 def add_to(app: typer.Typer) -> None:
     """Register the group's commands."""
-    app.command("list")(list_label_sets)
     app.command()(info)
-
-
-def list_label_sets(
-    admin: AdminOption = DEFAULT_ADMIN_URL,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Every label set that the service has, oldest first."""
-    with connect(admin, token, token_file, timeout) as registry:
-        found = registry.list()
-    if as_json:
-        print_json([asdict(summary) for summary in found])
-        return
-    rows = [
-        (
-            ", ".join(summary.tags) or "-",
-            summary.state,
-            f"{summary.labels:,}",
-            f"{summary.num_classes:,}",
-            byte_text(summary.payload_bytes),
-            summary.teacher_name,
-            summary.digest,
-        )
-        for summary in found
-    ]
-    print_columns(("TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"), rows)
 
 
 def info(

@@ -1,4 +1,4 @@
-"""Commands for labels that others made: inspect, import, export, stage."""
+"""Commands for labels that others made: inspect, import."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from labelcast.cli.printing import print_json, print_pairs
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
-from labelcast_producers.cli.produce import AsJson, Device, Quiet
+from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_positive
 
 if TYPE_CHECKING:
     from labelcast_producers.formats.importing import Imported
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory of labels.")]
 Format = Annotated[str, typer.Option("--format", help="Name of a format, or auto.")]
 _VIEW_SIZE = 224
-BundleDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")]
 
 
 def inspect(path: Labels, format_name: Format = "auto", as_json: AsJson = False) -> None:
@@ -128,7 +127,7 @@ def import_(
     if verify_args is not None and verify_with is None:
         raise InvalidRequestError("--verify-args are those of --verify-with: give that too")
     if temperature is not None:
-        _require_positive("--temperature", temperature)
+        require_positive("--temperature", temperature)
     options = ImportOptions(
         images=images,
         image_list=image_list,
@@ -167,94 +166,10 @@ def import_(
     _tell_imported(imported, out, as_json=as_json)
 
 
-def export(
-    label_set: BundleDirectory,
-    out: Annotated[Path, typer.Option(help="New directory of files in the layout.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the script that will read them.")],
-    layout: Annotated[str, typer.Option(help="sre2l, or lpld with its list of samples.")] = "sre2l",
-    draws: Annotated[
-        str, typer.Option(help="Permutations that the script's torch draws an epoch: one or two.")
-    ] = "two",
-    sampler_seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the script's sampler.")
-    ] = 42,
-    quiet: Quiet = False,
-) -> None:
-    """Write a label set back as files that existing training scripts read."""
-    from tqdm import tqdm
-
-    from labelcast.directory import Bundle
-    from labelcast_producers.exports.sre2l import export_sre2l
-    from labelcast_producers.formats.source import PermutationDraws
-
-    if draws not in ("one", "two") or layout not in ("sre2l", "lpld"):
-        raise InvalidRequestError("--draws must be one or two, --layout sre2l or lpld")
-    bundle = Bundle(label_set)
-    with tqdm(total=bundle.manifest.num_labels, desc="export", unit="label", disable=quiet) as bar:
-
-        def on_rows(rows: int) -> None:
-            bar.update(rows)
-
-        done = export_sre2l(
-            bundle,
-            out,
-            batch_size=batch_size,
-            draws=PermutationDraws(draws),
-            sampler_seed=sampler_seed,
-            layout=layout,
-            on_rows=on_rows,
-        )
-    for note in done.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{done.views} labels in {done.batches} batches in {layout} layout in {out}")
-
-
-def stage(
-    added: Annotated[Path, typer.Argument(metavar="DIR", help="Label set of the new samples.")],
-    out: Annotated[Path, typer.Option(help="Directory of the staged label set.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Label set so far; without it, this is the first stage.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Of the stage, for people.")] = "stage",
-    learning_rate: Annotated[
-        float | None, typer.Option(help="That the stage is to be trained with.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Likewise.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Digest of the data set at this stage, for students.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add a stage to a label set; the earlier segments are shared by digest."""
-    from labelcast.directory import Bundle
-    from labelcast_producers.encoding.stages import add_stage
-
-    if learning_rate is not None:
-        _require_positive("--learning-rate", learning_rate)
-    bundle = add_stage(
-        None if base is None else Bundle(base),
-        Bundle(added),
-        out,
-        name=name,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        dataset=dataset,
-    )
-    stages = len(bundle.manifest.stages)
-    if as_json:
-        typer.echo(json.dumps({"digest": bundle.digest, "stages": stages}))
-    else:
-        typer.echo(
-            f"{bundle.digest}\n{bundle.manifest.num_labels} labels, {stages} stages in {out}"
-        )
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(inspect)
     app.command("import")(import_)
-    app.command()(export)
-    app.command()(stage)
 
 
 def _verified(
@@ -343,12 +258,6 @@ def _tell_imported(imported: "Imported", out: Path, *, as_json: bool) -> None:
         else f"fit a codec: labelcast fit --labels {out} --target-bytes 8 --out codec"
     )
     typer.echo(follow, err=True)
-
-
-def _require_positive(option: str, value: float) -> None:
-    # Written so that NaN fails.
-    if not 0 < value < float("inf"):
-        raise InvalidRequestError(f"{option} is {value}, must be a number above 0")
 
 
 def _lines(path: Path) -> tuple[str, ...]:

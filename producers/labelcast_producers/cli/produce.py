@@ -258,3 +258,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{path} must hold a JSON object")
     return value
+
+
+def require_positive(option: str, value: float) -> None:
+    """Refuse a number that is not above 0.
+
+    Raises:
+        InvalidRequestError: zero, negative, infinite or NaN; names the option.
+    """
+    # Written so that NaN fails.
+    if not 0 < value < float("inf"):
+        raise InvalidRequestError(f"{option} is {value}, must be a number above 0")

@@ -1,6 +1,7 @@
 """Tables that are made from the code: public names, commands, errors."""
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -33,10 +34,25 @@ def commands_table(application: str) -> str:
     """Commands of a program in the order of its help."""
     module, _, name = application.partition(":")
     group: Any = typer.main.get_command(getattr(import_module(module), name))
-    lines = ["| command | what it does |", "|---|---|"]
+    lines = ["| | command | what it does | for example |", "|---|---|---|---|"]
+    above = ""
     for command_name, command in group.commands.items():
-        lines.append(f"| `{command_name}` | {command.help.splitlines()[0]} |")
+        panel = command.rich_help_panel or ""
+        cells = [
+            "" if panel == above else panel,
+            f"`{command_name}`",
+            command.help.splitlines()[0],
+            f"`{examples_of(command)[0]}`",
+        ]
+        above = panel
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def examples_of(command: Any) -> list[str]:
+    """The command lines of a command's help, each on one line."""
+    text = re.sub(r"\s*\\\n\s*", " ", command.epilog)
+    return [line.strip() for line in text.splitlines()[2:]]
 
 
 def _summary(named: Any) -> str:

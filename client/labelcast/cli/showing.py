@@ -15,6 +15,7 @@ from labelcast.cli.connection import (
     connect,
 )
 from labelcast.cli.description import describe, pairs_of
+from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json, print_pairs
 from labelcast.directory import Bundle
 from labelcast.errors import ManifestError
@@ -22,13 +23,19 @@ from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the group's commands."""
-    app.command()(info)
+    """Register the command."""
+    add_command(
+        app,
+        info,
+        "labelcast info mine:v1 --token-file admin.token",
+        "labelcast info label-set/ --json",
+        panel=USE,
+    )
 
 
 def info(
     reference: Annotated[
-        str, typer.Argument(metavar="REF|DIR", help="Tag or digest; or a directory, if it is one.")
+        str, typer.Argument(metavar="REF|DIR", help="Tag, digest or directory of a label set.")
     ],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
@@ -36,7 +43,7 @@ def info(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """What a label set holds, what it costs, and how well its codec fits."""
+    """Show what a label set holds, what it costs and how well its codec fits."""
     if Path(reference).is_dir():
         described, pairs = _of_directory(Path(reference))
     else:

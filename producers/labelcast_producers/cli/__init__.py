@@ -7,5 +7,5 @@ from labelcast_producers.cli import budget, export, importing, produce, relabel,
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for group in (importing, export, stage, relabel, produce, budget):
+    for group in (relabel, produce, importing, stage, export, budget):
         group.add_to(app)

@@ -1,38 +1,53 @@
 """The command that writes label sets as files of other layouts."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from labelcast.errors import InvalidRequestError
+from labelcast.cli.panels import MAKE, add_command
 from labelcast_producers.cli.produce import Quiet
 
-BundleDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")]
+
+class ScriptDraws(StrEnum):
+    """Permutations that a training script's torch draws an epoch."""
+
+    ONE = "one"
+    TWO = "two"
+
+
+class Layout(StrEnum):
+    """Layouts that can be written."""
+
+    SRE2L = "sre2l"
+    LPLD = "lpld"
 
 
 def export(
-    label_set: BundleDirectory,
-    out: Annotated[Path, typer.Option(help="New directory of files in the layout.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the script that will read them.")],
-    layout: Annotated[str, typer.Option(help="sre2l, or lpld with its list of samples.")] = "sre2l",
+    label_set: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a label set.")],
+    out: Annotated[Path, typer.Option(help="Directory to create for the files.")],
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Batch size of the script that will read the files.")
+    ],
+    layout: Annotated[
+        Layout, typer.Option(help="Layout of the files; lpld adds a list of samples.")
+    ] = Layout.SRE2L,
     draws: Annotated[
-        str, typer.Option(help="Permutations that the script's torch draws an epoch: one or two.")
-    ] = "two",
+        ScriptDraws, typer.Option(help="Permutations per epoch that the script's torch draws.")
+    ] = ScriptDraws.TWO,
     sampler_seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the script's sampler.")
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the script's sampler.")
     ] = 42,
     quiet: Quiet = False,
 ) -> None:
-    """Write a label set back as files that existing training scripts read."""
+    """Write a label set as files that existing training scripts read."""
     from tqdm import tqdm
 
     from labelcast.directory import Bundle
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
 
-    if draws not in ("one", "two") or layout not in ("sre2l", "lpld"):
-        raise InvalidRequestError("--draws must be one or two, --layout sre2l or lpld")
     bundle = Bundle(label_set)
     with tqdm(total=bundle.manifest.num_labels, desc="export", unit="label", disable=quiet) as bar:
 
@@ -55,4 +70,6 @@ def export(
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(export)
+    add_command(
+        app, export, "labelcast export label-set/ --batch-size 1024 --out files/", panel=MAKE
+    )

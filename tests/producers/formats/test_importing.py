@@ -388,7 +388,7 @@ def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
         ("--temperature -1", "--temperature is -1.0"),
         ("--verify-args {}", "give that too"),
         ("--sampler-seed -5", "sampler-seed"),
-        ("--draws three", "must be auto, one or two"),
+        ("--draws three", "'auto', 'one', 'two'"),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(

@@ -103,7 +103,7 @@ class Bundle:
     """Reads a label set from its directory; every read is checked.
 
     Args:
-        directory: of the bundle.
+        directory: directory of the bundle.
 
     Raises:
         ManifestError: no manifest, or one that is damaged.

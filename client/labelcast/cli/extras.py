@@ -23,7 +23,7 @@ def advice(error: ModuleNotFoundError, extra: str | None) -> str | None:
 
     Args:
         error: what an import raised.
-        extra: that brings what the program's commands need.
+        extra: extra of the distribution that brings what the commands import.
     """
     module = (error.name or "").partition(".")[0]
     if extra is None or module not in _MODULES[extra]:

@@ -40,8 +40,8 @@ def add_command(
         app: made by `new_app`.
         function: with typer's annotations; its docstring is the help text.
         *examples: command lines, as they would be typed; a long one goes on after a backslash.
-        name: of the command; the function's by default.
-        panel: that the command is listed under.
+        name: command name; the function's by default.
+        panel: panel that lists the command.
     """
     shown = indent("\n".join(examples), "  ")
     epilog = f"{_VERBATIM}\n{'Examples' if len(examples) > 1 else 'Example'}:\n{shown}"
@@ -53,7 +53,7 @@ def add_version(app: typer.Typer, program: str) -> None:
 
     Args:
         app: made by `new_app`.
-        program: its name.
+        program: name of the program.
     """
 
     def show(asked: bool) -> None:

@@ -27,8 +27,8 @@ def run(app: typer.Typer, *, name: str, extra: str | None = None) -> NoReturn:
 
     Args:
         app: made by `new_app`.
-        name: of the program.
-        extra: of the distribution: brings what the program's commands import.
+        name: program name.
+        extra: extra of the distribution that brings what the commands import.
     """
     leave(exit_code_of(app, name=name, extra=extra))
 
@@ -59,9 +59,9 @@ def exit_code_of(
 
     Args:
         app: made by `new_app`.
-        name: of the program.
+        name: program name.
         arguments: None for those of the process.
-        extra: of the distribution: brings what the program's commands import.
+        extra: extra of the distribution that brings what the commands import.
     """
     try:
         status = app(arguments, prog_name=name, standalone_mode=False)

@@ -120,7 +120,7 @@ class ContextShape:
         """What the decoder's first layer gets beside the codewords.
 
         Args:
-            context: of N views.
+            context: context of N views.
             classes: class embeddings, float32, shape (C, class_width).
 
         Returns:

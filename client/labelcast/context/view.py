@@ -31,7 +31,7 @@ class ViewContext:
     """What is known of the views of a label set.
 
     Args:
-        policy: of the label set; None for unaugmented samples.
+        policy: policy of the label set; None for unaugmented samples.
         sample_ids: uint64, shape (S,), strictly increasing: the table that partners are drawn from.
         hard_labels: integers, shape (S,), in the order of `sample_ids`.
     """
@@ -90,7 +90,7 @@ def derive_context(
     """The context of a label set, proven to be the one that its codes were chosen under.
 
     Args:
-        contract: of the label set.
+        contract: contract of the label set.
         index: tables of its first segment, which all segments share.
         hard_labels: in the order of `index.sample_ids`.
 

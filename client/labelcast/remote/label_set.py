@@ -11,7 +11,7 @@ class RemoteLabelSet:
     """A label set that a client has resolved, checked and pinned by digest.
 
     Attributes:
-        digest: of the manifest.
+        digest: digest of the manifest.
         manifest: verified against the digest.
         report: how well the codes keep the labels, verified against the manifest; {} if none.
     """

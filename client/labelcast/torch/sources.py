@@ -122,7 +122,7 @@ class ArrayLabels:
     Args:
         array: float, shape (rows, C).
         index: which row is which view's; it must have one segment.
-        label_kind: of the values.
+        label_kind: kind of the values.
         view_records: where views are replayed.
 
     Raises:

@@ -49,7 +49,7 @@ class StageFacts:
         name: for people.
         sample_ids: uint64, the samples that are *new* at this stage, strictly increasing.
         learning_rate: that the producer used; None if unknown.
-        epochs: likewise.
+        epochs: epochs to train the stage for.
     """
 
     name: str

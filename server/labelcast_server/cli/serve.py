@@ -117,7 +117,7 @@ def doctor(
     redis_url: Annotated[str | None, typer.Option(help="URL of a Redis to check.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
-    """Check this machine or a Redis, and say what to mend. Exit status 1 on any error."""
+    """Check this machine or a Redis, and say how to repair it. Exit status 1 on any error."""
     from dataclasses import asdict
 
     from labelcast_server.doctor import diagnose

@@ -86,7 +86,7 @@ bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-30
 chaos: setup ## Inject faults between all processes and compare every row; SHORT=1 for a minute
 	$(BIN)/python -m benchmarks.chaos $(if $(filter 1,$(SHORT)),--short --out bench-out/chaos.json)
 
-report: setup ## Write the README's tables from benchmarks/results
+report: setup ## Write the tables of README and docs from benchmarks/results and the code
 	$(BIN)/python -m benchmarks.report
 
 clean: ## Remove environments, caches and outputs

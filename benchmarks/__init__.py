@@ -1,1 +1,1 @@
-"""What the README's figures come from; each module writes JSON into `results/`."""
+"""What the figures of README and docs come from; each module writes JSON into `results/`."""

@@ -5,7 +5,7 @@
 Each codebook gets its own model, as an entropy stage would store it beside the codec: the frequency
 of its codewords over the label set; a second one conditions each code on the code before it. Chunks
 are coded apart with the range coder of constriction, so that any chunk could be read alone. The
-stage is worth its complexity from 5 % on; see the README's Decisions for what came out.
+stage is worth its complexity from 5 % on; docs/why/decisions.md says what came out.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Writes the README's tables from the results.
+"""Writes the tables of README and docs from the results and the code.
 
-    python -m benchmarks.report           rewrite README.md
-    python -m benchmarks.report --check   fail if it would change
+    python -m benchmarks.report           rewrite the pages
+    python -m benchmarks.report --check   fail if one would change
 
 A table stands between `<!-- table:NAME -->` and `<!-- end -->`; nothing else is touched.
 """
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
+from benchmarks.reference import REFERENCE
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 RESULTS = Path(__file__).parent / "results"
 MAIN_TASK = "glyphs-1000"
 
@@ -88,6 +90,36 @@ def codec_table(result: Result, task: str = MAIN_TASK) -> str:
             _share(point["share_of_gain"]),
             f"{point['fit_seconds']:,.0f}" if point["fit_seconds"] else "–",
             "–" if speed is None else f"{speed:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def headline_table(result: Result) -> str:
+    """What a few bytes keep, and how many a rival needs for as much."""
+    points = {p["codec"]: p for p in result["points"] if p["task"] == MAIN_TASK}
+    found = result["tasks"][MAIN_TASK]["catch_up"]
+    lines = [
+        (
+            "| bytes a label | with codec and tables, over 10 M labels | accuracy kept"
+            " | least bytes of a rival that keeps as much |"
+        ),
+        "|---|---|---|---|",
+    ]
+    for name in ("vqae-8", "vqae-4", "vqae-2", "vqae-1"):
+        point = points[name]
+        rivals = [
+            one["bytes_per_label"]
+            for one in found
+            if one["target"] == name
+            and one["family"] != "vqae-plain"
+            and one["bytes_per_label"] is not None
+        ]
+        cells = [
+            _bytes(point["bytes_per_label"]),
+            _bytes(point["total_bytes_per_label"]["10000000"]),
+            _share(point["retention"], point["retention_half_width_95"]),
+            _bytes(min(rivals)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -191,6 +223,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "chaos": chaos_table,
     "chaos-faults": faults_table,
     "codec": codec_table,
+    "codec-headline": headline_table,
     "codec-catch-up": catch_up_table,
     "codec-ceiling": ceiling_table,
     "codec-300": partial(codec_table, task="glyphs-300"),
@@ -206,9 +239,11 @@ TABLES: dict[str, Callable[[Result], str]] = {
 
 
 def render(text: str) -> str:
-    """README text with every table made anew from its JSON; one without a file stays as it is."""
+    """A page with every table made anew; one whose JSON is not there stays as it is."""
 
     def table(slot: re.Match[str]) -> str:
+        if slot[2] in REFERENCE:
+            return f"{slot[1]}{REFERENCE[slot[2]]()}\n{slot[3]}"
         path = RESULTS / f"{slot[2].partition('-')[0]}.json"
         if not path.is_file():
             return slot[0]
@@ -245,14 +280,17 @@ def _catch_up(found: Result) -> str:
 
 def main() -> int:
     """Rewrite or check."""
-    text = README.read_text()
-    rendered = render(text)
-    if "--check" in sys.argv[1:]:
+    checking, changed = "--check" in sys.argv[1:], []
+    for path in PAGES:
+        text = path.read_text()
+        rendered = render(text)
         if rendered != text:
-            sys.stderr.write("README.md does not match benchmarks/results; run `make report`\n")
-        return int(rendered != text)
-    README.write_text(rendered)
-    return 0
+            changed.append(str(path.relative_to(ROOT)))
+            if not checking:
+                path.write_text(rendered)
+    if checking and changed:
+        sys.stderr.write(f"{', '.join(changed)}: out of date; run `make report`\n")
+    return int(checking and bool(changed))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's tables of chaos.json."""
+"""Tables of chaos.json."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The README's tables of systems.json and import.json."""
+"""Tables of systems.json and import.json."""
 
 from typing import Any
 

@@ -30,10 +30,10 @@ def shown_classes(
 
     Args:
         views: N views.
-        policy: of the label set.
+        policy: policy of the label set.
         sample_table: uint64, shape (S,), strictly increasing.
         hard_labels: int64, shape (S,), in the order of `sample_table`.
-        records: of a recorded policy.
+        records: recorded views; None where views are drawn.
 
     Returns:
         int64, shape (2, N); twice the same where a view is not mixed.
@@ -48,7 +48,7 @@ class Canary:
 
     Args:
         expected: the agreement that was recorded for the label set.
-        views_to_watch: after so many the labels are trusted.
+        views_to_watch: number of views after which the labels are trusted.
     """
 
     def __init__(self, expected: float, *, views_to_watch: int = 4096) -> None:

@@ -105,7 +105,7 @@ class Bundle(LabelSet):
     """A label set in its directory; every read is checked.
 
     Args:
-        directory: of the bundle.
+        directory: directory of the bundle.
 
     Raises:
         ManifestError: no manifest, or one that is damaged.

@@ -15,7 +15,7 @@ _COLDEST, _HOTTEST = 1e-3, 1e4
 
 
 class Form(StrEnum):
-    """What a delivered row is."""
+    """Form of a delivered row: codes, logits, probabilities or top-k."""
 
     CODES = "codes"
     LOGITS = "logits"
@@ -29,8 +29,8 @@ class Representation:
 
     Attributes:
         form: codes as they are stored, or labels decoded by the service.
-        precision: of dense values; None for codes. Top-k probabilities are fp16.
-        temperature: of the softmax, for probabilities and top-k.
+        precision: precision of dense values; None for codes. Top-k probabilities are fp16.
+        temperature: softmax temperature, for probabilities and top-k.
         k: classes a row, for top-k.
     """
 

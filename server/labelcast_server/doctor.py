@@ -219,10 +219,15 @@ async def check_store(store_url: str) -> list[Finding]:
         finally:
             await store.close()
     except LabelcastError as error:
-        return [Finding("store", "error", error.message, "start Redis, or mend the store URL")]
+        return [Finding("store", "error", error.message, "start Redis, or correct the store URL")]
     findings = [Finding("store", "ok", "the store answers")]
     findings += [
-        Finding("store-safety", "error", problem, "mend it, or allow an unsafe store on purpose")
+        Finding(
+            "store-safety",
+            "error",
+            problem,
+            "change how Redis is set up, or allow an unsafe store on purpose",
+        )
         for problem in problems
     ] or [Finding("store-safety", "ok", "the store keeps what it is given")]
     headroom = capacity.headroom_bytes

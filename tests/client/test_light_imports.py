@@ -52,6 +52,44 @@ def test_decoding_on_a_device_needs_no_grpc() -> None:
     assert run_without(HEAVY, code) == "labelcast.torch.decoding\n"
 
 
+COMMAND = """
+from {module} import main
+sys.argv = {words!r}
+main()
+"""
+LABELS = ["--labels", "labels.npy", "--out", "out"]
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "missing", "words"),
+    [
+        ("labelcast.cli", "producers", ["torch"], ["fit", *LABELS]),
+        ("labelcast.cli", "producers", ["pydantic"], ["fit", *LABELS]),
+        ("labelcast.cli", "producers", ["tqdm"], ["encode", *LABELS, "--codec", "raw:fp16"]),
+        ("labelcast.cli", "producers", ["pyarrow"], ["inspect", "labels.parquet"]),
+        ("labelcast.cli", "producers", ["PIL", "torch"], ["import", "files", "--out", "out"]),
+        ("labelcast_server.cli", "server", ["pydantic_settings"], ["serve"]),
+        ("labelcast_server.cli", "server", ["redis"], ["doctor"]),
+        ("labelcast_server.cli", "server", ["grpc_health"], ["health"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_a_command_names_the_extra_that_it_lacks(
+    tmp_path: Path, module: str, extra: str, missing: list[str], words: list[str]
+) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros((8, 4), np.float16))
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1" + bytes(16) + b"PAR1")
+    code = BLOCK.format(blocked=missing) + COMMAND.format(module=module, words=["program", *words])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert any(name in line for name in missing)
+    assert line.endswith(f"pip install 'labelcast[{extra}]'")
+
+
 @pytest.mark.parametrize("package", [labelcast, labelcast.torch], ids=lambda it: it.__name__)
 def test_every_public_name_is_there_and_no_other(package: Any) -> None:
     assert sorted(package._HOMES) == sorted(package.__all__)

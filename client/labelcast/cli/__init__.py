@@ -6,4 +6,4 @@ def main() -> None:
     from labelcast.cli.app import app
     from labelcast.cli.run import run
 
-    run(app, name="labelcast")
+    run(app, name="labelcast", extra="producers")

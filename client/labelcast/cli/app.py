@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import typer
 
 from labelcast.cli import fetching, publishing, showing
+from labelcast.cli.panels import add_version
 from labelcast.cli.run import new_app
 
 COMMANDS = "labelcast.commands"
@@ -14,8 +15,9 @@ COMMANDS = "labelcast.commands"
 
 def application() -> typer.Typer:
     """The command line with every group that is installed."""
-    made = new_app("Make, publish, look at and fetch label sets.")
-    for group in (publishing, showing, fetching):
+    made = new_app("Use, publish and make label sets: soft labels kept in a few bytes.")
+    add_version(made, "labelcast")
+    for group in (fetching, showing, publishing):
         group.add_to(made)
     for point in entry_points(group=COMMANDS):
         if _is_here(point):

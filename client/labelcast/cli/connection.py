@@ -16,23 +16,24 @@ TOKEN_VARIABLE = "LABELCAST_TOKEN"  # noqa: S105 - a variable's name
 def _a_number(seconds: float) -> float:
     # A range lets NaN pass, which is on no side of any bound.
     if isnan(seconds):
-        raise typer.BadParameter("nan is no number of seconds.")
+        raise typer.BadParameter("must be a number, not nan.")
     return seconds
 
 
 AdminOption = Annotated[
-    str, typer.Option("--admin", metavar="URL", help="The service's admin API.")
+    str, typer.Option("--admin", metavar="URL", help="URL of the service's admin API.")
 ]
 TokenOption = Annotated[
     str | None,
     typer.Option(
         metavar="TOKEN",
-        help=f"Every user of this machine can see it; prefer --token-file or {TOKEN_VARIABLE}.",
+        help="Token of the service. Every user of this machine can see it here: prefer"
+        f" --token-file or {TOKEN_VARIABLE}.",
     ),
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Holds the token, such as a service's admin.token."),
+    typer.Option(metavar="FILE", help="File that holds the token, such as admin.token."),
 ]
 TimeoutOption = Annotated[
     float,
@@ -42,7 +43,7 @@ TimeoutOption = Annotated[
         min=0.1,
         max=86_400,
         callback=_a_number,
-        help="For each answer.",
+        help="Seconds to wait for each response.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -55,7 +56,7 @@ def connect(admin: str, token: str | None, token_file: Path | None, timeout: flo
         admin: URL of the admin API.
         token: as given on the command line.
         token_file: holds the token; read if there is no `token`.
-        timeout: seconds for each answer.
+        timeout: seconds to wait for each response.
 
     Raises:
         InvalidRequestError: an impossible URL or token.

@@ -21,7 +21,7 @@ class Sizes:
         augmentation: records of foreign views; 0 where views are drawn from seeds.
         total: everything at rest (codes, chunk indices, tables, codec, report, manifest) divided
             by the labels.
-        total_at: the total that this codec would reach at so many labels: codec, report and
+        total_at: total that this codec would reach, by number of labels: codec, report and
             manifest are taken to stay as they are.
     """
 

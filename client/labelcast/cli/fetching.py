@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
+from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json
 from labelcast.codec import LabelKind, Labels
 from labelcast.directory import Bundle
@@ -24,21 +25,32 @@ _BLOCK_ROWS = 4096
 
 def add_to(app: typer.Typer) -> None:
     """Register the group's commands."""
-    app.command()(pull)
-    app.command()(decode)
+    add_command(
+        app,
+        pull,
+        "labelcast pull mine:v1 --address labels.example.org:7070 --out local/",
+        panel=USE,
+    )
+    add_command(
+        app,
+        decode,
+        "labelcast decode local/ --out labels.npy --temperature 4.0",
+        "labelcast decode local/ --out labels.npy --seed 0 --seed 1",
+        panel=USE,
+    )
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="For the label set.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest of a label set.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the label set.")],
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="The service's gRPC address.")
+        str, typer.Option(metavar="HOST:PORT", help="Address of the service's gRPC port.")
     ] = "127.0.0.1:7070",
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a whole label set; run it again to go on after a failure."""
+    """Fetch a whole label set. Resumes if interrupted."""
     asking = LabelClient(address, token=chosen_token(token, token_file))
     with asking as client, _progress() as bar:
         task = bar.add_task("pull", total=None)
@@ -56,19 +68,23 @@ def pull(
 
 
 def decode(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .npy file, shape (views, classes).")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a label set.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="File to write: .npy, shape (views, classes).")
+    ],
     seed: Annotated[
-        list[int] | None, typer.Option(help="Only these augmentation seeds; may be repeated.")
+        list[int] | None,
+        typer.Option(help="Augmentation seed to decode; repeat it for several. All by default."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Probabilities at this temperature instead of logits.")
+        float | None,
+        typer.Option(help="Softmax temperature: writes probabilities instead of logits."),
     ] = None,
 ) -> None:
     """Decode a label set to fp16 with numpy alone.
 
-    Rows are the label set's views in the order of its rows. Beside labels.npy, labels.views.npy
-    says whose they are: it has the columns sample_id and seed.
+    Rows come in the order of the label set. Beside labels.npy, labels.views.npy says which view
+    each row belongs to: it has the columns sample_id and seed.
     """
     bundle = Bundle(directory)
     decoder, index = bundle.decoder(), bundle.index()

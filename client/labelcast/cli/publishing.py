@@ -1,8 +1,9 @@
-"""`labelcast push`, `tag` and `retire`."""
+"""`labelcast push`, `tag`, `retire` and `list`."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,28 +18,33 @@ from labelcast.cli.connection import (
     TokenOption,
     connect,
 )
-from labelcast.cli.printing import byte_text, print_json
+from labelcast.cli.panels import PUBLISH, add_command
+from labelcast.cli.printing import byte_text, print_columns, print_json
 from labelcast.directory import Bundle
 from labelcast.progress import Progress, unwatched
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the group's commands."""
-    app.command()(push)
-    app.command()(tag)
-    app.command()(retire)
+    asking = "--token-file admin.token"
+    add_command(app, push, f"labelcast push label-set/ --tag mine:v1 {asking}", panel=PUBLISH)
+    add_command(app, tag, f"labelcast tag mine:latest sha256:2b51…942d {asking}", panel=PUBLISH)
+    add_command(app, retire, f"labelcast retire mine:v1 {asking}", panel=PUBLISH)
+    add_command(app, list_label_sets, f"labelcast list {asking}", name="list", panel=PUBLISH)
 
 
 def push(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")],
-    tag: Annotated[str, typer.Option(metavar="TAG", help="To point to it, like glyphs:v1.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a label set.")],
+    tag: Annotated[
+        str, typer.Option(metavar="TAG", help="Tag to publish under, for example glyphs:v1.")
+    ],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload a label set and publish it under a tag; run it again to go on after a failure."""
+    """Upload a label set and publish it under a tag. Resumes if interrupted."""
     bundle = Bundle(directory)
     with connect(admin, token, token_file, timeout) as registry, _progress_bar() as progress:
         result = registry.push(bundle, tag, progress=progress)
@@ -61,15 +67,15 @@ def push(
 
 
 def tag(
-    name: Annotated[str, typer.Argument(metavar="TAG", help="Like glyphs:v1.")],
-    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The label set's digest.")],
+    name: Annotated[str, typer.Argument(metavar="TAG", help="Tag, for example glyphs:v1.")],
+    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the label set.")],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Point a tag to a label set that the service has."""
+    """Point a tag to a label set that the service already has."""
     with connect(admin, token, token_file, timeout) as registry:
         registry.tag(name, digest)
     if as_json:
@@ -79,14 +85,14 @@ def tag(
 
 
 def retire(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest of a label set.")],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a label set away from its readers, with all its tags; its bytes stay."""
+    """Withdraw a label set and its tags from readers. Its bytes stay in the store."""
     with connect(admin, token, token_file, timeout) as registry:
         digest = registry.inspect(reference).summary.digest
         registry.retire(digest)
@@ -96,9 +102,37 @@ def retire(
         typer.echo(f"{digest} is retired")
 
 
+def list_label_sets(
+    admin: AdminOption = DEFAULT_ADMIN_URL,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """List the label sets that the service has, oldest first."""
+    with connect(admin, token, token_file, timeout) as registry:
+        found = registry.list()
+    if as_json:
+        print_json([asdict(summary) for summary in found])
+        return
+    rows = [
+        (
+            ", ".join(summary.tags) or "-",
+            summary.state,
+            f"{summary.labels:,}",
+            f"{summary.num_classes:,}",
+            byte_text(summary.payload_bytes),
+            summary.teacher_name,
+            summary.digest,
+        )
+        for summary in found
+    ]
+    print_columns(("TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"), rows)
+
+
 @contextmanager
 def _progress_bar() -> Iterator[Progress]:
-    """A bar on standard error, if somebody is there to see it."""
+    """A bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield unwatched
         return

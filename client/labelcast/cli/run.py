@@ -14,20 +14,23 @@ from typing import NoReturn
 
 import typer
 
+from labelcast.cli.extras import advice
+from labelcast.cli.panels import PanelGroup
 from labelcast.cli.process_end import leave
 from labelcast.errors import LabelcastError
 
 _INTERRUPTED = 130
 
 
-def run(app: typer.Typer, *, name: str) -> NoReturn:
+def run(app: typer.Typer, *, name: str, extra: str | None = None) -> NoReturn:
     """Run an application and end the process.
 
     Args:
         app: made by `new_app`.
-        name: of the program.
+        name: program name.
+        extra: extra of the distribution that brings what the commands import.
     """
-    leave(exit_code_of(app, name=name))
+    leave(exit_code_of(app, name=name, extra=extra))
 
 
 def new_app(summary: str) -> typer.Typer:
@@ -37,17 +40,28 @@ def new_app(summary: str) -> typer.Typer:
         summary: the program's help text.
     """
     return typer.Typer(
-        help=summary, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        help=summary,
+        cls=PanelGroup,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
 
 
-def exit_code_of(app: typer.Typer, *, name: str, arguments: list[str] | None = None) -> int:
+def exit_code_of(
+    app: typer.Typer,
+    *,
+    name: str,
+    arguments: list[str] | None = None,
+    extra: str | None = None,
+) -> int:
     """Run an application and return its exit status.
 
     Args:
         app: made by `new_app`.
-        name: of the program.
+        name: program name.
         arguments: None for those of the process.
+        extra: extra of the distribution that brings what the commands import.
     """
     try:
         status = app(arguments, prog_name=name, standalone_mode=False)
@@ -56,11 +70,17 @@ def exit_code_of(app: typer.Typer, *, name: str, arguments: list[str] | None = N
         _tell(error.message)
         return int(getattr(error, "exit_code", 1))
     except BrokenPipeError:
-        # Whoever read our output has gone; Python must not complain about it at exit.
+        # The reader of our output has gone; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         _tell(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+    except ModuleNotFoundError as error:
+        message = advice(error, extra)
+        if message is None:
+            raise
+        _tell(message)
         return 1
     except (KeyboardInterrupt, typer.Abort):
         _tell("interrupted")

@@ -1,6 +1,5 @@
-"""`labelcast list` and `info`."""
+"""`labelcast info`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,49 +15,27 @@ from labelcast.cli.connection import (
     connect,
 )
 from labelcast.cli.description import describe, pairs_of
-from labelcast.cli.printing import byte_text, print_columns, print_json, print_pairs
+from labelcast.cli.panels import USE, add_command
+from labelcast.cli.printing import byte_text, print_json, print_pairs
 from labelcast.directory import Bundle
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the group's commands."""
-    app.command("list")(list_label_sets)
-    app.command()(info)
-
-
-def list_label_sets(
-    admin: AdminOption = DEFAULT_ADMIN_URL,
-    token: TokenOption = None,
-    token_file: TokenFileOption = None,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Every label set that the service has, oldest first."""
-    with connect(admin, token, token_file, timeout) as registry:
-        found = registry.list()
-    if as_json:
-        print_json([asdict(summary) for summary in found])
-        return
-    rows = [
-        (
-            ", ".join(summary.tags) or "-",
-            summary.state,
-            f"{summary.labels:,}",
-            f"{summary.num_classes:,}",
-            byte_text(summary.payload_bytes),
-            summary.teacher_name,
-            summary.digest,
-        )
-        for summary in found
-    ]
-    print_columns(("TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"), rows)
+    """Register the command."""
+    add_command(
+        app,
+        info,
+        "labelcast info mine:v1 --token-file admin.token",
+        "labelcast info label-set/ --json",
+        panel=USE,
+    )
 
 
 def info(
     reference: Annotated[
-        str, typer.Argument(metavar="REF|DIR", help="Tag or digest; or a directory, if it is one.")
+        str, typer.Argument(metavar="REF|DIR", help="Tag, digest or directory of a label set.")
     ],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
@@ -66,7 +43,7 @@ def info(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """What a label set holds, what it costs, and how well its codec fits."""
+    """Show what a label set holds, what it costs and how well its codec fits."""
     if Path(reference).is_dir():
         described, pairs = _of_directory(Path(reference))
     else:

@@ -13,7 +13,7 @@ class LabelDecoder:
 
     Attributes:
         codec: proven on its golden rows and against the manifest.
-        context: of a conditioned codec; None for others.
+        context: context of a conditioned codec; None for others.
     """
 
     codec: Codec

@@ -46,7 +46,7 @@ class VqaeShape:
         codebook_size: K, 2 to 65,536.
         codeword_width: D.
         hidden: widths of the decoder's hidden layers, each followed by a ReLU.
-        precision: of the stored tensors; decoding computes in fp32.
+        precision: precision of the stored tensors; decoding computes in fp32.
         context: what the decoder is conditioned on beside the codes; None for nothing.
     """
 

@@ -25,7 +25,7 @@ class ViewContext:
     """What is known of the views of a label set.
 
     Args:
-        policy: of the label set; None for unaugmented samples.
+        policy: policy of the label set; None for unaugmented samples.
         sample_ids: uint64, shape (S,), strictly increasing: the table that partners are drawn from.
         hard_labels: integers, shape (S,), in the order of `sample_ids`.
     """

@@ -36,7 +36,7 @@ class ContextRef:
     Attributes:
         digest: over derived context rows (`labelcast.context.view`), so that a reader which derives
             anything else refuses the label set.
-        name: of the derivation.
+        name: name of the derivation.
     """
 
     digest: str
@@ -65,7 +65,7 @@ class LabelContract:
 
     Attributes:
         teacher: digest of the teacher's weights, or of its name where there are none.
-        teacher_name: for people.
+        teacher_name: name of the teacher, to show.
         dataset: digest over sample IDs and contents.
         num_classes: C.
         class_list: digest of the ordered class names.
@@ -179,14 +179,14 @@ class Expectation:
     """What a student expects of a label set; None where it does not care.
 
     Attributes:
-        teacher: digest.
-        dataset: digest.
-        class_list: digest.
-        num_classes: C.
+        teacher: digest of the teacher.
+        dataset: digest of the data set, from `SampleTable.digest`.
+        class_list: digest of the class names.
+        num_classes: number of classes (C).
         augmentation: digest of the policy, from `policy_digest`.
         label_kind: logits or probabilities.
-        codec: digest.
-        temperature: at which the student takes its softmax.
+        codec: digest of the codec's artifact.
+        temperature: softmax temperature of the student.
     """
 
     teacher: str | None = None

@@ -26,10 +26,10 @@ class Manifest:
 
     Attributes:
         contract: what the labels mean.
-        segments: at least one.
+        segments: segments, at least one.
         codec: the artifact.
         report: canonical JSON on how well the codes keep the labels; or None.
-        stages: of a staged set, in order; () for others.
+        stages: stages of a staged set, in order; () for others.
         parts: optional blobs, by name; see `label_set.parts`.
         requires: features that a reader must know, in order.
     """

@@ -28,7 +28,7 @@ class SegmentRecords:
     """Records of one segment.
 
     Attributes:
-        layout: of a packed record.
+        layout: layout of a packed record.
         rows: uint8, shape (rows of the segment, stride).
         mixes: what batches share; None where no view is mixed.
     """
@@ -42,7 +42,7 @@ class ViewRecords:
     """Recorded views of a label set.
 
     Args:
-        policy: of the label set.
+        policy: policy of the label set.
         index: where every view lies.
         segments: in the order of the index.
 
@@ -119,8 +119,8 @@ def read_records(
     """Put the records of a label set together.
 
     Args:
-        contract: of the label set.
-        segments: of its manifest.
+        contract: contract of the label set.
+        segments: segments of its manifest.
         index: where every view lies.
         read: gives the rows of a section: uint8, shape (rows, stride).
 
@@ -153,9 +153,9 @@ def mixing(
 
     Args:
         views: N views.
-        policy: of the label set.
+        policy: policy of the label set.
         sample_table: uint64, shape (S,), strictly increasing: what seeded partners are drawn from.
-        records: of a recorded policy; None for others.
+        records: recorded views of a recorded policy; None for others.
 
     Returns:
         The partner of each view, itself where nothing of a partner shows, and the partner's share:

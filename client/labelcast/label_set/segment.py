@@ -23,7 +23,7 @@ class Augmentation:
     """Recorded views of a segment.
 
     Attributes:
-        layout: of a record.
+        layout: layout of a record.
         records: one packed record a view, in the order of the codes.
         mixes: rows of MIX_STRIDE bytes that records name; None where no view is mixed.
     """
@@ -60,7 +60,7 @@ class Segment:
     """Views of some samples under some seeds.
 
     Attributes:
-        row_order: of `codes`.
+        row_order: order of the rows of `codes`.
         sample_ids: rows of one little-endian uint64, strictly increasing.
         seeds: rows of one little-endian uint32, strictly increasing.
         codes: one packed row a view that exists.

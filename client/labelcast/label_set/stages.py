@@ -18,10 +18,10 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: for people.
+        name: name of the stage, to show.
         segments: how many segments of the manifest, from the first on, the set has at this stage.
-        learning_rate: that the stage is trained with; None if its maker did not say.
-        epochs: likewise.
+        learning_rate: learning rate to train the stage with; None if its maker did not say.
+        epochs: epochs to train the stage for; None if its maker did not say.
     """
 
     name: str
@@ -73,7 +73,7 @@ def stage_segments(stages: Sequence[Stage], stage: int, *, new: bool) -> range:
     """Segments of a stage.
 
     Args:
-        stages: of a manifest.
+        stages: stages of a manifest.
         stage: counted from 0.
         new: only those that the stage adds, instead of all up to it.
 
@@ -94,7 +94,7 @@ def stage_views(
     """Views of a stage, segment after segment in the order of their rows.
 
     Args:
-        stages: of a manifest.
+        stages: stages of a manifest.
         index: where its views lie.
         stage: counted from 0.
         new: only the views that the stage adds, instead of all up to it.

@@ -32,7 +32,7 @@ class PushResult:
 
     Attributes:
         digest: identity of the label set.
-        tag: that points to it now.
+        tag: tag that points to it now.
         uploaded_blobs: how many were sent.
         uploaded_bytes: their content.
         known_blobs: how many the service had already.
@@ -52,12 +52,12 @@ class LabelSetSummary:
     Attributes:
         digest: its identity.
         state: staged, published or retired.
-        tags: that point to it.
+        tags: tags that point to it.
         created_at: when it was recorded, ISO 8601.
         labels: views that have a label.
         num_classes: C.
         payload_bytes: codes alone.
-        teacher_name: for people.
+        teacher_name: name of the teacher, to show.
     """
 
     digest: str
@@ -93,9 +93,10 @@ class Registry:
     """Pushes, lists and retires label sets; close it or use it in a `with` block.
 
     Args:
-        base_url: of the admin API, like http://127.0.0.1:7071.
+        base_url: URL of the admin API, like http://127.0.0.1:7071.
         token: admin token; a read token is enough to list and inspect.
-        timeout_seconds: for each answer; validating a large label set is given more by its size.
+        timeout_seconds: seconds to wait for each response; validating a large label set gets more
+                by its size.
         patience_seconds: how long a service or its store may stay away, as while it restarts,
             before a call gives up; every step that goes well starts it anew. A service that has
             never answered is given five seconds at most.
@@ -135,8 +136,8 @@ class Registry:
 
         Args:
             bundle: the label set.
-            tag: to point to it.
-            progress: of the bytes that the service lacks.
+            tag: tag to publish under.
+            progress: called with (bytes sent, bytes to send).
 
         Raises:
             InvalidRequestError: not a tag; nothing is sent.

@@ -31,11 +31,11 @@ class RestLink:
     Args:
         base_url: like http://127.0.0.1:7071.
         token: sent as bearer token; None sends none.
-        timeout_seconds: for each answer.
-        patience_seconds: for a service that stays away, see `Patience`.
+        timeout_seconds: seconds to wait for each response.
+        patience_seconds: seconds to wait for a service that stays away, see `Patience`.
 
     Attributes:
-        patience: for those who repeat what may be repeated; `request` itself tries once.
+        patience: for callers that repeat a request; `request` itself tries once.
 
     Raises:
         InvalidRequestError: an impossible URL or token; the message repeats neither's secrets.
@@ -82,7 +82,7 @@ class RestLink:
             json: body, if it is JSON.
             content: body, if it is bytes.
             headers: beside the standing ones.
-            timeout_seconds: for the answer, where it takes longer than usual.
+            timeout_seconds: seconds to wait for this response, where it takes longer than usual.
 
         Returns:
             The JSON object of the answer; {} for an answer without body.
@@ -90,7 +90,7 @@ class RestLink:
         Raises:
             ServiceUnavailableError: nobody answers, or the connection broke off.
             DeadlineExceededError: no answer in time.
-            ProtocolError: whoever answers is no labelcast admin API.
+            ProtocolError: what answers is no labelcast admin API.
             LabelcastError: what the service reported, as the class it raised.
         """
         limit = timeout_seconds or self.timeout_seconds

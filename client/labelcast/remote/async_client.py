@@ -37,7 +37,7 @@ Answer = TypeVar("Answer")
 
 
 class AsyncLabelClient(Session):
-    """The same over grpc.aio. Use one event loop a process for it."""
+    """Asynchronous client, for asyncio. Use it from one event loop per process."""
 
     _asynchronous = True
 

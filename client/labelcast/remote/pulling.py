@@ -21,7 +21,7 @@ def pull(
     """Fetch every blob of a label set; blobs that are there already are kept.
 
     Args:
-        client: of the service.
+        client: client of the service.
         reference: tag or digest.
         directory: of the bundle; finished only once the manifest is there.
         progress: of the bytes.

@@ -56,7 +56,7 @@ class Attempts(Retries):
     Args:
         seconds: as of `Patience`.
         answered: as of `Patience`.
-        deadline_seconds: for all of them.
+        deadline_seconds: seconds for all of them together.
     """
 
     def __init__(self, seconds: float, *, answered: bool, deadline_seconds: float) -> None:

@@ -51,13 +51,13 @@ class Session:
         Args:
             address: host:port of the service, [v6]:port or unix:path.
             token: bearer token, where the service wants one for reading.
-            deadline_seconds: of every unary call, with all its attempts.
-            reconnect_seconds: how long a broken stream or call is taken up again before giving up;
+            deadline_seconds: seconds for a unary call, with all its attempts.
+            reconnect_seconds: seconds to retry a broken stream or call before giving up;
                 the first call to a service that has never answered gives up after ten seconds.
-            reply_seconds: how long a stream waits for rows that it asked for before it counts as
+            reply_seconds: seconds that a stream waits for rows it asked for before it counts as
                 broken; a message may have been lost.
             rows_in_flight: labels asked for ahead of the consumer on a stream.
-            cache_directory: keeps codecs between runs; None for none.
+            cache_directory: directory that keeps codecs between runs; None for none.
 
         Raises:
             InvalidRequestError: an impossible address or token.

@@ -27,8 +27,8 @@ class StallWatch:
     """Tells a stall from a pause, by being asked now and then.
 
     Args:
-        exchange: of the stream.
-        seconds: that a reply may be owed while it is waited for.
+        exchange: exchange of the stream.
+        seconds: seconds that a reply may be overdue.
     """
 
     def __init__(self, exchange: WatchedStream, seconds: float) -> None:

@@ -60,8 +60,8 @@ class WireBytes:
     """Bytes of gRPC messages with their frames, without HTTP/2 and TCP headers.
 
     Attributes:
-        sent: by this client.
-        received: by this client.
+        sent: bytes sent by this client.
+        received: bytes received by this client.
     """
 
     sent: int = 0

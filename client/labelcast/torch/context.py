@@ -45,7 +45,7 @@ def context_values(classes: Tensor, geometry: Tensor, embeddings: Tensor) -> Ten
     Args:
         classes: int64, shape (N, 2).
         geometry: float32, shape (N, GEOMETRY_WIDTH).
-        embeddings: of the classes, float32, shape (C, E).
+        embeddings: embeddings of the classes, float32, shape (C, E).
 
     Returns:
         float32, shape (N, 3 * E + GEOMETRY_WIDTH).

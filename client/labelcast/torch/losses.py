@@ -44,10 +44,10 @@ def distillation_loss(
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
         label_kind: what `labels` are.
-        temperature: of the student's softmax; MSE_HARD and COSINE have none.
-        label_temperature: that probabilities were taken at; must be given with them.
+        temperature: softmax temperature of the student; MSE_HARD and COSINE have none.
+        label_temperature: temperature that probabilities were taken at; must be given with them.
         hard_labels: int64, shape (N,): MSE_HARD needs them, others leave them alone.
-        hard_weight: of MSE_HARD's second term.
+        hard_weight: weight of MSE_HARD's second term.
 
     Returns:
         Scalar.
@@ -99,7 +99,7 @@ def soft_label_loss(
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
         label_kind: what `labels` are; probabilities are taken as they are, at their temperature.
-        temperature: of the student's softmax, and of the teacher's where labels are logits.
+        temperature: softmax temperature of the student, and of the teacher where labels are logits.
         label_temperature: that probabilities were taken at, to refuse any other; None to trust
             `temperature`. Of no effect on logits.
         scale_by_temperature_squared: keep gradients of one size at any temperature
@@ -138,7 +138,7 @@ def soft_cross_entropy(
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
         label_kind: what `labels` are; probabilities are taken as they are, at their temperature.
-        temperature: of the student's softmax, and of the teacher's where labels are logits.
+        temperature: softmax temperature of the student, and of the teacher where labels are logits.
         label_temperature: that probabilities were taken at, to refuse any other; None to trust
             `temperature`. Of no effect on logits.
 
@@ -173,7 +173,7 @@ def mse_hard_loss(
         labels: float of any precision, shape (N, C): the teacher's logits.
         hard_labels: int64, shape (N,).
         label_kind: what `labels` are.
-        hard_weight: of the cross-entropy; by default that of EDC's ImageNet-1K scripts.
+        hard_weight: weight of the cross-entropy; by default that of EDC's ImageNet-1K scripts.
 
     Returns:
         Scalar: mean over batch and classes, plus `hard_weight` times nats.

@@ -132,7 +132,7 @@ class ArrayLabels(LabelSource):
     Args:
         array: float, shape (rows, C).
         index: which row is which view's; it must have one segment.
-        label_kind: of the values.
+        label_kind: kind of the values.
         view_policy: by which the views were made.
         view_records: where views are replayed.
 

@@ -93,7 +93,7 @@ class Setting:
         name: for people.
         samples: the distilled samples.
         views: augmented views of a sample that were labelled.
-        pruning: of so many views one is stored; E = views / pruning.
+        pruning: one view is stored in `pruning`; E = views / pruning.
         form: of a label.
         augmentation_bits: b_aug, stored a view: SRe2L 200 on disk (75 would do), a seed 0 to 32.
         container: around the labels.

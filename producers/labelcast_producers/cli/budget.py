@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import MAKE, add_command
 from labelcast.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -22,65 +23,71 @@ def budget(
     setting: Annotated[
         str | None,
         typer.Option(
-            help="Start from: sre2l, cda, rded, lpld-40, lpqld-40, lpqld-80, lpqld-200, or"
-            " labelcast-N for N bytes a label. Other options then change it. Without it: labelcast"
-            " where the label is codes:M:K, else sre2l."
+            help="Setting to start from, which the other options change: sre2l, cda, rded, lpld-40,"
+            " lpqld-40, lpqld-80, lpqld-200, or labelcast-N for N bytes per label. By default"
+            " labelcast where --label is codes:M:K, else sre2l."
         ),
     ] = None,
     images_per_class: Annotated[
-        int | None, typer.Option("--images-per-class", "--ipc", help="Samples of each class.")
+        int | None, typer.Option("--images-per-class", "--ipc", help="Samples per class.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes of samples and labels (C).")] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes (C).")] = None,
     sample_bytes: Annotated[
         str | None,
         typer.Option(
-            help="Bytes of a stored sample, or HEIGHTxWIDTHxCHANNELSxBITS of raw pixels; by default"
-            " 16000, a distilled JPEG of ImageNet."
+            help="Bytes of a stored sample, or HEIGHTxWIDTHxCHANNELSxBITS of raw pixels. By default"
+            " 16000: a distilled JPEG of ImageNet."
         ),
     ] = None,
-    views: Annotated[int | None, typer.Option(help="Augmented views of a sample.")] = None,
+    views: Annotated[int | None, typer.Option(help="Augmented views per sample.")] = None,
     prune: Annotated[
-        float | None, typer.Option(help="Store one of so many views: 40 for LPLD 40×.")
+        float | None,
+        typer.Option(help="Pruning ratio: 40 stores one view in 40, as LPLD 40× does."),
     ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            help="fp16, fp32, top-k:K, top-k:K:VALUE_BITS:INDEX_BITS, codes:M:K (whole bytes a"
-            " label) or hard."
+            help="Form of a label: fp16, fp32, top-k:K, top-k:K:VALUE_BITS:INDEX_BITS, codes:M:K"
+            " (whole bytes per label) or hard."
         ),
     ] = None,
     augmentation_bits: Annotated[
         int | None,
         typer.Option(
-            help="Augmentation data of a view: 200 in SRe2L's files, 75 packed tightly, 0 to 32"
-            " where a seed says it."
+            help="Bits of augmentation data per view: 200 in SRe2L's files, 75 packed tightly, 0 to"
+            " 32 where views are drawn from a seed."
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Labels a file or chunk.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Labels per file or chunk.")] = None,
     container_bytes: Annotated[
-        int | None, typer.Option(help="Container bytes a batch: 2663 in SRe2L's files.")
+        int | None, typer.Option(help="Bytes of container per batch: 2663 in SRe2L's files.")
     ] = None,
     block_bytes: Annotated[
         int | None,
-        typer.Option(help="Count files in blocks of a file system: 4096 as du does; 1 does not."),
+        typer.Option(
+            help="Bytes of a file system's block, to which files are rounded up: 4096 as du does,"
+            " 1 for no rounding."
+        ),
     ] = None,
     codec_bytes: Annotated[
-        int | None, typer.Option(help="Bytes of codebooks and decoder, once.")
+        int | None, typer.Option(help="Bytes of codebooks and decoder, stored once.")
     ] = None,
     reference: Annotated[
-        str, typer.Option(help="Compare with this setting over the same samples.")
+        str, typer.Option(help="Setting to compare with, over the same samples.")
     ] = "sre2l",
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Measure the label set in this directory instead; no other knobs."),
+        typer.Option(
+            help="Directory of a label set to measure instead; takes no other option but --json."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Work out what labels weigh: payload, augmentation, container and codec, beside the samples.
+    """Compute how many bytes labels take, beside their samples.
 
-    Without a setting or a label: published settings at ImageNet-1K, with their published sizes,
-    beside labelcast at 8, 4, 2 and 1 bytes a label. The formula is the storage analysis of the
-    VQAE paper (arXiv 2603.03808).
+    Counts payload, augmentation, container and codec. With neither --setting nor --label: published
+    settings at ImageNet-1K, with their published sizes, beside labelcast at 8, 4, 2 and 1 bytes per
+    label. The formula is the storage analysis of the VQAE paper (arXiv 2603.03808).
     """
     about_samples = {
         "images_per_class": images_per_class,
@@ -240,4 +247,11 @@ def _sample_bits(text: str) -> int:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(budget)
+    add_command(
+        app,
+        budget,
+        "labelcast budget",
+        "labelcast budget --setting lpld-40 --images-per-class 50",
+        "labelcast budget --label codes:8:256 --views 300",
+        panel=MAKE,
+    )

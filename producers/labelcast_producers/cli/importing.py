@@ -1,28 +1,37 @@
-"""Commands for labels that others made: inspect, import, export, stage."""
+"""Commands for labels that others made: inspect, import."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import MAKE, add_command
 from labelcast.cli.printing import print_json, print_pairs
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
-from labelcast_producers.cli.produce import AsJson, Device, Quiet
+from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_positive
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from labelcast_producers.formats.source import Finding, SourceFacts
 
-Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory of labels.")]
-Format = Annotated[str, typer.Option("--format", help="Name of a format, or auto.")]
-BundleDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A label set.")]
+Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory with labels.")]
+Format = Annotated[str, typer.Option("--format", help="Name of the format, or auto.")]
+
+
+class Draws(StrEnum):
+    """Permutations an epoch that a producer's torch drew; auto finds out."""
+
+    AUTO = "auto"
+    ONE = "one"
+    TWO = "two"
 
 
 def inspect(path: Labels, format_name: Format = "auto", as_json: AsJson = False) -> None:
-    """Show what foreign label files are, what is inside and what they do not say."""
+    """Show the format of label files, what they hold and what they do not say."""
     from labelcast_producers.formats.recognition import recognise
 
     _, finding = recognise(path, format_name)
@@ -39,103 +48,112 @@ def inspect(path: Labels, format_name: Format = "auto", as_json: AsJson = False)
 def import_(
     path: Labels,
     out: Annotated[
-        Path, typer.Option(help="Directory: dense labels, or a label set with --codec.")
+        Path, typer.Option(help="Directory for dense labels, or for a label set with --codec.")
     ],
     format_name: Format = "auto",
     codec: Annotated[
         str | None,
         typer.Option(
-            help="Encode on the fly: directory from fit, raw:fp16, raw:fp32, topk:K[:recovery]."
-            " Top-k labels keep what they hold without it."
+            help="Codec to encode with on the fly: directory from fit; or raw:fp16, raw:fp32,"
+            " topk:K[:recovery]. Labels that are stored as top-k stay so without it."
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Class directories of the images that were labelled: names the samples."),
+        typer.Option(
+            help="Class directories of the images that were labelled; they name the samples."
+        ),
     ] = None,
     image_list: Annotated[
         Path | None,
-        typer.Option(help="File of paths below --images, one a line, in the producer's order."),
+        typer.Option(help="File of paths below --images, one per line, in the producer's order."),
     ] = None,
     channels: Annotated[
-        int, typer.Option(min=1, max=3, help="That students read the images with: 3, or 1: grey.")
+        int,
+        typer.Option(min=1, max=3, help="Colour channels that students read: 3, or 1 for grey."),
     ] = 3,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Images that were labelled, where none are at hand.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of images that were labelled, where --images cannot be given."
+        ),
     ] = None,
     draws: Annotated[
-        str,
+        Draws,
         typer.Option(
-            help="Permutations that the producer's torch drew an epoch: one (older), two, or auto."
+            help="Permutations per epoch that the producer's torch drew: one in old versions, else"
+            " two."
         ),
-    ] = "auto",
+    ] = Draws.AUTO,
     sampler_seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the producer's sampler.")
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the producer's sampler.")
     ] = 42,
     label_kind: Annotated[
-        LabelKind | None, typer.Option(help="Of plain arrays, where values leave it open.")
+        LabelKind | None, typer.Option(help="Kind of plain arrays, where their values do not tell.")
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="At which probabilities were taken, or top-k of logits is to be."),
+        typer.Option(
+            help="Softmax temperature: of stored probabilities, or to apply before keeping the"
+            " top k."
+        ),
     ] = None,
     recovery: Annotated[
         Recovery | None,
-        typer.Option(help="What top-k labels leave to other classes, where files do not say."),
+        typer.Option(help="What the classes outside the top k get, where files do not say."),
     ] = None,
     view_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels a side of the producer's views; by default 224."),
+        typer.Option(min=1, help="Pixels per side of the producer's views; 224 by default."),
     ] = None,
     class_names: Annotated[
-        Path | None, typer.Option(help="File of class names, one a line, in order.")
+        Path | None, typer.Option(help="File of class names, one per line, in order.")
     ] = None,
     apply_patches: Annotated[
         bool,
         typer.Option(
             "--apply-patches",
-            help="Replay EDC's patch orders, which its published code stores without applying.",
+            help="Apply EDC's patch orders, which its published code stores but does not apply.",
         ),
     ] = False,
     verify_with: Annotated[
         str | None,
         typer.Option(
             metavar="TEACHER",
-            help="Import path of the teacher: it labels some views again and decides the order.",
+            help="Import path of the teacher, which labels some views again to settle their order.",
         ),
     ] = None,
     verify_args: Annotated[
-        str | None, typer.Option(help="JSON object of keyword arguments of the teacher.")
+        str | None, typer.Option(help="Keyword arguments of the teacher, as a JSON object.")
     ] = None,
     teacher_name: Annotated[
-        str | None, typer.Option(help="For people; by default the path of the labels.")
+        str | None,
+        typer.Option(help="Name of the teacher to show; the path of the labels by default."),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring labels that others made; interrupted, it goes on where it was when run again."""
+    """Import labels that others made. Resumes if interrupted."""
     import warnings
 
     from labelcast_producers.formats.importing import Import, SampleOrderWarning
     from labelcast_producers.formats.source import ImportOptions, PermutationDraws
     from labelcast_producers.relabel.import_path import load_object
 
-    try:
-        chosen_draws = PermutationDraws(draws)
-    except ValueError:
-        raise InvalidRequestError(f"--draws is {draws!r}, must be auto, one or two") from None
     if verify_args is not None and verify_with is None:
-        raise InvalidRequestError("--verify-args are those of --verify-with: give that too")
+        raise InvalidRequestError("--verify-args needs --verify-with: give that too")
     if verify_with is not None and images is None:
         # Refused by `Import.verify` too, but after minutes of scanning.
         raise InvalidRequestError("--verify-with labels images again and needs --images")
+    if temperature is not None:
+        require_positive("--temperature", temperature)
     options = ImportOptions(
         images=images,
         image_list=image_list,
         channels=channels,
         num_samples=samples,
-        draws=chosen_draws,
+        draws=PermutationDraws(draws),
         sampler_seed=sampler_seed,
         label_kind=label_kind,
         temperature=temperature,
@@ -176,88 +194,17 @@ def import_(
     _tell_imported(labels.facts, digest, out, as_json=as_json)
 
 
-def export(
-    label_set: BundleDirectory,
-    out: Annotated[Path, typer.Option(help="New directory of files in the layout.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the script that will read them.")],
-    layout: Annotated[str, typer.Option(help="sre2l, or lpld with its list of samples.")] = "sre2l",
-    draws: Annotated[
-        str, typer.Option(help="Permutations that the script's torch draws an epoch: one or two.")
-    ] = "two",
-    sampler_seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the script's sampler.")
-    ] = 42,
-    quiet: Quiet = False,
-) -> None:
-    """Write a label set back as files that existing training scripts read."""
-    from labelcast.directory import Bundle
-    from labelcast_producers.exports.sre2l import export_sre2l
-    from labelcast_producers.formats.source import PermutationDraws
-
-    if draws not in ("one", "two") or layout not in ("sre2l", "lpld"):
-        raise InvalidRequestError("--draws must be one or two, --layout sre2l or lpld")
-    bundle = Bundle(label_set)
-    with progress_bar("export", "label", quiet=quiet) as progress:
-        done = export_sre2l(
-            bundle,
-            out,
-            batch_size=batch_size,
-            draws=PermutationDraws(draws),
-            sampler_seed=sampler_seed,
-            layout=layout,
-            progress=progress,
-        )
-    for note in done.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{done.views} labels in {done.batches} batches in {layout} layout in {out}")
-
-
-def stage(
-    added: Annotated[Path, typer.Argument(metavar="DIR", help="Label set of the new samples.")],
-    out: Annotated[Path, typer.Option(help="Directory of the staged label set.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Label set so far; without it, this is the first stage.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Of the stage, for people.")] = "stage",
-    learning_rate: Annotated[
-        float | None, typer.Option(help="That the stage is to be trained with.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Likewise.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Digest of the data set at this stage, for students.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add a stage to a label set; the earlier segments are shared by digest."""
-    from labelcast.directory import Bundle
-    from labelcast_producers.encoding.stages import add_stage
-
-    if learning_rate is not None:
-        _require_positive("--learning-rate", learning_rate)
-    bundle = add_stage(
-        None if base is None else Bundle(base),
-        Bundle(added),
-        out,
-        name=name,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        dataset=dataset,
-    )
-    stages = len(bundle.manifest.stages)
-    if as_json:
-        typer.echo(json.dumps({"digest": bundle.digest, "stages": stages}))
-    else:
-        typer.echo(
-            f"{bundle.digest}\n{bundle.manifest.num_labels} labels, {stages} stages in {out}"
-        )
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(inspect)
-    app.command("import")(import_)
-    app.command()(export)
-    app.command()(stage)
+    add_command(app, inspect, "labelcast inspect files/", panel=MAKE)
+    add_command(
+        app,
+        import_,
+        "labelcast import files/ --images train/ --out dense/",
+        "labelcast import files/ --images train/ --codec codec/ --out label-set/",
+        name="import",
+        panel=MAKE,
+    )
 
 
 def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_json: bool) -> None:
@@ -284,12 +231,6 @@ def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_js
         else f"fit a codec: labelcast fit --labels {out} --target-bytes 8 --out codec"
     )
     typer.echo(follow, err=True)
-
-
-def _require_positive(option: str, value: float) -> None:
-    # Written so that NaN fails.
-    if not 0 < value < float("inf"):
-        raise InvalidRequestError(f"{option} is {value}, must be a number above 0")
 
 
 def _lines(path: Path) -> tuple[str, ...]:

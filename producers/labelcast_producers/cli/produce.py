@@ -1,4 +1,4 @@
-"""Commands that make label sets of labels: fit, encode."""
+"""Commands that make a label set from labels: fit, encode."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import MAKE, add_command
 from labelcast.cli.printing import byte_text, bytes_of
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
@@ -15,25 +16,27 @@ if TYPE_CHECKING:
     from labelcast_producers.fitting import FitConfig, FitReport
     from labelcast_producers.fitting.sweep import Sweep
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the progress bar.")]
 Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
-OfPlainFile = Annotated[LabelKind, typer.Option("--label-kind", help="Of a plain file.")]
+OfPlainFile = Annotated[
+    LabelKind, typer.Option("--label-kind", help="Kind of the values in a plain file.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def fit(
     labels: Annotated[
-        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+        Path, typer.Option(help="Directory from relabel or import, or a .npy/.safetensors file.")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the codec.")],
-    codes: Annotated[int | None, typer.Option(help="Codes a label (M).")] = None,
+    codes: Annotated[int | None, typer.Option(help="Codes per label (M).")] = None,
     codebook_size: Annotated[
-        int | None, typer.Option(help="Codewords a codebook (K), 2 to 65536.")
+        int | None, typer.Option(help="Codewords per codebook (K), 2 to 65536.")
     ] = None,
     target_bytes: Annotated[
         float | None,
         typer.Option(
-            help="Bytes a label, 1 to 256: chooses codes and codebooks, in place of --codes and"
+            help="Bytes per label, 1 to 256: chooses codes and codebooks instead of --codes and"
             " --codebook-size."
         ),
     ] = None,
@@ -41,29 +44,34 @@ def fit(
         str | None,
         typer.Option(
             metavar="BYTES,BYTES,…",
-            help="Fit several targets, such as 2,4,8,16,32, each into its own directory in --out,"
-            " and draw what they keep: sweep.json and sweep.png.",
+            help="Sizes in bytes per label, such as 2,4,8,16,32: each is fitted into a directory"
+            " below --out; sweep.json and sweep.png show how much each keeps.",
         ),
     ] = None,
     no_context: Annotated[
         bool,
         typer.Option(
             "--no-context",
-            help="Condition on nothing. By default codes say only what hard labels, mix and crop"
-            " leave open, where the labels come with them.",
+            help="Fit without context. By default, where labels come with hard labels, mix and"
+            " crop, codes store only what these do not say.",
         ),
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="Fitting steps.")] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file of FitConfig settings.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of fitting steps.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with settings of the fit (FitConfig).")
+    ] = None,
     label_kind: OfPlainFile = LabelKind.LOGITS,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew; discard what an earlier fit left there.")
+        bool, typer.Option("--fresh", help="Start over: discard what an earlier fit left in --out.")
     ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a VQAE to dense labels; interrupted, it goes on where it was when run again."""
+    """Fit a codec (VQAE) to dense labels. Resumes if interrupted.
+
+    With several processes: torchrun --nproc-per-node N -m labelcast.cli fit …
+    """
     from labelcast_producers.dense.labels import open_for_fitting
     from labelcast_producers.fitting import fit as run
     from labelcast_producers.fitting.config import parse_fit_config
@@ -88,7 +96,7 @@ def fit(
         expect_unchosen(settings)
     with joined_workers() as workers:
         if targets is not None and workers.size > 1:
-            raise InvalidRequestError("--sweep fits with one process: start it without torchrun")
+            raise InvalidRequestError("--sweep fits in one process: start it without torchrun")
         rows, label_kind, context = open_for_fitting(labels, label_kind)
         context = None if no_context else context
         if targets is not None:
@@ -134,16 +142,17 @@ def fit(
 
 def encode(
     labels: Annotated[
-        Path, typer.Option(help="Directory from relabel, or a .npy/.safetensors file.")
+        Path, typer.Option(help="Directory from relabel or import, or a .npy/.safetensors file.")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the label set.")],
     codec: Annotated[
         str,
-        typer.Option(help="Directory from fit, or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
+        typer.Option(help="Directory from fit; or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
     ],
     label_kind: OfPlainFile = LabelKind.LOGITS,
     temperature: Annotated[
-        float, typer.Option(help="Softmax temperature of topk and of probabilities.")
+        float,
+        typer.Option(help="Softmax temperature: of a topk codec, or of stored probabilities."),
     ] = 1.0,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -236,8 +245,20 @@ def _fit_summary(report: "FitReport") -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (fit, encode):
-        app.command()(command)
+    add_command(
+        app,
+        fit,
+        "labelcast fit --labels dense/ --out codec/ --target-bytes 8",
+        "labelcast fit --labels dense/ --out sweep/ --sweep 2,4,8,16",
+        panel=MAKE,
+    )
+    add_command(
+        app,
+        encode,
+        "labelcast encode --labels dense/ --codec codec/ --out label-set/",
+        "labelcast encode --labels logits.npy --codec raw:fp16 --out label-set/",
+        panel=MAKE,
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -253,3 +274,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{path} must hold a JSON object")
     return value
+
+
+def require_positive(option: str, value: float) -> None:
+    """Refuse a number that is not above 0.
+
+    Raises:
+        InvalidRequestError: zero, negative, infinite or NaN; names the option.
+    """
+    # Written so that NaN fails.
+    if not 0 < value < float("inf"):
+        raise InvalidRequestError(f"{option} is {value}, must be a number above 0")

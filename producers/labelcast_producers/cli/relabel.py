@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import MAKE, add_command
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.cli.produce import Device, Quiet, read_json
 from labelcast_producers.cli.progress_bar import progress_bar
@@ -16,54 +18,66 @@ if TYPE_CHECKING:
     from labelcast_producers.relabel.recipes import Recipe
 
 
+class RecipeName(StrEnum):
+    """Papers whose views can be made; `RECIPES` has one of each name."""
+
+    CDA = "cda"
+    FKD = "fkd"
+    LPLD = "lpld"
+    RDED = "rded"
+    SRE2L = "sre2l"
+
+
 def relabel(
     teacher: Annotated[
         str | None,
-        typer.Option(help="Import path, package.module:name, of a torch module or factory."),
+        typer.Option(
+            help="Import path of the teacher, package.module:name: a torch module or a function"
+            " that returns one."
+        ),
     ] = None,
     teacher_args: Annotated[
-        str | None, typer.Option(help="JSON object of keyword arguments.")
+        str | None, typer.Option(help="Keyword arguments of the teacher, as a JSON object.")
     ] = None,
     teacher_name: Annotated[
-        str | None, typer.Option(help="For people; by default the import path.")
+        str | None, typer.Option(help="Name of the teacher to show; the import path by default.")
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Import path of a map-style data set with sample_ids and class_names."),
+        typer.Option(
+            help="Import path of a map-style data set that has sample_ids and class_names."
+        ),
     ] = None,
     dataset_args: Annotated[
-        str | None, typer.Option(help="JSON object of keyword arguments.")
+        str | None, typer.Option(help="Keyword arguments of the data set, as a JSON object.")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="In place of --dataset: directory of class directories of images. Pixels are from"
-            " 0 to 1; the teacher itself normalises them."
+            help="Directory with one directory of images per class, instead of --dataset. Pixels"
+            " range from 0 to 1: the teacher normalises them itself."
         ),
     ] = None,
     image_list: Annotated[
         Path | None,
-        typer.Option(help="File of paths below --images, one a line: their order gives the IDs."),
+        typer.Option(help="File of paths below --images, one per line: their order gives the IDs."),
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Resize the shorter side of --images to this, keep the centre."),
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Of --images: 3 for RGB (default), 1 for grey.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory for the dense labels.")] = None,
-    recipe: Annotated[
-        str | None,
         typer.Option(
-            metavar="NAME", help="Views as a paper makes them: sre2l, cda, rded, lpld or fkd."
+            min=1, help="Pixels to resize the shorter side of --images to; the centre is kept."
         ),
     ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Colour channels of --images: 3 (default), or 1 for grey.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for the dense labels.")] = None,
+    recipe: Annotated[RecipeName | None, typer.Option(help="Paper whose views to make.")] = None,
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="In place of --recipe: JSON file of an augmentation policy. With neither, samples"
-            " as they are."
+            help="JSON file of an augmentation policy, instead of --recipe. With neither, samples"
+            " are labelled as they are."
         ),
     ] = None,
     seeds: Annotated[
@@ -73,49 +87,52 @@ def relabel(
             "--epochs",
             min=1,
             max=2**32 - 1,
-            help="Augmented views of each sample; a recipe has its own number, before it prunes.",
+            help="Augmented views per sample. A recipe has its own number, before it prunes.",
         ),
     ] = None,
     view_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels a side of a recipe's views; by default the images' size."),
+        typer.Option(
+            min=1, help="Pixels per side of the recipe's views; by default the images' size."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Of the recipe: samples that share one mix.")
+        int | None, typer.Option(help="Change the recipe: samples that share one mix.")
     ] = None,
     crop_scale: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Of the recipe: share of the area that crops cover."),
+        typer.Option(
+            metavar="LOW HIGH", help="Change the recipe: share of the area that a crop covers."
+        ),
     ] = None,
     flip: Annotated[
         float | None,
         typer.Option(
-            help="Of the recipe: chance of a horizontal flip; 0 for letters and the like."
+            help="Change the recipe: chance of a horizontal flip; 0 for letters and the like."
         ),
     ] = None,
     patch_grid: Annotated[
         int | None,
-        typer.Option(help="Of the recipe: patches a side to shuffle, 1 to 4; 1 for none."),
+        typer.Option(help="Change the recipe: patches per side to shuffle, 1 to 4; 1 for none."),
     ] = None,
     prune: Annotated[
         float | None,
-        typer.Option(help="Of the recipe: label the first 1/PRUNE of all batches alone."),
+        typer.Option(help="Change the recipe: label only the first 1/PRUNE of all batches."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the recipe as JSON and do nothing else.")
+        bool, typer.Option("--show", help="Print the recipe as JSON and exit.")
     ] = False,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Views a forward pass.")] = 500,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 500,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", help="Start anew; discard what an unfinished run left there."),
+        typer.Option("--fresh", help="Start over: discard what an unfinished run left in --out."),
     ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Run a teacher over every seeded view and write its logits.
+    """Run a teacher over every view and write its logits. Resumes if interrupted.
 
-    Interrupted, it goes on where it was when run again. With several processes:
-    torchrun --nproc-per-node N -m labelcast.cli relabel …
+    With several processes: torchrun --nproc-per-node N -m labelcast.cli relabel …
     """
     changes = {
         "epochs": seeds,
@@ -173,11 +190,19 @@ def relabel(
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(relabel)
+    add_command(
+        app,
+        relabel,
+        "labelcast relabel --teacher mypkg.nets:teacher --dataset mypkg.data:train \\\n"
+        "    --policy policy.json --seeds 300 --out dense/",
+        "labelcast relabel --teacher mypkg.nets:teacher --images train/ \\\n"
+        "    --recipe rded --out dense/",
+        panel=MAKE,
+    )
 
 
 def _recipe(
-    name: str | None, policy: Path | None, changes: dict[str, Any], view_size: int | None
+    name: RecipeName | None, policy: Path | None, changes: dict[str, Any], view_size: int | None
 ) -> "Recipe | None":
     given = {field: value for field, value in changes.items() if value is not None}
     if name is None:
@@ -191,8 +216,6 @@ def _recipe(
 
     from labelcast_producers.relabel.recipes import RECIPES
 
-    if name not in RECIPES:
-        raise InvalidRequestError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
     return replace(RECIPES[name], **given)
 
 
@@ -208,7 +231,7 @@ def _table(
 
     given = {name: value for name, value in of_images.items() if value is not None}
     if (dataset is None) == (images is None):
-        raise InvalidRequestError("give --dataset or --images: one of them, not both")
+        raise InvalidRequestError("give either --dataset or --images")
     if images is not None:
         return SampleTable(ImageFolder(images, **given))
     if given:

@@ -257,8 +257,8 @@ def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
         and not looks_like_probabilities(block)
     ):
         raise LabelValueError(
-            "some rows are no distributions (in 0…1 and summing to 1); mend them, give --label-kind"
-            " logits, or label again after the softmax"
+            "some rows are no distributions (in 0…1 and summing to 1); correct them, give"
+            " --label-kind logits, or label again after the softmax"
         )
 
 

@@ -67,7 +67,7 @@ def add_stage(
         out: directory of the new bundle; blobs are linked, where the disk can, or copied.
         name: of the stage, for people.
         learning_rate: that the stage is to be trained with.
-        epochs: likewise.
+        epochs: epochs to train the stage for.
         dataset: digest of the data set at this stage; by default one over those of both sets.
 
     Raises:
@@ -111,7 +111,7 @@ def _combined(
     if ours.codec != theirs.codec and not _alike(base_bundle.codec(), added_bundle.codec()):
         raise ManifestError("the stages differ in codec; encode the new samples with the first's")
     if added.stages:
-        raise ManifestError("what is added has stages of its own; add them one by one")
+        raise ManifestError("the added label set is staged itself; add its stages one by one")
     # The whole is known no better than its least known part.
     order = max(ours.sample_order, theirs.sample_order, key=list(SampleOrder).index)
     first = base.stages or (Stage(name="stage 0", segments=len(base.segments)),)

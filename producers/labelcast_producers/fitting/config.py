@@ -48,17 +48,17 @@ class FitConfig(BaseModel):
         temperature_reach: the codec is declared right from temperature / reach to temperature *
             reach. Measured at 8 bytes, fitted at 1: the KL is 5 % of that of the mean label at 1,
             4 % at 0.67, 8 % at 1.5, 12 % at 2 and 21 % at 4.
-        holdout_every: every so-manieth block of rows is never fitted; 0 fits all.
+        holdout_every: one block of rows in every `holdout_every` is never fitted; 0 fits all.
         block_rows: rows of one block; None takes one augmentation seed where the file is
             seed-major, else a tenth of a hold-out period.
-        metric_rows: at most so many rows, evenly spaced, are measured on either side.
+        metric_rows: greatest number of rows, evenly spaced, that are measured on either side.
         search_from: share of the steps after which the fit itself searches for codes, so that
             codebooks and decoder learn the choices that the finished encoder will make.
         search_candidates: nearest codewords that the finished encoder tries for each code; None
             shares 96 trials a label out among the codes and rounds: rounds are dropped first, to
             one, so that each code has two to choose from. Beyond 48 codes, one round of two is more
             than 96 (512 at 256 codes), and encoding slows down in proportion.
-        search_rounds: its passes over the codes; at most so many where `search_candidates` is None.
+        search_rounds: passes over the codes; the greatest number where `search_candidates` is None.
         compute: arithmetic of steps and search; metrics and decoding are always fp32.
         seed: of weights, batches and codewords.
     """

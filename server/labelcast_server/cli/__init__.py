@@ -1,13 +1,15 @@
 """`labelcast-server`: for those who run a service. Heavy imports stay inside commands."""
 
+from labelcast.cli.panels import add_version
 from labelcast.cli.run import new_app, run
 from labelcast_server.cli import alone, serve
 
-app = new_app("Run a label service, and look after one.")
+app = new_app("Run a label service, check its health and diagnose its machine.")
+add_version(app, "labelcast-server")
 serve.add_to(app)
 alone.add_to(app)
 
 
 def main() -> None:
     """Console entry point."""
-    run(app, name="labelcast-server")
+    run(app, name="labelcast-server", extra="server")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import add_command
+
 if TYPE_CHECKING:
     from labelcast_server.supervisor.roles import Role
 
@@ -87,5 +89,7 @@ def _serve(role: "Role", as_json: bool, given: dict[str, Any]) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (worker, decoder, admin):
-        app.command()(command)
+    place = "--data-dir /var/lib/labelcast \\\n    --redis-url redis://127.0.0.1:6379/0"
+    add_command(app, worker, f"labelcast-server worker {place}")
+    add_command(app, decoder, "labelcast-server decoder --data-dir /var/lib/labelcast --device cpu")
+    add_command(app, admin, f"labelcast-server admin {place}")

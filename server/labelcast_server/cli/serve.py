@@ -8,36 +8,56 @@ from typing import Annotated, Any
 
 import typer
 
+from labelcast.cli.panels import add_command
 from labelcast.errors import ServiceUnavailableError
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Port for students; 0 picks one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="Port for students; 0 picks a free one.", show_default="7070"),
+    ] = None,
     admin_port: Annotated[
-        int | None, typer.Option(help="Port of the admin API; 0 picks one.")
+        int | None,
+        typer.Option(help="Port of the admin API; 0 picks a free one.", show_default="7071"),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the embedded Redis and the admin token live.")
+        Path | None,
+        typer.Option(
+            help="Directory of the embedded Redis, the admin token and the cache.",
+            show_default=".labelcast",
+        ),
     ] = None,
     redis_url: Annotated[
         str | None,
         typer.Option(
-            help="Use this Redis; better given as LABELCAST_REDIS_URL if it has a password."
+            help="URL of a Redis to use instead of the embedded one; set LABELCAST_REDIS_URL"
+            " instead where it holds a password."
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="I/O worker processes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of I/O worker processes.", show_default="1")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Torch device of the decoder, or auto.")
+        str | None,
+        typer.Option(help="Device of the decoder: auto, cpu, cuda or cuda:N.", show_default="auto"),
     ] = None,
     allow_unsafe_store: Annotated[
-        bool | None, typer.Option(help="Accept a Redis that could forget labels.")
+        bool | None,
+        typer.Option(
+            help="Accept a Redis that could forget labels: one that evicts, or keeps no"
+            " append-only file."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
 ) -> None:
-    """Run the service: gRPC for students, REST for admins, its own Redis unless one is given.
+    """Run the service: gRPC for students, REST for admins, and a Redis unless one is given.
 
-    Every option is also an environment variable: LABELCAST_GRPC_PORT, LABELCAST_REDIS_URL …
+    Every option is also an environment variable: LABELCAST_GRPC_PORT, LABELCAST_REDIS_URL and so
+    on. An option wins over its variable.
     """
     from labelcast_server.settings import load_settings
     from labelcast_server.supervisor.supervisor import Addresses
@@ -74,13 +94,13 @@ def serve(
 
 def health(
     address: Annotated[
-        str, typer.Option(help="host:port of the gRPC listener.")
+        str, typer.Option(metavar="HOST:PORT", help="Address of the service's gRPC port.")
     ] = "127.0.0.1:7070",
     codes: Annotated[
-        bool, typer.Option("--codes", help="Ask for codes alone, which need no decoder.")
+        bool, typer.Option("--codes", help="Ask whether it serves codes, which need no decoder.")
     ] = False,
 ) -> None:
-    """Ask a service whether it can serve; exit status 0 if so, 1 if not."""
+    """Ask a service whether it can serve: exit status 0 if it can, 1 if not."""
     from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
 
     name = CODES_SERVICE_NAME if codes else ""
@@ -91,11 +111,13 @@ def health(
 
 
 def doctor(
-    data_dir: Annotated[Path | None, typer.Option(help="Data directory to look at.")] = None,
-    redis_url: Annotated[str | None, typer.Option(help="Redis to look at.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Data directory to check.", show_default=".labelcast")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="URL of a Redis to check.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
-    """Say what is wrong with this machine or with a Redis; exit status 1 on any error."""
+    """Check this machine or a Redis, and say how to repair it. Exit status 1 on any error."""
     from dataclasses import asdict
 
     from labelcast_server.doctor import diagnose
@@ -120,5 +142,11 @@ def doctor(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (serve, health, doctor):
-        app.command()(command)
+    add_command(
+        app,
+        serve,
+        "labelcast-server serve --data-dir /var/lib/labelcast --workers 2",
+        "labelcast-server serve --redis-url redis://127.0.0.1:6379/0",
+    )
+    add_command(app, health, "labelcast-server health --address 127.0.0.1:7070")
+    add_command(app, doctor, "labelcast-server doctor --data-dir /var/lib/labelcast")

@@ -93,7 +93,7 @@ class Publisher:
         if problems:
             raise StoreUnsafeError(
                 f"the store could lose labels: {'; '.join(problems)}."
-                " Mend it, or start the service with --allow-unsafe-store",
+                " Change how Redis is set up, or start the service with --allow-unsafe-store",
             )
         capacity = await self._blobs.capacity()
         needed = int(required_bytes * _STORE_OVERHEAD)

@@ -61,6 +61,18 @@ def test_what_nobody_foresaw_shows_itself() -> None:
         status_of(ZeroDivisionError())
 
 
+@pytest.mark.parametrize("extra", [None, "producers"])
+def test_a_module_of_the_user_s_that_is_missing_shows_itself(extra: str | None) -> None:
+    app = new_app("A program.")
+
+    @app.command()
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'mypkg'", name="mypkg.nets")
+
+    with pytest.raises(ModuleNotFoundError):
+        exit_code_of(app, name="program", arguments=[], extra=extra)
+
+
 def test_success_is_0(capsys: pytest.CaptureFixture[str]) -> None:
     app = new_app("A program.")
     app.command()(lambda: typer.echo("done"))

@@ -169,7 +169,7 @@ def test_show_prints_the_recipe_with_its_changes(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (("--recipe", "mtt", "--show"), 1, "no recipe 'mtt'; there are cda, fkd, lpld"),
+        (("--recipe", "mtt", "--show"), 2, "'cda', 'fkd', 'lpld'"),
         (("--recipe", "rded", "--policy", "p.json", "--show"), 1, "give one"),
         (("--show",), 1, "--recipe"),
         (("--flip", "0", "--seeds", "1"), 1, "--flip change a recipe"),

@@ -70,9 +70,10 @@ class RecordLayout:
 
     Attributes:
         crop_rows: units that the height of an image is cut into.
-        crop_columns: likewise the width.
-        partner_bits: of the partner's position in the segment's sample table; 0 if none is mixed.
-        mix_bits: of the row in the table of mixes; 0 if none is mixed.
+        crop_columns: units that the width of an image is cut into.
+        partner_bits: bits of the partner's position in the segment's sample table; 0 if none is
+            mixed.
+        mix_bits: bits of the row in the table of mixes; 0 if none is mixed.
     """
 
     crop_rows: int
@@ -146,7 +147,7 @@ class RecordLayout:
         """Pack records.
 
         Args:
-            policy: of the label set.
+            policy: policy of the label set.
             views: N records.
             partners: int64, shape (N,): positions of the partners in the sample table.
             mixes: int64, shape (N,): rows in the table of mixes.
@@ -183,12 +184,12 @@ class RecordLayout:
         """Read packed records.
 
         Args:
-            policy: of the label set.
+            policy: policy of the label set.
             packed: uint8, shape (N, stride).
             sample_ids: uint64, shape (N,): whose records they are.
             seeds: uint32, shape (N,): under which seeds.
-            sample_table: of the segment.
-            mixes: of the segment; None where none is mixed.
+            sample_table: sample table of the segment.
+            mixes: table of mixes of the segment; None where none is mixed.
 
         Raises:
             ManifestError: a field out of range, or bits after the last field.

@@ -34,7 +34,7 @@ def batch_mixes(
         seeds: uint32, shape (N,).
         samples: size of that table.
         batch: samples a batch, at least 1.
-        key: of the policy.
+        key: key of the policy.
 
     Returns:
         Positions of the partners, int64, shape (N,); and four random words that a batch shares,
@@ -57,7 +57,7 @@ def sample_order(samples: int, *, seed: int, key: int) -> Positions:
     Args:
         samples: size of the data set's table.
         seed: below 2**32.
-        key: of the policy.
+        key: key of the policy.
 
     Returns:
         int64, shape (samples,): every position once.

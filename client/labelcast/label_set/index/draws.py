@@ -15,7 +15,7 @@ _LAST_WORD = 0xFFFFFFFC
 
 
 class MissingViews(StrEnum):
-    """What becomes of views that a label set lacks."""
+    """What to do about views that a label set lacks."""
 
     REFUSE = "refuse"  # a ViewNotFoundError that names the first
     DROP = "drop"  # they are left out

@@ -65,8 +65,8 @@ class PlannedBatch:
     """One batch of a plan.
 
     Attributes:
-        position: of its first row.
-        next_position: of the row that comes after its last, in the next epoch if it ends one.
+        position: place of its first row.
+        next_position: place of the row after its last, in the next epoch if it ends one.
         views: N views.
     """
 
@@ -88,9 +88,9 @@ class TrainingPlan:
             list as well, not what is left of it.
         batch_size: views a batch; the last of an epoch may be smaller.
         order_key: which orders the epochs have.
-        missing: of views that are not stored. Rows are counted after it was applied.
+        missing: what becomes of views that are not stored. Rows are counted after it was applied.
         stored: which views are; None only where `missing` refuses.
-        start: of the first batch.
+        start: place of the first batch.
 
     Raises:
         InvalidRequestError: an impossible batch size, or a start that the run does not have.

@@ -41,7 +41,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         sample_ids: uint64, shape (N,): 0 to N − 1.
         class_names: in order.
         hard_labels: int64, shape (N,): positions in `class_names`.
-        paths: of the images, relative to `root`, with forward slashes.
+        paths: paths of the images, relative to `root`, with forward slashes.
 
     Raises:
         InvalidRequestError: no classes, an empty class, a line of the list that is no image below

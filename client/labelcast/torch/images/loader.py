@@ -31,8 +31,8 @@ class Batch:
     """What a training step needs.
 
     Attributes:
-        position: of its first row in the run.
-        next_position: where a run goes on that has trained on this batch; for its checkpoint.
+        position: place of its first row in the run.
+        next_position: where a run resumes that has trained on this batch; keep it in a checkpoint.
         views: N views.
         images: float, shape (N, channels, height, width): rendered and mixed.
         labels: float, shape (N, C), or (N, 0) without a label source.
@@ -77,8 +77,9 @@ class SoftLabelLoader:
         keep_image_bytes: images are held in memory if all of them take no more than this.
         image_workers: processes that read images.
         read_ahead: batches of labels kept ready.
-        missing: of views that the label set lacks; `MissingViews.DRAW_ALL` takes a stored view of
-            each sample instead, the seeds being draw numbers, as label pruning (LPLD) trains.
+        missing: what becomes of views that the label set lacks; `MissingViews.DRAW_ALL` takes a
+            stored view of each sample instead, the seeds being draw numbers, as label pruning
+            (LPLD) trains.
         sample_ids: uint64, only these samples of the data set, such as those of a stage; None for
             all.
         canary: watches the first labels and stops the run if they do not belong to these views;

@@ -50,7 +50,7 @@ class RecordedRenderer:
     """Replays recorded views on images of any sizes.
 
     Args:
-        records: of the label set.
+        records: recorded views of the label set.
     """
 
     def __init__(self, records: ViewRecords) -> None:

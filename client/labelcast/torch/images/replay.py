@@ -31,7 +31,7 @@ def render_recorded(
     """Render views.
 
     Args:
-        policy: of the label set.
+        policy: policy of the label set.
         views: N views.
         images: N source images, float, shape (channels, height, width), of any sizes, on one
             device.
@@ -57,7 +57,7 @@ def unmixed(policy: RecordedPolicy, views: RecordedViews, images: Images) -> Ten
     """Render views up to, and without, the mix: what partners show too.
 
     Args:
-        policy: of the label set.
+        policy: policy of the label set.
         views: N views, at least one.
         images: N source images, float, shape (channels, height, width), of any sizes, on one
             device.
@@ -94,7 +94,7 @@ def mixed(policy: RecordedPolicy, views: RecordedViews, own: Tensor, partners: T
     `partners` from the same tensor.
 
     Args:
-        policy: of the label set.
+        policy: policy of the label set.
         views: N views.
         own: float, shape (N, channels, view height, view width): the views, unmixed.
         partners: the same of each view's partner.

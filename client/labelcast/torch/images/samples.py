@@ -110,7 +110,7 @@ class ImageReader:
     """Images by sample ID, from memory where all of them fit.
 
     Args:
-        table: of the data set.
+        table: sample table of the data set.
         keep_bytes: all images are read once and kept if they take no more than this.
     """
 

@@ -73,7 +73,7 @@ def shuffle_patches(images: Tensor, records: Records) -> Tensor:
 
     Args:
         images: float, shape (N, channels, height, width).
-        records: of N views.
+        records: draws of N views.
 
     Returns:
         The same shape; the very images where the grid is 1.
@@ -104,7 +104,7 @@ def crop_and_rotate(images: Tensor, records: Records, size: tuple[int, int]) -> 
 
     Args:
         images: float, shape (N, channels, height, width).
-        records: of N views; mixing is ignored.
+        records: draws of N views; mixing is ignored.
         size: height and width of the result.
 
     Returns:
@@ -142,7 +142,7 @@ def paste(views: Tensor, partners: Tensor, records: Records) -> Tensor:
     Args:
         views: float, shape (N, channels, height, width).
         partners: the same shape.
-        records: of N views.
+        records: draws of N views.
 
     Returns:
         The same shape, newly allocated.

@@ -64,7 +64,7 @@ class _Layout:
         shape: of the labels, (rows,) in Parquet.
         dtype: as stored.
         ids: name of the sample IDs; "" where there are none.
-        seeds: name of the seeds' column; likewise.
+        seeds: name of the seeds' column; "" where there is none.
         others: names of what is there besides.
     """
 

@@ -105,7 +105,7 @@ class DistillKitSource(Source):
 
         Raises:
             LabelFileError: the file changed since it was scanned, or is damaged.
-            LabelValueError: likewise.
+            LabelValueError: see `DistillKitImporter.open`.
         """
         at, stop = int(part.rows[0]), int(part.rows[-1]) + 1
         ids, probabilities = [], []

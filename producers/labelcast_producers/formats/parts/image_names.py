@@ -37,9 +37,9 @@ class ImageNames:
 
     Attributes:
         names: paths below the root, with forward slashes; an image's sample ID is its position.
-        class_names: of the class directories; None where only a list was given.
-        hard_labels: int64, shape (N,); None likewise.
-        root: of the images; None likewise.
+        class_names: names of the class directories; None where only a list was given.
+        hard_labels: int64, shape (N,); None where only a list was given.
+        root: directory of the images; None where only a list was given.
 
     Raises:
         InvalidRequestError: neither is given, or what `ImageFolder` refuses.

@@ -1,0 +1,68 @@
+"""The command that adds a stage to a label set."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelcast.cli.panels import MAKE, add_command
+from labelcast_producers.cli.produce import AsJson, require_positive
+
+
+def stage(
+    added: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of a label set of the new samples.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the staged label set.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the label set so far; without it, this is the first stage."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the stage to show.")] = "stage",
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate to train the stage with.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs to train the stage for.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Digest that students expect of the data set at this stage.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a stage to a label set. Earlier segments are shared, not copied."""
+    from labelcast.directory import Bundle
+    from labelcast_producers.encoding.stages import add_stage
+
+    if learning_rate is not None:
+        require_positive("--learning-rate", learning_rate)
+    bundle = add_stage(
+        None if base is None else Bundle(base),
+        Bundle(added),
+        out,
+        name=name,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        dataset=dataset,
+    )
+    stages = len(bundle.manifest.stages)
+    if as_json:
+        typer.echo(json.dumps({"digest": bundle.digest, "stages": stages}))
+    else:
+        typer.echo(
+            f"{bundle.digest}\n{bundle.manifest.num_labels} labels, {stages} stages in {out}"
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    add_command(
+        app,
+        stage,
+        "labelcast stage new-samples/ --base label-set/ \\\n"
+        "    --learning-rate 0.001 --epochs 50 --out grown/",
+        panel=MAKE,
+    )

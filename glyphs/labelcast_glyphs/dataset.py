@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from labelcast_glyphs.characters import class_name, glyph_table
-from labelcast_glyphs.faces import Split, face_indices
-from labelcast_glyphs.rendering import IMAGE_SIZE
+from labelcast_glyphs.drawing.characters import class_name, glyph_table
+from labelcast_glyphs.drawing.faces import Split, face_indices
+from labelcast_glyphs.drawing.rendering import IMAGE_SIZE
 
 # A face index fits 4 bits, so an ID says its class and face and never depends on a split.
 SAMPLE_ID_STRIDE = 16
@@ -105,7 +105,7 @@ class GlyphDataset(LabelledImages):
 
     Args:
         split: "train" (9 faces) or "held_out" (3 faces).
-        num_classes: the first so many characters of `labelcast_glyphs.characters`.
+        num_classes: the first so many characters of `labelcast_glyphs.drawing.characters`.
 
     Raises:
         ValueError: unknown split, or more classes than the fonts share distinct characters.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from labelcast_glyphs.rendering import IMAGE_SIZE
+from labelcast_glyphs.drawing.rendering import IMAGE_SIZE
 
 TEACHER_WIDTH = 32
 STUDENT_WIDTH = 16

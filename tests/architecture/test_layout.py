@@ -1,7 +1,9 @@
 """What the tree may look like: small files, telling names, one home for each check."""
 
 import re
+import statistics
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +46,29 @@ def test_files_are_small() -> None:
     }
     assert lengths
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_no_package_is_crowded() -> None:
+    modules = Counter(
+        path.parent
+        for folder in ("client", "server", "producers", "glyphs")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.stem != "__init__" and not path.is_relative_to(GENERATED)
+    )
+    crowded = {
+        str(folder.relative_to(ROOT)): count for folder, count in modules.items() if count > 12
+    }
+    assert crowded == {}
+
+
+def test_half_of_the_files_are_short() -> None:
+    lengths = [
+        len(path.read_text().splitlines())
+        for folder in ("client", "server", "producers")
+        for path in (ROOT / folder).rglob("*.py")
+        if not path.is_relative_to(GENERATED)
+    ]
+    assert statistics.median(lengths) <= 150
 
 
 def test_no_drawer_names() -> None:

@@ -10,8 +10,13 @@ import pytest
 import torch
 
 from labelcast_glyphs import GlyphDataset, LabelledImages
-from labelcast_glyphs.characters import GlyphTable, candidate_code_points, class_name, glyph_table
-from labelcast_glyphs.faces import FACES, HELD_OUT_FACES, face_indices
+from labelcast_glyphs.drawing.characters import (
+    GlyphTable,
+    candidate_code_points,
+    class_name,
+    glyph_table,
+)
+from labelcast_glyphs.drawing.faces import FACES, HELD_OUT_FACES, face_indices
 
 # The list, not the pixels: those may change with FreeType's version, the classes must not.
 CHARACTERS_SHA256 = "f334ea63d91226385be88ad98ac0d59ac283433ef3a326dea438d5e4fd3bfe6b"
@@ -57,7 +62,7 @@ def test_fewer_than_one_class_is_refused(num_classes: int) -> None:
 
 def test_more_classes_than_the_fonts_share_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     few = candidate_code_points()[:25]
-    monkeypatch.setattr("labelcast_glyphs.characters.candidate_code_points", lambda: few)
+    monkeypatch.setattr("labelcast_glyphs.drawing.characters.candidate_code_points", lambda: few)
     with pytest.raises(ValueError, match=r"share only 2[0-5] distinct"):
         glyph_table(26)
 

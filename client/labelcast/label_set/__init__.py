@@ -1,5 +1,6 @@
 """Label sets: manifests, contracts, sections and the digests that pin them."""
 
+from labelcast.identifiers import check_reference, check_tag
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.contract import (
@@ -33,7 +34,6 @@ from labelcast.label_set.section import (
 )
 from labelcast.label_set.segment import Augmentation, RowOrder, Segment
 from labelcast.label_set.stages import Stage, stage_segments, stage_views
-from labelcast.label_set.tags import check_reference, check_tag
 
 __all__ = [
     "CHUNK_BYTES",

@@ -20,7 +20,7 @@ from labelcast.label_set import (
     check_tag,
     to_canonical,
 )
-from labelcast.patience import PATIENCE_SECONDS
+from labelcast.network.patience import PATIENCE_SECONDS
 from labelcast.progress import Progress, unwatched
 from labelcast.registry.rest import RestLink, understood
 from labelcast.registry.upload import VALIDATED_BYTES_A_SECOND, BlobUpload

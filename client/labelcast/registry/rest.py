@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 
-from labelcast.endpoint import check_token
 from labelcast.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -17,7 +16,8 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
-from labelcast.patience import PATIENCE_SECONDS, Patience
+from labelcast.network.endpoint import check_token
+from labelcast.network.patience import PATIENCE_SECONDS, Patience
 
 _CONNECT_SECONDS = 10.0
 _REASON_HEADER = "Labelcast-Reason"

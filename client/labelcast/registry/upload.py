@@ -15,7 +15,7 @@ from labelcast.errors import (
     UploadOffsetError,
 )
 from labelcast.label_set import BlobRef
-from labelcast.patience import PASSING
+from labelcast.network.patience import PASSING
 from labelcast.registry.rest import RestLink, understood
 
 PIECE_BYTES = 4 * 2**20

@@ -14,7 +14,7 @@ from labelcast.errors import (
     StoreUnavailableError,
     WrongSubjectError,
 )
-from labelcast.patience import Patience
+from labelcast.network.patience import Patience
 
 logger = logging.getLogger("labelcast.remote")
 

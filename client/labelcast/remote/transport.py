@@ -12,7 +12,6 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from labelcast.endpoint import check_address, check_token
 from labelcast.errors import (
     DeadlineExceededError,
     ForkedChannelError,
@@ -22,6 +21,7 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
+from labelcast.network.endpoint import check_address, check_token
 
 ERROR_DOMAIN = "labelcast"
 # Without a reason of the service's own, these come from gRPC or from what lies between: the link

@@ -237,7 +237,7 @@ def test_retiring_is_done_once_though_its_answer_was_lost(
 def test_a_wrong_address_is_told_long_before_patience_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labelcast.patience._FIRST_CONTACT_SECONDS", 0.2)
+    monkeypatch.setattr("labelcast.network.patience._FIRST_CONTACT_SECONDS", 0.2)
     # Held but not listened on: nobody else can be given the port meanwhile.
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from labelcast import AsyncLabelClient, LabelClient
-from labelcast.endpoint import check_address
 from labelcast.errors import InvalidRequestError
+from labelcast.network.endpoint import check_address
 from labelcast.registry.client import Registry
 
 ADDRESSES = [

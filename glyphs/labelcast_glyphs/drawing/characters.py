@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 
-from labelcast_glyphs.faces import FACES, face_path
-from labelcast_glyphs.rendering import IMAGE_SIZE, open_face, render_character
+from labelcast_glyphs.drawing.faces import FACES, face_path
+from labelcast_glyphs.drawing.rendering import IMAGE_SIZE, open_face, render_character
 
 _CATEGORIES = frozenset("LNPS")
 _BLOCK = 256

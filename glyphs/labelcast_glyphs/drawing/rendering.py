@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from labelcast_glyphs.faces import face_path
+from labelcast_glyphs.drawing.faces import face_path
 
 IMAGE_SIZE = 32
 
@@ -27,7 +27,7 @@ def open_face(face: str) -> ImageFont.FreeTypeFont:
     """Open a face at the size that `render_character` draws in.
 
     Args:
-        face: a member of `labelcast_glyphs.faces.FACES`.
+        face: a member of `labelcast_glyphs.drawing.faces.FACES`.
 
     Returns:
         A font without complex layout: one code point is one glyph, with or without libraqm.

@@ -1,0 +1,1 @@
+"""Reaching a service: what both of its clients share."""

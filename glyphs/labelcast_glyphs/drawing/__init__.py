@@ -1,0 +1,1 @@
+"""Characters, the typefaces that have them, and how they are drawn."""

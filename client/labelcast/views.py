@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.errors import InvalidRequestError
 
 MAX_SEED = 2**32 - 1
+_SHOWN = 3
 
 Rows: TypeAlias = NDArray[np.uint8]
 """Packed rows, one for each of N views: shape (N, stride)."""
@@ -58,6 +59,23 @@ class Views:
 
     def __len__(self) -> int:
         return len(self.sample_ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Views):
+            return NotImplemented
+        same_ids = np.array_equal(self.sample_ids, other.sample_ids)
+        return same_ids and np.array_equal(self.seeds, other.seeds)
+
+    # Arrays can be written to: no view of one may be a key.
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = [f"{sample}@{seed}" for sample, seed in zip(*self._first(), strict=True)]
+        more = ["…"] if len(self) > len(shown) else []
+        return f"<Views of {len(self)}: {', '.join([*shown, *more])}>"
+
+    def _first(self) -> tuple[list[int], list[int]]:
+        return self.sample_ids[:_SHOWN].tolist(), self.seeds[:_SHOWN].tolist()
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> "Views":
         return Views(self.sample_ids[rows], self.seeds[rows])

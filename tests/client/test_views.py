@@ -81,3 +81,18 @@ def test_the_columns_themselves_are_checked() -> None:
         Views(ids, seeds)
     with pytest.raises(InvalidRequestError, match="one length"):
         Views(ids.astype(np.uint64), seeds[:2])
+
+
+def test_equality_is_that_of_both_columns() -> None:
+    views = Views.of([3, 2**64 - 1], [0, 7])
+    assert views == Views.of(np.array([3, 2**64 - 1], dtype=np.uint64), [0, 7])
+    for other in (Views.of([3, 2**64 - 1], [0, 8]), Views.of([3, 4], [0, 7]), views[:1], "views"):
+        assert views != other
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(views)
+
+
+def test_they_are_shown_shortly() -> None:
+    assert repr(Views.of([3, 2**64 - 1], [0, 7])) == "<Views of 2: 3@0, 18446744073709551615@7>"
+    assert repr(Views.of(range(10**6), 5)) == "<Views of 1000000: 0@5, 1@5, 2@5, …>"
+    assert repr(Views.of([], [])) == "<Views of 0: >"

@@ -29,6 +29,12 @@ class DeliveredLabels:
     representation: Representation
     num_classes: int
 
+    def __repr__(self) -> str:
+        return (
+            f"<DeliveredLabels: {len(self.views)} rows of {self.representation.form},"
+            f" {self.num_classes} classes>"
+        )
+
     @property
     def values(self) -> NDArray[Any]:
         """Dense labels, zero-copy: fp16 or fp32, shape (N, C).

@@ -40,6 +40,10 @@ class DrawnViews:
     def __len__(self) -> int:
         return len(self.views)
 
+    def __repr__(self) -> str:
+        mixed = int((self.partner_share > 0).sum())
+        return f"<DrawnViews of {self.label_set[:19]}…: {len(self)}, {mixed} of them mixed>"
+
 
 def draw_views(
     label_set: str,

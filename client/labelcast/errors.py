@@ -54,7 +54,7 @@ _WORKERS_TRACEBACK = "\nOriginal Traceback (most recent call last):\n"
 
 
 class LabelcastError(Exception):
-    """Root of the tree.
+    """Root of every error that labelcast raises on purpose.
 
     Pickled and copied it stays what it is. Raised in a worker of a torch DataLoader it arrives with
     its class and its message, without its facts; the worker's traceback is added as a note.

@@ -13,7 +13,7 @@ EDC_HARD_WEIGHT = 0.025
 
 
 class Loss(StrEnum):
-    """What a student minimises; the names are those of recipes.
+    """Losses that a student can minimise, by the names that recipes use.
 
     KL is what SRe2L, CDA, RDED and LPLD use at temperature 20, SOFT_CE is FKD's, MSE_HARD is EDC's
     and COSINE the plain part of GIFT's.
@@ -37,7 +37,7 @@ def distillation_loss(
     hard_labels: Tensor | None = None,
     hard_weight: float = EDC_HARD_WEIGHT,
 ) -> Tensor:
-    """The loss that a recipe names.
+    """Compute the loss that a recipe names.
 
     Args:
         loss: which.

@@ -15,6 +15,7 @@ from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
 from labelcast.torch.reader import TorchLabelReader
@@ -22,10 +23,10 @@ from labelcast.views import Views
 
 
 class LabelSource(ABC):
-    """Gives labels for batches of views, in order, and says what views they are of.
+    """Where a loader gets labels: gives them for batches of views, and says what views they are of.
 
-    Whatever a loader compares is required: a source that does not know says so with None, and its
-    loader compares what is left.
+    Whatever a loader compares is required, so that no source can forget it; one that does not know
+    its policy says UNCHECKED.
     """
 
     @property
@@ -35,7 +36,7 @@ class LabelSource(ABC):
 
     @property
     @abstractmethod
-    def view_policy(self) -> ViewPolicy | None:
+    def view_policy(self) -> ViewPolicy | Unchecked | None:
         """By which the views are made; None for samples as they are."""
 
     @property
@@ -127,13 +128,13 @@ class LabelSetSource(LabelSource):
 
 
 class ArrayLabels(LabelSource):
-    """Labels of an array in memory or a mapped file.
+    """Labels from an array in memory or a mapped file.
 
     Args:
         array: float, shape (rows, C).
         index: which row is which view's; it must have one segment.
         label_kind: kind of the values.
-        view_policy: by which the views were made.
+        view_policy: by which the views were made; UNCHECKED where nobody knows.
         view_records: where views are replayed.
 
     Raises:
@@ -142,7 +143,7 @@ class ArrayLabels(LabelSource):
 
     # Properties of the contract that an array answers with what it was given.
     label_kind: LabelKind = LabelKind.LOGITS
-    view_policy: ViewPolicy | None = None
+    view_policy: ViewPolicy | Unchecked | None = UNCHECKED
     view_records: ViewRecords | None = None
     view_context: ViewContext | None = None
     recorded_agreement: float | None = None
@@ -153,7 +154,7 @@ class ArrayLabels(LabelSource):
         index: ViewIndex,
         label_kind: LabelKind,
         *,
-        view_policy: ViewPolicy | None,
+        view_policy: ViewPolicy | Unchecked | None,
         view_records: ViewRecords | None = None,
     ) -> None:
         views = sum(part.num_rows for part in index.segments)

@@ -28,7 +28,7 @@ from labelcast.views import Views
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """What a training step needs.
+    """One batch of a training run: views, images, labels.
 
     Attributes:
         position: place of its first row in the run.
@@ -228,17 +228,18 @@ def _agreed_policy(
     policy: ViewPolicy | Unchecked | None, source: LabelSource | None
 ) -> ViewPolicy | None:
     """The policy that both sides render by."""
-    if source is None:
-        if isinstance(policy, Unchecked):
-            raise InvalidRequestError(
-                "without a label source the loader does not know the views; give policy="
-            )
-        return policy
+    theirs = UNCHECKED if source is None else source.view_policy
     require_same_side(
         Side(policy=policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
-        Side(policy=source.view_policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
+        Side(policy=theirs, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
     )
-    return source.view_policy
+    agreed = theirs if isinstance(policy, Unchecked) else policy
+    if isinstance(agreed, Unchecked):
+        raise InvalidRequestError(
+            "neither the loader nor its label source says how views are made; give policy=, which"
+            " is None for samples as they are"
+        )
+    return agreed
 
 
 class _Wanted:

@@ -80,7 +80,7 @@ class RecordedRenderer:
 def choose_renderer(
     policy: ViewPolicy | None, sample_table: NDArray[np.uint64], records: ViewRecords | None
 ) -> Renderer:
-    """The renderer of a label set's views.
+    """Choose the renderer of a label set's views: drawn from seeds, or recorded.
 
     Raises:
         InvalidRequestError: views are positions of text, or were recorded and the records are not

@@ -32,7 +32,7 @@ class SampleDataset(Protocol):
 
 
 class SampleTable:
-    """Sample IDs ⇄ positions of a data set, and its identity.
+    """A data set with its sample IDs, their positions and its digest.
 
     Args:
         dataset: any `SampleDataset`.

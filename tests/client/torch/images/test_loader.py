@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from labelcast import LabelKind, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.canary import Canary, shown_classes
 from labelcast.context.view import ViewContext
-from labelcast.errors import InvalidRequestError, MisalignedLabelsError
+from labelcast.errors import ContractMismatchError, InvalidRequestError, MisalignedLabelsError
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
+from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
 from labelcast.torch.sources import LabelSource
 from tests.factories.pictures import CLASSES, Pictures
@@ -31,7 +34,7 @@ TABLE = SampleTable(DATA)
 SEEDS = [4, 0, 4, 9]
 
 
-def naming_labels(policy: AugmentationPolicy | None = POLICY) -> ArrayLabels:
+def naming_labels(policy: AugmentationPolicy | Unchecked | None = POLICY) -> ArrayLabels:
     """Labels that say whose they are: (sample's position, seed)."""
     seeds = np.arange(10, dtype=np.uint32)
     index = GridIndex(TABLE.sample_ids, seeds, RowOrder.SEED_MAJOR)
@@ -271,3 +274,19 @@ def test_no_epochs_are_no_batches() -> None:
 def test_a_seed_that_cannot_be_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="seed"):
         list(loader_of(naming_labels(), seeds=[-1]))
+
+
+def test_the_policy_is_that_of_both_sides() -> None:
+    def loader(source: LabelSource | None, **policy: Any) -> SoftLabelLoader:
+        return SoftLabelLoader(DATA, source, seeds=[0], batch_size=5, **policy)
+
+    own = [batch.images for batch in loader(naming_labels())]
+    told = [batch.images for batch in loader(naming_labels(), policy=POLICY)]
+    assert all(torch.equal(one, other) for one, other in zip(own, told, strict=True))
+    assert len(list(loader(naming_labels(UNCHECKED), policy=POLICY))) == len(own)
+    for other in (None, replace(POLICY, key=POLICY.key + 1)):
+        with pytest.raises(ContractMismatchError, match="another policy"):
+            loader(naming_labels(), policy=other)
+    for nobody in (naming_labels(UNCHECKED), None):
+        with pytest.raises(InvalidRequestError, match="says how views are made"):
+            loader(nobody)

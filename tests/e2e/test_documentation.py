@@ -1,0 +1,81 @@
+"""The examples of docs that need a service or a label set, run as a reader would run them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labelcast.directory import Bundle
+from tests.e2e.running_service import RunningService
+from tests.factories.bundles import make_bundle
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def bundle(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    made, _ = make_bundle(tmp_path_factory.mktemp("docs") / "local", "vqae", num_samples=300)
+    service.push(made, "mine:v1")
+    return made
+
+
+def run(page: str, number: int, directory: Path, changes: dict[str, str]) -> str:
+    """Run an example of a page after replacing what it names by what is there."""
+    code = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)[number]
+    for shown, meant in changes.items():
+        assert shown in code, shown
+        code = code.replace(shown, meant)
+    (directory / "example.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=directory, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_directory_is_decoded_at_the_edge(bundle: Bundle) -> None:
+    printed = run(
+        "start/edge.md",
+        0,
+        bundle.directory.parent,
+        {"# float32, shape (256, C)": "; print(labels.shape)"},
+    )
+    assert printed == f"(256, {bundle.manifest.contract.num_classes})\n"
+
+
+# What each example names, and what stands for it here; IDS, SEEDS and DIGEST are the label set's.
+CASES = {
+    ("start/student.md", 2): {
+        "np.arange(256, dtype=np.uint64)": "IDS",
+        "range(3)": "SEEDS",
+        "probabilities(temperature=4.0)": "logits()",
+    },
+    ("guides/dataloader.md", 0): {
+        "range(256)": "IDS",
+        "range(300)": "SEEDS",
+        "num_workers=4": "num_workers=1",
+        "...\n": "print(views.sample_ids, tuple(soft.shape))\n",
+    },
+    ("guides/federated.md", 0): {
+        "sha256:2b5182f8216dd9a22536dac59170d4013832c67506b914176ac9e34d701c942d": "DIGEST",
+        ', token="…"': "",
+        "num_classes=1000, temperature=1.0": "num_classes=10",
+        "[3, 17, 29]": "IDS",
+        "# float32, shape (3, 1000)": "; print(batch.views.sample_ids, labels.shape)",
+    },
+}
+
+
+@pytest.mark.parametrize(("page", "number"), CASES, ids=str)
+def test_labels_come_from_a_service(
+    service: RunningService, bundle: Bundle, tmp_path: Path, page: str, number: int
+) -> None:
+    (segment,) = bundle.index().segments
+    ids, seeds = segment.sample_ids[:3].tolist(), segment.seeds.tolist()
+    there = {"IDS": str(ids), "SEEDS": str(seeds), "DIGEST": bundle.digest}
+    changes = {shown: there.get(meant, meant) for shown, meant in CASES[page, number].items()}
+    printed = run(page, number, tmp_path, {"labels.example.org:7070": service.grpc} | changes)
+    assert str(ids[0]) in printed
+    assert "(3, 10)" in printed

@@ -186,7 +186,8 @@ class ImportOptions:
             ("--view-size", self.view_size, 1, math.inf),
         ):
             if value is not None and not least <= value <= most:
-                raise InvalidRequestError(f"{option} is {value}, must be {least} to {most}")
+                bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise InvalidRequestError(f"{option} is {value}, must be {bounds}")
 
     @property
     def view_pixels(self) -> int:

@@ -16,6 +16,7 @@ from labelcast.codec.topk import MISSING_LOGIT, Recovery
 from labelcast.label_set import SampleOrder
 from labelcast.views import Views
 from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     Finding,
@@ -263,7 +264,7 @@ def test_what_was_assumed_is_noted(tmp_path: Path) -> None:
     write_sre2l(tmp_path, **SMALL, drop_last=True)
     finding = detected(tmp_path)[1]
     assert any("--samples" in line for line in finding.missing)
-    notes = " ".join(opened(tmp_path).facts.notes)
+    notes = " ".join(Import.open(tmp_path, ImportOptions()).notes)
     assert "assumed 8 samples" in notes
     assert "two permutations" in notes
     assert "CV-DD" in notes

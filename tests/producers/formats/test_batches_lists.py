@@ -193,7 +193,6 @@ def test_what_options_must_say(tmp_path: Path) -> None:
         (ImportOptions(class_names=("a", "b")), ["12 classes", "--class-names 2"]),
         (ImportOptions(label_kind=LabelKind.PROBABILITIES), ["keeps logits"]),
         (ImportOptions(recovery=Recovery.ZERO), ["--recovery zero"]),
-        (ImportOptions(num_samples=0), ["at least one sample"]),
         (ImportOptions(image_list=Path("nothing/here")), ["cannot read"]),
     ],
 )

@@ -46,14 +46,19 @@ def require_same_side(student: Side, labels: Side) -> None:
         ContractMismatchError: the views are made by another policy.
         MisalignedLabelsError: other samples, or other hard labels.
     """
-    _require_same_policy(student.policy, labels.policy)
+    require_same_policy(student.policy, labels.policy)
     _require_same(student.sample_ids, labels.sample_ids, "samples")
     _require_same(student.hard_labels, labels.hard_labels, "hard labels")
 
 
-def _require_same_policy(
+def require_same_policy(
     student: ViewPolicy | Unchecked | None, labels: ViewPolicy | Unchecked | None
 ) -> None:
+    """The part of `require_same_side` that is known before any sample is.
+
+    Raises:
+        ContractMismatchError: the views are made by another policy.
+    """
     if isinstance(student, Unchecked) or isinstance(labels, Unchecked):
         return
     expected, actual = policy_digest(student), policy_digest(labels)

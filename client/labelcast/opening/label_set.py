@@ -12,7 +12,6 @@ from labelcast.augmentation import ViewPolicy
 from labelcast.codec import Codec, Labels
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view import ViewContext
-from labelcast.errors import InvalidRequestError
 from labelcast.label_set import (
     BlobRef,
     LabelContract,
@@ -31,8 +30,6 @@ from labelcast.opening.parts import open_codec, open_context, open_index, open_r
 from labelcast.opening.reader import LabelReader
 from labelcast.representation import Representation
 from labelcast.views import Views
-
-_BATCH_ROWS = 8192
 
 
 class LabelSetFacts:
@@ -144,12 +141,9 @@ class LabelSet(LabelSetFacts, ABC):
             InvalidRequestError: no views, or values that are no IDs and seeds.
             ViewNotFoundError: a view that the label set lacks.
         """
-        views = Views.of(sample_ids, seeds)
-        if not len(views):
-            raise InvalidRequestError("ask for at least one view")
-        decoder, batches = self.decoder(), views.batches(_BATCH_ROWS)
-        delivered = self.stream(batches, Representation.codes())
-        return np.concatenate([decoder.decode(batch.rows, batch.views) for batch in delivered])
+        # Whoever names a seed means that view, however it is rendered.
+        soft: Labels = self.reader(policy=self.contract.policy)(Views.of(sample_ids, seeds))
+        return soft
 
     def views(self, sample_ids: ArrayLike, seeds: ArrayLike) -> DrawnViews:
         """How views are made (crop, flip, partner), for rendering them oneself.

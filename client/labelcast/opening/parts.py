@@ -108,10 +108,13 @@ def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
     """How well the codes keep the labels; {} where nobody said.
 
     Raises:
-        ManifestError: the report is no JSON object.
+        ManifestError: the report is too large, or no JSON object.
     """
     if manifest.report is None:
         return {}
+    # Checked before anything of it is read: the report is shown, so it is held in memory.
+    if manifest.report.size > MAX_REPORT_BYTES:
+        raise ManifestError(f"the fit report has more than {MAX_REPORT_BYTES} bytes")
     report = from_canonical((yield manifest.report), "the fit report", max_bytes=MAX_REPORT_BYTES)
     if not isinstance(report, dict):
         raise ManifestError("the fit report must be a JSON object")

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.errors import ContractMismatchError, InvalidRequestError
-from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, require_same_side
+from labelcast.label_set.student_side import UNCHECKED, Unchecked, require_same_policy
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drawn_views import DrawnViews
 from labelcast.representation import Form, Representation
@@ -47,11 +47,8 @@ class LabelReader:
     ) -> None:
         if representation.form is Form.TOP_K:
             raise InvalidRequestError("a reader gives dense labels; take top-k from `stream`")
-        student = Side(policy=policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
         contract = label_set.contract
-        require_same_side(
-            student, Side(policy=contract.policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
-        )
+        require_same_policy(policy, contract.policy)
         self._label_set = label_set
         self._representation = representation
         # Whoever takes samples as they are needs nobody to say how they are rendered.

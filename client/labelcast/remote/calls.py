@@ -10,17 +10,17 @@ from labelcast import wire
 from labelcast.codec import CodecHeader
 from labelcast.errors import ProtocolError, WrongSubjectError
 from labelcast.label_set import (
-    MAX_REPORT_BYTES,
     BlobRef,
     Expectation,
     Manifest,
     MissingViews,
     check_digest,
     check_reference,
-    from_canonical,
 )
 from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.parts import open_report
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -101,10 +101,12 @@ def read_label_set(
         )
     check_digest(reply.manifest, reply.digest, "the manifest")
     manifest = Manifest.from_bytes(reply.manifest)
-    report: dict[str, Any] = {}
-    if manifest.report is not None:
-        check_digest(reply.report, manifest.report.digest, "the fit report")
-        report = from_canonical(reply.report, "the fit report", max_bytes=MAX_REPORT_BYTES)
+
+    def report_in_reply(ref: BlobRef) -> bytes:
+        check_digest(reply.report, ref.digest, "the fit report")
+        return bytes(reply.report)
+
+    report = run(open_report(manifest), report_in_reply)
     if expect is not None:
         manifest.contract.require(expect)
     return manifest, report

@@ -22,14 +22,12 @@ from labelcast.errors import (
     UploadOffsetError,
 )
 from labelcast.label_set import (
-    MAX_REPORT_BYTES,
     Manifest,
     digest_of,
-    from_canonical,
     is_digest,
 )
 from labelcast.opening.drivers import run_async
-from labelcast.opening.parts import open_codec, open_context, open_index, open_records
+from labelcast.opening.parts import open_codec, open_context, open_index, open_records, open_report
 from labelcast_server.opening import read_blob, read_rows, reader
 from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.store.base import Store
@@ -309,14 +307,7 @@ class Publisher:
     async def _read_report(self, manifest: Manifest) -> dict[str, Any] | None:
         if manifest.report is None:
             return None
-        # Checked before anything of it is read: the report is shown, so it is held in memory.
-        if manifest.report.size > MAX_REPORT_BYTES:
-            raise ManifestError(f"the fit report has more than {MAX_REPORT_BYTES} bytes")
-        content = await read_blob(self._blobs, manifest.report)
-        report = from_canonical(content, "the fit report", max_bytes=MAX_REPORT_BYTES)
-        if not isinstance(report, dict):
-            raise ManifestError("the fit report must be a JSON object")
-        return report
+        return await run_async(open_report(manifest), reader(self._blobs))
 
     async def _require_blobs(self, manifest: Manifest) -> None:
         for ref in manifest.blobs().values():

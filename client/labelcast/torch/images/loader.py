@@ -17,7 +17,13 @@ from labelcast.context.view import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews
 from labelcast.label_set.recorded_views import mixing
-from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, require_same_side
+from labelcast.label_set.student_side import (
+    UNCHECKED,
+    Side,
+    Unchecked,
+    require_same_policy,
+    require_same_side,
+)
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.rendering import Images, choose_renderer
@@ -229,10 +235,7 @@ def _agreed_policy(
 ) -> ViewPolicy | None:
     """The policy that both sides render by."""
     theirs = UNCHECKED if source is None else source.view_policy
-    require_same_side(
-        Side(policy=policy, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
-        Side(policy=theirs, sample_ids=UNCHECKED, hard_labels=UNCHECKED),
-    )
+    require_same_policy(policy, theirs)
     agreed = theirs if isinstance(policy, Unchecked) else policy
     if isinstance(agreed, Unchecked):
         raise InvalidRequestError(

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import VqaeCodec
-from labelcast.directory import Bundle
 from labelcast.label_set.chunking import rows_per_chunk
+from labelcast.label_set_directory import Bundle
 
 RESULT = Path(__file__).parent / "results" / "entropy.json"
 

@@ -24,7 +24,7 @@ import redis
 from numpy.typing import NDArray
 
 from labelcast import LabelClient, Precision, RemoteLabelSet, Representation, Views
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast_glyphs.local_service import local_service
 from labelcast_server.store.embedded.process import EmbeddedRedis
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from labelcast import Representation, Views
+from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.label_set.index.grid import GridIndex
 from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.segment import RowOrder
-from labelcast.subject import LabelSubject
 
 RESULT = Path(__file__).parent / "results" / "subject.json"
 DIGEST = "sha256:" + "0" * 64

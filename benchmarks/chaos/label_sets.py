@@ -27,7 +27,6 @@ from labelcast.codec import (
     unpack_codes,
     write_artifact,
 )
-from labelcast.directory import Bundle, BundleWriter
 from labelcast.label_set import (
     LabelContract,
     Manifest,
@@ -36,6 +35,7 @@ from labelcast.label_set import (
     class_list_digest,
     digest_of,
 )
+from labelcast.label_set_directory import Bundle, BundleWriter
 
 TEMPERATURE = 256.0
 """High enough that softmax keeps every class of labels that reach 2047 apart."""

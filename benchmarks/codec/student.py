@@ -19,7 +19,7 @@ from benchmarks.codec.task import Task
 from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind
 from labelcast.torch import SoftLabelLoader, mixed_hard_loss, soft_label_loss
-from labelcast.torch.images.seeded import ViewRenderer
+from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_glyphs.dataset import GlyphDataset
 from labelcast_glyphs.evaluation import top1_accuracy

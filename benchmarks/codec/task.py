@@ -15,7 +15,7 @@ from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.files import whole_file
 from labelcast.label_set import ViewIndex
 from labelcast.torch import SampleTable
-from labelcast.torch.images.seeded import ViewRenderer
+from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast_glyphs.demo import POLICY
 from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher

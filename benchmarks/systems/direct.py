@@ -15,7 +15,7 @@ from benchmarks.systems.pixels import cutmix, read_folder, resized_crop
 from benchmarks.systems.plan import planned_views, policy_of, production_of, stored_steps
 from benchmarks.systems.settings import VIEW_SIZE, Scale, System
 from benchmarks.systems.teacher import load
-from labelcast.torch.images.seeded import ViewRenderer
+from labelcast.torch.images.render_seeded import ViewRenderer
 
 
 def stored_batches(

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from labelcast.label_set import Expectation, LabelContract, MissingViews
     from labelcast.label_set.student_side import UNCHECKED
     from labelcast.opening.delivered import DeliveredLabels
+    from labelcast.opening.directory_or_service import open  # noqa: A004 - a label set is opened as a file is
     from labelcast.opening.drawn_views import DrawnViews
+    from labelcast.opening.label_reader import LabelReader
     from labelcast.opening.label_set import LabelSet
-    from labelcast.opening.open import open  # noqa: A004 - a label set is opened as a file is
-    from labelcast.opening.reader import LabelReader
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
     from labelcast.remote.label_set import AsyncRemoteLabelSet, RemoteLabelSet
@@ -66,7 +66,7 @@ _HOMES = {
     "LabelClient": "labelcast.remote.client",
     "LabelContract": "labelcast.label_set",
     "LabelKind": "labelcast.codec",
-    "LabelReader": "labelcast.opening.reader",
+    "LabelReader": "labelcast.opening.label_reader",
     "LabelSet": "labelcast.opening.label_set",
     "LabelcastError": "labelcast.errors",
     "MissingViews": "labelcast.label_set",
@@ -74,7 +74,7 @@ _HOMES = {
     "RemoteLabelSet": "labelcast.remote.label_set",
     "Representation": "labelcast.representation",
     "Views": "labelcast.views",
-    "open": "labelcast.opening.open",
+    "open": "labelcast.opening.directory_or_service",
 }
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.errors import MisalignedLabelsError
-from labelcast.label_set.recorded_views import ViewRecords, mixing
+from labelcast.label_set.view_records import ViewRecords, mixing
 from labelcast.views import Views
 
 _MARGIN = 0.05

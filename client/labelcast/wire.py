@@ -6,6 +6,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
+from labelcast.answer_subject import resolution_checksum
 from labelcast.checksums import crc32
 from labelcast.codec import Precision, Rows
 from labelcast.errors import (
@@ -17,7 +18,6 @@ from labelcast.errors import (
 )
 from labelcast.label_set import MissingViews, is_digest
 from labelcast.representation import Form, Representation
-from labelcast.subject import resolution_checksum
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import MAX_SEED, Views
 

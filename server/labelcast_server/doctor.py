@@ -22,7 +22,7 @@ from labelcast.errors import LabelcastError, StorageError
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
 from labelcast_server.store.embedded.executable import find_redis_server
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 
 Level = Literal["ok", "warning", "error"]
 

@@ -35,7 +35,7 @@ class DirectImportsContract(Contract):
 
 
 class OnlyImportsContract(DirectImportsContract):
-    """Source packages import themselves, the standard library and `allowed_modules`."""
+    """Source packages import each other, the standard library and `allowed_modules`."""
 
     type_name = "only_imports"
 
@@ -52,7 +52,7 @@ class OnlyImportsContract(DirectImportsContract):
             for importer in sorted({source} | graph.find_descendants(source))
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
             if imported.partition(".")[0] not in sys.stdlib_module_names
-            and not is_within(imported, [source, *allowed_everywhere])
+            and not is_within(imported, [*sources, *allowed_everywhere])
         ]
 
 

@@ -11,7 +11,7 @@ from benchmarks.chaos.judge import StreamJudge, Verdict
 from benchmarks.chaos.label_sets import SETS, TEMPERATURE, SpelledSet, as_row_bytes, set_named
 from labelcast import DeliveredLabels, Form, Precision, Representation
 from labelcast.torch.decoding import load_decoder
-from labelcast_server.decoder.forms import present
+from labelcast_server.decoder.decode_rows import present
 
 FORMS = [
     Representation.codes(),

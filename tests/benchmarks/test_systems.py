@@ -31,9 +31,9 @@ from benchmarks.systems.table import systems_table
 from benchmarks.systems.teacher import GreyTeacher
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.torch.images.image_folder import ImageFolder
-from labelcast.torch.images.replay import render_recorded
+from labelcast.torch.images.render_seeded import ViewRenderer
+from labelcast.torch.images.replay_recorded import render_recorded
 from labelcast.torch.images.samples import SampleTable
-from labelcast.torch.images.seeded import ViewRenderer
 
 ROOT = Path(__file__).parents[2]
 CLASSES = QUICK.teacher.num_classes

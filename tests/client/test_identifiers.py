@@ -7,7 +7,7 @@ import pytest
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import check_tag
 from labelcast.registry.client import Registry
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 
 NO_TAGS = ["", " ", "Glyphs", "glyphs:", ":v1", "a:b:c", "-a", "a" * 65, "a\n", "a/b", "\ud800"]
 

@@ -11,8 +11,8 @@ import pytest
 
 import labelcast
 import labelcast.torch
-from tests.factories.bundles import make_bundle
 from tests.factories.decoded import assert_same_labels
+from tests.factories.label_sets import make_bundle
 
 BLOCK = "import sys\nsys.modules |= dict.fromkeys({blocked!r})\n"
 HEAVY = ["grpc", "google", "httpx", "typer", "rich", "click"]
@@ -20,7 +20,7 @@ DECODE = """
 from pathlib import Path
 import labelcast.codec, labelcast.augmentation
 from labelcast import Views
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 bundle = Bundle(Path({directory!r}))
 index = bundle.index()
 rows = bundle.gather(index, index.segments[0].views())

@@ -19,9 +19,9 @@ from labelcast.codec import (
     Rows,
     TemperatureRange,
 )
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast.representation import Form
-from tests.factories.bundles import context_of, make_codec, make_rows, write_label_set
+from tests.factories.label_sets import context_of, make_codec, make_rows, write_label_set
 
 REPRESENTATIONS = {
     "codes": Representation.codes(),

@@ -17,7 +17,7 @@ import psutil
 from redis import Redis
 
 from labelcast import AsyncLabelClient, LabelClient
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast.registry.client import Registry
 
 COMMAND = (sys.executable, "-m", "labelcast_server.cli")

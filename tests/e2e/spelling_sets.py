@@ -7,9 +7,9 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast.representation import Form
-from tests.factories.bundles import write_label_set
+from tests.factories.label_sets import write_label_set
 
 CLASSES = 1024
 REQUEST_ROWS = 128

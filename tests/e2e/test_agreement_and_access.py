@@ -23,7 +23,7 @@ from labelcast.label_set import policy_digest
 from labelcast.registry.client import Registry
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set
 from tests.e2e.running_service import RunningService, run_command, running_service
-from tests.factories.bundles import POLICY
+from tests.factories.label_sets import POLICY
 from tests.factories.real_redis import running_redis
 
 pytestmark = pytest.mark.e2e

@@ -14,7 +14,6 @@ from labelcast import AsyncLabelClient, LabelClient, Representation
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 from labelcast.codec import TOLERANCES, Labels, Precision
-from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     CodecFormatError,
     DigestMismatchError,
@@ -22,13 +21,14 @@ from labelcast.errors import (
     MisalignedLabelsError,
 )
 from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
+from labelcast.label_set_directory import Bundle, BundleWriter
 from labelcast.torch import LabelSetSource, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_bundle
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
-from tests.factories.bundles import context_of
 from tests.factories.fitted import NUM_CLASSES, POLICY, SEEDS, fit_file, write_mixed
+from tests.factories.label_sets import context_of
 
 pytestmark = pytest.mark.e2e
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from tests.e2e.running_service import RunningService
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 
 DOCS = Path(__file__).parents[2] / "docs"
 

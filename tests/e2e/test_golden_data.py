@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from labelcast import LabelKind, Precision, RemoteLabelSet, Representation
-from labelcast.directory import Bundle
 from labelcast.errors import LabelSetRetiredError
+from labelcast.label_set_directory import Bundle
 from tests.e2e.running_service import RunningService, running_service
 from tests.factories.decoded import assert_same_labels
 from tests.golden.expected import (

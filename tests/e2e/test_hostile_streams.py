@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from labelcast import AsyncLabelClient, DeliveredLabels, LabelClient, Representation, wire
+from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.errors import InvalidRequestError, LabelcastError
-from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from tests.e2e.hostile_peer import Fault, hostile_peer

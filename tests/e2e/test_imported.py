@@ -18,8 +18,8 @@ from PIL import Image
 from labelcast import LabelKind, Precision, RemoteLabelSet, Representation, Views
 from labelcast.augmentation import UnrenderedPolicy
 from labelcast.codec.topk import Recovery
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
+from labelcast.label_set_directory import Bundle
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions

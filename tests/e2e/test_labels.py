@@ -17,8 +17,8 @@ from tests.e2e.label_sets import (
     known_label_set,
 )
 from tests.e2e.running_service import RunningService
-from tests.factories.bundles import write_label_set
 from tests.factories.decoded import assert_decoded, assert_same_labels
+from tests.factories.label_sets import write_label_set
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,9 @@ import pytest
 from labelcast import AsyncLabelClient, AsyncRemoteLabelSet, MissingViews, Representation, Views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
-from labelcast.directory import Bundle
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, class_list_digest, digest_of, index_of_cells
+from labelcast.label_set_directory import Bundle
 from labelcast.torch import LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc

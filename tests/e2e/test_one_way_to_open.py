@@ -22,8 +22,8 @@ from labelcast.remote.pulling import pull
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import REPRESENTATIONS, KnownLabelSet
 from tests.e2e.running_service import RunningService
-from tests.factories.bundles import MIXING_POLICY, make_bundle, make_bundle_with_parts
 from tests.factories.decoded import assert_same_labels
+from tests.factories.label_sets import MIXING_POLICY, make_bundle, make_bundle_with_parts
 
 pytestmark = pytest.mark.e2e
 

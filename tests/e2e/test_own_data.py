@@ -12,7 +12,7 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast_producers.dense.labels import DenseLabels
 from tests.e2e.running_service import RunningService, clean_environment, running_service
 

@@ -13,7 +13,6 @@ from PIL import Image
 from labelcast import Representation
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import LabelKind
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set import (
     GridIndex,
@@ -23,10 +22,11 @@ from labelcast.label_set import (
     class_list_digest,
     digest_of,
 )
+from labelcast.label_set_directory import Bundle
 from labelcast.torch import ImageFolder, SampleTable
 from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.add_stage import add_stage
 from labelcast_producers.encoding.label_set_writer import write_bundle
-from labelcast_producers.encoding.stages import add_stage
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService, clean_environment, run_labelcast
 from tests.factories.in_memory import InMemory

@@ -27,7 +27,7 @@ from labelcast_producers.dense.labels import (
 )
 from labelcast_producers.fitting import FitConfig, FittedCodec, fit
 from labelcast_producers.fitting.fit import CHECKPOINT_FILE
-from labelcast_producers.fitting.loop import Loop
+from labelcast_producers.fitting.steps import Loop
 
 NUM_CLASSES = 12
 SEEDS, SAMPLES = 12, 40

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 
-from labelcast.directory import Bundle
 from labelcast.label_set.chunking import CHUNK_BYTES
+from labelcast.label_set_directory import Bundle
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Store
+from labelcast_server.store.store import Store
 
 
 async def push(store: Store, bundle: Bundle, *, stage: bool = True) -> None:

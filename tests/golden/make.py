@@ -19,15 +19,15 @@ from safetensors.numpy import save_file
 
 from labelcast import Views
 from labelcast.codec import LabelKind
-from labelcast.directory import Bundle
 from labelcast.label_set import GridIndex, RowOrder, class_list_digest, digest_of
+from labelcast.label_set_directory import Bundle
 from labelcast_producers.dense.labels import DenseLabels, Description
+from labelcast_producers.encoding.add_stage import add_stage
 from labelcast_producers.encoding.label_set_writer import write_bundle
-from labelcast_producers.encoding.stages import add_stage
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import clean_environment, running_service
-from tests.factories.bundles import POLICY, CodecName, make_bundle
 from tests.factories.in_memory import InMemory
+from tests.factories.label_sets import POLICY, CodecName, make_bundle
 from tests.golden.expected import NAMES, RETIRED, Expected, as_tensors
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.sre2l import write_sre2l

@@ -2,7 +2,7 @@
 
 from labelcast.augmentation.kinds import ViewPolicy, policy_from_json
 from labelcast.augmentation.recorded.packing import MIX_STRIDE, MixTable, RecordLayout
-from labelcast.augmentation.recorded.views import (
+from labelcast.augmentation.recorded.recorded_views import (
     NO_OPERATION,
     OPERATIONS,
     RecordedPolicy,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from labelcast.augmentation.recorded.views import RECORDED_NAME, RecordedPolicy
+from labelcast.augmentation.recorded.recorded_views import RECORDED_NAME, RecordedPolicy
 from labelcast.augmentation.seeded.policy import AugmentationPolicy
 from labelcast.augmentation.unrendered import ForeignPolicy, PositionPolicy
 from labelcast.errors import ManifestError

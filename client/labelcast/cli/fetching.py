@@ -13,9 +13,9 @@ from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, c
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json
 from labelcast.codec import LabelKind, Labels
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
 from labelcast.files import whole_file
+from labelcast.label_set_directory import Bundle
 from labelcast.remote.client import LabelClient
 from labelcast.remote.pulling import pull as pull_bundle
 from labelcast.views import Views

@@ -20,7 +20,7 @@ from labelcast.cli.connection import (
 )
 from labelcast.cli.panels import PUBLISH, add_command
 from labelcast.cli.printing import byte_text, print_columns, print_json
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast.progress import Progress, unwatched
 
 

@@ -17,9 +17,9 @@ from labelcast.cli.connection import (
 from labelcast.cli.description import describe, pairs_of
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json, print_pairs
-from labelcast.directory import Bundle
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
+from labelcast.label_set_directory import Bundle
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from labelcast.codec import Codec, Labels, Rows
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.views import Views
 
 

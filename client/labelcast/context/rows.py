@@ -2,8 +2,8 @@
 
 The hard labels of the sample and of its mix partner, where each was cropped, and what share of the
 view shows the partner cost no bits: both ends derive them from tables that the manifest pins by
-digest (`labelcast.context.view`). A context row is never part of a request and never stored: a
-wrong one would be a wrong label.
+digest (`labelcast.context.view_context`). A context row is never part of a request and never
+stored: a wrong one would be a wrong label.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,8 @@ from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 
 ID_SCHEME = "uint64"
-# What a manifest calls the derivation of `labelcast.context.view`; another one gets another name.
+# What a manifest calls the derivation of `labelcast.context.view_context`; another derivation gets
+# another name.
 CONTEXT_NAME = "view/1"
 
 
@@ -34,8 +35,8 @@ class ContextRef:
     """How the context that labels are decoded under is derived, and proof that it was.
 
     Attributes:
-        digest: over derived context rows (`labelcast.context.view`), so that a reader which derives
-            anything else refuses the label set.
+        digest: over derived context rows (`labelcast.context.view_context`), so that a reader which
+            derives anything else refuses the label set.
         name: name of the derivation.
     """
 

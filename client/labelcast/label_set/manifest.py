@@ -10,7 +10,7 @@ from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
-from labelcast.label_set.parts import Parts, parts_as_json, parts_from, required_features
+from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from, required_features
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set.segment import Segment
 from labelcast.label_set.stages import Stage, check_stages

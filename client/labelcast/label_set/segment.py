@@ -7,7 +7,7 @@ from typing import Any, Self
 from labelcast.augmentation import MIX_STRIDE, RecordLayout
 from labelcast.errors import ManifestError
 from labelcast.label_set.fields import Fields
-from labelcast.label_set.parts import Parts, parts_as_json, parts_from
+from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from
 from labelcast.label_set.section import Section
 
 

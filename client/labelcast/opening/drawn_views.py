@@ -14,7 +14,7 @@ from labelcast.augmentation import (
     draw_records,
 )
 from labelcast.label_set import ViewIndex
-from labelcast.label_set.recorded_views import ViewRecords, mixing
+from labelcast.label_set.view_records import ViewRecords, mixing
 from labelcast.views import Views
 
 

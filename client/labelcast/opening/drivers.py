@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from labelcast.label_set import BlobRef
-from labelcast.opening.parts import Opening
+from labelcast.opening.parts_from_blobs import Opening
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.augmentation import ViewPolicy
 from labelcast.codec import Codec, Labels
 from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.label_set import (
     BlobRef,
     LabelContract,
@@ -21,13 +21,19 @@ from labelcast.label_set import (
     ViewIndex,
     stage_views,
 )
-from labelcast.label_set.recorded_views import ViewRecords
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
+from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drawn_views import DrawnViews, draw_views
 from labelcast.opening.drivers import run
-from labelcast.opening.parts import open_codec, open_context, open_index, open_records, open_report
-from labelcast.opening.reader import LabelReader
+from labelcast.opening.label_reader import LabelReader
+from labelcast.opening.parts_from_blobs import (
+    open_codec,
+    open_context,
+    open_index,
+    open_records,
+    open_report,
+)
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -186,7 +192,7 @@ class LabelSet(LabelSetFacts, ABC):
         if device is None:
             return LabelReader(self, form, policy=policy)
         # Torch stays with those who have it: nothing below labelcast.torch imports it.
-        torch_reader: Any = import_module("labelcast.torch.reader")
+        torch_reader: Any = import_module("labelcast.torch.label_reader")
         read: LabelReader = torch_reader.TorchLabelReader(self, form, policy=policy, device=device)
         return read
 

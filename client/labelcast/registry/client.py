@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from labelcast.directory import Bundle
 from labelcast.errors import (
     BlobNotFoundError,
     DigestMismatchError,
@@ -20,6 +19,7 @@ from labelcast.label_set import (
     check_tag,
     to_canonical,
 )
+from labelcast.label_set_directory import Bundle
 from labelcast.network.patience import PATIENCE_SECONDS
 from labelcast.progress import Progress, unwatched
 from labelcast.registry.rest import RestLink, understood

@@ -20,7 +20,7 @@ from labelcast.label_set import (
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSetFacts
-from labelcast.opening.parts import open_report
+from labelcast.opening.parts_from_blobs import open_report
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.label_set import BlobRef, Manifest, MissingViews, ViewIndex, stage_views
-from labelcast.label_set.recorded_views import ViewRecords
+from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
 from labelcast.opening.label_set import LabelSet, LabelSetFacts
-from labelcast.opening.parts import open_codec, open_context, open_index, open_records
+from labelcast.opening.parts_from_blobs import open_codec, open_context, open_index, open_records
 from labelcast.representation import Representation
 from labelcast.views import Views
 

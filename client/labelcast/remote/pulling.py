@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import DigestMismatchError
 from labelcast.files import file_digest, whole_file
 from labelcast.label_set import BlobRef
+from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.progress import Progress, unwatched
 from labelcast.remote.client import LabelClient

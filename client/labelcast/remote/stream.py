@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from labelcast import wire
+from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.representation import Representation
-from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 

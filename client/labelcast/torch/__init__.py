@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from labelcast.torch.decoding import TorchDecoder, load_decoder
     from labelcast.torch.images.image_folder import ImageFolder
     from labelcast.torch.images.loader import Batch, SoftLabelLoader
+    from labelcast.torch.images.render_seeded import ViewRenderer
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
     from labelcast.torch.images.samples import ImageReader, SampleDataset, SampleTable
-    from labelcast.torch.images.seeded import ViewRenderer
     from labelcast.torch.losses import (
         Loss,
         cosine_loss,
@@ -66,7 +66,7 @@ _HOMES = {
     "SoftLabelLoader": "labelcast.torch.images.loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
-    "ViewRenderer": "labelcast.torch.images.seeded",
+    "ViewRenderer": "labelcast.torch.images.render_seeded",
     "choose_renderer": "labelcast.torch.images.rendering",
     "cosine_loss": "labelcast.torch.losses",
     "distillation_loss": "labelcast.torch.losses",

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.codec import LabelKind
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
-from labelcast.label_set.recorded_views import ViewRecords
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
+from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
-from labelcast.torch.reader import TorchLabelReader
+from labelcast.torch.label_reader import TorchLabelReader
 from labelcast.views import Views
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.label_set.section import BlobRef
+from labelcast.label_set_directory import MANIFEST_NAME, Bundle
 from labelcast_producers.budget.model import SCALES
 
 

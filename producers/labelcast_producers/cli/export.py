@@ -43,7 +43,7 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a label set as files that existing training scripts read."""
-    from labelcast.directory import Bundle
+    from labelcast.label_set_directory import Bundle
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
 

@@ -34,8 +34,8 @@ def stage(
     as_json: AsJson = False,
 ) -> None:
     """Add a stage to a label set. Earlier segments are shared, not copied."""
-    from labelcast.directory import Bundle
-    from labelcast_producers.encoding.stages import add_stage
+    from labelcast.label_set_directory import Bundle
+    from labelcast_producers.encoding.add_stage import add_stage
 
     if learning_rate is not None:
         require_positive("--learning-rate", learning_rate)

@@ -25,7 +25,7 @@ from labelcast.augmentation import (
     policy_from_json,
 )
 from labelcast.codec import LabelKind
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import LabelFileError, ManifestError
 from labelcast.files import file_digest
 from labelcast.label_set import (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Rows
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.label_set import SegmentIndex
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import Codec, LabelKind, RawCodec, Rows, write_artifact
-from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import (
     ContextRef,
@@ -21,8 +20,9 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
-from labelcast.label_set.recorded_views import mixing
-from labelcast.opening.parts import context_digest
+from labelcast.label_set.view_records import mixing
+from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.opening.parts_from_blobs import context_digest
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_label_kind
 from labelcast_producers.dense.labels import DenseLabels

@@ -6,9 +6,9 @@ import numpy as np
 
 from labelcast.augmentation import MIX_STRIDE, Mix, MixTable, RecordedPolicy, RecordLayout
 from labelcast.codec import Rows
-from labelcast.directory import BundleWriter
 from labelcast.errors import LabelFileError
 from labelcast.label_set import Augmentation
+from labelcast.label_set_directory import BundleWriter
 from labelcast_producers.dense.labels import DenseLabels
 
 _BLOCK_ROWS = 2**18

@@ -19,11 +19,11 @@ from labelcast_producers.dense.files import LabelRows, check_label_kind
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import START_ANEW
 from labelcast_producers.fitting.config import FitConfig
-from labelcast_producers.fitting.loop import Loop
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
 from labelcast_producers.fitting.sampling import Split, spaced
+from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.encoder_file import codec_digest, write_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
 from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored

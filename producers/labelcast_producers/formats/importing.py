@@ -12,19 +12,19 @@ from torch import nn
 
 from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import LabelKind
-from labelcast.directory import MANIFEST_NAME, Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
+from labelcast.label_set_directory import MANIFEST_NAME, Bundle
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
+from labelcast_producers.encoding.add_stage import write_staged
 from labelcast_producers.encoding.label_set_writer import write_bundle
-from labelcast_producers.encoding.stages import write_staged
 from labelcast_producers.formats.output.agreement import first_and_last_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
-from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.recognition import open_source
+from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     ImportOptions,
     PermutationDraws,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from labelcast.directory import MANIFEST_NAME
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.label_set_directory import MANIFEST_NAME
 from labelcast_producers.dense.labels import DESCRIPTION_NAME
 from labelcast_producers.formats.known import IMPORTERS
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Source

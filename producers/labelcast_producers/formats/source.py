@@ -27,7 +27,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
 from labelcast.torch.images.image_folder import ImageFolder
-from labelcast_producers.encoding.stages import StageFacts
+from labelcast_producers.encoding.add_stage import StageFacts
 
 _VIEW_SIZE = 224
 

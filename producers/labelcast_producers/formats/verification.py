@@ -23,7 +23,7 @@ from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews, Unrendere
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.torch.device import choose_device
-from labelcast.torch.images.replay import render_recorded
+from labelcast.torch.images.replay_recorded import render_recorded
 from labelcast.torch.images.samples import SampleTable
 from labelcast.views import Views
 from labelcast_producers.formats.source import Part, PermutationDraws, Source, SourceFacts

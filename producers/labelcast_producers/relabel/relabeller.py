@@ -14,8 +14,8 @@ from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueErro
 from labelcast.files import write_whole
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
+from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.torch.images.samples import ImageReader, SampleTable
-from labelcast.torch.images.seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,

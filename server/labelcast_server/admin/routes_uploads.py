@@ -10,7 +10,7 @@ from labelcast_server.access.authorize import Action, Kind
 from labelcast_server.admin.access import PublisherDep, requires
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
 from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
-from labelcast_server.store.blobs import BlobInfo
+from labelcast_server.store.blob_store import BlobInfo
 
 BLOB_SIZE_HEADER = "Labelcast-Blob-Size"
 

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from labelcast.label_set import Manifest
 from labelcast_server.registry.publishing import LabelSetDetails
-from labelcast_server.store.blobs import BlobInfo, Capacity, Upload
+from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 
 _EXAMPLE_DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -9,8 +9,8 @@ from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
-from labelcast_server.decoder.batches import Pace, Part
-from labelcast_server.decoder.forms import decode_rows
+from labelcast_server.decoder.decode_rows import decode_rows
+from labelcast_server.decoder.fair_queue import Pace, Part
 from labelcast_server.decoder.protocol import pack_answer_head, pack_subject
 
 

@@ -24,7 +24,7 @@ from labelcast.label_set import check_digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.decoder.batches import FairQueue, Part
+from labelcast_server.decoder.fair_queue import FairQueue, Part
 from labelcast_server.decoder.jobs import Group, Job, Loaded, decode
 from labelcast_server.decoder.probe import DeviceProbe
 from labelcast_server.decoder.protocol import (

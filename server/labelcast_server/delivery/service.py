@@ -11,15 +11,15 @@ from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
 from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
-from labelcast.opening.parts import open_context, open_index
+from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.delivery.block_reader import Decoder, LabelReader, OpenLabelSet
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.delivery.reader import Decoder, LabelReader, OpenLabelSet
 from labelcast_server.delivery.resolving import resolve_readable
-from labelcast_server.opening import read_blob, reader
-from labelcast_server.store.base import Store
+from labelcast_server.store.store import Store
+from labelcast_server.store.verified_reads import read_blob, reader
 
 _OPEN_LABEL_SETS = 64
 

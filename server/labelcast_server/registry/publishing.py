@@ -27,12 +27,18 @@ from labelcast.label_set import (
     is_digest,
 )
 from labelcast.opening.drivers import run_async
-from labelcast.opening.parts import open_codec, open_context, open_index, open_records, open_report
-from labelcast_server.opening import read_blob, read_rows, reader
+from labelcast.opening.parts_from_blobs import (
+    open_codec,
+    open_context,
+    open_index,
+    open_records,
+    open_report,
+)
 from labelcast_server.registry.life_cycle import LabelSets
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobInfo, Capacity, Upload, new_upload_id
+from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload, new_upload_id
 from labelcast_server.store.catalog import LabelSetRecord
+from labelcast_server.store.store import Store
+from labelcast_server.store.verified_reads import read_blob, read_rows, reader
 
 UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
 from labelcast_server.store import refusals
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobInfo, BlobStore, Capacity, Upload
+from labelcast_server.store.blob_store import BlobInfo, BlobStore, Capacity, Upload
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
+from labelcast_server.store.store import Store
 
 
 def memory_store(*, max_bytes: int | None = None) -> Store:

@@ -12,7 +12,7 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.blobs import BlobInfo, Upload, is_upload_id
+from labelcast_server.store.blob_store import BlobInfo, Upload, is_upload_id
 from labelcast_server.store.catalog import State
 
 

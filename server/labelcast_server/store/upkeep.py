@@ -5,7 +5,7 @@ import logging
 import time
 
 from labelcast.errors import LabelcastError
-from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.blob_store import BlobStore
 
 TEND_SECONDS = 15.0
 # Each sweep looks for the chunks of everything that was dropped within a day.

@@ -17,7 +17,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.delivery.cache.scrubber import Scrubber
     from labelcast_server.delivery.service import LabelService
     from labelcast_server.rpc.server import RpcServer
-    from labelcast_server.store.open import open_store
+    from labelcast_server.store.open_store import open_store
     from labelcast_server.supervisor.listeners import address_of
 
     store = open_store(plan.store_url)
@@ -47,7 +47,7 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
     from labelcast_server.registry.publishing import Publisher
-    from labelcast_server.store.open import open_store
+    from labelcast_server.store.open_store import open_store
     from labelcast_server.store.upkeep import keep_up
     from labelcast_server.supervisor.listeners import bind_shared
 

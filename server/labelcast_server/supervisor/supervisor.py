@@ -21,7 +21,7 @@ from pathlib import Path
 from labelcast.errors import ServiceUnavailableError
 from labelcast_server.settings import ServerSettings, make_data_dir, resolve_admin_token
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory, run_directory
 from labelcast_server.supervisor.plan import ProcessPlan

@@ -16,9 +16,9 @@ from labelcast.cli.app import app
 from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError
-from tests.factories.bundles import make_bundle
+from labelcast.label_set_directory import Bundle
+from tests.factories.label_sets import make_bundle
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -8,7 +8,7 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from tests.factories.bundles import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_bundle
 
 
 def info_of(

@@ -12,7 +12,7 @@ import pytest
 from labelcast.augmentation import AugmentationPolicy, draw_records
 from labelcast.codec import ContextShape
 from labelcast.context.rows import GEOMETRY_WIDTH
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.views import Views
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")

@@ -5,9 +5,9 @@ from importlib import resources
 
 import numpy as np
 
+from labelcast.answer_subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.label_set import MissingViews
 from labelcast.representation import Representation
-from labelcast.subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.views import Views
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")

@@ -15,13 +15,13 @@ from labelcast.codec import (
     Precision,
     RawCodec,
 )
-from labelcast.context.view import ViewContext
-from labelcast.directory import Bundle, BundleWriter
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import CodecFormatError, ManifestError, ViewNotFoundError
 from labelcast.label_set import ContextRef, Manifest, RowOrder, digest_of, to_canonical
+from labelcast.label_set_directory import Bundle, BundleWriter
 from labelcast.views import Views
-from tests.factories.bundles import CodecName, context_of, make_bundle
 from tests.factories.decoded import assert_decoded, assert_same_labels
+from tests.factories.label_sets import CodecName, context_of, make_bundle
 
 SAMPLES, SEEDS = 60, 3
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelcast.directory import Bundle
-from tests.factories.bundles import CodecName, make_bundle
+from labelcast.label_set_directory import Bundle
 from tests.factories.decoded import assert_same_labels
+from tests.factories.label_sets import CodecName, make_bundle
 from tests.golden.expected import EXACT, NAMES, expected, label_set_directory
 
 

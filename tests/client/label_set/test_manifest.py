@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelcast.errors import ContractMismatchError, LabelcastError, ManifestError
 from labelcast.label_set import Expectation, Manifest, digest_of, policy_digest, to_canonical
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 
 JsonPath = tuple[str | int, ...]
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelcast import wire
+from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
 from labelcast.errors import (
@@ -24,7 +25,6 @@ from labelcast.errors import (
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Representation
-from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 

@@ -11,7 +11,7 @@ from labelcast import LabelClient, LabelKind, RemoteLabelSet, Representation, Vi
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
 from labelcast.label_set import GridIndex, RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, LabelSetSource
-from tests.factories.bundles import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_bundle
 
 IDS = np.array([3, 2**40, 2**63], dtype=np.uint64)
 SEEDS = np.array([0, 7], dtype=np.uint32)

@@ -11,7 +11,7 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 
 Run = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from labelcast.codec import VqaeCodec
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast_producers.budget import Codes, Samples, Setting, budget_of, measure
 from labelcast_producers.budget.published import ours_container
-from tests.factories.bundles import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_bundle
 
 
 def size_on_disk(directory: Path) -> int:

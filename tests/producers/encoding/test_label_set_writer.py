@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind, Rows, TemperatureRange
-from labelcast.directory import Bundle
 from labelcast.errors import LabelFileError, LabelValueError, ManifestError
 from labelcast.label_set import ViewIndex, from_canonical
+from labelcast.label_set_directory import Bundle
 from labelcast_producers.dense.files import LabelFile
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding import label_set_writer as bundling

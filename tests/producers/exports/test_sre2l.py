@@ -21,9 +21,9 @@ from labelcast.augmentation import (
     ViewPolicy,
 )
 from labelcast.codec import LabelKind
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelValueError, UnsupportedFormError
-from labelcast.torch.images.seeded import ViewRenderer
+from labelcast.label_set_directory import Bundle
+from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l import INDICES_NAME, export_sre2l, writing
 from labelcast_producers.formats.source import PermutationDraws

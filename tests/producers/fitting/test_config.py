@@ -2,7 +2,7 @@ import pytest
 
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.fitting import FitConfig, parse_fit_config
-from labelcast_producers.fitting.loop import learning_rate
+from labelcast_producers.fitting.steps import learning_rate
 from labelcast_producers.neural.compute import Compute
 
 

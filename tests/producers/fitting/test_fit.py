@@ -17,8 +17,8 @@ from labelcast.errors import (
 from labelcast.torch.decoding import load_decoder
 from labelcast_producers.fitting import FittedCodec, load_fitted
 from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_producers.fitting.loop import Loop
 from labelcast_producers.fitting.report import read_report
+from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.encoder_file import METADATA_KEY, load_encoder
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.factories.fitted import (

@@ -22,10 +22,10 @@ from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import open_for_fitting
 from labelcast_producers.fitting import FitReport, fit
 from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_producers.fitting.loop import Loop
 from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
 from labelcast_producers.fitting.report import read_report
 from labelcast_producers.fitting.sampling import spaced
+from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.factories.fitted import (
     NUM_CLASSES,

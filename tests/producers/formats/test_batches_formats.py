@@ -17,7 +17,7 @@ from labelcast.label_set import SampleOrder
 from labelcast.views import Views
 from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
 from labelcast_producers.formats.importing import Import
-from labelcast_producers.formats.parts.foreign_rows import ForeignRows
+from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import (
     Finding,
     ImportOptions,

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from labelcast.codec.topk import Recovery
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
+from labelcast.label_set_directory import Bundle
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
@@ -24,8 +24,8 @@ from labelcast_producers.encoding import label_set_writer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.output import dense as dense_output
 from labelcast_producers.formats.output.dense import PROGRESS_NAME
-from labelcast_producers.formats.parts.foreign_rows import ForeignRows
 from labelcast_producers.formats.recognition import open_source, recognise
+from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws, Source
 from tests.e2e.running_service import clean_environment, run_labelcast
 from tests.producers.formats.writers.distillkit import Settings, write_distillkit

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews, ViewPolicy
 from labelcast.codec import LabelKind
-from labelcast.directory import Bundle
 from labelcast.label_set import RowOrder, SampleOrder, digest_of, index_of_cells
+from labelcast.label_set_directory import Bundle
 from labelcast.views import Views
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import DenseLabels, Description

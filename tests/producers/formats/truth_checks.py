@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import LabelcastError
 from labelcast_producers.formats.output.top_k import TopKSource
-from labelcast_producers.formats.parts.foreign_rows import ForeignRows
+from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import Source
 from tests.producers.formats.writers.truth import Truth
 

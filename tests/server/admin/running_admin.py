@@ -15,9 +15,9 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import Upload
-from labelcast_server.store.open import open_store
+from labelcast_server.store.blob_store import Upload
+from labelcast_server.store.open_store import open_store
+from labelcast_server.store.store import Store
 
 ADMIN_TOKEN = "admin-token-of-tests"
 READ_TOKEN = "read-token-of-tests"

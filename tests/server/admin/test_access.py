@@ -18,7 +18,7 @@ from labelcast.errors import (
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin.access import PublisherDep
 from labelcast_server.admin.app import create_app
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.real_redis import running_redis
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 

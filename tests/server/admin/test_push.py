@@ -18,7 +18,7 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.registry.client import Registry
-from tests.factories.bundles import CodecName, make_bundle, make_codec, write_label_set
+from tests.factories.label_sets import CodecName, make_bundle, make_codec, write_label_set
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 

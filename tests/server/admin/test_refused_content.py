@@ -8,7 +8,6 @@ import httpx
 import numpy as np
 import pytest
 
-from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     ChecksumMismatchError,
     CodeRangeError,
@@ -17,8 +16,15 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, Manifest, digest_of
+from labelcast.label_set_directory import Bundle, BundleWriter
 from labelcast.registry.client import Registry
-from tests.factories.bundles import CodecName, make_bundle, make_codec, make_rows, write_label_set
+from tests.factories.label_sets import (
+    CodecName,
+    make_bundle,
+    make_codec,
+    make_rows,
+    write_label_set,
+)
 
 
 def flip_a_bit_of_a_shard(directory: Path) -> Bundle:

@@ -6,7 +6,7 @@ import pytest
 
 from labelcast.errors import StoreFullError, StoreUnavailableError, StoreUnsafeError
 from labelcast.registry.client import Registry
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.real_redis import RealRedis, running_redis
 from tests.server.admin.running_admin import RunningAdmin, running_admin
 

@@ -12,7 +12,7 @@ import pytest
 from labelcast.errors import ServiceUnavailableError
 from labelcast.label_set import digest_of
 from labelcast.registry.client import Registry
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin
 

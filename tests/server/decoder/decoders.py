@@ -13,8 +13,8 @@ from labelcast.codec import TOLERANCES, Codec, LabelKind, Rows, write_artifact
 from labelcast.label_set import digest_of
 from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.server import DecoderServer
-from tests.factories.bundles import CodecName, make_codec, make_rows
 from tests.factories.codecs import random_context
+from tests.factories.label_sets import CodecName, make_codec, make_rows
 
 
 class Loaded:

@@ -26,7 +26,7 @@ from labelcast.errors import (
 from labelcast.label_set import digest_of
 from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.protocol import Kind, pack_header
-from tests.factories.bundles import CodecName
+from tests.factories.label_sets import CodecName
 from tests.server.decoder.decoders import Loaded, RunningDecoder
 
 LOGITS = Representation.logits(Precision.FP32)

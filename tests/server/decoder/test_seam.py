@@ -14,8 +14,8 @@ from labelcast.checksums import crc32
 from labelcast.codec import Precision
 from labelcast.errors import ServiceUnavailableError, WrongSubjectError
 from labelcast.torch.decoding import TorchDecoder
-from labelcast_server.decoder.batches import Part
 from labelcast_server.decoder.client import DecoderClient
+from labelcast_server.decoder.fair_queue import Part
 from labelcast_server.decoder.jobs import Group, Job, decode
 from labelcast_server.decoder.jobs import Loaded as LoadedCodec
 from labelcast_server.decoder.protocol import (

@@ -10,7 +10,7 @@ from labelcast.errors import ChecksumMismatchError
 from labelcast.label_set import CHUNK_BYTES, BlobRef, digest_of
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import memory_store
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push, upload
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from labelcast import Representation, Views, wire
-from labelcast.directory import Bundle
 from labelcast.label_set import MissingViews
+from labelcast.label_set_directory import Bundle
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.caller import Caller
@@ -21,7 +21,7 @@ from labelcast_server.delivery.service import LabelService
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.store.memory import memory_store
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push
 
 TOKENS = Tokens(admin_token="the-admin", read_token="a-reader")

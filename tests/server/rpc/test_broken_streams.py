@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from labelcast import AsyncLabelClient, LabelClient, RemoteLabelSet, Representation, Views, wire
+from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.errors import ServiceUnavailableError
-from labelcast.subject import LabelSubject
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 
 
 class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from labelcast_server.store.blobs import BlobInfo, BlobStore, Upload, new_upload_id
+from labelcast_server.store.blob_store import BlobInfo, BlobStore, Upload, new_upload_id
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 NEVER = 4e9

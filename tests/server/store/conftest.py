@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis import Redis
 
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.catalog import Catalog
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
+from labelcast_server.store.store import Store
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.blob_store import BlobStore
+from labelcast_server.store.store import Store
 from tests.server.store.blobs import begin, content_of, cut, digest, push, session
 
 CONTENT = bytes(range(95))

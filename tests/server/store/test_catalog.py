@@ -11,8 +11,8 @@ from labelcast.errors import (
     StoreUnavailableError,
     TransitionError,
 )
-from labelcast_server.store.base import Store
 from labelcast_server.store.catalog import Catalog, State
+from labelcast_server.store.store import Store
 from tests.server.store.blobs import digest, label_set, put
 
 

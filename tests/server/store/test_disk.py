@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import StoreFullError
-from labelcast_server.store.base import Store
 from labelcast_server.store.catalog import State
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis.disk import RedisDisk
+from labelcast_server.store.store import Store
 from tests.factories.tiny_disk import tiny_disk
 from tests.server.store.blobs import begin, content_of, label_set, push, put
 

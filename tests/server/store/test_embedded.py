@@ -17,7 +17,7 @@ from labelcast_server.store.embedded.config import config_text, socket_in
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock, lock_holder
 from labelcast_server.store.embedded.executable import find_redis_server
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from tests.server.store.blobs import content_of, push
 
 CONTENT = os.urandom(200_000)

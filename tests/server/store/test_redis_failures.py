@@ -20,12 +20,12 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from labelcast_server.store.base import Store
 from labelcast_server.store.catalog import State
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis import keys
 from labelcast_server.store.redis.errors import translated
 from labelcast_server.store.redis.health import online_replicas
+from labelcast_server.store.store import Store
 from tests.factories.real_redis import RealRedis, running_redis
 from tests.server.store.blobs import begin, content_of, cut, label_set, push, put, session
 

@@ -2,16 +2,16 @@
 
 import pytest
 
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import Capacity
+from labelcast_server.store.blob_store import Capacity
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis.health import (
     capacity_from,
     online_replicas,
     persistence_problems_from,
     safety_problems_from,
 )
+from labelcast_server.store.store import Store
 from tests.factories.real_redis import RealRedis
 
 SAFE = {

@@ -4,9 +4,9 @@ from typing import Any
 
 from redis import Redis
 
-from labelcast_server.store.base import Store
-from labelcast_server.store.blobs import BlobInfo, Upload
+from labelcast_server.store.blob_store import BlobInfo, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
+from labelcast_server.store.store import Store
 from tests.server.store.blobs import NEVER, cut, digest
 
 CONTENT = b"twenty-three bytes long"

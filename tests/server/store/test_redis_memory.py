@@ -5,7 +5,7 @@ import os
 import pytest
 
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
-from labelcast_server.store.base import Store
+from labelcast_server.store.store import Store
 from tests.server.store.blobs import push
 
 

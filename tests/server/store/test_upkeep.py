@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from labelcast.errors import UploadNotFoundError
-from labelcast_server.store.base import Store
 from labelcast_server.store.embedded.process import EmbeddedRedis
-from labelcast_server.store.open import open_store
+from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis.link import RedisLink
+from labelcast_server.store.store import Store
 from labelcast_server.store.upkeep import keep_up
 from tests.server.store.blobs import content_of, push, session
 

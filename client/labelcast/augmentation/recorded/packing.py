@@ -13,7 +13,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation.recorded.views import NO_OPERATION, RecordedPolicy, RecordedViews
+from labelcast.augmentation.recorded.recorded_views import (
+    NO_OPERATION,
+    RecordedPolicy,
+    RecordedViews,
+)
 from labelcast.errors import ManifestError
 
 FINEST = 2**16 - 1

@@ -13,10 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews
-from labelcast.label_set.recorded_views import mixing
 from labelcast.label_set.student_side import (
     UNCHECKED,
     Side,
@@ -24,6 +23,7 @@ from labelcast.label_set.student_side import (
     require_same_policy,
     require_same_side,
 )
+from labelcast.label_set.view_records import mixing
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.rendering import Images, choose_renderer

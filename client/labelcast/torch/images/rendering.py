@@ -10,9 +10,9 @@ from torch import Tensor
 
 from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy, ViewPolicy
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set.recorded_views import ViewRecords
-from labelcast.torch.images.replay import render_recorded
-from labelcast.torch.images.seeded import ViewRenderer
+from labelcast.label_set.view_records import ViewRecords
+from labelcast.torch.images.render_seeded import ViewRenderer
+from labelcast.torch.images.replay_recorded import render_recorded
 from labelcast.views import Views
 
 Images = Tensor | Sequence[Tensor]

@@ -24,8 +24,8 @@ from labelcast.augmentation import (
     draw_records,
 )
 from labelcast.augmentation.seeded.batches import batch_mixes, sample_order
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, UnsupportedFormError
+from labelcast.label_set_directory import Bundle
 from labelcast.views import Views
 
 # Crops kept in half precision are off by up to a quarter of a pixel.

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from labelcast.augmentation import AugmentationPolicy, RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.directory import Bundle
 from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
 from labelcast.label_set import LabelContract, SampleOrder, ViewIndex
+from labelcast.label_set_directory import Bundle
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l.batches import (

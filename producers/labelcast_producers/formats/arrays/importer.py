@@ -35,8 +35,8 @@ from labelcast_producers.formats.arrays.rows import (
     require_floats,
     require_integers,
 )
-from labelcast_producers.formats.parts.image_names import check_class_names
-from labelcast_producers.formats.parts.top_k import check_distributions
+from labelcast_producers.formats.shared.image_names import check_class_names
+from labelcast_producers.formats.shared.top_k import check_distributions
 from labelcast_producers.formats.source import (
     Finding,
     Importer,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from labelcast.augmentation.recorded.views import MAX_LAYERS
+from labelcast.augmentation.recorded.recorded_views import MAX_LAYERS
 from labelcast_producers.torchfile import LazyTensor
 
 EXPECTED = (

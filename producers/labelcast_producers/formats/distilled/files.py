@@ -20,12 +20,12 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import GridIndex, RowOrder, SampleOrder
 from labelcast_producers.dense.files import check_finite
-from labelcast_producers.encoding.stages import StageFacts
+from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
-from labelcast_producers.formats.parts.image_names import check_class_names
-from labelcast_producers.formats.parts.top_k import check_distributions, checked_ids
+from labelcast_producers.formats.shared.image_names import check_class_names
+from labelcast_producers.formats.shared.top_k import check_distributions, checked_ids
 from labelcast_producers.formats.source import (
     Finding,
     Importer,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
-from labelcast_producers.encoding.stages import StageFacts
+from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.distilled.files import (
     IMAGES,
     LABELS,

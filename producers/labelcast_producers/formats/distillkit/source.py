@@ -20,7 +20,7 @@ from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_ce
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
-from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
 
 FORMAT = "distillkit"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from labelcast.augmentation import RecordedPolicy
-from labelcast.directory import Bundle
+from labelcast.label_set_directory import Bundle
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.formats.source import SourceFacts
 

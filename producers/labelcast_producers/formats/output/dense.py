@@ -20,7 +20,7 @@ from labelcast_producers.dense.labels import (
     Description,
     write_tables,
 )
-from labelcast_producers.formats.parts.foreign_rows import ForeignRows
+from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import Source
 
 PROGRESS_NAME = "import-progress.json"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import CodecHeader, LabelKind, Rows, TemperatureRange, TopKCodec
-from labelcast.directory import Bundle
 from labelcast.errors import LabelFileError
+from labelcast.label_set_directory import Bundle
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_packed_bundle

@@ -18,18 +18,6 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
-from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
-from labelcast_producers.formats.parts.image_names import (
-    ImageNames,
-    check_class_names,
-    ragged_index,
-)
-from labelcast_producers.formats.parts.top_k import (
-    check_distributions,
-    checked_ids,
-    checked_probabilities,
-    recovered,
-)
 from labelcast_producers.formats.per_image.fkd_files import (
     Form,
     checked_coords,
@@ -38,6 +26,18 @@ from labelcast_producers.formats.per_image.fkd_files import (
     label_files,
     shapes_of,
     three_of,
+)
+from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.image_names import (
+    ImageNames,
+    check_class_names,
+    ragged_index,
+)
+from labelcast_producers.formats.shared.top_k import (
+    check_distributions,
+    checked_ids,
+    checked_probabilities,
+    recovered,
 )
 from labelcast_producers.formats.source import (
     Finding,

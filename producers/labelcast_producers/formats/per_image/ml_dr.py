@@ -26,18 +26,18 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
-from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
-from labelcast_producers.formats.parts.image_names import (
+from labelcast_producers.formats.per_image.ml_dr_views import View, view_of
+from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.image_names import (
     ImageNames,
     check_class_names,
     ragged_index,
 )
-from labelcast_producers.formats.parts.top_k import (
+from labelcast_producers.formats.shared.top_k import (
     checked_ids,
     checked_probabilities,
     recovered,
 )
-from labelcast_producers.formats.per_image.ml_dr_views import View, view_of
 from labelcast_producers.formats.source import (
     Finding,
     Importer,

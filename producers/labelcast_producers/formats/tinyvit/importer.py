@@ -27,9 +27,9 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
-from labelcast_producers.formats.parts.consecutive_parts import ConsecutiveParts, RowRange
-from labelcast_producers.formats.parts.image_names import ImageNames
-from labelcast_producers.formats.parts.top_k import (
+from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.image_names import ImageNames
+from labelcast_producers.formats.shared.top_k import (
     checked_ids,
     checked_probabilities,
     recovered,

@@ -33,9 +33,9 @@ from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.label_set import Section, Shard, check_chunk
 from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
-from labelcast_server.opening import read_chunk_index, shard_blob
-from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.disk import Disk
+from labelcast_server.store.verified_reads import read_chunk_index, shard_blob
 
 _CHUNKS_A_READ = 32
 # What one read from the store may hold where there is no file.

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from labelcast_server.store import refusals
-from labelcast_server.store.blobs import Upload
+from labelcast_server.store.blob_store import Upload
 from labelcast_server.store.redis.entries import StoredBlob
 from labelcast_server.store.redis.keys import CHUNKS_PER_GROUP, chunk_key
 from labelcast_server.store.redis.link import RedisLink

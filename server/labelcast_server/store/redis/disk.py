@@ -17,7 +17,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-from labelcast_server.store.blobs import Capacity
+from labelcast_server.store.blob_store import Capacity
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.redis.health import Info, capacity_from
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from labelcast_server.store.blobs import BlobInfo, Upload
+from labelcast_server.store.blob_store import BlobInfo, Upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ INFO rather than CONFIG GET, which managed services forbid. Pure functions over 
 from collections.abc import Mapping
 from typing import Any
 
-from labelcast_server.store.blobs import Capacity
+from labelcast_server.store.blob_store import Capacity
 
 Info = Mapping[str, Any]
 

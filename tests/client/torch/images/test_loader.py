@@ -13,7 +13,7 @@ from torch import Tensor
 from labelcast import LabelKind, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.canary import Canary, shown_classes
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import ContractMismatchError, InvalidRequestError, MisalignedLabelsError
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
 from labelcast.label_set.student_side import UNCHECKED, Unchecked

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelcast.directory import Bundle
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -19,9 +18,9 @@ from labelcast.errors import (
     StoreUnavailableError,
 )
 from labelcast.label_set import Section
+from labelcast.label_set_directory import Bundle
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
     MemoryBlobs,
@@ -29,7 +28,8 @@ from labelcast_server.store.memory import (
     MemoryConnection,
     memory_store,
 )
-from tests.factories.bundles import make_bundle
+from labelcast_server.store.store import Store
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push, upload
 
 SAMPLES, SEEDS = 8000, 3

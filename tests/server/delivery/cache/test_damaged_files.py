@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelcast.directory import Bundle
 from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
+from labelcast.label_set_directory import Bundle
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push
 from tests.server.delivery.cache.test_chunks import CountingBlobs
 

@@ -50,7 +50,7 @@ def _from_directory(directory: Path, expect: Expectation | None) -> LabelSet:
             f"{directory} is no directory; for a label set that a service has, give its address,"
             ' such as labelcast.open("mine:v1", address="127.0.0.1:7070")'
         )
-    home: Any = import_module("labelcast.directory")
+    home: Any = import_module("labelcast.label_set_directory")
     opened: LabelSet = home.Bundle(directory)
     if expect is not None:
         opened.contract.require(expect)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_digest
-from labelcast_server.store.blobs import BlobInfo, BlobStore
+from labelcast_server.store.blob_store import BlobInfo, BlobStore
 
 _CHUNKS_A_READ = 32
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import ManifestError
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
@@ -27,7 +27,7 @@ from labelcast.label_set import (
     index_of,
     table_sections,
 )
-from labelcast.label_set.recorded_views import ViewRecords, read_records, record_sections
+from labelcast.label_set.view_records import ViewRecords, read_records, record_sections
 
 _CONTEXT_DIGEST_ROWS = 4096
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from labelcast.augmentation import FIXED_POINT, AugmentationPolicy, Mix, Records, draw_records
 from labelcast.torch import SampleTable, ViewRenderer
-from labelcast.torch.images.seeded import crop_and_rotate, paste, shuffle_patches
+from labelcast.torch.images.render_seeded import crop_and_rotate, paste, shuffle_patches
 from labelcast.views import Views
 from tests.factories.pictures import Pictures
 

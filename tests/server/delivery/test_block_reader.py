@@ -10,21 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 from labelcast import wire
+from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
-from labelcast.directory import Bundle
 from labelcast.errors import ViewNotFoundError
 from labelcast.label_set import GridIndex, ViewIndex
+from labelcast.label_set_directory import Bundle
 from labelcast.representation import Representation
-from labelcast.subject import LabelSubject
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.delivery.block_reader import Block, LabelReader, OpenLabelSet
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.delivery.reader import Block, LabelReader, OpenLabelSet
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import memory_store
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push
 
 CODES = Representation.codes()

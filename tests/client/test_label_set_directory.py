@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -17,9 +16,10 @@ from labelcast.errors import (
 )
 from labelcast.files import file_digest
 from labelcast.label_set import RowOrder, digest_of
+from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
 from labelcast.views import Views
-from tests.factories.bundles import CodecName, make_bundle
 from tests.factories.decoded import assert_decoded
+from tests.factories.label_sets import CodecName, make_bundle
 
 
 @pytest.mark.parametrize("codec", ["raw", "topk", "vqae"])

@@ -10,7 +10,7 @@ import pytest
 
 from labelcast.errors import ManifestError
 from labelcast.label_set import Manifest, to_canonical
-from tests.factories.bundles import make_bundle, make_bundle_with_parts
+from tests.factories.label_sets import make_bundle, make_bundle_with_parts
 
 
 def test_parts_are_read_back_and_count_as_blobs(tmp_path: Path) -> None:

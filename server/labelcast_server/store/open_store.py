@@ -3,13 +3,13 @@
 from urllib.parse import urlsplit
 
 from labelcast.errors import InvalidRequestError
-from labelcast_server.store.base import Store
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import memory_store
-from labelcast_server.store.redis.blobs import RedisBlobs
+from labelcast_server.store.redis.blob_store import RedisBlobs
 from labelcast_server.store.redis.catalog import RedisCatalog
 from labelcast_server.store.redis.disk import RedisDisk
 from labelcast_server.store.redis.link import RedisLink
+from labelcast_server.store.store import Store
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 

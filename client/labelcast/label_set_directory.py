@@ -31,8 +31,8 @@ from labelcast.label_set.section import (
 )
 from labelcast.label_set.segment import Segment
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.opening.forms import present
 from labelcast.opening.label_set import LabelSet
+from labelcast.opening.numpy_forms import present
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from labelcast.augmentation import ViewPolicy
 from labelcast.label_set.student_side import Unchecked
 from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.label_reader import LabelReader
 from labelcast.opening.label_set import LabelSet
-from labelcast.opening.reader import LabelReader
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast.views import Views

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Codec
-from labelcast.directory import Bundle, BundleWriter, blob_path
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.files import whole_file
 from labelcast.label_set import (
@@ -25,6 +24,7 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.manifest import Manifest
+from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
 from labelcast_server.store import refusals
-from labelcast_server.store.blobs import BlobInfo, BlobStore, Capacity, Upload
+from labelcast_server.store.blob_store import BlobInfo, BlobStore, Capacity, Upload
 from labelcast_server.store.redis import entries, keys, scripts
 from labelcast_server.store.redis.chunks import RedisChunks
 from labelcast_server.store.redis.disk import RedisDisk

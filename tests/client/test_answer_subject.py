@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelcast import Representation, Views, wire
+from labelcast.answer_subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.codec import Precision
 from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.representation import Form
-from labelcast.subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.v2 import labels_pb2 as pb
 
 ZEROS, LETTERS = "sha256:" + "0" * 64, "sha256:" + "ab" * 32

@@ -8,7 +8,7 @@ import pytest
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import ContextShape, Rows
 from labelcast.context.rows import LARGEST_GEOMETRY
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import ViewNotFoundError
 from labelcast.views import Views
 

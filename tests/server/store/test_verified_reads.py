@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelcast.directory import Bundle, BundleWriter
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -16,18 +15,19 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
+from labelcast.label_set_directory import Bundle, BundleWriter
 from labelcast.opening.drivers import run_async
-from labelcast.opening.parts import open_index
-from labelcast_server.opening import (
+from labelcast.opening.parts_from_blobs import open_index
+from labelcast_server.registry.publishing import Publisher
+from labelcast_server.store.memory import MemoryBlobs, memory_store
+from labelcast_server.store.store import Store
+from labelcast_server.store.verified_reads import (
     read_blob,
     read_chunk_index,
     read_rows,
     reader,
 )
-from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.base import Store
-from labelcast_server.store.memory import MemoryBlobs, memory_store
-from tests.factories.bundles import make_bundle
+from tests.factories.label_sets import make_bundle
 from tests.factories.pushed import push, upload
 
 CONTENT = bytes(range(256)) * 20

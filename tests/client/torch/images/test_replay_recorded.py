@@ -14,7 +14,7 @@ from torch import Tensor
 from labelcast.augmentation import NO_OPERATION, Mix, RecordedPolicy, RecordedViews
 from labelcast.errors import InvalidRequestError
 from labelcast.torch.images.rand_augment import apply_operation
-from labelcast.torch.images.replay import mixed, render_recorded, shuffle_patches, unmixed
+from labelcast.torch.images.replay_recorded import mixed, render_recorded, shuffle_patches, unmixed
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 # Pillow rounds to 8 bits after the columns and again after the rows: half a step each.

@@ -29,8 +29,7 @@ from labelcast.codec import (
     pack_codes,
     write_artifact,
 )
-from labelcast.context.view import ViewContext
-from labelcast.directory import Bundle, BundleWriter
+from labelcast.context.view_context import ViewContext
 from labelcast.label_set import (
     SHARD_BYTES,
     ContextRef,
@@ -43,7 +42,8 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
-from labelcast.opening.parts import context_digest
+from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.opening.parts_from_blobs import context_digest
 
 CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
 

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
-from labelcast.context.view import ViewContext
+from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, OverloadedError
 from labelcast.label_set import Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation
-from labelcast.subject import LabelSubject
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
@@ -86,7 +86,7 @@ class Block:
         count: rows.
         payload: count × stride bytes.
         payload_crc32: of the payload; the decoder's own where labels were decoded.
-        subject_crc32: of the views that the rows belong to, see `labelcast.subject`.
+        subject_crc32: of the views that the rows belong to, see `labelcast.answer_subject`.
     """
 
     count: int

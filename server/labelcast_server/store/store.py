@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from labelcast_server.store.blobs import BlobStore
+from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.catalog import Catalog
 
 

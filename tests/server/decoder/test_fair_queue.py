@@ -1,4 +1,4 @@
-"""Who is decoded next, and how much waits: `labelcast_server.decoder.batches`."""
+"""Who is decoded next, and how much waits: `labelcast_server.decoder.fair_queue`."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.decoder.batches import (
+from labelcast_server.decoder.fair_queue import (
     TURN_LABEL_BYTES,
     TURN_ROWS,
     TURN_SECONDS,

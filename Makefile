@@ -58,7 +58,7 @@ proto: setup ## Regenerate the gRPC stubs from proto/
 	$(BIN)/python proto/generate.py
 
 bench-serving: setup ## Measure serving beside its peers (needs the label set of `make demo`)
-	$(BIN)/python -m benchmarks.serving --bundle $(DEMO_OUT)/label-set
+	$(BIN)/python -m benchmarks.serving --label-set $(DEMO_OUT)/label-set
 
 bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from labelcast.codec import VqaeCodec
 from labelcast.label_set.chunking import rows_per_chunk
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 
 RESULT = Path(__file__).parent / "results" / "entropy.json"
 
 
 def measure(directory: Path) -> dict[str, Any]:
     """Bytes of the codes of one label set, as they are and entropy-coded."""
-    bundle = Bundle(directory)
-    codec = bundle.codec()
+    label_set = LabelSetDirectory(directory)
+    codec = label_set.codec()
     if not isinstance(codec, VqaeCodec):
         raise SystemExit(f"{directory}: only codes of a vqae can be entropy-coded")
-    index = bundle.index()
-    rows = np.concatenate([bundle.gather(index, part.views()) for part in index.segments])
+    index = label_set.index()
+    rows = np.concatenate([label_set.gather(index, part.views()) for part in index.segments])
     codes = codec.unpack(rows).astype(np.int32)
     K = codec.shape.codebook_size
     per_chunk = rows_per_chunk(codec.row_stride)

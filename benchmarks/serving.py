@@ -1,6 +1,6 @@
 """How fast labels reach a client, and what they cost in Redis, beside the obvious other layouts.
 
-    python -m benchmarks.serving --bundle demo-out/label-set
+    python -m benchmarks.serving --label-set demo-out/label-set
 
 Everything runs on this machine over loopback, in one run: the service as processes of its own, and
 the peers against a Redis of their own. Labels are asked for in random order, in batches. Figures
@@ -24,7 +24,7 @@ import redis
 from numpy.typing import NDArray
 
 from labelcast import LabelClient, Precision, RemoteLabelSet, Representation, Views
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_glyphs.local_service import local_service
 from labelcast_server.store.embedded.process import EmbeddedRedis
 
@@ -36,21 +36,21 @@ Measurement = Callable[[], float]
 def main() -> None:
     """Run every measurement and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("demo-out/label-set"))
+    parser.add_argument("--label-set", type=Path, default=Path("demo-out/label-set"))
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    bundle = Bundle(options.bundle)
-    index = bundle.index()
+    on_disk = LabelSetDirectory(options.label_set)
+    index = on_disk.index()
     views = index.segments[0].views()
     order = np.random.default_rng(0).permutation(len(views))
     shuffled = views[order]
-    rows = bundle.gather(index, views)
+    rows = on_disk.gather(index, views)
     with tempfile.TemporaryDirectory() as directory:
         with local_service(Path(directory) / "service") as service:
             with service.registry() as registry:
-                registry.push(bundle, TAG)
+                registry.push(on_disk, TAG)
             measured = _service(service.grpc, shuffled, options)
         with EmbeddedRedis(Path(directory) / "peer") as peer:
             measured |= _peers(peer.url, rows, order, options)
@@ -58,7 +58,7 @@ def main() -> None:
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
         "labels": len(views),
         "payload_bytes": int(rows.shape[1]),
-        "num_classes": bundle.manifest.contract.num_classes,
+        "num_classes": on_disk.manifest.contract.num_classes,
         "batch": options.batch,
         "repetitions": options.repetitions,
         "paths": measured,

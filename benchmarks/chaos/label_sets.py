@@ -35,7 +35,7 @@ from labelcast.label_set import (
     class_list_digest,
     digest_of,
 )
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 
 TEMPERATURE = 256.0
 """High enough that softmax keeps every class of labels that reach 2047 apart."""
@@ -142,9 +142,9 @@ class SpelledSet:
         number = sum(digit * _BASE**place for place, digit in enumerate(spelled[:_DIGITS]))
         return spelled[_DIGITS], number
 
-    def write(self, directory: Path) -> Bundle:
+    def write(self, directory: Path) -> LabelSetDirectory:
         """Write it as `encode` would."""
-        writer = BundleWriter(directory)
+        writer = LabelSetDirectoryWriter(directory)
         sample_ids = _FIRST_SAMPLE_ID + _SAMPLE_STEP * np.arange(self.num_samples, dtype=np.uint64)
         seeds = _SEED_STEP * np.arange(self.num_seeds, dtype=np.uint32)
         header, rows = self.codec.header, self.rows
@@ -169,7 +169,7 @@ class SpelledSet:
             context=None,
         )
         writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=None))
-        return Bundle(directory)
+        return LabelSetDirectory(directory)
 
 
 def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

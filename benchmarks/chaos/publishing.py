@@ -33,10 +33,10 @@ def push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> Non
 
 
 def _push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> None:
-    bundle = known.write(directory)
+    on_disk = known.write(directory)
     address = f"http://127.0.0.1:{admin_port}"
     with Registry(address, token, timeout_seconds=_TIMEOUT_SECONDS) as registry:
-        registry.push(bundle, known.tag)
+        registry.push(on_disk, known.tag)
 
 
 def read_whole(known: SpelledSet, address: str, patience_seconds: float) -> StreamJudge:

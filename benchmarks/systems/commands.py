@@ -33,7 +33,7 @@ def labelcast_json(*arguments: object) -> dict[str, Any]:
     return found
 
 
-def push(bundle: Path, tag: str, service: LocalService) -> None:
+def push(label_set: Path, tag: str, service: LocalService) -> None:
     """Run `labelcast push`."""
     where = ("--admin", service.admin, "--token-file", service.token_file)
-    labelcast("push", bundle, "--tag", tag, *where)
+    labelcast("push", label_set, "--tag", tag, *where)

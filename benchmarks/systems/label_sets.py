@@ -208,9 +208,9 @@ def make_codes(system: System, scale: Scale, place: Place, size: int) -> Result:
     return once(place.unit(place.codes_name), make)
 
 
-def _weigh(bundle: Path) -> Result:
+def _weigh(label_set: Path) -> Result:
     """Bytes at rest by part, and what a label would weigh at other numbers of labels."""
-    weighed = measure(bundle)
+    weighed = measure(label_set)
     return {
         "labels": weighed.labels,
         "parts": weighed.parts,

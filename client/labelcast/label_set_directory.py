@@ -39,7 +39,7 @@ from labelcast.views import Views
 MANIFEST_NAME = "manifest.json"
 
 
-class BundleWriter:
+class LabelSetDirectoryWriter:
     """Writes blobs first and the manifest last: a directory without a manifest is unfinished.
 
     Args:
@@ -101,11 +101,11 @@ class BundleWriter:
         return Shard(len(view) // stride, self.add_blob(bytes(view)), self.add_blob(index))
 
 
-class Bundle(LabelSet):
+class LabelSetDirectory(LabelSet):
     """A label set in its directory; every read is checked.
 
     Args:
-        directory: directory of the bundle.
+        directory: directory of the label set.
 
     Raises:
         ManifestError: no manifest, or one that is damaged.
@@ -217,5 +217,5 @@ class Bundle(LabelSet):
 
 
 def blob_path(directory: Path, digest: str) -> Path:
-    """Where a bundle keeps a blob; `digest` must have been checked by `is_digest`."""
+    """Where a label set on disk keeps a blob; `digest` must have been checked by `is_digest`."""
     return directory / "blobs" / digest.replace(":", "-")

@@ -128,7 +128,7 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     teacher_path, top1 = _prepare_teacher_and_images(out, scale)
     policy_path = out / "policy.json"
     policy_path.write_text(json.dumps(POLICY.as_json()))
-    dense, bundle = out / "dense", out / "label-set"
+    dense, on_disk = out / "dense", out / "label-set"
     _step("Relabel: the teacher labels every view")
     _labelcast(
         "relabel",
@@ -142,12 +142,12 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     _step("Fit: a VQAE learns to keep the labels in 8 bytes")
     _labelcast("fit", "--labels", dense, "--out", codec, "--steps", scale.fit_steps)
     _step("Encode: labels to packed codes")
-    _labelcast("encode", "--labels", dense, "--codec", codec, "--out", bundle)
+    _labelcast("encode", "--labels", dense, "--codec", codec, "--out", on_disk)
     _step("Serve: Redis, decoder, gRPC and REST start as processes of their own")
     with local_service(out / "service") as service:
         _step(f"Push: upload, validate, publish as {TAG}")
         where = ("--admin", service.admin, "--token-file", service.token_file)
-        _labelcast("push", bundle, "--tag", TAG, *where)
+        _labelcast("push", on_disk, "--tag", TAG, *where)
         difference = _largest_difference(service.grpc, out)
         results = [_train(run, service.grpc, out, dense, scale) for run in Run]
         with service.registry() as registry:

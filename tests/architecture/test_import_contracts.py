@@ -1,4 +1,4 @@
-"""The five import rules hold, and the contracts written for two of them notice a breach."""
+"""The import rules hold, and the contracts written for two of them notice a breach."""
 
 import subprocess
 import sys

@@ -113,8 +113,8 @@ def test_missing_and_repeated_batches_are_counted() -> None:
 
 @pytest.mark.parametrize("known", SMALL[4:], ids=[known.tag for known in SMALL[4:]])
 def test_the_network_of_integers_is_exact_everywhere(known: SpelledSet, tmp_path: Path) -> None:
-    bundle = known.write(tmp_path)
-    artifact = bundle.read_blob(bundle.manifest.codec)
+    label_set = known.write(tmp_path)
+    artifact = label_set.read_blob(label_set.manifest.codec)
     decoder = load_decoder(artifact, torch.device("cpu"))
     at = np.arange(len(known))
     labels = known.logits(at)

@@ -16,16 +16,16 @@ from labelcast.errors import (
 )
 from labelcast.files import file_digest
 from labelcast.label_set import RowOrder, digest_of
-from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter, blob_path
 from labelcast.views import Views
 from tests.factories.decoded import assert_decoded
-from tests.factories.label_sets import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_label_set
 
 
 @pytest.mark.parametrize("codec", ["raw", "topk", "vqae"])
 @pytest.mark.parametrize("order", list(RowOrder))
 def test_round_trip_over_several_shards(tmp_path: Path, codec: CodecName, order: RowOrder) -> None:
-    bundle, labels = make_bundle(
+    label_set, labels = make_label_set(
         tmp_path,
         codec,
         num_samples=3000,
@@ -34,24 +34,24 @@ def test_round_trip_over_several_shards(tmp_path: Path, codec: CodecName, order:
         shard_bytes=100_000,
         row_order=order,
     )
-    (segment,) = bundle.manifest.segments
+    (segment,) = label_set.manifest.segments
     assert len(segment.codes.shards) > 1
-    index = bundle.index()
+    index = label_set.index()
     views = index.segments[0].views()
-    assert len(views) == len(labels) == bundle.manifest.num_labels == 27_000
+    assert len(views) == len(labels) == label_set.manifest.num_labels == 27_000
 
     rng = np.random.default_rng(0)
     for chosen in (np.arange(len(views)), rng.integers(len(views), size=500), np.arange(0)):
-        rows = bundle.gather(index, views[chosen])
+        rows = label_set.gather(index, views[chosen])
         assert rows.shape == (len(chosen), segment.codes.stride)
-        assert_decoded(bundle.codec(), bundle.codec().decode(rows), labels[chosen])
+        assert_decoded(label_set.codec(), label_set.codec().decode(rows), labels[chosen])
 
 
 def test_the_bytes_do_not_depend_on_how_the_rows_came(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).integers(256, size=(50_000, 7), dtype=np.uint8)
     sections = []
     for number, size in enumerate((1, 999, 50_000)):
-        writer = BundleWriter(tmp_path / str(number), shard_bytes=100_000)
+        writer = LabelSetDirectoryWriter(tmp_path / str(number), shard_bytes=100_000)
         step = max(size, 10)
         blocks = (rows[start : start + step] for start in range(0, len(rows), step))
         sections.append(writer.add_rows(7, blocks))
@@ -63,7 +63,7 @@ def test_the_bytes_do_not_depend_on_how_the_rows_came(tmp_path: Path) -> None:
 
 
 def test_strided_rows_are_written_as_they_read(tmp_path: Path) -> None:
-    writer = BundleWriter(tmp_path)
+    writer = LabelSetDirectoryWriter(tmp_path)
     wide = np.arange(80, dtype=np.uint8).reshape(10, 8)
     straight = writer.add_rows(4, [np.ascontiguousarray(wide[:, ::2])])
     assert writer.add_rows(4, [wide[:, ::2]]) == straight
@@ -71,54 +71,56 @@ def test_strided_rows_are_written_as_they_read(tmp_path: Path) -> None:
 
 def test_a_section_needs_rows(tmp_path: Path) -> None:
     with pytest.raises(ManifestError):
-        BundleWriter(tmp_path).add_rows(4, [])
+        LabelSetDirectoryWriter(tmp_path).add_rows(4, [])
 
 
 def test_a_directory_without_a_manifest_is_unfinished(tmp_path: Path) -> None:
-    BundleWriter(tmp_path).add_blob(b"content")
+    LabelSetDirectoryWriter(tmp_path).add_blob(b"content")
     with pytest.raises(ManifestError, match="no finished label set"):
-        Bundle(tmp_path)
+        LabelSetDirectory(tmp_path)
 
 
 def test_no_half_file_is_left(tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    blobs = {ref.digest.replace(":", "-") for ref in bundle.manifest.blobs().values()}
+    label_set, _ = make_label_set(tmp_path)
+    blobs = {ref.digest.replace(":", "-") for ref in label_set.manifest.blobs().values()}
     assert {entry.name for entry in (tmp_path / "blobs").iterdir()} == blobs
     assert {entry.name for entry in tmp_path.iterdir()} == {"blobs", "manifest.json"}
-    for ref in bundle.manifest.blobs().values():
+    for ref in label_set.manifest.blobs().values():
         assert file_digest(blob_path(tmp_path, ref.digest)) == ref.digest
 
 
 def test_a_large_or_damaged_manifest_is_refused(tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
+    label_set, _ = make_label_set(tmp_path)
     path = tmp_path / "manifest.json"
     with path.open("ab") as stream:
         stream.truncate(16 * 2**20 + 1)
     with pytest.raises(ManifestError, match="too large"):
-        Bundle(tmp_path)
-    path.write_bytes(bundle.manifest.to_bytes()[:-1])
+        LabelSetDirectory(tmp_path)
+    path.write_bytes(label_set.manifest.to_bytes()[:-1])
     with pytest.raises(ManifestError):
-        Bundle(tmp_path)
+        LabelSetDirectory(tmp_path)
 
 
-def read_everything(bundle: Bundle) -> None:
-    index = bundle.index()
-    bundle.codec()
-    for segment in bundle.manifest.segments:
+def read_everything(label_set: LabelSetDirectory) -> None:
+    index = label_set.index()
+    label_set.codec()
+    for segment in label_set.manifest.segments:
         if segment.hard_labels is not None:
-            bundle.column(segment.hard_labels, "<u4")
-    bundle.gather(index, index.segments[0].views())
+            label_set.column(segment.hard_labels, "<u4")
+    label_set.gather(index, index.segments[0].views())
 
 
 @pytest.mark.parametrize("damage", ["flip", "shorten", "lengthen", "remove"])
 def test_every_damaged_blob_is_found(tmp_path: Path, damage: str) -> None:
-    bundle, _ = make_bundle(tmp_path, "vqae", num_samples=9000, num_seeds=3, shard_bytes=70_000)
-    (segment,) = bundle.manifest.segments
-    # The index of a table is for those who read it in chunks; a bundle reads tables whole.
+    label_set, _ = make_label_set(
+        tmp_path, "vqae", num_samples=9000, num_seeds=3, shard_bytes=70_000
+    )
+    (segment,) = label_set.manifest.segments
+    # The index of a table is for those who read it in chunks; a directory is read whole.
     tables = [section for name, section in segment.sections().items() if name != "codes"]
     unread = {shard.index.digest for section in tables for shard in section.shards}
-    for ref in bundle.manifest.blobs().values():
-        path = bundle.path(ref)
+    for ref in label_set.manifest.blobs().values():
+        path = label_set.path(ref)
         content = path.read_bytes()
         middle = len(content) // 2
         if damage == "flip":
@@ -138,20 +140,20 @@ def test_every_damaged_blob_is_found(tmp_path: Path, damage: str) -> None:
         )
         if ref.digest not in unread:
             with pytest.raises(expected):
-                read_everything(Bundle(tmp_path))
+                read_everything(LabelSetDirectory(tmp_path))
         path.write_bytes(content)
-    read_everything(Bundle(tmp_path))
+    read_everything(LabelSetDirectory(tmp_path))
 
 
 def test_only_the_damaged_chunk_is_refused(tmp_path: Path) -> None:
-    bundle, labels = make_bundle(tmp_path, num_samples=8000, num_seeds=2)
-    (segment,) = bundle.manifest.segments
+    label_set, labels = make_label_set(tmp_path, num_samples=8000, num_seeds=2)
+    (segment,) = label_set.manifest.segments
     (shard,) = segment.codes.shards
-    path = bundle.path(shard.data)
+    path = label_set.path(shard.data)
     content = bytearray(path.read_bytes())
     content[0] ^= 1
     path.write_bytes(content)
-    damaged = Bundle(tmp_path)
+    damaged = LabelSetDirectory(tmp_path)
     index = damaged.index()
     views = index.segments[0].views()
     after = slice(segment.codes.rows_per_chunk, None)
@@ -163,27 +165,27 @@ def test_only_the_damaged_chunk_is_refused(tmp_path: Path) -> None:
 
 
 def test_several_segments(tmp_path: Path) -> None:
-    first, labels = make_bundle(tmp_path, num_samples=10, num_seeds=2)
-    writer = BundleWriter(tmp_path)
+    first, labels = make_label_set(tmp_path, num_samples=10, num_seeds=2)
+    writer = LabelSetDirectoryWriter(tmp_path)
     (segment,) = first.manifest.segments
     later = replace(segment, seeds=writer.add_column([100, 200], "<u4"))
     writer.finish(replace(first.manifest, segments=(segment, later)))
-    bundle = Bundle(tmp_path)
-    assert bundle.manifest.num_labels == 40
-    index = bundle.index()
+    label_set = LabelSetDirectory(tmp_path)
+    assert label_set.manifest.num_labels == 40
+    index = label_set.index()
     sample_ids = index.segments[0].sample_ids
     views = Views.of(np.repeat(sample_ids, 2), np.tile([200, 0], 10))
-    rows = bundle.gather(index, views)
-    decoded = bundle.codec().decode(rows)
+    rows = label_set.gather(index, views)
+    decoded = label_set.codec().decode(rows)
     assert np.array_equal(decoded[0::2], labels[10:])
     assert np.array_equal(decoded[1::2], labels[:10])
     with pytest.raises(ViewNotFoundError):
-        bundle.gather(index, Views.of(sample_ids, 101))
+        label_set.gather(index, Views.of(sample_ids, 101))
 
 
-def test_the_same_arguments_give_the_same_bundle(tmp_path: Path) -> None:
-    first, _ = make_bundle(tmp_path / "a", "topk", seed=3)
-    second, _ = make_bundle(tmp_path / "b", "topk", seed=3)
-    other, _ = make_bundle(tmp_path / "c", "topk", seed=4)
+def test_the_same_arguments_give_the_same_label_set(tmp_path: Path) -> None:
+    first, _ = make_label_set(tmp_path / "a", "topk", seed=3)
+    second, _ = make_label_set(tmp_path / "b", "topk", seed=3)
+    other, _ = make_label_set(tmp_path / "c", "topk", seed=4)
     assert first.digest == second.digest == digest_of((tmp_path / "a/manifest.json").read_bytes())
     assert other.digest != first.digest

@@ -12,7 +12,7 @@ import pytest
 import labelcast
 import labelcast.torch
 from tests.factories.decoded import assert_same_labels
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 
 BLOCK = "import sys\nsys.modules |= dict.fromkeys({blocked!r})\n"
 HEAVY = ["grpc", "google", "httpx", "typer", "rich", "click"]
@@ -20,11 +20,11 @@ DECODE = """
 from pathlib import Path
 import labelcast.codec, labelcast.augmentation
 from labelcast import Views
-from labelcast.label_set_directory import Bundle
-bundle = Bundle(Path({directory!r}))
-index = bundle.index()
-rows = bundle.gather(index, index.segments[0].views())
-print(bundle.codec().decode(rows).astype(float).tolist())
+from labelcast.label_set_directory import LabelSetDirectory
+label_set = LabelSetDirectory(Path({directory!r}))
+index = label_set.index()
+rows = label_set.gather(index, index.segments[0].views())
+print(label_set.codec().decode(rows).astype(float).tolist())
 """
 
 
@@ -36,9 +36,9 @@ def run_without(blocked: list[str], code: str) -> str:
     return result.stdout
 
 
-def test_a_bundle_is_decoded_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
-    bundle, labels = make_bundle(tmp_path, "vqae", num_samples=5)
-    code = DECODE.format(directory=str(bundle.directory))
+def test_a_label_set_is_decoded_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
+    label_set, labels = make_label_set(tmp_path, "vqae", num_samples=5)
+    code = DECODE.format(directory=str(label_set.directory))
     printed = run_without([*HEAVY, "torch"], code)
     assert_same_labels(np.array(json.loads(printed), dtype=np.float32), labels)
 

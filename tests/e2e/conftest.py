@@ -25,10 +25,10 @@ def label_sets(
     service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, KnownLabelSet]:
     """One label set for each codec, pushed under its name."""
-    directory = tmp_path_factory.mktemp("bundles")
+    directory = tmp_path_factory.mktemp("label-sets")
     made = {name: known_label_set(directory / name, name, shard_bytes=20_000) for name in CODECS}
     for name, known in made.items():
-        service.push(known.bundle, name)
+        service.push(known.on_disk, name)
     return made
 
 

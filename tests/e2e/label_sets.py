@@ -19,7 +19,7 @@ from labelcast.codec import (
     Rows,
     TemperatureRange,
 )
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Form
 from tests.factories.label_sets import context_of, make_codec, make_rows, write_label_set
 
@@ -38,7 +38,7 @@ REPRESENTATIONS = {
 class KnownLabelSet:
     """A label set with what the numpy reference decodes."""
 
-    bundle: Bundle
+    on_disk: LabelSetDirectory
     codec: Codec
     rows: Rows
     context: Rows | None
@@ -118,10 +118,10 @@ def known_label_set(
     rng = np.random.default_rng(seed)
     made = _codec(codec, num_classes, rng) if isinstance(codec, str) else codec
     rows = _rows(made, num_samples * num_seeds, rng)
-    bundle = write_label_set(
+    label_set = write_label_set(
         directory, made, rows, num_samples=num_samples, num_seeds=num_seeds, **options
     )
-    return _known(bundle, made, rows)
+    return _known(label_set, made, rows)
 
 
 def identity_label_set(
@@ -132,16 +132,16 @@ def identity_label_set(
     seeds, samples = np.divmod(np.arange(num_samples * num_seeds), num_samples)
     names = np.stack([np.full(len(seeds), set_number), samples, seeds], axis=1)
     rows = names.astype("<f2").view(np.uint8).reshape(len(names), -1)
-    bundle = write_label_set(
+    label_set = write_label_set(
         directory, codec, rows, num_samples=num_samples, num_seeds=num_seeds, shard_bytes=65_000
     )
-    return _known(bundle, codec, rows)
+    return _known(label_set, codec, rows)
 
 
-def _known(bundle: Bundle, codec: Codec, rows: Rows) -> KnownLabelSet:
-    views = bundle.index().segments[0].views()
-    context = context_of(bundle)
-    return KnownLabelSet(bundle, codec, rows, context, codec.decode(rows, context), views)
+def _known(label_set: LabelSetDirectory, codec: Codec, rows: Rows) -> KnownLabelSet:
+    views = label_set.index().segments[0].views()
+    context = context_of(label_set)
+    return KnownLabelSet(label_set, codec, rows, context, codec.decode(rows, context), views)
 
 
 def _codec(name: str, num_classes: int, rng: np.random.Generator) -> Codec:

@@ -17,7 +17,7 @@ import psutil
 from redis import Redis
 
 from labelcast import AsyncLabelClient, LabelClient
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.registry.client import Registry
 
 COMMAND = (sys.executable, "-m", "labelcast_server.cli")
@@ -179,9 +179,9 @@ class RunningService:
     def registry(self) -> Registry:
         return Registry(self.admin, self.token())
 
-    def push(self, bundle: Bundle, tag: str) -> str:
+    def push(self, label_set: LabelSetDirectory, tag: str) -> str:
         with self.registry() as registry:
-            return registry.push(bundle, tag).digest
+            return registry.push(label_set, tag).digest
 
     def client(self, **options: Any) -> LabelClient:
         return LabelClient(self.grpc, **options)

@@ -7,7 +7,7 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Form
 from tests.factories.label_sets import write_label_set
 
@@ -21,13 +21,13 @@ _SAMPLES, _SEEDS = 300, 3
 class SpellingSet:
     """A `raw` label set; each value of a row is the number of the set, sample or seed."""
 
-    bundle: Bundle
+    on_disk: LabelSetDirectory
     number: int
     views: Views
 
     @property
     def digest(self) -> str:
-        return self.bundle.digest
+        return self.on_disk.digest
 
     def expected(self, at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> bytes:
         """Rows of views number `at`: as codes, and alike as fp16 logits."""
@@ -39,8 +39,8 @@ def spelling_set(directory: Path, number: int) -> SpellingSet:
     codec = RawCodec(CodecHeader(CLASSES, LabelKind.LOGITS, None), Precision.FP16)
     seeds, samples = np.divmod(np.arange(_SAMPLES * _SEEDS), _SAMPLES)
     rows = _rows(number, samples, seeds)
-    bundle = write_label_set(directory, codec, rows, num_samples=_SAMPLES, num_seeds=_SEEDS)
-    return SpellingSet(bundle, number, bundle.index().segments[0].views())
+    on_disk = write_label_set(directory, codec, rows, num_samples=_SAMPLES, num_seeds=_SEEDS)
+    return SpellingSet(on_disk, number, on_disk.index().segments[0].views())
 
 
 def other_form(representation: Representation) -> Representation:

@@ -17,7 +17,7 @@ def test_a_push_goes_through_an_admin_process_that_is_killed(tmp_path: Path) -> 
     known = known_label_set(
         tmp_path / "set", "raw", num_samples=20_000, num_classes=80, shard_bytes=3 * 2**20
     )
-    assert len(known.bundle.manifest.segments[0].codes.shards) > KILLS
+    assert len(known.on_disk.manifest.segments[0].codes.shards) > KILLS
     killed: list[psutil.Process] = []
 
     with running_service(tmp_path) as service:
@@ -29,15 +29,15 @@ def test_a_push_goes_through_an_admin_process_that_is_killed(tmp_path: Path) -> 
                 killed[-1].kill()
 
         with service.registry() as registry:
-            registry.push(known.bundle, "set:v1", progress=kill)
+            registry.push(known.on_disk, "set:v1", progress=kill)
             assert len({process.pid for process in killed}) == KILLS
             service.processes().admin.kill()
-            registry.tag("set:v2", known.bundle.digest)
+            registry.tag("set:v2", known.on_disk.digest)
             service.processes().admin.kill()
             (found,) = registry.list()
             assert found.tags == ("set:v1", "set:v2")
             manifest = registry.inspect("set:v2").manifest
-            assert manifest == known.bundle.manifest
+            assert manifest == known.on_disk.manifest
 
         everything = np.random.default_rng(0).permutation(len(known.rows))
         with service.client() as client:

@@ -35,7 +35,7 @@ OTHER = "sha256:" + "0" * 64
 def test_contract_field_by_field(
     service: RunningService, label_sets: dict[str, KnownLabelSet]
 ) -> None:
-    contract = label_sets["vqae"].bundle.manifest.contract
+    contract = label_sets["vqae"].on_disk.manifest.contract
     right: dict[str, Any] = {
         "teacher": contract.teacher,
         "dataset": contract.dataset,
@@ -65,14 +65,14 @@ def test_tag_moves_and_a_pinned_run_does_not_notice(
     service: RunningService, tmp_path: Path
 ) -> None:
     first, second = (identity_label_set(tmp_path / str(n), n) for n in (21, 22))
-    digest = service.push(first.bundle, "moving")
+    digest = service.push(first.on_disk, "moving")
     at = np.random.default_rng(0).permutation(len(first.views))
     with service.client(rows_in_flight=200) as client:
         pinned = client.open("moving")
         assert pinned.digest == digest == client.open(digest).digest
         stream = client.stream(pinned, first.views[at].batches(100), CODES)
         first.check(next(stream), at[:100], CODES)
-        service.push(second.bundle, "moving")
+        service.push(second.on_disk, "moving")
         done = 100
         for batch in stream:
             first.check(batch, at[done : done + 100], CODES)
@@ -80,13 +80,13 @@ def test_tag_moves_and_a_pinned_run_does_not_notice(
         assert done == len(at)
         first.check(client.labels(pinned, first.views[at], CODES), at, CODES)
         moved = client.open("moving")
-        assert moved.digest == second.bundle.digest
+        assert moved.digest == second.on_disk.digest
         second.check(client.labels(moved, second.views[at], CODES), at, CODES)
 
 
 def test_retired_label_sets_are_served_to_no_one(service: RunningService, tmp_path: Path) -> None:
     known = identity_label_set(tmp_path, 31)
-    digest = service.push(known.bundle, "passing")
+    digest = service.push(known.on_disk, "passing")
     at = np.arange(len(known.views))
     with service.client(rows_in_flight=200) as client, service.registry() as registry:
         label_set = client.open("passing")
@@ -116,7 +116,7 @@ def test_codec_comes_whole(service: RunningService, label_sets: dict[str, KnownL
             codec = client.open(name).codec()
             context = None if known.context is None else known.context[:8]
             artifact = write_artifact(codec, known.rows[:8], context)
-            assert artifact == known.bundle.read_blob(known.bundle.manifest.codec)
+            assert artifact == known.on_disk.read_blob(known.on_disk.manifest.codec)
 
 
 def test_reflection_and_health(service: RunningService) -> None:
@@ -143,10 +143,10 @@ def guarded(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[RunningService, KnownLabelSet]]:
     directory = tmp_path_factory.mktemp("guarded")
-    known = identity_label_set(directory / "bundle", 41, num_samples=20)
+    known = identity_label_set(directory / "on_disk", 41, num_samples=20)
     variables = {"LABELCAST_READ_TOKEN": "reading-word-4711"}
     with running_service(directory, environment=variables) as service:
-        service.push(known.bundle, "guarded")
+        service.push(known.on_disk, "guarded")
         yield service, known
     assert "reading-word-4711" not in service.log()
 
@@ -189,7 +189,7 @@ async def test_read_token_async(guarded: tuple[RunningService, KnownLabelSet]) -
 
 def test_redis_of_ones_own(tmp_path: Path) -> None:
     """With a Redis that forgets, pushing is refused; once it is mended, all goes well."""
-    known = identity_label_set(tmp_path / "bundle", 51, num_samples=20)
+    known = identity_label_set(tmp_path / "on_disk", 51, num_samples=20)
     with running_redis(tmp_path, "--appendonly", "no", "--requirepass", "secret-word") as redis:
         url = redis.url.replace("redis://", "redis://:secret-word@")
         wrong = run_command(
@@ -202,15 +202,15 @@ def test_redis_of_ones_own(tmp_path: Path) -> None:
         with running_service(tmp_path, environment=variables) as service:
             with Registry(service.admin, service.token()) as registry:
                 with pytest.raises(StoreUnsafeError, match="append"):
-                    registry.push(known.bundle, "own")
+                    registry.push(known.on_disk, "own")
                 with redis.client("secret-word") as raw:
                     raw.config_set("appendonly", "yes")
                     raw.config_set("maxmemory-policy", "allkeys-lru")
                 with pytest.raises(StoreUnsafeError, match="allkeys-lru"):
-                    registry.push(known.bundle, "own")
+                    registry.push(known.on_disk, "own")
                 with redis.client("secret-word") as raw:
                     raw.config_set("maxmemory-policy", "noeviction")
-                registry.push(known.bundle, "own")
+                registry.push(known.on_disk, "own")
             with service.client() as client:
                 at = np.arange(len(known.views))
                 known.check(client.labels(client.open("own"), known.views, CODES), at, CODES)

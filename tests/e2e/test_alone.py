@@ -60,7 +60,7 @@ def test_processes_that_others_supervise_make_a_service(tmp_path: Path) -> None:
             alone("worker", data, "--grpc-port", "0", *named, end=signal.SIGINT) as grpc,
         ):
             with Registry(admin, (data / "admin.token").read_text().strip()) as registry:
-                registry.push(known.bundle, "alone")
+                registry.push(known.on_disk, "alone")
             with LabelClient(grpc) as client:
                 label_set = client.open("alone")
                 for form in (CODES, LOGITS):

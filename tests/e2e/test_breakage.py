@@ -37,7 +37,7 @@ def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> 
     known = known_label_set(
         tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
     )
-    fragile.push(known.bundle, "dense")
+    fragile.push(known.on_disk, "dense")
     return known
 
 
@@ -112,8 +112,8 @@ def test_admin_process_comes_back(fragile: RunningService) -> None:
 
 def test_without_redis_cached_codes_go_on(fragile: RunningService, tmp_path: Path) -> None:
     cached, cold = identity_label_set(tmp_path / "a", 1), identity_label_set(tmp_path / "b", 2)
-    fragile.push(cached.bundle, "cached")
-    fragile.push(cold.bundle, "cold")
+    fragile.push(cached.on_disk, "cached")
+    fragile.push(cold.on_disk, "cold")
     processes = fragile.processes()
     assert processes.redis is not None
     at = np.random.default_rng(9).permutation(len(cached.views))
@@ -180,8 +180,8 @@ def test_damaged_chunk_is_never_a_label(
     # Rows of its own, lest another label set have brought the same shard into the cache.
     number = 10 + ["flip", "cut", "drop"].index(damage)
     known = identity_label_set(tmp_path, number, num_samples=2000)
-    fragile.push(known.bundle, damage)
-    codes = known.bundle.manifest.segments[0].codes
+    fragile.push(known.on_disk, damage)
+    codes = known.on_disk.manifest.segments[0].codes
     chunk = known.rows.tobytes()[: codes.chunk_bytes]
     inside, outside = known.views[: codes.rows_per_chunk], known.views[codes.rows_per_chunk :]
     with fragile.raw_redis() as redis, fragile.client() as client:
@@ -204,15 +204,15 @@ def test_damaged_chunk_is_never_a_label(
         known.check(client.labels(label_set, outside, LOGITS), at, LOGITS)
         # The error says to push again: the first push finds the damage, the second one mends it.
         with pytest.raises(wanted, match="push"):
-            fragile.push(known.bundle, damage)
-        fragile.push(known.bundle, damage)
+            fragile.push(known.on_disk, damage)
+        fragile.push(known.on_disk, damage)
         known.check(client.labels(label_set, inside, CODES), np.arange(len(inside)), CODES)
 
 
 def test_damaged_manifest_and_codec_are_refused(fragile: RunningService, tmp_path: Path) -> None:
     known = known_label_set(tmp_path, "vqae", num_samples=20, num_seeds=2, seed=5)
-    digest = fragile.push(known.bundle, "damaged")
-    artifact = known.bundle.read_blob(known.bundle.manifest.codec)
+    digest = fragile.push(known.on_disk, "damaged")
+    artifact = known.on_disk.read_blob(known.on_disk.manifest.codec)
     with fragile.raw_redis() as redis, fragile.client() as client:
         key = next(k for k in redis.scan_iter("labelcast:{*:*}:*") if redis.get(k) == artifact)
         redis.setrange(key, 900, bytes([artifact[900] ^ 1]))
@@ -220,7 +220,7 @@ def test_damaged_manifest_and_codec_are_refused(fragile: RunningService, tmp_pat
             client.open("damaged")
         redis.set(key, artifact)
         record = f"labelcast:{{labelcast}}:label-set:{digest}"
-        manifest = known.bundle.manifest.to_bytes()
+        manifest = known.on_disk.manifest.to_bytes()
         redis.hset(record, "manifest", manifest.replace(b"a teacher of", b"a Teacher of"))
         with pytest.raises(DataError):
             client.open("damaged")

@@ -31,7 +31,7 @@ def large(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> 
     known = known_label_set(
         tmp_path_factory.mktemp("large"), "vqae", num_samples=2500, num_seeds=4, num_classes=300
     )
-    service.push(known.bundle, "large")
+    service.push(known.on_disk, "large")
     return known
 
 

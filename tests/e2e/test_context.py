@@ -21,10 +21,10 @@ from labelcast.errors import (
     MisalignedLabelsError,
 )
 from labelcast.label_set import ContextRef, Section, ViewIndex, digest_of
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.torch import LabelSetSource, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
 from tests.factories.fitted import NUM_CLASSES, POLICY, SEEDS, fit_file, write_mixed
@@ -131,7 +131,7 @@ def test_pull_and_decode_give_the_same(
     assert views["sample_id"].tolist() == known.views.sample_ids.tolist()
     assert views["seed"].tolist() == known.views.seeds.tolist()
     assert_same(np.load(tmp_path / "labels.npy"), known.labels, Precision.FP16)
-    assert context_of(Bundle(tmp_path / "local")) is not None
+    assert context_of(LabelSetDirectory(tmp_path / "local")) is not None
 
 
 OTHER = ContextRef(digest_of(b"derived otherwise"))
@@ -144,23 +144,23 @@ def test_a_contract_that_misdeclares_its_context_is_not_published(
     service: RunningService, tmp_path: Path, codec: str, declared: ContextRef | None
 ) -> None:
     known = known_label_set(tmp_path, codec, num_samples=41, num_seeds=2, seed=9)
-    manifest = known.bundle.manifest
-    BundleWriter(tmp_path).finish(
+    manifest = known.on_disk.manifest
+    LabelSetDirectoryWriter(tmp_path).finish(
         replace(manifest, contract=replace(manifest.contract, context=declared))
     )
     with pytest.raises(ManifestError, match="context"):
-        service.push(Bundle(tmp_path), "misdeclared")
+        service.push(LabelSetDirectory(tmp_path), "misdeclared")
 
 
 def test_a_set_without_hard_labels_is_not_published(
     service: RunningService, tmp_path: Path
 ) -> None:
-    manifest = known_label_set(tmp_path, NAME, num_samples=41, num_seeds=2).bundle.manifest
+    manifest = known_label_set(tmp_path, NAME, num_samples=41, num_seeds=2).on_disk.manifest
     (segment,) = manifest.segments
     bare = replace(manifest, segments=(replace(segment, hard_labels=None),))
-    BundleWriter(tmp_path).finish(bare)
+    LabelSetDirectoryWriter(tmp_path).finish(bare)
     with pytest.raises(ManifestError, match="needs hard labels"):
-        service.push(Bundle(tmp_path), "bare")
+        service.push(LabelSetDirectory(tmp_path), "bare")
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +173,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 @pytest.fixture(scope="module")
 def delicate(alone: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
     known = known_label_set(tmp_path_factory.mktemp("set"), NAME, num_samples=37, num_seeds=3)
-    alone.push(known.bundle, "delicate")
+    alone.push(known.on_disk, "delicate")
     return known
 
 
 def section_of(known: KnownLabelSet, table: str) -> Section:
-    return known.bundle.manifest.segments[0].sections()[table]
+    return known.on_disk.manifest.segments[0].sections()[table]
 
 
 @pytest.mark.parametrize("table", ["sample_ids", "hard_labels"])
@@ -186,7 +186,7 @@ async def test_tables_that_come_damaged_are_refused(
     alone: RunningService, delicate: KnownLabelSet, table: str
 ) -> None:
     (shard,) = section_of(delicate, table).shards
-    content = delicate.bundle.read_blob(shard.data)
+    content = delicate.on_disk.read_blob(shard.data)
     with alone.raw_redis() as redis, alone.client() as client:
         label_set = client.open("delicate")
         # The service has read them; from here on only the client can notice.
@@ -245,8 +245,8 @@ def fitted(service: RunningService, tmp_path_factory: pytest.TempPathFactory) ->
     path = write_mixed(directory / "dense")
     codec = fit_file(path, directory / "codec", codes=1)
     dense = DenseLabels.open(path)
-    bundle = write_bundle(dense, codec.encoder, directory / "set", artifact=codec.artifact)
-    service.push(bundle, "fitted")
+    on_disk = write_label_set(dense, codec.encoder, directory / "set", artifact=codec.artifact)
+    service.push(on_disk, "fitted")
     return dense
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from tests.e2e.running_service import RunningService
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def bundle(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    made, _ = make_bundle(tmp_path_factory.mktemp("docs") / "local", "vqae", num_samples=300)
+def label_set(
+    service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> LabelSetDirectory:
+    made, _ = make_label_set(tmp_path_factory.mktemp("docs") / "local", "vqae", num_samples=300)
     service.push(made, "mine:v1")
     return made
 
@@ -35,14 +37,14 @@ def run(page: str, number: int, directory: Path, changes: dict[str, str]) -> str
     return done.stdout
 
 
-def test_a_directory_is_decoded_at_the_edge(bundle: Bundle) -> None:
+def test_a_directory_is_decoded_at_the_edge(label_set: LabelSetDirectory) -> None:
     printed = run(
         "start/edge.md",
         0,
-        bundle.directory.parent,
+        label_set.directory.parent,
         {"# float32, shape (256, C)": "; print(labels.shape)"},
     )
-    assert printed == f"(256, {bundle.manifest.contract.num_classes})\n"
+    assert printed == f"(256, {label_set.manifest.contract.num_classes})\n"
 
 
 # What each example names, and what stands for it here; IDS, SEEDS and DIGEST are the label set's.
@@ -70,11 +72,11 @@ CASES = {
 
 @pytest.mark.parametrize(("page", "number"), CASES, ids=str)
 def test_labels_come_from_a_service(
-    service: RunningService, bundle: Bundle, tmp_path: Path, page: str, number: int
+    service: RunningService, label_set: LabelSetDirectory, tmp_path: Path, page: str, number: int
 ) -> None:
-    (segment,) = bundle.index().segments
+    (segment,) = label_set.index().segments
     ids, seeds = segment.sample_ids[:3].tolist(), segment.seeds.tolist()
-    there = {"IDS": str(ids), "SEEDS": str(seeds), "DIGEST": bundle.digest}
+    there = {"IDS": str(ids), "SEEDS": str(seeds), "DIGEST": label_set.digest}
     changes = {shown: there.get(meant, meant) for shown, meant in CASES[page, number].items()}
     printed = run(page, number, tmp_path, {"labels.example.org:7070": service.grpc} | changes)
     assert str(ids[0]) in printed

@@ -79,18 +79,18 @@ def test_a_disk_that_fills_during_a_push(tmp_path: Path) -> None:
         tiny_disk(tmp_path / "disk", 96) as disk,
         running_service(disk.path) as service,
     ):
-        service.push(old.bundle, "old:v1")
+        service.push(old.on_disk, "old:v1")
         read(service, old, "old:v1")
         redis = service.processes().redis
         assert redis is not None
         with reading(service, old, "old:v1"), service.registry() as registry:
             with pytest.raises(StoreFullError, match="free disk space"):
-                registry.push(new.bundle, "new:v1", progress=once_half_is_sent(disk.fill))
+                registry.push(new.on_disk, "new:v1", progress=once_half_is_sent(disk.fill))
             assert {"headroom_bytes": 0, "bound": "disk"}.items() <= capacity(service).items()
             for write in (
-                lambda: registry.tag("old:v2", old.bundle.digest),
+                lambda: registry.tag("old:v2", old.on_disk.digest),
                 lambda: registry.retire("old:v1"),
-                lambda: registry.push(new.bundle, "new:v1"),
+                lambda: registry.push(new.on_disk, "new:v1"),
             ):
                 with pytest.raises(StoreFullError, match="disk"):
                     write()
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_during_a_push(tmp_path: Path) -> None:
             assert redis.is_running()
             assert [found.tags for found in registry.list()] == [("old:v1",)]
             disk.free()
-            registry.push(new.bundle, "new:v1")
+            registry.push(new.on_disk, "new:v1")
         read(service, new, "new:v1")
 
         # A second time, and through a restart on the full disk.
@@ -111,9 +111,9 @@ def test_a_disk_that_fills_during_a_push(tmp_path: Path) -> None:
         read(service, new, "new:v1")
         with service.registry() as again:
             with pytest.raises(StoreFullError):
-                again.tag("old:v2", old.bundle.digest)
+                again.tag("old:v2", old.on_disk.digest)
             disk.free()
-            again.tag("old:v2", old.bundle.digest)
+            again.tag("old:v2", old.on_disk.digest)
         reserve = service.data_dir / "redis" / "reserve"
         eventually(reserve.exists, "the reserve is made again")
 
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_during_a_push(tmp_path: Path) -> None:
 def test_a_redis_that_a_full_disk_ended_comes_back(tmp_path: Path) -> None:
     known = known_label_set(tmp_path / "set", "raw")
     with tiny_disk(tmp_path / "disk", 96) as disk, running_service(disk.path) as service:
-        service.push(known.bundle, "set:v1")
+        service.push(known.on_disk, "set:v1")
         disk.fill()
         redis = service.processes().redis
         assert redis is not None
@@ -141,13 +141,13 @@ def test_a_redis_that_a_full_disk_ended_comes_back(tmp_path: Path) -> None:
         read(service, known, "set:v1")
         disk.free()
         with service.registry() as registry:
-            registry.tag("set:v2", known.bundle.digest)
+            registry.tag("set:v2", known.on_disk.digest)
 
 
 def test_a_reserve_larger_than_the_disk(tmp_path: Path) -> None:
     known = known_label_set(tmp_path / "set", "topk")
     with running_service(tmp_path) as service:
-        service.push(known.bundle, "set:v1")
+        service.push(known.on_disk, "set:v1")
         service.stop()
     reserve = {"LABELCAST_DISK_RESERVE_BYTES": str(2**50)}
     with running_service(tmp_path, environment=reserve) as service:
@@ -155,8 +155,8 @@ def test_a_reserve_larger_than_the_disk(tmp_path: Path) -> None:
         assert capacity(service)["headroom_bytes"] == 0
         with Registry(service.admin, service.token()) as registry:
             with pytest.raises(StoreFullError):
-                registry.tag("set:v2", known.bundle.digest)
+                registry.tag("set:v2", known.on_disk.digest)
             assert [found.tags for found in registry.list()] == [("set:v1",)]
     with running_service(tmp_path) as service, service.registry() as registry:
-        registry.tag("set:v2", known.bundle.digest)
+        registry.tag("set:v2", known.on_disk.digest)
         read(service, known, "set:v2")

@@ -8,7 +8,7 @@ import pytest
 
 from labelcast import LabelKind, Precision, RemoteLabelSet, Representation
 from labelcast.errors import LabelSetRetiredError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from tests.e2e.running_service import RunningService, running_service
 from tests.factories.decoded import assert_same_labels
 from tests.golden.expected import (
@@ -84,7 +84,7 @@ def test_every_tag_and_state_is_what_it_was(service: RunningService) -> None:
 def test_what_was_pushed_is_known(service: RunningService) -> None:
     with service.registry() as registry:
         for name in PUBLISHED:
-            again = registry.push(Bundle(label_set_directory(name)), f"golden:{name}")
+            again = registry.push(LabelSetDirectory(label_set_directory(name)), f"golden:{name}")
             assert (again.digest, again.uploaded_blobs) == (expected(name).digest, 0)
 
 

@@ -62,7 +62,7 @@ def sets(
 ) -> Sets:
     made = [spelling_set(tmp_path_factory.mktemp("spelling"), number) for number in (11, 12)]
     for one in made:
-        service.push(one.bundle, f"spelling-{one.number}")
+        service.push(one.on_disk, f"spelling-{one.number}")
     return Sets(stub, made[0], made[1])
 
 
@@ -81,7 +81,7 @@ def resolve_views(client: Any, sets: Sets) -> Any:
 
 
 def get_blob(client: Any, sets: Sets) -> Any:
-    ref = sets.mine.bundle.manifest.segments[0].codes.shards[0].data
+    ref = sets.mine.on_disk.manifest.segments[0].codes.shards[0].data
 
     def read(label_set: Any) -> Any:
         pieces = client.blob(label_set, ref)
@@ -125,8 +125,8 @@ def check(method: str, answer: Any, sets: Sets) -> None:
             assert found.sample_ids.tolist() == sets.views.sample_ids[stored].tolist()
             assert found.seeds.tolist() == sets.views.seeds[stored].tolist()
         case _:
-            assert answer == sets.mine.bundle.read_blob(
-                sets.mine.bundle.manifest.segments[0].codes.shards[0].data
+            assert answer == sets.mine.on_disk.read_blob(
+                sets.mine.on_disk.manifest.segments[0].codes.shards[0].data
             )
 
 

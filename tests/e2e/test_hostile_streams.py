@@ -32,7 +32,7 @@ def spelling(
 ) -> tuple[SpellingSet, SpellingSet]:
     made = [spelling_set(tmp_path_factory.mktemp("spelling"), number) for number in (11, 12)]
     for one in made:
-        service.push(one.bundle, f"spelling-{one.number}")
+        service.push(one.on_disk, f"spelling-{one.number}")
     return made[0], made[1]
 
 

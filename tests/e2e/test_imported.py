@@ -19,7 +19,7 @@ from labelcast import LabelKind, Precision, RemoteLabelSet, Representation, View
 from labelcast.augmentation import UnrenderedPolicy
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
@@ -118,7 +118,7 @@ def test_files_reach_the_student_as_they_were_written(
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["format"], result["labels"]) == (found["format"], len(truth))
-    service.push(Bundle(out), f"imported:{name}")
+    service.push(LabelSetDirectory(out), f"imported:{name}")
     with service.client() as client:
         label_set = client.open(f"imported:{name}")
         views = Views(truth.sample_ids, truth.seeds)

@@ -121,7 +121,7 @@ def test_streams_of_many_messages(
     known = known_label_set(
         tmp_path, "vqae", num_samples=2000, num_seeds=6, num_classes=400, seed=11
     )
-    service.push(known.bundle, "large")
+    service.push(known.on_disk, "large")
     at = np.random.default_rng(4).permutation(len(known.views))
     representation, done = REPRESENTATIONS[form], 0
     with service.client() as client:
@@ -136,7 +136,7 @@ def test_streams_of_many_messages(
 async def test_async_stream_with_a_wide_window(service: RunningService, tmp_path: Path) -> None:
     """Requests outweigh HTTP/2's window, and so do replies: neither side may wait for the other."""
     known, logits = identity_label_set(tmp_path, 9), Representation.logits()
-    service.push(known.bundle, "identity:9")
+    service.push(known.on_disk, "identity:9")
     at, done = np.random.default_rng(5).integers(len(known.views), size=600_000), 0
     async with service.async_client(rows_in_flight=len(at)) as client:
         label_set = await client.open("identity:9")
@@ -152,7 +152,7 @@ def test_clients_at_once_never_mix_labels(service: RunningService, tmp_path: Pat
         for number in range(1, 5)
     }
     for tag, known in sets.items():
-        service.push(known.bundle, tag)
+        service.push(known.on_disk, tag)
 
     def read(job: int) -> int:
         tag = f"identity:{job % 4 + 1}"
@@ -201,14 +201,14 @@ def test_labels_too_large_for_fp16_are_refused_in_fp16_only(
     known = known_label_set(tmp_path, "raw-fp32", num_samples=8, num_seeds=1, num_classes=4)
     loud = known.labels.copy()
     loud[3, 2] = 1e6
-    bundle = write_label_set(
+    on_disk = write_label_set(
         tmp_path / "loud",
         known.codec,
         loud.view(np.uint8).reshape(8, -1),
         num_samples=8,
         num_seeds=1,
     )
-    service.push(bundle, "loud")
+    service.push(on_disk, "loud")
     with service.client() as client:
         label_set = client.open("loud")
         full = client.labels(label_set, known.views, Representation.logits(Precision.FP32))

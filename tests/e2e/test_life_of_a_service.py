@@ -30,8 +30,8 @@ def test_stop_kill_and_start_again(tmp_path: Path) -> None:
     )
     names = identity_label_set(tmp_path / "names", 3)
     with running_service(tmp_path, environment={"LABELCAST_DRAIN_SECONDS": "30"}) as service:
-        digest = service.push(dense.bundle, "dense:v1")
-        service.push(names.bundle, "names:v1")
+        digest = service.push(dense.on_disk, "dense:v1")
+        service.push(names.on_disk, "names:v1")
         token = service.token()
 
         with service.client(rows_in_flight=300, reconnect_seconds=0) as client:
@@ -108,7 +108,7 @@ def check_everything(service: RunningService, sets: dict[str, KnownLabelSet]) ->
     with service.client() as client:
         for reference, known in sets.items():
             label_set = client.open(reference)
-            assert label_set.digest == known.bundle.digest
+            assert label_set.digest == known.on_disk.digest
             for representation in (CODES, LOGITS):
                 at = np.random.default_rng(1).permutation(len(known.views))[:1500]
                 known.check(

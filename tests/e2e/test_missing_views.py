@@ -12,13 +12,13 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import ContractMismatchError, ViewNotFoundError
 from labelcast.label_set import RowOrder, class_list_digest, digest_of, index_of_cells
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast.wire import views_to_proto
 from labelcast_producers.dense.labels import DenseLabels, Description
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService
 from tests.factories.in_memory import InMemory
@@ -39,7 +39,7 @@ def table() -> SampleTable:
 @pytest.fixture(scope="module")
 def pruned(
     service: RunningService, table: SampleTable, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
+) -> LabelSetDirectory:
     """Every fifth view is missing; the label of a view says whose it is."""
     cells = np.arange(SEEDS * len(table))
     index = index_of_cells(
@@ -68,13 +68,13 @@ def pruned(
         rows=InMemory(values),
     )
     encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
-    bundle = write_bundle(dense, encoder, Path(tmp_path_factory.mktemp("pruned")))
-    service.push(bundle, "pruned")
-    return bundle
+    on_disk = write_label_set(dense, encoder, Path(tmp_path_factory.mktemp("pruned")))
+    service.push(on_disk, "pruned")
+    return on_disk
 
 
 def test_missing_views_are_refused_dropped_or_drawn(
-    service: RunningService, pruned: Bundle, table: SampleTable
+    service: RunningService, pruned: LabelSetDirectory, table: SampleTable
 ) -> None:
     every = Views(
         np.tile(table.sample_ids, SEEDS), np.repeat(np.arange(SEEDS, dtype=np.uint32), len(table))
@@ -103,7 +103,7 @@ def test_missing_views_are_refused_dropped_or_drawn(
 
 
 def test_both_clients_and_both_ends_draw_alike(
-    service: RunningService, pruned: Bundle, table: SampleTable
+    service: RunningService, pruned: LabelSetDirectory, table: SampleTable
 ) -> None:
     asked = Views.of(table.sample_ids, 12345)
 
@@ -126,7 +126,7 @@ def test_both_clients_and_both_ends_draw_alike(
     np.testing.assert_array_equal(here.seeds, locally.seeds)
 
 
-def test_a_student_draws_stored_views(service: RunningService, pruned: Bundle) -> None:
+def test_a_student_draws_stored_views(service: RunningService, pruned: LabelSetDirectory) -> None:
     pictures = Pictures()
     with service.client() as client:
         source = LabelSetSource(client.open("pruned"), LOGITS)
@@ -173,7 +173,10 @@ def test_a_student_draws_stored_views(service: RunningService, pruned: Bundle) -
     ids=["no policy", "unknown policy", "no views", "a tag"],
 )
 def test_malformed_requests_are_refused(
-    service: RunningService, pruned: Bundle, table: SampleTable, change: dict[str, object]
+    service: RunningService,
+    pruned: LabelSetDirectory,
+    table: SampleTable,
+    change: dict[str, object],
 ) -> None:
     request = pb.ResolveViewsRequest(
         label_set=pruned.digest,

@@ -23,7 +23,7 @@ from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import REPRESENTATIONS, KnownLabelSet
 from tests.e2e.running_service import RunningService
 from tests.factories.decoded import assert_same_labels
-from tests.factories.label_sets import MIXING_POLICY, make_bundle, make_bundle_with_parts
+from tests.factories.label_sets import MIXING_POLICY, make_label_set, make_label_set_with_parts
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,7 @@ def where(request: pytest.FixtureRequest) -> str:
 def opened(where: str, name: str, service: RunningService, known: KnownLabelSet) -> LabelSet:
     if where == "service":
         return labelcast.open(name, address=service.grpc)
-    return labelcast.open(known.bundle.directory)
+    return labelcast.open(known.on_disk.directory)
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -106,7 +106,7 @@ def test_what_is_expected_is_compared(
     service: RunningService, label_sets: dict[str, KnownLabelSet], where: str
 ) -> None:
     expect = Expectation(num_classes=41)
-    reference = "raw" if where == "service" else label_sets["raw"].bundle.directory
+    reference = "raw" if where == "service" else label_sets["raw"].on_disk.directory
     address = service.grpc if where == "service" else None
     with pytest.raises(ContractMismatchError, match="num_classes"):
         labelcast.open(reference, address=address, expect=expect)
@@ -122,9 +122,9 @@ def test_what_cannot_be_opened(service: RunningService, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def drawn(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Labels]:
     """A label set whose views are drawn, as `drawn`."""
-    bundle, labels = make_bundle(tmp_path_factory.mktemp("drawn"), "vqae-context")
-    service.push(bundle, "drawn")
-    return bundle.directory, labels
+    on_disk, labels = make_label_set(tmp_path_factory.mktemp("drawn"), "vqae-context")
+    service.push(on_disk, "drawn")
+    return on_disk.directory, labels
 
 
 def test_a_loop_of_ones_own_takes_views_from_the_set(
@@ -171,8 +171,8 @@ def test_a_loop_of_ones_own_takes_views_from_the_set(
 def test_views_of_another_set_are_refused(
     service: RunningService, label_sets: dict[str, KnownLabelSet], tmp_path: Path
 ) -> None:
-    one, _ = make_bundle(tmp_path / "one", seed=1)
-    other, _ = make_bundle(tmp_path / "other", seed=2)
+    one, _ = make_label_set(tmp_path / "one", seed=1)
+    other, _ = make_label_set(tmp_path / "other", seed=2)
     views = one.views(one.index().segments[0].sample_ids, one.index().segments[0].seeds[0])
     assert len(one.reader()(views)) == len(views)
     with pytest.raises(ContractMismatchError, match="another label set"):
@@ -180,10 +180,10 @@ def test_views_of_another_set_are_refused(
 
 
 def test_samples_with_one_plain_view_need_no_seed(tmp_path: Path) -> None:
-    bundle, labels = make_bundle(tmp_path / "one", num_seeds=1, policy=None)
-    ids = bundle.index().segments[0].sample_ids
-    assert_same_labels(bundle.reader()(ids[::-1]), labels[::-1])
-    several, _ = make_bundle(tmp_path / "several", num_seeds=2, policy=None)
+    on_disk, labels = make_label_set(tmp_path / "one", num_seeds=1, policy=None)
+    ids = on_disk.index().segments[0].sample_ids
+    assert_same_labels(on_disk.reader()(ids[::-1]), labels[::-1])
+    several, _ = make_label_set(tmp_path / "several", num_seeds=2, policy=None)
     with pytest.raises(InvalidRequestError, match="do not say which view"):
         several.reader()(ids)
     plain = several.index().segments[0].views()
@@ -202,10 +202,10 @@ def test_a_remote_set_knows_its_client(
 
 
 def test_parts_that_nobody_knows_travel_along(service: RunningService, tmp_path: Path) -> None:
-    bundle = make_bundle_with_parts(tmp_path / "made")
-    service.push(bundle, "parts")
+    on_disk = make_label_set_with_parts(tmp_path / "made")
+    service.push(on_disk, "parts")
     with service.client() as client:
         pulled = pull(client, "parts", tmp_path / "pulled")
-    assert pulled.manifest == bundle.manifest
-    for ref in bundle.manifest.blobs().values():
-        assert pulled.read_blob(ref) == bundle.read_blob(ref)
+    assert pulled.manifest == on_disk.manifest
+    for ref in on_disk.manifest.blobs().values():
+        assert pulled.read_blob(ref) == on_disk.read_blob(ref)

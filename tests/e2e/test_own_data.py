@@ -12,7 +12,7 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.labels import DenseLabels
 from tests.e2e.running_service import RunningService, clean_environment, running_service
 
@@ -169,7 +169,7 @@ def test_a_label_set_goes_from_a_teacher_to_another_machine(
 def test_pulling_again_fetches_nothing_that_is_there(
     workplace: Workplace, service: RunningService
 ) -> None:
-    service.push(Bundle(workplace.directory / "set"), "mine:again")
+    service.push(LabelSetDirectory(workplace.directory / "set"), "mine:again")
     pull = ("pull", "mine:again", "--address", service.grpc, "--out", "twice", "--json")
     first = json.loads(workplace.run("labelcast.cli", *pull))
     again = json.loads(workplace.run("labelcast.cli", *pull))
@@ -177,7 +177,7 @@ def test_pulling_again_fetches_nothing_that_is_there(
     blob = next(path for path in (workplace.directory / "twice" / "blobs").iterdir())
     blob.write_bytes(bytes(len(blob.read_bytes())))
     workplace.run("labelcast.cli", *pull)
-    assert Bundle(workplace.directory / "twice").manifest.digest == first["digest"]
+    assert LabelSetDirectory(workplace.directory / "twice").manifest.digest == first["digest"]
 
 
 def test_a_label_file_without_a_teacher(workplace: Workplace, service: RunningService) -> None:
@@ -187,7 +187,7 @@ def test_a_label_file_without_a_teacher(workplace: Workplace, service: RunningSe
         "labelcast.cli",
         *("encode", "--labels", "logits.npy", "--codec", "raw:fp16", "--out", "raw", "--quiet"),
     )
-    service.push(Bundle(workplace.directory / "raw"), "raw:v1")
+    service.push(LabelSetDirectory(workplace.directory / "raw"), "raw:v1")
     workplace.run(
         "labelcast.cli", "pull", "raw:v1", "--address", service.grpc, "--out", "raw-local"
     )

@@ -39,7 +39,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 @pytest.fixture(scope="module")
 def known(limited: RunningService, tmp_path_factory: pytest.TempPathFactory) -> SpellingSet:
     made = spelling_set(tmp_path_factory.mktemp("spelling"), 13)
-    limited.push(made.bundle, "spelling")
+    limited.push(made.on_disk, "spelling")
     return made
 
 
@@ -191,7 +191,7 @@ def test_those_who_never_read_pin_no_memory(limited: RunningService, known: Spel
 
 def test_an_open_codec_is_served_from_memory(limited: RunningService, tmp_path: Path) -> None:
     """The store may lose it: those who decode themselves do not notice."""
-    codec_of = spelling_set(tmp_path, 14).bundle
+    codec_of = spelling_set(tmp_path, 14).on_disk
     limited.push(codec_of, "codec")
     artifact = codec_of.read_blob(codec_of.manifest.codec)
     with limited.client() as client:

@@ -22,11 +22,11 @@ from labelcast.label_set import (
     class_list_digest,
     digest_of,
 )
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import ImageFolder, SampleTable
 from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.add_stage import add_stage
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import RunningService, clean_environment, run_labelcast
 from tests.factories.in_memory import InMemory
@@ -52,7 +52,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stage_of(
     directory: Path, images: Path, sample_ids: list[int], policy: AugmentationPolicy = POLICY
-) -> Bundle:
+) -> LabelSetDirectory:
     """A label set of some samples, as a relabeller of these alone would make it."""
     rng = np.random.default_rng(sample_ids)
     table = SampleTable(ImageFolder(images))
@@ -76,11 +76,13 @@ def stage_of(
         rows=InMemory(rng.normal(size=(3 * len(sample_ids), 4)).astype(np.float16)),
     )
     encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
-    return write_bundle(dense, encoder, directory)
+    return write_label_set(dense, encoder, directory)
 
 
 @pytest.fixture(scope="module")
-def staged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
+def staged(
+    images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LabelSetDirectory, LabelSetDirectory]:
     """The label sets after the first and after the second stage."""
     root = tmp_path_factory.mktemp("staged")
     first, second = (
@@ -93,7 +95,7 @@ def staged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bund
 
 
 def test_the_next_stage_shares_the_earlier_segments(
-    service: RunningService, staged: tuple[Bundle, Bundle]
+    service: RunningService, staged: tuple[LabelSetDirectory, LabelSetDirectory]
 ) -> None:
     begun, grown = staged
     assert grown.manifest.segments[:1] == begun.manifest.segments
@@ -120,7 +122,10 @@ def test_the_next_stage_shares_the_earlier_segments(
 
 
 def test_a_student_trains_through_the_stages_and_resumes_between_them(
-    service: RunningService, staged: tuple[Bundle, Bundle], images: Path, tmp_path: Path
+    service: RunningService,
+    staged: tuple[LabelSetDirectory, LabelSetDirectory],
+    images: Path,
+    tmp_path: Path,
 ) -> None:
     service.push(staged[1], "staged:train")
 
@@ -152,7 +157,7 @@ def test_a_student_trains_through_the_stages_and_resumes_between_them(
 
 
 def test_stages_that_do_not_fit_are_refused(
-    staged: tuple[Bundle, Bundle], images: Path, tmp_path: Path
+    staged: tuple[LabelSetDirectory, LabelSetDirectory], images: Path, tmp_path: Path
 ) -> None:
     begun, _ = staged
     again = stage_of(tmp_path / "again", images, [0, 1])
@@ -166,7 +171,7 @@ def test_stages_that_do_not_fit_are_refused(
     renamed = replace(stranger.manifest, contract=contract)
     (stranger.directory / "manifest.json").write_bytes(renamed.to_bytes())
     with pytest.raises(ManifestError, match="teacher"):
-        add_stage(begun, Bundle(stranger.directory), tmp_path / "out", name="stranger")
+        add_stage(begun, LabelSetDirectory(stranger.directory), tmp_path / "out", name="stranger")
     mixed = replace(POLICY, mix=Mix.CUTMIX)
     first = stage_of(tmp_path / "first", images, [0, 2], mixed)
     second = stage_of(tmp_path / "second", images, [1, 3], mixed)
@@ -177,7 +182,7 @@ def test_stages_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("segments", [(1,), (2, 2), (1, 3)])
 def test_stages_must_add_up_to_the_segments(
-    staged: tuple[Bundle, Bundle], segments: tuple[int, ...]
+    staged: tuple[LabelSetDirectory, LabelSetDirectory], segments: tuple[int, ...]
 ) -> None:
     stages = tuple(Stage(name="stage", segments=count) for count in segments)
     manifest = replace(staged[1].manifest, stages=stages)
@@ -192,7 +197,7 @@ def test_a_staged_set_is_known_no_better_than_its_least_known_stage(
     contract = replace(sets[1].manifest.contract, sample_order=SampleOrder.UNVERIFIED)
     guessed = replace(sets[1].manifest, contract=contract)
     (sets[1].directory / "manifest.json").write_bytes(guessed.to_bytes())
-    both = add_stage(sets[0], Bundle(sets[1].directory), tmp_path / "both", name="more")
+    both = add_stage(sets[0], LabelSetDirectory(sets[1].directory), tmp_path / "both", name="more")
     assert both.manifest.contract.sample_order is SampleOrder.UNVERIFIED
     reports = [one.manifest.report for one in (*sets, both)]
     found = [
@@ -211,6 +216,6 @@ def test_the_command_adds_a_stage(images: Path, tmp_path: Path) -> None:
         *("--out", str(tmp_path / "both"), "--json"),
     )
     assert done.returncode == 0, done.stderr
-    both = Bundle(tmp_path / "both")
+    both = LabelSetDirectory(tmp_path / "both")
     assert json.loads(done.stdout) == {"digest": both.digest, "stages": 2}
     assert [stage.name for stage in both.manifest.stages] == ["stage 0", "more"]

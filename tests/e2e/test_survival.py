@@ -41,7 +41,7 @@ def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> 
     known = known_label_set(
         tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
     )
-    fragile.push(known.bundle, "dense")
+    fragile.push(known.on_disk, "dense")
     return known
 
 

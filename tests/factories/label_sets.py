@@ -1,8 +1,8 @@
 """Small label sets of every codec, for any test that needs one.
 
-    bundle, labels = make_bundle(tmp_path, codec="vqae", num_samples=40, num_seeds=3)
+    label_set, labels = make_label_set(tmp_path, codec="vqae", num_samples=40, num_seeds=3)
 
-`labels` is what every right reader must give for `bundle.index()`'s views in row order.
+`labels` is what every right reader must give for `label_set.index()`'s views in row order.
 """
 
 from dataclasses import replace
@@ -42,7 +42,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
 
 CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
@@ -61,7 +61,7 @@ MIXING_POLICY = AugmentationPolicy(
 )
 
 
-def make_bundle(
+def make_label_set(
     directory: Path,
     codec: CodecName = "raw",
     *,
@@ -70,49 +70,49 @@ def make_bundle(
     num_classes: int = 10,
     seed: int = 0,
     **options: Any,
-) -> tuple[Bundle, Labels]:
+) -> tuple[LabelSetDirectory, Labels]:
     """A label set with random content.
 
     Args:
-        directory: for the bundle; made if missing.
+        directory: for the label set; made if missing.
         codec: which codec.
         num_samples: samples, whose IDs are neither small nor consecutive.
         num_seeds: augmentation seeds of each.
         num_classes: C.
-        seed: same arguments, same bundle; another seed, another bundle.
+        seed: same arguments, same label set; another seed, another label set.
         **options: of `write_label_set`.
 
     Returns:
-        The bundle, and float32 labels of shape (N, C) in the order of its rows.
+        The label set, and float32 labels of shape (N, C) in the order of its rows.
     """
     rng = np.random.default_rng(seed)
     made = make_codec(codec, num_classes, rng)
     rows = make_rows(made, num_samples * num_seeds, rng)
-    bundle = write_label_set(
+    label_set = write_label_set(
         directory, made, rows, num_samples=num_samples, num_seeds=num_seeds, **options
     )
-    return bundle, made.decode(rows, context_of(bundle))
+    return label_set, made.decode(rows, context_of(label_set))
 
 
-def make_bundle_with_parts(directory: Path) -> Bundle:
+def make_label_set_with_parts(directory: Path) -> LabelSetDirectory:
     """A label set with a blob and a section of which this version knows nothing."""
-    bundle, _ = make_bundle(directory)
-    writer, (segment,) = BundleWriter(directory), bundle.manifest.segments
+    label_set, _ = make_label_set(directory)
+    writer, (segment,) = LabelSetDirectoryWriter(directory), label_set.manifest.segments
     prints = writer.add_rows(8, [np.arange(400, dtype=np.uint8).reshape(50, 8)])
     tokenizer = writer.add_blob(b"a tokenizer")
     manifest = replace(
-        bundle.manifest,
+        label_set.manifest,
         segments=(replace(segment, parts=(("fingerprints", prints),)),),
         parts=(("tokenizer", tokenizer),),
     )
     writer.finish(manifest)
-    return Bundle(directory)
+    return LabelSetDirectory(directory)
 
 
-def context_of(bundle: Bundle) -> Rows | None:
+def context_of(label_set: LabelSetDirectory) -> Rows | None:
     """Context rows of every view of the first segment, in row order; None where there are none."""
-    context = bundle.decoder().context
-    return None if context is None else context.rows(bundle.index().segments[0].views())
+    context = label_set.decoder().context
+    return None if context is None else context.rows(label_set.index().segments[0].views())
 
 
 def make_codec(name: CodecName, num_classes: int, rng: np.random.Generator) -> Codec:
@@ -165,11 +165,11 @@ def write_label_set(
     shard_bytes: int = SHARD_BYTES,
     report: dict[str, Any] | None = None,
     policy: AugmentationPolicy | None = POLICY,
-) -> Bundle:
+) -> LabelSetDirectory:
     """A label set of given rows, which need not be right.
 
     Args:
-        directory: for the bundle.
+        directory: for the label set.
         codec: put into it.
         rows: uint8, shape (num_samples * num_seeds, row_stride).
         num_samples: samples.
@@ -182,7 +182,7 @@ def write_label_set(
         report: fit report.
         policy: of the views, where the codec is not conditioned on them.
     """
-    header, writer = codec.header, BundleWriter(directory, shard_bytes=shard_bytes)
+    header, writer = codec.header, LabelSetDirectoryWriter(directory, shard_bytes=shard_bytes)
     sample_ids = 10**12 + 7 * np.arange(num_samples, dtype=np.uint64)
     seeds = 3 * np.arange(num_seeds, dtype=np.uint32)
     hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
@@ -217,7 +217,7 @@ def write_label_set(
     )
     told = None if report is None else writer.add_blob(to_canonical(report))
     writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=told))
-    return Bundle(directory)
+    return LabelSetDirectory(directory)
 
 
 def _halves(rng: np.random.Generator, *shape: int) -> Any:

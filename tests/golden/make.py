@@ -20,14 +20,14 @@ from safetensors.numpy import save_file
 from labelcast import Views
 from labelcast.codec import LabelKind
 from labelcast.label_set import GridIndex, RowOrder, class_list_digest, digest_of
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.add_stage import add_stage
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.e2e.running_service import clean_environment, running_service
 from tests.factories.in_memory import InMemory
-from tests.factories.label_sets import POLICY, CodecName, make_bundle
+from tests.factories.label_sets import POLICY, CodecName, make_label_set
 from tests.golden.expected import NAMES, RETIRED, Expected, as_tensors
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.sre2l import write_sre2l
@@ -44,7 +44,7 @@ _SAMPLES, _CLASSES = 8, 5
 def make_label_sets(directory: Path) -> None:
     """Write every label set of `NAMES` into `directory`, with what is in it beside it."""
     for name, codec in _CODECS.items():
-        make_bundle(directory / name, codec, num_samples=_SAMPLES, num_classes=_CLASSES)
+        make_label_set(directory / name, codec, num_samples=_SAMPLES, num_classes=_CLASSES)
     sizes: dict[str, Any] = {"samples": _SAMPLES, "classes": _CLASSES, "batch_size": 4, "view": 9}
     mixed_up, pruned = directory / "recorded-mixup", directory / "recorded-cutmix-pruned"
     _import(mixed_up, lambda to: write_sre2l(to, epochs=2, mix="mixup", **sizes))
@@ -52,7 +52,8 @@ def make_label_sets(directory: Path) -> None:
     _stage(directory)
     for name in NAMES:
         save_file(
-            as_tensors(_contents(Bundle(directory / name))), directory / f"{name}.safetensors"
+            as_tensors(_contents(LabelSetDirectory(directory / name))),
+            directory / f"{name}.safetensors",
         )
 
 
@@ -60,9 +61,9 @@ def make_data_directory(label_sets: Path, directory: Path) -> None:
     """Have a service keep them under tags, one of them retired; copy what survives a restart."""
     with tempfile.TemporaryDirectory() as temporary, running_service(Path(temporary)) as service:
         for name in NAMES:
-            service.push(Bundle(label_sets / name), f"golden:{name}")
+            service.push(LabelSetDirectory(label_sets / name), f"golden:{name}")
         with service.registry() as registry:
-            registry.tag("golden:another-name", Bundle(label_sets / "raw").digest)
+            registry.tag("golden:another-name", LabelSetDirectory(label_sets / "raw").digest)
             registry.retire(f"golden:{RETIRED}")
         service.stop()
         # The token is secret, the rest is written anew at every start.
@@ -86,7 +87,7 @@ def _import(out: Path, write: Callable[[Path], object]) -> None:
 
 def _stage(directory: Path) -> None:
     names = ("staged-one", "staged-two")
-    base: Bundle | None = None
+    base: LabelSetDirectory | None = None
     with tempfile.TemporaryDirectory() as temporary:
         for number, name in enumerate(names):
             added = _labels_of(Path(temporary) / name, number)
@@ -95,7 +96,7 @@ def _stage(directory: Path) -> None:
             )
 
 
-def _labels_of(directory: Path, number: int) -> Bundle:
+def _labels_of(directory: Path, number: int) -> LabelSetDirectory:
     """A label set of every other sample."""
     sample_ids = np.arange(number, 2 * _SAMPLES, 2, dtype=np.uint64)
     values = np.random.default_rng(number).normal(size=(3 * _SAMPLES, _CLASSES))
@@ -115,10 +116,10 @@ def _labels_of(directory: Path, number: int) -> Bundle:
         rows=InMemory(values.astype(np.float16)),
     )
     encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
-    return write_bundle(dense, encoder, directory)
+    return write_label_set(dense, encoder, directory)
 
 
-def _contents(label_set: Bundle) -> Expected:
+def _contents(label_set: LabelSetDirectory) -> Expected:
     index = label_set.index()
     parts = [segment.views() for segment in index.segments]
     views = Views(
@@ -135,7 +136,7 @@ def _contents(label_set: Bundle) -> Expected:
     )
 
 
-def _columns(label_set: Bundle, views: Views) -> dict[str, NDArray[Any]]:
+def _columns(label_set: LabelSetDirectory, views: Views) -> dict[str, NDArray[Any]]:
     records = label_set.records()
     if records is None:
         return {}

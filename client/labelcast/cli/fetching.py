@@ -15,9 +15,9 @@ from labelcast.cli.printing import byte_text, print_json
 from labelcast.codec import LabelKind, Labels
 from labelcast.errors import InvalidRequestError
 from labelcast.files import whole_file
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.remote.client import LabelClient
-from labelcast.remote.pulling import pull as pull_bundle
+from labelcast.remote.pulling import pull as pull_label_set
 from labelcast.views import Views
 
 _BLOCK_ROWS = 4096
@@ -58,13 +58,13 @@ def pull(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        bundle = pull_bundle(client, reference, out, progress=show)
+        label_set = pull_label_set(client, reference, out, progress=show)
         received = client.wire_bytes.received
     if as_json:
-        print_json({"digest": bundle.digest, "received_bytes": received})
+        print_json({"digest": label_set.digest, "received_bytes": received})
     else:
-        labels = bundle.manifest.num_labels
-        typer.echo(f"{bundle.digest}\n{labels} labels in {byte_text(received)} in {out}")
+        labels = label_set.manifest.num_labels
+        typer.echo(f"{label_set.digest}\n{labels} labels in {byte_text(received)} in {out}")
 
 
 def decode(
@@ -86,19 +86,19 @@ def decode(
     Rows come in the order of the label set. Beside labels.npy, labels.views.npy says which view
     each row belongs to: it has the columns sample_id and seed.
     """
-    bundle = Bundle(directory)
-    decoder, index = bundle.decoder(), bundle.index()
+    label_set = LabelSetDirectory(directory)
+    decoder, index = label_set.decoder(), label_set.index()
     header = decoder.codec.header
     kind = header.label_kind
     if temperature is not None:
-        bundle.manifest.contract.require_temperature(temperature)
+        label_set.manifest.contract.require_temperature(temperature)
     views = _chosen_views([segment.views() for segment in index.segments], seed)
     shape = (len(views), header.num_classes)
     with whole_file(out) as partial, _progress() as progress:
         labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         for start in progress.track(range(0, len(views), _BLOCK_ROWS), description="decode"):
             block = slice(start, start + _BLOCK_ROWS)
-            decoded = decoder.decode(bundle.gather(index, views[block]), views[block])
+            decoded = decoder.decode(label_set.gather(index, views[block]), views[block])
             if temperature is not None and kind is LabelKind.LOGITS:
                 decoded = _softmax(decoded / np.float32(temperature))
             labels[block] = decoded

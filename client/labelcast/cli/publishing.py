@@ -20,7 +20,7 @@ from labelcast.cli.connection import (
 )
 from labelcast.cli.panels import PUBLISH, add_command
 from labelcast.cli.printing import byte_text, print_columns, print_json
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 
 
@@ -45,9 +45,9 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Upload a label set and publish it under a tag. Resumes if interrupted."""
-    bundle = Bundle(directory)
+    label_set = LabelSetDirectory(directory)
     with connect(admin, token, token_file, timeout) as registry, _progress_bar() as progress:
-        result = registry.push(bundle, tag, progress=progress)
+        result = registry.push(label_set, tag, progress=progress)
     if as_json:
         print_json(
             {

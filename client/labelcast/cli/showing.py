@@ -19,7 +19,7 @@ from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json, print_pairs
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,10 +69,10 @@ def info(
 
 
 def _of_directory(directory: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    bundle, report = Bundle(directory), None
-    if bundle.manifest.report is not None:
-        content = bundle.read_blob(bundle.manifest.report)
+    label_set, report = LabelSetDirectory(directory), None
+    if label_set.manifest.report is not None:
+        content = label_set.read_blob(label_set.manifest.report)
         report = from_canonical(content, "the fit report", max_bytes=MAX_REPORT_BYTES)
         if not isinstance(report, dict):
             raise ManifestError("the fit report must be a JSON object")
-    return describe(bundle.manifest, bundle.codec().name, report), []
+    return describe(label_set.manifest, label_set.codec().name, report), []

@@ -51,7 +51,7 @@ def _from_directory(directory: Path, expect: Expectation | None) -> LabelSet:
             ' such as labelcast.open("mine:v1", address="127.0.0.1:7070")'
         )
     home: Any = import_module("labelcast.label_set_directory")
-    opened: LabelSet = home.Bundle(directory)
+    opened: LabelSet = home.LabelSetDirectory(directory)
     if expect is not None:
         opened.contract.require(expect)
     return opened

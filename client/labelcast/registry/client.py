@@ -19,7 +19,7 @@ from labelcast.label_set import (
     check_tag,
     to_canonical,
 )
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.patience import PATIENCE_SECONDS
 from labelcast.progress import Progress, unwatched
 from labelcast.registry.rest import RestLink, understood
@@ -127,7 +127,9 @@ class Registry:
         """Close the connections."""
         self._rest.close()
 
-    def push(self, bundle: Bundle, tag: str, *, progress: Progress = unwatched) -> PushResult:
+    def push(
+        self, label_set: LabelSetDirectory, tag: str, *, progress: Progress = unwatched
+    ) -> PushResult:
         """Upload what the service lacks of a label set, and publish it.
 
         Blobs that the service has are not sent, so a push that failed is simply run again. A
@@ -135,27 +137,27 @@ class Registry:
         registry has patience.
 
         Args:
-            bundle: the label set.
+            label_set: the label set.
             tag: tag to publish under.
             progress: called with (bytes sent, bytes to send).
 
         Raises:
             InvalidRequestError: not a tag; nothing is sent.
-            BlobNotFoundError, DigestMismatchError: a file of the bundle is missing or damaged.
+            BlobNotFoundError, DigestMismatchError: a file of the label set is missing or damaged.
             StoreFullError, StoreUnsafeError: the service's store cannot take it.
             DataError: the service found something wrong with the content; nothing is published.
             AuthorizationError: the token does not suffice.
             NetworkError: the service cannot be reached.
         """
         check_tag(tag)
-        refs = list(bundle.manifest.blobs().values())
+        refs = list(label_set.manifest.blobs().values())
         missing = [ref for ref in refs if not self._has(ref)]
         total = sum(ref.size for ref in missing)
         self._get("/v1/capacity", params={"required_bytes": total})
-        chunk_bytes, sent = _chunk_bytes(bundle.manifest), 0
+        chunk_bytes, sent = _chunk_bytes(label_set.manifest), 0
         progress(0, total)
         for ref in missing:
-            path = bundle.path(ref)
+            path = label_set.path(ref)
             if (actual := file_digest(path)) != ref.digest:
                 raise DigestMismatchError(
                     f"{path} is damaged: its digest is {actual}; encode the label set again",
@@ -166,8 +168,8 @@ class Registry:
             for received in upload.run():
                 progress(sent + received, total)
             sent += ref.size
-        digest = bundle.digest
-        self._stage(bundle.manifest)
+        digest = label_set.digest
+        self._stage(label_set.manifest)
         self.tag(tag, digest)
         return PushResult(digest, tag, len(missing), total, len(refs) - len(missing))
 

@@ -1,11 +1,11 @@
-"""Fetching a whole label set into a bundle, to be decoded without a network."""
+"""Fetching a whole label set into a directory, to be decoded without a network."""
 
 from pathlib import Path
 
 from labelcast.errors import DigestMismatchError
 from labelcast.files import file_digest, whole_file
 from labelcast.label_set import BlobRef
-from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter, blob_path
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.progress import Progress, unwatched
 from labelcast.remote.client import LabelClient
@@ -17,13 +17,13 @@ def pull(
     directory: Path,
     *,
     progress: Progress = unwatched,
-) -> Bundle:
+) -> LabelSetDirectory:
     """Fetch every blob of a label set; blobs that are there already are kept.
 
     Args:
         client: client of the service.
         reference: tag or digest.
-        directory: of the bundle; finished only once the manifest is there.
+        directory: of the label set; finished only once the manifest is there.
         progress: of the bytes.
 
     Raises:
@@ -31,7 +31,7 @@ def pull(
         As `LabelClient.open` and `LabelClient.blob`.
     """
     label_set = client.open(reference)
-    writer = BundleWriter(directory)
+    writer = LabelSetDirectoryWriter(directory)
     refs = list(label_set.manifest.blobs().values())
     total, done = sum(ref.size for ref in refs), 0
     progress(0, total)
@@ -42,7 +42,7 @@ def pull(
         done += ref.size
         progress(done, total)
     writer.finish(label_set.manifest)
-    return Bundle(directory)
+    return LabelSetDirectory(directory)
 
 
 def _fetch(client: LabelClient, label_set: LabelSetFacts, ref: BlobRef, path: Path) -> None:

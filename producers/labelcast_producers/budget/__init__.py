@@ -5,7 +5,7 @@ fits labels; only `measured` opens files, and only to ask for their sizes.
 """
 
 from labelcast_producers.budget.forms import Codes, Dense, Hard, LabelForm, TopK, parse_form
-from labelcast_producers.budget.measured import MeasuredBundle, measure
+from labelcast_producers.budget.measured import MeasuredLabelSet, measure
 from labelcast_producers.budget.model import Budget, Container, Samples, Setting, budget_of
 from labelcast_producers.budget.published import (
     IPCS,
@@ -26,7 +26,7 @@ __all__ = [
     "Dense",
     "Hard",
     "LabelForm",
-    "MeasuredBundle",
+    "MeasuredLabelSet",
     "Published",
     "Samples",
     "Setting",

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast.label_set.section import BlobRef
-from labelcast.label_set_directory import MANIFEST_NAME, Bundle
+from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast_producers.budget.model import SCALES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredBundle:
+class MeasuredLabelSet:
     """Bytes of a label set's files.
 
     Attributes:
@@ -76,7 +76,7 @@ class MeasuredBundle:
         return {count: growing + fixed / count for count in SCALES}
 
 
-def measure(directory: Path) -> MeasuredBundle:
+def measure(directory: Path) -> MeasuredLabelSet:
     """Add up the sizes of a label set's files; no content but the manifest is read.
 
     A blob that serves twice lies on disk once and is counted once, where it is named first.
@@ -86,15 +86,15 @@ def measure(directory: Path) -> MeasuredBundle:
         ManifestError: no label set, or a damaged manifest.
         BlobNotFoundError: a file is missing or of the wrong size.
     """
-    bundle = Bundle(directory)
-    manifest, seen = bundle.manifest, set[str]()
+    label_set = LabelSetDirectory(directory)
+    manifest, seen = label_set.manifest, set[str]()
 
     def sizes(refs: list[BlobRef]) -> int:
         total = 0
         for ref in refs:
             if ref.digest not in seen:
                 seen.add(ref.digest)
-                total += bundle.path(ref).stat().st_size
+                total += label_set.path(ref).stat().st_size
         return total
 
     codes = [segment.codes for segment in manifest.segments]
@@ -106,8 +106,8 @@ def measure(directory: Path) -> MeasuredBundle:
             elif name != "codes":
                 tables.append(section)
     augmentation = sizes([shard.data for section in records for shard in section.shards])
-    return MeasuredBundle(
-        digest=bundle.digest,
+    return MeasuredLabelSet(
+        digest=label_set.digest,
         labels=manifest.num_labels,
         samples=sum(segment.sample_ids.rows for segment in manifest.segments),
         payload_bytes=sizes([shard.data for section in codes for shard in section.shards]),

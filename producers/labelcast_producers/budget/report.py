@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from labelcast_producers.budget.measured import MeasuredBundle
+from labelcast_producers.budget.measured import MeasuredLabelSet
 from labelcast_producers.budget.model import GB, GIB, SCALES, Budget, Setting, budget_of
 from labelcast_producers.budget.published import Published, reproduction
 
@@ -87,7 +87,7 @@ def reproduction_as_json() -> dict[str, Any]:
     }
 
 
-def bundle_as_json(measured: MeasuredBundle) -> dict[str, Any]:
+def measured_as_json(measured: MeasuredLabelSet) -> dict[str, Any]:
     """A label set on disk."""
     split = {name: size / measured.labels for name, size in measured.parts.items()}
     return {

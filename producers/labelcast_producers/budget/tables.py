@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from labelcast_producers.budget.measured import MeasuredBundle
+from labelcast_producers.budget.measured import MeasuredLabelSet
 from labelcast_producers.budget.model import GB, GIB, SCALES
 from labelcast_producers.budget.report import Entry, reproduction_as_json
 
@@ -89,7 +89,7 @@ def print_entry(entry: Entry) -> None:
         console.print(f"published: no size ({published.remark})")
 
 
-def print_bundle(measured: MeasuredBundle) -> None:
+def print_measured(measured: MeasuredLabelSet) -> None:
     """A label set on disk."""
     console = _console()
     table = _table(

@@ -75,7 +75,7 @@ def budget(
     reference: Annotated[
         str, typer.Option(help="Setting to compare with, over the same samples.")
     ] = "sre2l",
-    bundle: Annotated[
+    label_set: Annotated[
         Path | None,
         typer.Option(
             help="Directory of a label set to measure instead; takes no other option but --json."
@@ -107,31 +107,31 @@ def budget(
     }
     chosen = {name: value for name, value in about_labels.items() if value is not None}
     shape = {name: value for name, value in about_samples.items() if value is not None}
-    if bundle is not None:
+    if label_set is not None:
         if chosen or shape:
             options = ", ".join("--" + name.replace("_", "-") for name in (chosen | shape))
             raise InvalidRequestError(
-                f"--bundle measures a label set as it is: leave out {options}"
+                f"--label-set measures a label set as it is: leave out {options}"
             )
-        _print_bundle(bundle, as_json)
+        _print_measured(label_set, as_json)
     elif chosen:
         _print_one(chosen, shape, reference, as_json)
     else:
         _print_overview(shape, reference, as_json)
 
 
-def _print_bundle(directory: Path, as_json: bool) -> None:
+def _print_measured(directory: Path, as_json: bool) -> None:
     from labelcast_producers.budget import measure
 
     measured = measure(directory)
     if as_json:
-        from labelcast_producers.budget.report import bundle_as_json
+        from labelcast_producers.budget.report import measured_as_json
 
-        typer.echo(json.dumps({"bundle": bundle_as_json(measured)}))
+        typer.echo(json.dumps({"label_set": measured_as_json(measured)}))
     else:
-        from labelcast_producers.budget.tables import print_bundle
+        from labelcast_producers.budget.tables import print_measured
 
-        print_bundle(measured)
+        print_measured(measured)
 
 
 def _print_one(

@@ -43,14 +43,14 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a label set as files that existing training scripts read."""
-    from labelcast.label_set_directory import Bundle
+    from labelcast.label_set_directory import LabelSetDirectory
     from labelcast_producers.exports.sre2l import export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
 
-    bundle = Bundle(label_set)
+    on_disk = LabelSetDirectory(label_set)
     with progress_bar("export", "label", quiet=quiet) as progress:
         done = export_sre2l(
-            bundle,
+            on_disk,
             out,
             batch_size=batch_size,
             draws=PermutationDraws(draws),

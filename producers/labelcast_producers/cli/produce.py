@@ -160,13 +160,13 @@ def encode(
 ) -> None:
     """Encode dense labels into a label set that `labelcast push` uploads."""
     from labelcast_producers.dense.labels import open_labels
-    from labelcast_producers.encoding.label_set_writer import write_bundle
+    from labelcast_producers.encoding.label_set_writer import write_label_set
     from labelcast_producers.neural.chosen_encoder import choose_encoder
 
     dense = open_labels(labels, label_kind, temperature=temperature)
     chosen = choose_encoder(codec, dense.description, temperature=temperature, device=device)
     with progress_bar("encode", "label", quiet=quiet) as progress:
-        bundle = write_bundle(
+        label_set = write_label_set(
             dense,
             chosen.encoder,
             out,
@@ -176,11 +176,10 @@ def encode(
         )
     stride = chosen.encoder.codec.row_stride
     if as_json:
-        typer.echo(json.dumps({"digest": bundle.digest, "bytes_per_label": stride}))
+        typer.echo(json.dumps({"digest": label_set.digest, "bytes_per_label": stride}))
     else:
-        typer.echo(
-            f"{bundle.digest}\n{bundle.manifest.num_labels} labels of {bytes_of(stride)} in {out}"
-        )
+        labels_of = f"{label_set.manifest.num_labels} labels of {bytes_of(stride)}"
+        typer.echo(f"{label_set.digest}\n{labels_of} in {out}")
 
 
 def _draw(curve: "Sweep", out: Path) -> None:

@@ -34,26 +34,26 @@ def stage(
     as_json: AsJson = False,
 ) -> None:
     """Add a stage to a label set. Earlier segments are shared, not copied."""
-    from labelcast.label_set_directory import Bundle
+    from labelcast.label_set_directory import LabelSetDirectory
     from labelcast_producers.encoding.add_stage import add_stage
 
     if learning_rate is not None:
         require_positive("--learning-rate", learning_rate)
-    bundle = add_stage(
-        None if base is None else Bundle(base),
-        Bundle(added),
+    label_set = add_stage(
+        None if base is None else LabelSetDirectory(base),
+        LabelSetDirectory(added),
         out,
         name=name,
         learning_rate=learning_rate,
         epochs=epochs,
         dataset=dataset,
     )
-    stages = len(bundle.manifest.stages)
+    stages = len(label_set.manifest.stages)
     if as_json:
-        typer.echo(json.dumps({"digest": bundle.digest, "stages": stages}))
+        typer.echo(json.dumps({"digest": label_set.digest, "stages": stages}))
     else:
         typer.echo(
-            f"{bundle.digest}\n{bundle.manifest.num_labels} labels, {stages} stages in {out}"
+            f"{label_set.digest}\n{label_set.manifest.num_labels} labels, {stages} stages in {out}"
         )
 
 

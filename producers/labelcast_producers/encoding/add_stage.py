@@ -24,11 +24,11 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.manifest import Manifest
-from labelcast.label_set_directory import Bundle, BundleWriter, blob_path
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter, blob_path
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder
 
 
@@ -50,21 +50,21 @@ class StageFacts:
 
 
 def add_stage(
-    base: Bundle | None,
-    added: Bundle,
+    base: LabelSetDirectory | None,
+    added: LabelSetDirectory,
     out: Path,
     *,
     name: str,
     learning_rate: float | None = None,
     epochs: int | None = None,
     dataset: str | None = None,
-) -> Bundle:
+) -> LabelSetDirectory:
     """Make the label set of the next stage.
 
     Args:
         base: the label set so far; one without stages becomes the first. None starts a staged set.
         added: labels of the samples that are new; encoded with the codec of `base`.
-        out: directory of the new bundle; blobs are linked, where the disk can, or copied.
+        out: directory of the new label set; blobs are linked, where the disk can, or copied.
         name: of the stage, for people.
         learning_rate: that the stage is to be trained with.
         epochs: epochs to train the stage for.
@@ -86,10 +86,10 @@ def add_stage(
         manifest = _combined(base, added, stage, dataset)
         report = _reports(base, added)
     (out / "manifest.json").unlink(missing_ok=True)
-    writer = BundleWriter(out)
-    for bundle in (base, added):
-        if bundle is not None:
-            _bring(bundle, manifest, out)
+    writer = LabelSetDirectoryWriter(out)
+    for label_set in (base, added):
+        if label_set is not None:
+            _bring(label_set, manifest, out)
     if report is not None:
         manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
     # Read back as everybody will: what contradicts itself is not written.
@@ -97,18 +97,18 @@ def add_stage(
     parts = [*(base.index().segments if base else ()), *added.index().segments]
     ViewIndex(parts)
     writer.finish(manifest)
-    return Bundle(out)
+    return LabelSetDirectory(out)
 
 
 def _combined(
-    base_bundle: Bundle, added_bundle: Bundle, stage: Stage, dataset: str | None
+    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: str | None
 ) -> Manifest:
-    base, added = base_bundle.manifest, added_bundle.manifest
+    base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract
     for field in ("teacher", "num_classes", "class_list", "policy", "label_kind", "context"):
         if getattr(ours, field) != getattr(theirs, field):
             raise ManifestError(f"the stages differ in {field}; make both alike")
-    if ours.codec != theirs.codec and not _alike(base_bundle.codec(), added_bundle.codec()):
+    if ours.codec != theirs.codec and not _alike(base_set.codec(), added_set.codec()):
         raise ManifestError("the stages differ in codec; encode the new samples with the first's")
     if added.stages:
         raise ManifestError("the added label set is staged itself; add its stages one by one")
@@ -125,12 +125,14 @@ def _combined(
     )
 
 
-def _reports(base: Bundle, added: Bundle) -> dict[str, Any] | None:
+def _reports(base: LabelSetDirectory, added: LabelSetDirectory) -> dict[str, Any] | None:
     """Means over both sets, which the canary goes by; None unless both were measured."""
     refs = (base.manifest.report, added.manifest.report)
     first, second = (
-        {} if ref is None else from_canonical(bundle.read_blob(ref), "the report", max_bytes=2**20)
-        for bundle, ref in zip((base, added), refs, strict=True)
+        {}
+        if ref is None
+        else from_canonical(label_set.read_blob(ref), "the report", max_bytes=2**20)
+        for label_set, ref in zip((base, added), refs, strict=True)
     )
     share = added.manifest.num_labels / (base.manifest.num_labels + added.manifest.num_labels)
     means = {
@@ -151,13 +153,13 @@ def _alike(first: Codec, second: Codec) -> bool:
     )
 
 
-def _bring(bundle: Bundle, manifest: Manifest, out: Path) -> None:
+def _bring(label_set: LabelSetDirectory, manifest: Manifest, out: Path) -> None:
     wanted = manifest.blobs()
-    for digest, ref in bundle.manifest.blobs().items():
+    for digest, ref in label_set.manifest.blobs().items():
         target = blob_path(out, digest)
         if digest not in wanted or target.exists():
             continue
-        source = bundle.path(ref)
+        source = label_set.path(ref)
         with whole_file(target) as partial:
             try:
                 os.link(source, partial)
@@ -172,7 +174,7 @@ def write_staged(
     out: Path,
     *,
     progress: Progress = unwatched,
-) -> Bundle:
+) -> LabelSetDirectory:
     """Encode labels of all stages into one staged label set, a segment a stage.
 
     Args:
@@ -191,7 +193,7 @@ def write_staged(
     staged, first, seeds = None, 0, len(dense.index.seeds)
     for number, stage in enumerate(stages):
         last = first + len(stage.sample_ids)
-        single = write_bundle(
+        single = write_label_set(
             _samples(dense, first, last),
             chosen.encoder,
             out / "stages" / f"{number}-alone",

@@ -1,4 +1,4 @@
-"""Dense labels → bundle: encode every row, measure what the codes keep, write the manifest."""
+"""Dense labels → label set: encode each row, measure what the codes keep, write the manifest."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.view_records import mixing
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_label_kind
@@ -49,7 +49,7 @@ class RowEncoder(Protocol):
         ...
 
 
-def write_bundle(
+def write_label_set(
     dense: DenseLabels,
     encoder: RowEncoder,
     out: Path,
@@ -58,13 +58,13 @@ def write_bundle(
     fit_report: dict[str, Any] | None = None,
     identity: str | None = None,
     progress: Progress = unwatched,
-) -> Bundle:
+) -> LabelSetDirectory:
     """Encode a whole file of dense labels into a label set.
 
     Args:
         dense: the labels with their meaning.
         encoder: writes rows of `encoder.codec`.
-        out: directory of the bundle; one that is finished there is replaced.
+        out: directory of the label set; one that is finished there is replaced.
         artifact: of a fitted codec; codecs that are not fitted get theirs here.
         fit_report: how the codec was fitted, kept in the set's report.
         identity: of the labels; an encoding of the same labels by the same codec that was
@@ -84,7 +84,7 @@ def write_bundle(
         )
     (out / "manifest.json").unlink(missing_ok=True)
     check_label_kind(_first_rows(dense), description.label_kind)
-    writer = BundleWriter(out)
+    writer = LabelSetDirectoryWriter(out)
     measured = _Agreement(dense, codec)
     context = dense.context() if codec.context_stride else None
     if artifact is None:
@@ -102,23 +102,23 @@ def write_bundle(
     return _finish(writer, dense, codec, codes, artifact, report, derived)
 
 
-def write_packed_bundle(
+def write_packed_label_set(
     dense: DenseLabels, codec: Codec, blocks: Iterable[Rows], out: Path
-) -> Bundle:
+) -> LabelSetDirectory:
     """Write labels that a codec without tables keeps as they are; nothing of them is measured.
 
     Args:
         dense: what the labels mean; its rows are not read.
         codec: of the rows.
         blocks: packed rows of every label, in row order: uint8, shape (n, stride) each.
-        out: directory of the bundle; one that is finished there is replaced.
+        out: directory of the label set; one that is finished there is replaced.
 
     Raises:
         CodecError: a row that the codec cannot decode.
         LabelFileError: not one row for each label.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    writer, first = BundleWriter(out), list[Rows]()
+    writer, first = LabelSetDirectoryWriter(out), list[Rows]()
 
     def checked() -> Iterator[Rows]:
         for block in blocks:
@@ -135,14 +135,14 @@ def write_packed_bundle(
 
 
 def _finish(
-    writer: BundleWriter,
+    writer: LabelSetDirectoryWriter,
     dense: DenseLabels,
     codec: Codec,
     codes: Section,
     artifact: bytes,
     report: dict[str, Any],
     context: ContextRef | None,
-) -> Bundle:
+) -> LabelSetDirectory:
     description, index, hard = dense.description, dense.index, dense.hard_labels
     presence = index.pack_presence()
     segment = Segment(
@@ -176,7 +176,7 @@ def _finish(
             report=writer.add_blob(to_canonical(report)),
         )
     )
-    return Bundle(writer.directory)
+    return LabelSetDirectory(writer.directory)
 
 
 def _encode(

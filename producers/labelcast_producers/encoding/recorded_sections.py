@@ -8,17 +8,17 @@ from labelcast.augmentation import MIX_STRIDE, Mix, MixTable, RecordedPolicy, Re
 from labelcast.codec import Rows
 from labelcast.errors import LabelFileError
 from labelcast.label_set import Augmentation
-from labelcast.label_set_directory import BundleWriter
+from labelcast.label_set_directory import LabelSetDirectoryWriter
 from labelcast_producers.dense.labels import DenseLabels
 
 _BLOCK_ROWS = 2**18
 
 
-def write_augmentation(writer: BundleWriter, dense: DenseLabels) -> Augmentation | None:
+def write_augmentation(writer: LabelSetDirectoryWriter, dense: DenseLabels) -> Augmentation | None:
     """Pack the records of dense labels.
 
     Args:
-        writer: of the bundle.
+        writer: of the label set.
         dense: with its records, if views were recorded.
 
     Returns:

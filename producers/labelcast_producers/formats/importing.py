@@ -14,12 +14,12 @@ from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
-from labelcast.label_set_directory import MANIFEST_NAME, Bundle
+from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.add_stage import write_staged
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.formats.output.agreement import first_and_last_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
@@ -255,7 +255,7 @@ class Import:
         temperature: float = 1.0,
         device: str = "auto",
         progress: Progress = unwatched,
-    ) -> Bundle:
+    ) -> LabelSetDirectory:
         """Encode the labels on the fly; interrupted, calling it again goes on.
 
         Args:
@@ -267,7 +267,7 @@ class Import:
             progress: of the labels.
 
         Raises:
-            As `write_dense`, `choose_encoder` and `write_bundle`.
+            As `write_dense`, `choose_encoder` and `write_label_set`.
         """
         _require_new(self.path, out)
         facts, identity = self.facts, self.identity()
@@ -290,7 +290,7 @@ class Import:
             if facts.stages:
                 made = write_staged(labels, chosen, facts.stages, out, progress=progress)
             else:
-                made = write_bundle(
+                made = write_label_set(
                     labels,
                     chosen.encoder,
                     out,
@@ -302,7 +302,7 @@ class Import:
         self._look_at(made)
         return made
 
-    def _look_at(self, result: DenseLabels | Bundle) -> None:
+    def _look_at(self, result: DenseLabels | LabelSetDirectory) -> None:
         agreement = first_and_last_agreement(self.facts, result)
         if agreement is None or agreement[1] >= agreement[0] / 2:
             return

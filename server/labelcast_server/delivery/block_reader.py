@@ -95,7 +95,7 @@ class Block:
     subject_crc32: int
 
 
-class LabelReader:
+class BlockReader:
     """Labels of one set in one form, for one stream or call.
 
     Args:

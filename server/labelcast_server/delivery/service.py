@@ -15,7 +15,7 @@ from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.delivery.block_reader import Decoder, LabelReader, OpenLabelSet
+from labelcast_server.delivery.block_reader import BlockReader, Decoder, OpenLabelSet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.resolving import resolve_readable
 from labelcast_server.store.store import Store
@@ -71,7 +71,7 @@ class LabelService:
         self._open.move_to_end(digest)
         return self._open[digest]
 
-    async def reader(self, digest: str, representation: Representation) -> "LabelReader":
+    async def reader(self, digest: str, representation: Representation) -> "BlockReader":
         """Prepare to read labels of one set in one form.
 
         Raises:
@@ -81,7 +81,7 @@ class LabelService:
         label_set = await self.label_set(digest)
         if representation.form is not Form.CODES:
             representation.check(label_set.codec.header)
-        return LabelReader(
+        return BlockReader(
             label_set,
             representation,
             self._chunks,

@@ -17,8 +17,8 @@ from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set_directory import Bundle
-from tests.factories.label_sets import make_bundle
+from labelcast.label_set_directory import LabelSetDirectory
+from tests.factories.label_sets import make_label_set
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -52,7 +52,7 @@ def labelcast(admin: RunningAdmin, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def label_set(tmp_path: Path) -> LabelSetDirectory:
     unseen = {
         "kl_nats": 0.25,
         "top1_agreement": 0.75,
@@ -65,7 +65,7 @@ def bundle(tmp_path: Path) -> Bundle:
         "hard_label_agreement": 0.5,
         "fit": {"unseen": unseen, "config": config},
     }
-    return make_bundle(tmp_path / "bundle", "vqae", num_samples=1000, report=report)[0]
+    return make_label_set(tmp_path / "label-set", "vqae", num_samples=1000, report=report)[0]
 
 
 def parsed(result: "subprocess.CompletedProcess[str]") -> Any:
@@ -80,11 +80,13 @@ def failed(result: "subprocess.CompletedProcess[str]", status: int) -> str:
     return result.stderr
 
 
-def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) -> None:
-    blobs = bundle.manifest.blobs()
-    pushed = parsed(labelcast("push", bundle.directory, "--tag", "glyphs:v1", "--json"))
+def test_push_list_info_tag_retire_for_programs(
+    labelcast: Run, label_set: LabelSetDirectory
+) -> None:
+    blobs = label_set.manifest.blobs()
+    pushed = parsed(labelcast("push", label_set.directory, "--tag", "glyphs:v1", "--json"))
     assert pushed == {
-        "digest": bundle.digest,
+        "digest": label_set.digest,
         "tag": "glyphs:v1",
         "uploaded_blobs": len(blobs),
         "uploaded_bytes": sum(ref.size for ref in blobs.values()),
@@ -97,19 +99,19 @@ def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) 
         3000,
     )
     info = parsed(labelcast("info", "glyphs:v1", "--json"))
-    assert info["digest"] == bundle.digest
+    assert info["digest"] == label_set.digest
     assert info["segments"] == [{"samples": 1000, "seeds": 3, "labels": 3000}]
     assert info["codec"]["name"] == "vqae"
     assert info["bytes_a_label"]["payload"] == 6
-    needed = sum(ref.size for ref in blobs.values()) + len(bundle.manifest.to_bytes())
+    needed = sum(ref.size for ref in blobs.values()) + len(label_set.manifest.to_bytes())
     assert info["bytes_a_label"]["total"] == pytest.approx(needed / 3000)
     # At a hundred million labels codec, report and manifest weigh nothing.
-    manifest = bundle.manifest
+    manifest = label_set.manifest
     assert manifest.report is not None
     fixed = manifest.codec.size + manifest.report.size + len(manifest.to_bytes())
     growing = (needed - fixed) / 3000
     assert info["bytes_a_label"]["total_at"]["100000000"] == pytest.approx(growing, rel=1e-2)
-    assert info["codec"]["bytes"] == bundle.manifest.codec.size
+    assert info["codec"]["bytes"] == label_set.manifest.codec.size
     assert set(info["bytes_a_label"]["total_at"]) == {"1000000", "10000000", "100000000"}
     unseen = info["report"]["fit"]["unseen"]
     figures = [unseen[name] for name in ("kl_nats", "top1_agreement", "top5_agreement")]
@@ -117,26 +119,26 @@ def test_push_list_info_tag_retire_for_programs(labelcast: Run, bundle: Bundle) 
     assert len(unseen["perplexities"]) == 6
     assert info["store_bytes"] > needed
 
-    local = parsed(labelcast("info", bundle.directory, "--json"))
+    local = parsed(labelcast("info", label_set.directory, "--json"))
     only_there = {"state", "tags", "created_at", "store_bytes"}
     assert local == {name: value for name, value in info.items() if name not in only_there}
 
-    assert parsed(labelcast("tag", "glyphs:v2", bundle.digest, "--json"))["tag"] == "glyphs:v2"
+    assert parsed(labelcast("tag", "glyphs:v2", label_set.digest, "--json"))["tag"] == "glyphs:v2"
     retired = parsed(labelcast("retire", "glyphs:v2", "--json"))
-    assert retired == {"digest": bundle.digest, "state": "retired"}
+    assert retired == {"digest": label_set.digest, "state": "retired"}
     (summary,) = parsed(labelcast("list", "--json"))
     assert (summary["tags"], summary["state"]) == ([], "retired")
 
 
-def test_the_same_for_people(labelcast: Run, bundle: Bundle) -> None:
-    pushed = labelcast("push", bundle.directory, "--tag", "glyphs:v1")
+def test_the_same_for_people(labelcast: Run, label_set: LabelSetDirectory) -> None:
+    pushed = labelcast("push", label_set.directory, "--tag", "glyphs:v1")
     assert (pushed.returncode, pushed.stderr) == (0, "")
-    assert pushed.stdout.splitlines()[0] == f"glyphs:v1 is {bundle.digest}"
+    assert pushed.stdout.splitlines()[0] == f"glyphs:v1 is {label_set.digest}"
     listed = labelcast("list")
     head, line = listed.stdout.splitlines()
     assert head.split() == ["TAGS", "STATE", "LABELS", "CLASSES", "PAYLOAD", "TEACHER", "DIGEST"]
     assert line.startswith("glyphs:v1  published  3,000 ")
-    assert line.endswith(bundle.digest)
+    assert line.endswith(label_set.digest)
     info = labelcast("info", "glyphs:v1")
     for expected in (
         r"tags +glyphs:v1",
@@ -157,8 +159,10 @@ def test_the_same_for_people(labelcast: Run, bundle: Bundle) -> None:
         assert "\x1b" not in result.stdout
 
 
-def test_wrong_tokens_are_one_line_errors(labelcast: Run, bundle: Bundle, tmp_path: Path) -> None:
-    push = ("push", bundle.directory, "--tag", "glyphs:v1")
+def test_wrong_tokens_are_one_line_errors(
+    labelcast: Run, label_set: LabelSetDirectory, tmp_path: Path
+) -> None:
+    push = ("push", label_set.directory, "--tag", "glyphs:v1")
     for token in ("wrong-token", READ_TOKEN, None):
         error = failed(labelcast(*push, token=token), 1)
         assert "token" in error
@@ -257,7 +261,7 @@ def test_decode_names_the_file_that_it_writes(
 ) -> None:
     assert exit_code_of(app, name="labelcast", arguments=["decode", "--help"]) == 0
     assert "Beside labels.npy, labels.views.npy" in " ".join(capsys.readouterr().out.split())
-    make_bundle(tmp_path / "set", num_samples=10)
+    make_label_set(tmp_path / "set", num_samples=10)
     words = ["decode", str(tmp_path / "set"), "--out", str(tmp_path / "labels.npy")]
     assert exit_code_of(app, name="labelcast", arguments=words) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"set", "labels.npy", "labels.views.npy"}

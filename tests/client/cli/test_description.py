@@ -8,13 +8,13 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from tests.factories.label_sets import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_label_set
 
 
 def info_of(
     directory: Path, capsys: pytest.CaptureFixture[str], codec: CodecName = "vqae", **options: Any
 ) -> dict[str, str]:
-    make_bundle(directory, codec, **options)
+    make_label_set(directory, codec, **options)
     assert exit_code_of(app, name="labelcast", arguments=["info", str(directory)]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""

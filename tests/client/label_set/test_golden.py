@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from tests.factories.decoded import assert_same_labels
-from tests.factories.label_sets import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_label_set
 from tests.golden.expected import EXACT, NAMES, expected, label_set_directory
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_label_is_what_it_was(name: str) -> None:
-    label_set, known = Bundle(label_set_directory(name)), expected(name)
+    label_set, known = LabelSetDirectory(label_set_directory(name)), expected(name)
     assert label_set.digest == known.digest
     index = label_set.index()
     assert label_set.manifest.num_labels == len(known.views)
@@ -29,7 +29,7 @@ def test_every_label_is_what_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recorded_view_is_what_it_was(name: str) -> None:
-    known, records = expected(name), Bundle(label_set_directory(name)).records()
+    known, records = expected(name), LabelSetDirectory(label_set_directory(name)).records()
     assert (records is None) == (not known.recorded)
     if records is None:
         return
@@ -44,12 +44,12 @@ def test_every_recorded_view_is_what_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_manifest_is_written_as_it_was_read(name: str) -> None:
     written = (label_set_directory(name) / "manifest.json").read_bytes()
-    assert Bundle(label_set_directory(name)).manifest.to_bytes() == written
+    assert LabelSetDirectory(label_set_directory(name)).manifest.to_bytes() == written
 
 
 @pytest.mark.parametrize(("name", "codec"), [("raw", "raw"), ("top-k", "topk")])
 def test_what_is_made_again_has_the_same_digest(
     name: str, codec: CodecName, tmp_path: Path
 ) -> None:
-    made, _ = make_bundle(tmp_path, codec, num_samples=8, num_classes=5)
+    made, _ = make_label_set(tmp_path, codec, num_samples=8, num_classes=5)
     assert made.digest == expected(name).digest

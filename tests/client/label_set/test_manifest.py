@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from labelcast.errors import ContractMismatchError, LabelcastError, ManifestError
 from labelcast.label_set import Expectation, Manifest, digest_of, policy_digest, to_canonical
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 
 JsonPath = tuple[str | int, ...]
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    directory = tmp_path_factory.mktemp("bundle")
-    bundle, _ = make_bundle(
+    directory = tmp_path_factory.mktemp("label-set")
+    label_set, _ = make_label_set(
         directory, "vqae", num_samples=12_000, num_seeds=2, shard_bytes=70_000, report={"kl": 1.0}
     )
-    assert len(bundle.manifest.segments[0].codes.shards) > 1
-    return bundle.manifest
+    assert len(label_set.manifest.segments[0].codes.shards) > 1
+    return label_set.manifest
 
 
 @pytest.fixture(scope="module")

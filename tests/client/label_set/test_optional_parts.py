@@ -10,28 +10,30 @@ import pytest
 
 from labelcast.errors import ManifestError
 from labelcast.label_set import Manifest, to_canonical
-from tests.factories.label_sets import make_bundle, make_bundle_with_parts
+from tests.factories.label_sets import make_label_set, make_label_set_with_parts
 
 
 def test_parts_are_read_back_and_count_as_blobs(tmp_path: Path) -> None:
-    bundle = make_bundle_with_parts(tmp_path)
-    (name, tokenizer), (segment,) = bundle.manifest.parts[0], bundle.manifest.segments
-    assert (name, bundle.read_blob(tokenizer)) == ("tokenizer", b"a tokenizer")
+    label_set = make_label_set_with_parts(tmp_path)
+    (name, tokenizer), (segment,) = label_set.manifest.parts[0], label_set.manifest.segments
+    assert (name, label_set.read_blob(tokenizer)) == ("tokenizer", b"a tokenizer")
     prints = segment.sections()["parts.fingerprints"]
-    assert bundle.rows(prints).tolist() == np.arange(400).astype(np.uint8).reshape(50, 8).tolist()
-    blobs = bundle.manifest.blobs()
+    assert (
+        label_set.rows(prints).tolist() == np.arange(400).astype(np.uint8).reshape(50, 8).tolist()
+    )
+    blobs = label_set.manifest.blobs()
     assert {tokenizer.digest, *(ref.digest for ref in prints.blobs())} <= blobs.keys()
-    assert Manifest.from_bytes(bundle.manifest.to_bytes()) == bundle.manifest
+    assert Manifest.from_bytes(label_set.manifest.to_bytes()) == label_set.manifest
 
 
 def test_sets_without_them_are_spelled_as_if_there_were_none(tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    assert not {"parts", "requires"} & json.loads(bundle.manifest.to_bytes()).keys()
+    label_set, _ = make_label_set(tmp_path)
+    assert not {"parts", "requires"} & json.loads(label_set.manifest.to_bytes()).keys()
 
 
 def test_a_feature_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    needing = replace(bundle.manifest, requires=("ragged_rows", "vocabulary"))
+    label_set, _ = make_label_set(tmp_path)
+    needing = replace(label_set.manifest, requires=("ragged_rows", "vocabulary"))
     with pytest.raises(
         ManifestError, match=r"requires ragged_rows, vocabulary, .* newer"
     ) as caught:
@@ -42,8 +44,8 @@ def test_a_feature_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 def test_what_else_is_new_in_a_manifest_that_requires_more_is_not_called_malformed(
     tmp_path: Path,
 ) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    tree = json.loads(bundle.manifest.to_bytes()) | {"requires": ["later"], "unheard_of": 1}
+    label_set, _ = make_label_set(tmp_path)
+    tree = json.loads(label_set.manifest.to_bytes()) | {"requires": ["later"], "unheard_of": 1}
     with pytest.raises(ManifestError, match="install a newer one"):
         Manifest.from_bytes(to_canonical(tree))
 
@@ -67,7 +69,7 @@ def test_what_else_is_new_in_a_manifest_that_requires_more_is_not_called_malform
     ids=lambda change: json.dumps(change)[:40],
 )
 def test_malformed_parts_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    tree = json.loads(bundle.manifest.to_bytes()) | change
+    label_set, _ = make_label_set(tmp_path)
+    tree = json.loads(label_set.manifest.to_bytes()) | change
     with pytest.raises(ManifestError, match=r"parts|requires|names|size"):
         Manifest.from_bytes(to_canonical(tree))

@@ -11,7 +11,7 @@ from labelcast import LabelClient, LabelKind, RemoteLabelSet, Representation, Vi
 from labelcast.errors import InvalidRequestError, ViewNotFoundError
 from labelcast.label_set import GridIndex, RowOrder, SegmentIndex, ViewIndex
 from labelcast.torch import ArrayLabels, LabelSetSource
-from tests.factories.label_sets import CodecName, make_bundle
+from tests.factories.label_sets import CodecName, make_label_set
 
 IDS = np.array([3, 2**40, 2**63], dtype=np.uint64)
 SEEDS = np.array([0, 7], dtype=np.uint32)
@@ -107,8 +107,8 @@ def test_several_segments_are_refused() -> None:
 def test_the_kind_of_labels_is_that_of_what_is_delivered(
     tmp_path: Path, codec: CodecName, representation: Representation, kind: LabelKind
 ) -> None:
-    bundle, _ = make_bundle(tmp_path, codec)
-    source = LabelSetSource(bundle, representation)
+    on_disk, _ = make_label_set(tmp_path, codec)
+    source = LabelSetSource(on_disk, representation)
     assert source.label_kind is kind
 
 
@@ -124,7 +124,7 @@ def test_the_kind_of_labels_is_that_of_what_is_delivered(
 def test_the_recorded_agreement_is_that_of_the_report(
     tmp_path: Path, report: dict[str, Any], expected: float | None
 ) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    label_set = RemoteLabelSet(LabelClient("127.0.0.1:1"), bundle.manifest, report)
+    on_disk, _ = make_label_set(tmp_path)
+    label_set = RemoteLabelSet(LabelClient("127.0.0.1:1"), on_disk.manifest, report)
     source = LabelSetSource(label_set, Representation.codes())
     assert source.recorded_agreement == expected

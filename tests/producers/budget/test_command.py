@@ -11,7 +11,7 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 
 Run = Callable[..., Any]
 
@@ -115,14 +115,14 @@ def test_another_reference_and_other_samples(budget: Run) -> None:
 
 
 def test_a_label_set_on_disk(budget: Run, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, "vqae", report={"kl": 1})
-    found = budget("--bundle", tmp_path)["bundle"]
+    label_set, _ = make_label_set(tmp_path, "vqae", report={"kl": 1})
+    found = budget("--label-set", tmp_path)["label_set"]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert found["bytes"]["total"] == sum(path.stat().st_size for path in files)
-    assert found["digest"] == bundle.digest
+    assert found["digest"] == label_set.digest
     assert list(found["bytes_a_label_at"]) == ["1000000", "10000000", "100000000"]
-    text = budget("--bundle", tmp_path, text=True)
-    assert bundle.digest in text
+    text = budget("--label-set", tmp_path, text=True)
+    assert label_set.digest in text
     assert "chunk indexes" in text
 
 
@@ -149,7 +149,7 @@ def test_a_label_set_on_disk(budget: Run, tmp_path: Path) -> None:
         ["--sample-bytes", "1x2x3"],
         ["--views", str(10**20)],
         ["--setting", "lpld-40", "--classes", "1", "--ipc", "1"],
-        ["--bundle", ".", "--ipc", "10"],
+        ["--label-set", ".", "--ipc", "10"],
     ],
 )
 def test_impossible_values_are_one_line(

@@ -12,11 +12,11 @@ from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind, Rows, TemperatureRange
 from labelcast.errors import LabelFileError, LabelValueError, ManifestError
 from labelcast.label_set import ViewIndex, from_canonical
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.files import LabelFile
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding import label_set_writer as bundling
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder, choose_encoder
 from tests.factories.decoded import undecided
 from tests.factories.dense import (
@@ -48,45 +48,45 @@ def chosen(name: str, dense: DenseLabels, directory: Path) -> ChosenEncoder:
     return choose_encoder(name, dense.description, temperature=2.0, device="cpu")
 
 
-def encoded(name: str, dense: DenseLabels, directory: Path, **options: Any) -> Bundle:
+def encoded(name: str, dense: DenseLabels, directory: Path, **options: Any) -> LabelSetDirectory:
     encoder = chosen(name, dense, directory)
-    return write_bundle(
+    return write_label_set(
         dense,
         encoder.encoder,
-        directory / "bundle",
+        directory / "label-set",
         artifact=encoder.artifact,
         fit_report=encoder.fit_report,
         **options,
     )
 
 
-def codes_of(bundle: Bundle) -> Rows:
-    index = bundle.index()
-    return bundle.gather(index, index.segments[0].views())
+def codes_of(label_set: LabelSetDirectory) -> Rows:
+    index = label_set.index()
+    return label_set.gather(index, index.segments[0].views())
 
 
-def decoded(bundle: Bundle) -> NDArray[np.float32]:
-    return bundle.codec().decode(codes_of(bundle))
+def decoded(label_set: LabelSetDirectory) -> NDArray[np.float32]:
+    return label_set.codec().decode(codes_of(label_set))
 
 
-def report_of(bundle: Bundle) -> dict[str, Any]:
-    assert bundle.manifest.report is not None
-    content = bundle.read_blob(bundle.manifest.report)
+def report_of(label_set: LabelSetDirectory) -> dict[str, Any]:
+    assert label_set.manifest.report is not None
+    content = label_set.read_blob(label_set.manifest.report)
     report: dict[str, Any] = from_canonical(content, "report", max_bytes=2**20)
     return report
 
 
 @pytest.mark.parametrize("name", ["raw:fp16", "raw:fp32"])
 def test_raw_rows_are_the_labels(tmp_path: Path, name: str) -> None:
-    bundle = encoded(name, dense_labels(tmp_path), tmp_path)
-    assert np.array_equal(decoded(bundle), logits().reshape(ROWS, -1).astype(np.float32))
+    label_set = encoded(name, dense_labels(tmp_path), tmp_path)
+    assert np.array_equal(decoded(label_set), logits().reshape(ROWS, -1).astype(np.float32))
 
 
 @pytest.mark.parametrize("k", [1, 3, CLASSES])
 def test_top_k_rows_hold_the_likeliest_probabilities(tmp_path: Path, k: int) -> None:
-    bundle = encoded(f"topk:{k}", dense_labels(tmp_path), tmp_path)
+    label_set = encoded(f"topk:{k}", dense_labels(tmp_path), tmp_path)
     expected = softened(logits().reshape(ROWS, -1), 2.0)
-    labels = decoded(bundle)
+    labels = decoded(label_set)
     top = np.argsort(-expected, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(expected, top, axis=1)
     assert np.abs(np.take_along_axis(labels, top, axis=1) - kept).max() <= 2**-10
@@ -98,19 +98,19 @@ def test_top_k_rows_hold_the_likeliest_probabilities(tmp_path: Path, k: int) -> 
 
 def test_a_label_set_says_what_was_relabelled(tmp_path: Path) -> None:
     dense = dense_labels(tmp_path)
-    bundle = encoded("topk:3", dense, tmp_path)
-    contract, told = bundle.manifest.contract, dense.description
+    label_set = encoded("topk:3", dense, tmp_path)
+    contract, told = label_set.manifest.contract, dense.description
     assert (contract.teacher, contract.dataset) == (told.teacher, told.dataset)
     assert (contract.class_list, contract.policy) == (told.class_list, POLICY)
     assert contract.label_kind is LabelKind.PROBABILITIES
     assert contract.temperatures == TemperatureRange(2.0, 2.0)
-    assert contract.codec == bundle.manifest.codec.digest
-    (index,) = bundle.index().segments
+    assert contract.codec == label_set.manifest.codec.digest
+    (index,) = label_set.index().segments
     assert index.sample_ids.tolist() == IDS.tolist()
     assert index.seeds.tolist() == list(range(SEEDS))
-    hard = bundle.manifest.segments[0].hard_labels
+    hard = label_set.manifest.segments[0].hard_labels
     assert hard is not None
-    assert bundle.column(hard, "<u4").tolist() == HARD.tolist()
+    assert label_set.column(hard, "<u4").tolist() == HARD.tolist()
 
 
 def log_shares(values: NDArray[Any], kind: LabelKind, temperature: float) -> NDArray[np.float64]:
@@ -126,8 +126,8 @@ def log_shares(values: NDArray[Any], kind: LabelKind, temperature: float) -> NDA
 @pytest.mark.parametrize("name", CODECS)
 def test_the_report_is_what_one_counts_by_hand(tmp_path: Path, name: str) -> None:
     dense = dense_labels(tmp_path)
-    bundle = encoded(name, dense, tmp_path)
-    report, labels = report_of(bundle), decoded(bundle)
+    label_set = encoded(name, dense, tmp_path)
+    report, labels = report_of(label_set), decoded(label_set)
     teacher = logits().reshape(ROWS, -1)
     views = ViewIndex([dense.index]).segments[0].views()
     agreeing, tied = 0, undecided(labels)
@@ -139,7 +139,7 @@ def test_the_report_is_what_one_counts_by_hand(tmp_path: Path, name: str) -> Non
     assert 0.5 < report["hard_label_agreement"] < 1
     same = (labels.argmax(axis=1) == teacher.argmax(axis=1)).mean()
     assert abs(report["top1_agreement"] - same) <= tied / ROWS + 1e-6
-    header = bundle.codec().header
+    header = label_set.codec().header
     ends = header.temperatures
     temperature = 1.0 if ends is None else math.sqrt(ends.low * ends.high)
     wanted = log_shares(teacher, LabelKind.LOGITS, temperature)
@@ -160,7 +160,7 @@ def test_blocks_make_no_difference(
     whole = encoded(name, dense, tmp_path)
     monkeypatch.setattr(bundling, "_BLOCK_BYTES", 7 * 4 * CLASSES)
     encoder = chosen(name, dense, tmp_path)
-    pieces = write_bundle(
+    pieces = write_label_set(
         dense,
         encoder.encoder,
         tmp_path / "pieces",
@@ -180,9 +180,9 @@ def test_blocks_make_no_difference(
 
 
 def test_without_hard_labels_there_is_no_agreement(tmp_path: Path) -> None:
-    bundle = encoded("raw:fp16", dense_labels(tmp_path, hard=None), tmp_path)
-    assert report_of(bundle)["hard_label_agreement"] is None
-    assert bundle.manifest.segments[0].hard_labels is None
+    label_set = encoded("raw:fp16", dense_labels(tmp_path, hard=None), tmp_path)
+    assert report_of(label_set)["hard_label_agreement"] is None
+    assert label_set.manifest.segments[0].hard_labels is None
 
 
 @pytest.mark.parametrize("name", ["raw:fp32", "topk:6"])
@@ -191,9 +191,9 @@ def test_probabilities_keep_their_temperature(tmp_path: Path, name: str) -> None
     dense = dense_labels(
         tmp_path, labels=shares, label_kind=LabelKind.PROBABILITIES, temperature=4.0
     )
-    bundle = encoded(name, dense, tmp_path)
-    assert bundle.manifest.contract.temperatures == TemperatureRange(4.0, 4.0)
-    assert np.abs(decoded(bundle) - shares.reshape(ROWS, -1)).max() < 2e-3
+    label_set = encoded(name, dense, tmp_path)
+    assert label_set.manifest.contract.temperatures == TemperatureRange(4.0, 4.0)
+    assert np.abs(decoded(label_set) - shares.reshape(ROWS, -1)).max() < 2e-3
 
 
 def test_probabilities_called_logits_are_refused(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_label_that_overflows_is_named_by_its_row(
         encoded("raw:fp16", dense, tmp_path)
     assert caught.value.facts["row"] == str(3 * SAMPLES + 11)
     with pytest.raises(ManifestError, match="no finished label set"):
-        Bundle(tmp_path / "bundle")
+        LabelSetDirectory(tmp_path / "label-set")
 
 
 def test_an_encoder_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_an_encoder_of_other_classes_is_refused(tmp_path: Path) -> None:
     other = dense_labels(tmp_path / "five", labels=logits()[:, :, :5], num_classes=5, hard=HARD % 5)
     encoder = chosen("raw:fp16", other, tmp_path).encoder
     with pytest.raises(LabelFileError, match="5 classes"):
-        write_bundle(dense, encoder, tmp_path / "bundle")
+        write_label_set(dense, encoder, tmp_path / "label-set")
 
 
 def test_a_run_that_fails_leaves_no_finished_label_set(tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_a_run_that_fails_leaves_no_finished_label_set(tmp_path: Path) -> None:
     with pytest.raises(LabelValueError):
         encoded("raw:fp16", dense_labels(tmp_path, labels=spoilt), tmp_path)
     with pytest.raises(ManifestError, match="no finished label set"):
-        Bundle(tmp_path / "bundle")
+        LabelSetDirectory(tmp_path / "label-set")

@@ -22,12 +22,12 @@ from labelcast.augmentation import (
 )
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError, UnsupportedFormError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l import INDICES_NAME, export_sre2l, writing
 from labelcast_producers.formats.source import PermutationDraws
-from tests.producers.formats.truth_bundles import imported_bundle, make_bundle, rows_of
+from tests.producers.formats.truth_label_sets import imported_label_set, make_label_set, rows_of
 from tests.producers.formats.writers.batches import Mix as MixName
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.producer_pixels import cutmix_batch, render_view
@@ -40,7 +40,7 @@ SAMPLES, BATCH, CLASSES, VIEW = 11, 4, 7, 32
 SMALL: dict[str, Any] = {"samples": SAMPLES, "batch_size": BATCH, "classes": CLASSES, "view": VIEW}
 SAME_SIZE = [(60, 83)] * SAMPLES
 
-imported = functools.partial(imported_bundle, view=VIEW)
+imported = functools.partial(imported_label_set, view=VIEW)
 
 
 def files(directory: Path) -> dict[str, list[Any]]:
@@ -80,11 +80,11 @@ def test_an_export_of_an_import_has_every_bit(
     truth = write_sre2l(
         tmp_path / "in", epochs=3, mix=mix, order=order, dtype=dtype, sizes=SAME_SIZE, **SMALL
     )
-    bundle, told = imported(tmp_path / "set", truth), list[tuple[int, int]]()
+    label_set, told = imported(tmp_path / "set", truth), list[tuple[int, int]]()
     if mix == "none":
         monkeypatch.setattr(writing, "_BLOCK_BYTES", 1)
     report = export_sre2l(
-        bundle,
+        label_set,
         tmp_path / "out",
         batch_size=BATCH,
         draws=DRAWS[order],
@@ -102,19 +102,19 @@ def test_an_export_of_an_import_has_every_bit(
 def test_crops_of_images_of_several_sizes_need_the_sizes_for_their_bits(tmp_path: Path) -> None:
     sizes = image_sizes(SAMPLES)
     truth = write_sre2l(tmp_path / "in", epochs=2, sizes=sizes, **SMALL)
-    bundle = imported(tmp_path / "set", truth)
+    label_set = imported(tmp_path / "set", truth)
     known = np.array(sizes, dtype=np.int64)
-    export_sre2l(bundle, tmp_path / "out", batch_size=BATCH, image_sizes=known)
+    export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, image_sizes=known)
     check_same(tmp_path / "out", tmp_path / "in")
-    export_sre2l(bundle, tmp_path / "near", batch_size=BATCH)
+    export_sre2l(label_set, tmp_path / "near", batch_size=BATCH)
     near, wanted = files(tmp_path / "near"), files(tmp_path / "in")
     for name, fields in wanted.items():
         assert torch.allclose(near[name][0], fields[0], rtol=0, atol=0.5 / 65535 + 1e-7)
         assert all(map(same, near[name][1:], fields[1:]))
     with pytest.raises(InvalidRequestError, match="no whole pixels"):
-        export_sre2l(bundle, tmp_path / "no", batch_size=BATCH, image_sizes=known[::-1].copy())
+        export_sre2l(label_set, tmp_path / "no", batch_size=BATCH, image_sizes=known[::-1].copy())
     with pytest.raises(InvalidRequestError, match=r"not \(11, 2\)"):
-        export_sre2l(bundle, tmp_path / "no", batch_size=BATCH, image_sizes=known[:3])
+        export_sre2l(label_set, tmp_path / "no", batch_size=BATCH, image_sizes=known[:3])
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
@@ -125,10 +125,10 @@ def test_pruned_sets_come_back_in_lplds_layout(
     truth = write_lpld(
         tmp_path / "in", epochs=2.5, mix=mix, drop_last=drop_last, sizes=SAME_SIZE, **SMALL
     )
-    bundle = imported(tmp_path / "set", truth)
+    label_set = imported(tmp_path / "set", truth)
     with pytest.raises(InvalidRequestError, match="take layout lpld"):
-        export_sre2l(bundle, tmp_path / "no", batch_size=BATCH)
-    report = export_sre2l(bundle, tmp_path / "out", batch_size=BATCH, layout="lpld")
+        export_sre2l(label_set, tmp_path / "no", batch_size=BATCH)
+    report = export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, layout="lpld")
     check_same(tmp_path / "out", tmp_path / "in")
     assert report.epochs == 3
     ours = json.loads((tmp_path / "out" / INDICES_NAME).read_text())
@@ -143,9 +143,9 @@ def test_pruned_sets_come_back_in_lplds_layout(
 @pytest.mark.parametrize("mix", ["cutmix", "none"])
 def test_lplds_layout_needs_no_sampler(tmp_path: Path, mix: MixName) -> None:
     truth = write_sre2l(tmp_path / "in", epochs=2, mix=mix, sizes=SAME_SIZE, **SMALL)
-    bundle = imported(tmp_path / "set", truth)
+    label_set = imported(tmp_path / "set", truth)
     export_sre2l(
-        bundle, tmp_path / "out", batch_size=BATCH, layout="lpld", draws=ONE, sampler_seed=9
+        label_set, tmp_path / "out", batch_size=BATCH, layout="lpld", draws=ONE, sampler_seed=9
     )
     listed = json.loads((tmp_path / "out" / INDICES_NAME).read_text())
     written = files(tmp_path / "out")
@@ -175,12 +175,12 @@ SMOOTH: dict[str, Any] = {"view_height": 24, "view_width": 24, "crop_scale": (0.
 
 def seeded(
     directory: Path, policy: AugmentationPolicy, seeds: int = 3, keep: Sequence[int] | None = None
-) -> Bundle:
+) -> LabelSetDirectory:
     every = np.divmod(np.arange(SAMPLES * seeds), SAMPLES)
     views = Views.of(every[1], every[0])
     rows = np.arange(len(views)) if keep is None else np.array(keep)
     labels = np.random.default_rng(5).normal(size=(len(views), CLASSES)).astype(np.float16)
-    return make_bundle(directory, policy, views[rows], labels[rows])
+    return make_label_set(directory, policy, views[rows], labels[rows])
 
 
 def pictures() -> list[Image.Image]:
@@ -202,8 +202,8 @@ def test_a_plain_script_sees_the_views_of_a_seeded_set(tmp_path: Path, layout: s
     policy = AugmentationPolicy(
         **SMOOTH, flip_probability=0.5, key=4, **(mixing if layout == "lpld" else {})
     )
-    bundle = seeded(tmp_path / "set", policy)
-    report = export_sre2l(bundle, tmp_path / "out", batch_size=BATCH, layout=layout)
+    label_set = seeded(tmp_path / "set", policy)
+    report = export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, layout=layout)
     assert any("whole pixels" in note for note in report.notes)
     written, images = files(tmp_path / "out"), pictures()
     tensors = torch.stack([render_view(image, (0, 0, 1, 1), False, 96) for image in images])
@@ -229,8 +229,8 @@ def test_a_plain_script_sees_the_views_of_a_seeded_set(tmp_path: Path, layout: s
             assert off(ours, pixels) < 0.02
             assert off(ours, pixels.flip(3)) > 0.05
             assert off(ours, pixels.roll(1, 0)) > 0.1
-            index = bundle.index()
-            decoded = bundle.decoder().decode(bundle.gather(index, views), views)
+            index = label_set.index()
+            decoded = label_set.decoder().decode(label_set.gather(index, views), views)
             assert (decoded == labels.float().numpy()).all()
     assert 0 < mixed < 9 if layout == "lpld" else not mixed
 
@@ -267,31 +267,31 @@ def test_views_that_files_cannot_say(
     tmp_path: Path, policy: ViewPolicy | None, what: str, layout: str
 ) -> None:
     views = Views.of([0, 1], 0)
-    bundle = make_bundle(tmp_path / "set", policy, views, np.zeros((2, 3), dtype=np.float16))
+    label_set = make_label_set(tmp_path / "set", policy, views, np.zeros((2, 3), dtype=np.float16))
     with pytest.raises(UnsupportedFormError, match=rf"{what}.*labelcast's own loader"):
-        export_sre2l(bundle, tmp_path / "out", batch_size=2, layout=layout)
+        export_sre2l(label_set, tmp_path / "out", batch_size=2, layout=layout)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("field", [{"operations": 1}, {"patch_grid": 2}, {"cutout": True}])
 def test_recorded_views_that_files_cannot_say(tmp_path: Path, field: dict[str, Any]) -> None:
     truth = write_sre2l(tmp_path / "in", epochs=1, sizes=SAME_SIZE, **SMALL)
-    bundle = imported(tmp_path / "set", truth, **field)
+    label_set = imported(tmp_path / "set", truth, **field)
     with pytest.raises(UnsupportedFormError, match=r"RandAugment|shuffled patches|cutout"):
-        export_sre2l(bundle, tmp_path / "out", batch_size=BATCH)
+        export_sre2l(label_set, tmp_path / "out", batch_size=BATCH)
 
 
 def test_labels_and_ids_that_files_cannot_say(tmp_path: Path) -> None:
     policy, views = AugmentationPolicy(**SMOOTH), Views.of([0, 1], 0)
     half = np.full((2, 2), 0.5, dtype=np.float16)
     kind = LabelKind.PROBABILITIES
-    for name, bundle in {
-        "raw logits": make_bundle(tmp_path / "1", policy, views, half, kind=kind),
-        "positions 0 to 1": make_bundle(tmp_path / "2", policy, views, 4 * half, first_id=5),
+    for name, label_set in {
+        "raw logits": make_label_set(tmp_path / "1", policy, views, half, kind=kind),
+        "positions 0 to 1": make_label_set(tmp_path / "2", policy, views, 4 * half, first_id=5),
     }.items():
         with pytest.raises(UnsupportedFormError, match=name):
-            export_sre2l(bundle, tmp_path / "out", batch_size=2)
-    large = make_bundle(tmp_path / "3", policy, views, np.full((2, 2), 1e5, dtype=np.float32))
+            export_sre2l(label_set, tmp_path / "out", batch_size=2)
+    large = make_label_set(tmp_path / "3", policy, views, np.full((2, 2), 1e5, dtype=np.float32))
     with pytest.raises(LabelValueError, match="write float32"):
         export_sre2l(large, tmp_path / "out", batch_size=2)
     assert not (tmp_path / "out").exists()
@@ -320,11 +320,11 @@ def test_partners_of_another_batch_are_found_even_if_all_batches_share_one_mix(
     truth = write_sre2l(tmp_path / "in", epochs=1, sizes=SAME_SIZE, **SMALL)
     assert truth.box is not None
     alike = replace(truth, lam=np.full(SAMPLES, 0.5), box=truth.box[:1].repeat(SAMPLES, 0))
-    bundle = imported(tmp_path / "set", alike)
-    export_sre2l(bundle, tmp_path / "out", batch_size=BATCH)
+    label_set = imported(tmp_path / "set", alike)
+    export_sre2l(label_set, tmp_path / "out", batch_size=BATCH)
     for size, seed in ((5, 42), (BATCH, 1)):
         with pytest.raises(InvalidRequestError, match="take layout lpld"):
-            export_sre2l(bundle, tmp_path / "no", batch_size=size, sampler_seed=seed)
+            export_sre2l(label_set, tmp_path / "no", batch_size=size, sampler_seed=seed)
 
 
 @pytest.mark.parametrize("layout", ["sre2l", "lpld"])
@@ -336,8 +336,8 @@ def test_batches_without_a_mix_in_a_set_that_mixes(tmp_path: Path, layout: str) 
     plain = truth.seeds == 1
     truth.partner_sample_ids[plain] = truth.sample_ids[plain]
     truth.lam[plain], truth.box[plain] = 1, 0
-    bundle = imported(tmp_path / "set", truth)
-    export_sre2l(bundle, tmp_path / "out", batch_size=BATCH, layout=layout)
+    label_set = imported(tmp_path / "set", truth)
+    export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, layout=layout)
     wanted, written = files(tmp_path / "in"), files(tmp_path / "out")
     for name, fields in wanted.items():
         if name.startswith("epoch_1"):
@@ -353,9 +353,9 @@ def test_only_the_last_epoch_may_end_early(tmp_path: Path, epoch: int) -> None:
     for number in (1, 2):
         gone = truth.seeds == epoch
         gone &= np.isin(truth.lam, np.unique(truth.lam[gone])[:number])
-        bundle = imported(tmp_path / f"set-{number}", rows_of(truth, ~gone))
+        label_set = imported(tmp_path / f"set-{number}", rows_of(truth, ~gone))
         with pytest.raises(InvalidRequestError, match="whole epochs"):
-            export_sre2l(bundle, tmp_path / "out", batch_size=BATCH, layout="lpld")
+            export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, layout="lpld")
 
 
 @pytest.mark.parametrize(
@@ -373,9 +373,9 @@ def test_only_the_last_epoch_may_end_early(tmp_path: Path, epoch: int) -> None:
 )
 def test_other_options_are_needed(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     truth = write_sre2l(tmp_path / "in", epochs=2, sizes=SAME_SIZE, **SMALL)
-    bundle = imported(tmp_path / "set", truth)
+    label_set = imported(tmp_path / "set", truth)
     with pytest.raises(InvalidRequestError, match=message):
-        export_sre2l(bundle, tmp_path / "out", **{"batch_size": BATCH, **options})
+        export_sre2l(label_set, tmp_path / "out", **{"batch_size": BATCH, **options})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "set"]
 
 
@@ -384,14 +384,14 @@ def stop(_done: int, _total: int) -> None:
 
 
 def test_nothing_is_left_of_an_export_that_stops(tmp_path: Path) -> None:
-    bundle = seeded(tmp_path / "set", AugmentationPolicy(**SMOOTH))
+    label_set = seeded(tmp_path / "set", AugmentationPolicy(**SMOOTH))
     out = tmp_path / "deep" / "out"
     with pytest.raises(KeyboardInterrupt):
-        export_sre2l(bundle, out, batch_size=BATCH, progress=stop)
+        export_sre2l(label_set, out, batch_size=BATCH, progress=stop)
     assert not list(out.parent.iterdir())
     out.mkdir()
-    export_sre2l(bundle, out, batch_size=BATCH)
+    export_sre2l(label_set, out, batch_size=BATCH)
     before = files(out)
     with pytest.raises(InvalidRequestError, match="empty directory"):
-        export_sre2l(bundle, out, batch_size=BATCH)
+        export_sre2l(label_set, out, batch_size=BATCH)
     assert len(files(out)) == len(before) == 9

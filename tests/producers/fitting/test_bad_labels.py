@@ -12,7 +12,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import open_labels
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.fitting import FittedCodec
 from labelcast_producers.fitting.target import target_config
 from labelcast_producers.neural.chosen_encoder import choose_encoder
@@ -141,9 +141,9 @@ def test_what_is_kept_of_the_largest_floats_is_a_number(tmp_path: Path, codec: s
     labels[3, 4, :2] = 3e38, -3e38
     dense = open_labels(write_labels(tmp_path, labels), LabelKind.LOGITS)
     chosen = choose_encoder(codec, dense.description, temperature=1.0, device="cpu")
-    bundle = write_bundle(dense, chosen.encoder, tmp_path / "set")
-    assert bundle.manifest.report is not None
-    report = json.loads(bundle.read_blob(bundle.manifest.report))
+    label_set = write_label_set(dense, chosen.encoder, tmp_path / "set")
+    assert label_set.manifest.report is not None
+    report = json.loads(label_set.read_blob(label_set.manifest.report))
     assert 0 <= report["kl_nats"] < 1
     assert report["top1_agreement"] == 1
 

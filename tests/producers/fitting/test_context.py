@@ -14,7 +14,7 @@ from labelcast.label_set import from_canonical
 from labelcast.torch.decoding import load_decoder
 from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.labels import TABLES_NAME, DenseLabels, open_labels
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.fitting import FittedCodec, load_fitted
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE
 from tests.factories.fitted import NUM_CLASSES, SAMPLES, SEEDS, fit_file, write_mixed
@@ -94,20 +94,22 @@ def test_a_label_set_declares_its_context_and_decodes(
     tmp_path: Path, dense: Path, fitted: FittedCodec
 ) -> None:
     labels = DenseLabels.open(dense)
-    bundle = write_bundle(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
-    assert bundle.manifest.contract.context is not None
-    assert bundle.decoder().context is not None
-    index = bundle.index()
+    label_set = write_label_set(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
+    assert label_set.manifest.contract.context is not None
+    assert label_set.decoder().context is not None
+    index = label_set.index()
     views = index.segments[0].views()
-    decoded = bundle.decoder().decode(bundle.gather(index, views), views)
+    decoded = label_set.decoder().decode(label_set.gather(index, views), views)
     teacher = torch.log_softmax(torch.from_numpy(all_rows(labels.rows)).float(), dim=1)
     given = torch.log_softmax(torch.from_numpy(decoded), dim=1)
     kl = float((teacher.exp() * (teacher - given)).sum(dim=1).mean())
-    assert bundle.manifest.report is not None
-    report = from_canonical(bundle.read_blob(bundle.manifest.report), "the report", max_bytes=2**20)
+    assert label_set.manifest.report is not None
+    report = from_canonical(
+        label_set.read_blob(label_set.manifest.report), "the report", max_bytes=2**20
+    )
     assert report["kl_nats"] == pytest.approx(kl, rel=1e-3)
     # Of views under the context of others the very same codes say other things.
-    other = bundle.decoder().decode(bundle.gather(index, views), views[np.arange(ROWS)[::-1]])
+    other = label_set.decoder().decode(label_set.gather(index, views), views[np.arange(ROWS)[::-1]])
     strayed = torch.log_softmax(torch.from_numpy(other), dim=1)
     assert float((teacher.exp() * (teacher - strayed)).sum(dim=1).mean()) > 10 * kl
 
@@ -138,13 +140,13 @@ def test_a_codec_without_codes_makes_no_label_set_and_spoils_none(
     tmp_path: Path, dense: Path, fitted: FittedCodec, without_codes: FittedCodec
 ) -> None:
     labels = DenseLabels.open(dense)
-    bundle = write_bundle(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
+    label_set = write_label_set(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
     before = (tmp_path / "manifest.json").read_bytes()
     with pytest.raises(InvalidRequestError, match="fit one with codes") as caught:
-        write_bundle(labels, without_codes.encoder, tmp_path, artifact=without_codes.artifact)
+        write_label_set(labels, without_codes.encoder, tmp_path, artifact=without_codes.artifact)
     assert "\n" not in caught.value.message
     assert (tmp_path / "manifest.json").read_bytes() == before
-    assert bundle.digest
+    assert label_set.digest
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -164,7 +166,7 @@ def test_a_plain_file_is_refused_with_the_ways_to_encode_it(
     bare = DenseLabels.open(with_hard_labels(tmp_path / "bare", lambda hard: None))
     for labels in (plain, bare):
         with pytest.raises(LabelFileError, match=r"relabel.*--no-context") as caught:
-            write_bundle(labels, fitted.encoder, tmp_path / "set", artifact=fitted.artifact)
+            write_label_set(labels, fitted.encoder, tmp_path / "set", artifact=fitted.artifact)
         assert "\n" not in caught.value.message
         assert not (tmp_path / "set" / "manifest.json").exists()
 

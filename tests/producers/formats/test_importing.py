@@ -16,7 +16,7 @@ import torch
 
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError, StoreFullError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
@@ -63,13 +63,13 @@ def in_row_order(source: Source, truth: Truth) -> np.ndarray:
     return values
 
 
-def imported(files: Path, out: Path, codec: str | None = None) -> DenseLabels | Bundle:
+def imported(files: Path, out: Path, codec: str | None = None) -> DenseLabels | LabelSetDirectory:
     return written(Import.open(files, OPTIONS), out, codec)
 
 
 def written(
     labels: Import, out: Path, codec: str | None, progress: Progress = unwatched
-) -> DenseLabels | Bundle:
+) -> DenseLabels | LabelSetDirectory:
     if codec is None:
         return labels.write_dense(out, progress=progress)
     return labels.write_label_set(out, codec=codec, progress=progress)
@@ -179,8 +179,8 @@ def test_an_interrupted_import_goes_on_and_publishes_nothing_before(
         # Encoding reads the first rows anew, to know what they are.
         assert len(count) < len(again.source.parts)
         assert told[0][0] > 0
-    if isinstance(resumed, Bundle):
-        assert isinstance(whole, Bundle)
+    if isinstance(resumed, LabelSetDirectory):
+        assert isinstance(whole, LabelSetDirectory)
         assert resumed.digest == whole.digest
         assert not (out / "encoding").exists()
     else:

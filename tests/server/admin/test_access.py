@@ -18,7 +18,7 @@ from labelcast.errors import (
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin.access import PublisherDep
 from labelcast_server.admin.app import create_app
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.real_redis import running_redis
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 
@@ -119,14 +119,14 @@ def test_other_schemes_are_no_token(admin: RunningAdmin, header: str) -> None:
 
 
 def test_the_client_raises_what_the_service_raised(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, num_samples=4)
+    label_set, _ = make_label_set(tmp_path, num_samples=4)
     for token, error in (
         (None, UnauthenticatedError),
         ("wrong", UnauthenticatedError),
         (READ_TOKEN, PermissionDeniedError),
     ):
         with admin.registry(token) as registry, pytest.raises(error):
-            registry.push(bundle, "glyphs:v1")
+            registry.push(label_set, "glyphs:v1")
     with admin.registry(READ_TOKEN) as registry:
         assert registry.list() == []
 
@@ -146,13 +146,13 @@ def test_secrets_are_in_no_answer_and_no_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     password, texts = "redis-password-of-tests", []
-    bundle, _ = make_bundle(tmp_path / "bundle", num_samples=4)
+    label_set, _ = make_label_set(tmp_path / "label-set", num_samples=4)
     (tmp_path / "redis").mkdir()
     with running_redis(tmp_path / "redis", "--requirepass", password) as redis:
         url = f"redis://:{password}@127.0.0.1:{redis.port}/0"
         with running_admin(url) as admin:
             with admin.registry() as registry:
-                registry.push(bundle, "glyphs:v1")
+                registry.push(label_set, "glyphs:v1")
             redis.kill()
             with admin.client() as client:
                 health = client.get("/health")
@@ -168,7 +168,7 @@ def test_secrets_are_in_no_answer_and_no_log(
                     admin.registry(token, patience_seconds=0) as registry,
                     pytest.raises(error) as caught,
                 ):
-                    registry.push(bundle, "glyphs:v2")
+                    registry.push(label_set, "glyphs:v2")
                 texts += [caught.value.message, str(caught.value.facts), repr(registry)]
     # httpx and the tests' own client log at debug level too, the token never among it.
     texts += [f"{record.getMessage()} {record.exc_text}" for record in caplog.records]

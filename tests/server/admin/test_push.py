@@ -18,7 +18,7 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.registry.client import Registry
-from tests.factories.label_sets import CodecName, make_bundle, make_codec, write_label_set
+from tests.factories.label_sets import CodecName, make_codec, make_label_set, write_label_set
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 
@@ -27,12 +27,12 @@ from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_
 def test_a_pushed_label_set_is_shown_whole(
     registry: Registry, tmp_path: Path, codec: CodecName
 ) -> None:
-    bundle, _ = make_bundle(tmp_path, codec, report={"kl": 0.25, "codec": codec})
-    blobs, steps = bundle.manifest.blobs(), []
-    result = registry.push(bundle, "glyphs:v1", progress=lambda *step: steps.append(step))
+    label_set, _ = make_label_set(tmp_path, codec, report={"kl": 0.25, "codec": codec})
+    blobs, steps = label_set.manifest.blobs(), []
+    result = registry.push(label_set, "glyphs:v1", progress=lambda *step: steps.append(step))
 
     total = sum(ref.size for ref in blobs.values())
-    assert (result.digest, result.tag) == (bundle.digest, "glyphs:v1")
+    assert (result.digest, result.tag) == (label_set.digest, "glyphs:v1")
     assert (result.uploaded_blobs, result.uploaded_bytes) == (len(blobs), total)
     assert steps[0] == (0, total)
     assert steps[-1] == (total, total)
@@ -40,15 +40,15 @@ def test_a_pushed_label_set_is_shown_whole(
 
     (summary,) = registry.list()
     details = registry.inspect("glyphs:v1")
-    assert summary == details.summary == registry.inspect(bundle.digest).summary
+    assert summary == details.summary == registry.inspect(label_set.digest).summary
     assert (summary.digest, summary.state, summary.tags) == (
-        bundle.digest,
+        label_set.digest,
         "published",
         ("glyphs:v1",),
     )
     assert (summary.labels, summary.num_classes) == (150, 10)
-    assert summary.payload_bytes == 150 * bundle.manifest.segments[0].codes.stride
-    assert details.manifest == bundle.manifest
+    assert summary.payload_bytes == 150 * label_set.manifest.segments[0].codes.stride
+    assert details.manifest == label_set.manifest
     assert details.codec_name == codec
     assert details.report == {"kl": 0.25, "codec": codec}
     assert set(details.store_bytes) == set(blobs)
@@ -57,26 +57,26 @@ def test_a_pushed_label_set_is_shown_whole(
 
 def test_many_shards_of_many_pieces(registry: Registry, tmp_path: Path) -> None:
     # 20,000 × 500 × 2 bytes: shards of two pieces of 4 MiB and a rest.
-    bundle, _ = make_bundle(
+    label_set, _ = make_label_set(
         tmp_path, num_samples=10_000, num_seeds=2, num_classes=500, shard_bytes=9 * 2**20
     )
-    assert len(bundle.manifest.segments[0].codes.shards) == 3
-    registry.push(bundle, "large")
-    assert registry.inspect("large").manifest == bundle.manifest
+    assert len(label_set.manifest.segments[0].codes.shards) == 3
+    registry.push(label_set, "large")
+    assert registry.inspect("large").manifest == label_set.manifest
 
 
 def test_pushing_again_sends_nothing(registry: Registry, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    registry.push(bundle, "glyphs:v1")
-    again = registry.push(bundle, "glyphs:v2")
+    label_set, _ = make_label_set(tmp_path)
+    registry.push(label_set, "glyphs:v1")
+    again = registry.push(label_set, "glyphs:v2")
     assert (again.uploaded_blobs, again.uploaded_bytes) == (0, 0)
-    assert again.known_blobs == len(bundle.manifest.blobs())
-    assert registry.inspect(bundle.digest).summary.tags == ("glyphs:v1", "glyphs:v2")
+    assert again.known_blobs == len(label_set.manifest.blobs())
+    assert registry.inspect(label_set.digest).summary.tags == ("glyphs:v1", "glyphs:v2")
 
 
 def test_a_later_version_sends_what_it_does_not_share(registry: Registry, tmp_path: Path) -> None:
-    first, _ = make_bundle(tmp_path / "one", seed=1)
-    second, _ = make_bundle(tmp_path / "two", seed=2)
+    first, _ = make_label_set(tmp_path / "one", seed=1)
+    second, _ = make_label_set(tmp_path / "two", seed=2)
     registry.push(first, "glyphs:v1")
     result = registry.push(second, "glyphs:v1")
     shared = set(first.manifest.blobs()) & set(second.manifest.blobs())
@@ -94,7 +94,7 @@ def test_two_columns_with_the_same_bytes_in_other_chunks(
     # Five hard labels of 4 bytes and one row of 20: the same zeros in chunks of another size.
     codec = make_codec("raw", 10, np.random.default_rng(0))
     rows = np.zeros((5, 20), np.uint8)
-    bundle = write_label_set(
+    label_set = write_label_set(
         tmp_path,
         codec,
         rows,
@@ -103,30 +103,30 @@ def test_two_columns_with_the_same_bytes_in_other_chunks(
         shard_bytes=20,
         hard_label_bound=1,
     )
-    segment = bundle.manifest.segments[0]
+    segment = label_set.manifest.segments[0]
     assert segment.hard_labels is not None
     assert segment.hard_labels.chunk_bytes != segment.codes.chunk_bytes
-    registry.push(bundle, "zeros")
+    registry.push(label_set, "zeros")
 
 
 def test_retired_label_sets_lose_their_tags_and_come_back(
     registry: Registry, http: httpx.Client, tmp_path: Path
 ) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    registry.push(bundle, "glyphs:v1")
-    registry.tag("glyphs:latest", bundle.digest)
+    label_set, _ = make_label_set(tmp_path)
+    registry.push(label_set, "glyphs:v1")
+    registry.tag("glyphs:latest", label_set.digest)
     assert http.get("/v1/tags").json() == {
-        "tags": {"glyphs:v1": bundle.digest, "glyphs:latest": bundle.digest}
+        "tags": {"glyphs:v1": label_set.digest, "glyphs:latest": label_set.digest}
     }
     registry.retire("glyphs:v1")
     assert http.get("/v1/tags").json() == {"tags": {}}
-    assert registry.inspect(bundle.digest).summary.state == "retired"
+    assert registry.inspect(label_set.digest).summary.state == "retired"
     with pytest.raises(LabelSetNotFoundError):
         registry.inspect("glyphs:v1")
     with pytest.raises(TransitionError):
-        registry.retire(bundle.digest)
+        registry.retire(label_set.digest)
 
-    assert registry.push(bundle, "glyphs:v1").uploaded_blobs == 0
+    assert registry.push(label_set, "glyphs:v1").uploaded_blobs == 0
     assert registry.inspect("glyphs:v1").summary.state == "published"
 
 
@@ -144,38 +144,38 @@ def test_what_is_not_there_is_not_found(registry: Registry) -> None:
 
 
 def test_tags_are_spelled_strictly(registry: Registry, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, num_samples=4)
+    label_set, _ = make_label_set(tmp_path, num_samples=4)
     for tag in ("", "Upper", "a:b:c", "a/b", "../../etc", "a b", "é", "a" * 65):
         with pytest.raises(InvalidRequestError, match="is no tag"):
-            registry.push(bundle, tag)
+            registry.push(label_set, tag)
     assert registry.list() == []
 
 
 def test_a_missing_or_damaged_file_is_found_before_it_is_sent(
     registry: Registry, tmp_path: Path
 ) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    path = bundle.path(bundle.manifest.segments[0].codes.shards[0].data)
+    label_set, _ = make_label_set(tmp_path)
+    path = label_set.path(label_set.manifest.segments[0].codes.shards[0].data)
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(DigestMismatchError, match="encode the label set again"):
-        registry.push(bundle, "glyphs:v1")
+        registry.push(label_set, "glyphs:v1")
     path.write_bytes(content[:-1])
     with pytest.raises(BlobNotFoundError):
-        registry.push(bundle, "glyphs:v1")
+        registry.push(label_set, "glyphs:v1")
     path.write_bytes(content)
-    registry.push(bundle, "glyphs:v1")
+    registry.push(label_set, "glyphs:v1")
 
 
-def test_concurrent_pushes_of_one_bundle_agree(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, "vqae", num_samples=20_000)
+def test_concurrent_pushes_of_one_label_set_agree(admin: RunningAdmin, tmp_path: Path) -> None:
+    label_set, _ = make_label_set(tmp_path, "vqae", num_samples=20_000)
     together, failures = threading.Barrier(4), []
 
     def push(number: int) -> None:
         try:
             with admin.registry() as registry:
                 together.wait()
-                registry.push(bundle, f"glyphs:v{number}")
+                registry.push(label_set, f"glyphs:v{number}")
         except LabelcastError as error:
             failures.append(error)
 
@@ -186,13 +186,13 @@ def test_concurrent_pushes_of_one_bundle_agree(admin: RunningAdmin, tmp_path: Pa
         thread.join()
     assert failures == []
     with admin.registry() as registry:
-        assert registry.inspect(bundle.digest).summary.tags == tuple(
+        assert registry.inspect(label_set.digest).summary.tags == tuple(
             f"glyphs:v{number}" for number in range(4)
         )
 
 
 def test_steps_whose_answers_were_lost_are_taken_again(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path)
+    label_set, _ = make_label_set(tmp_path)
     lost: set[tuple[str, str]] = set()
 
     def lose_the_first(response: httpx.Response) -> None:
@@ -203,24 +203,24 @@ def test_steps_whose_answers_were_lost_are_taken_again(admin: RunningAdmin, tmp_
 
     with admin.registry() as registry:
         registry._rest._client.event_hooks = {"response": [lose_the_first]}
-        registry.push(bundle, "glyphs:v1")
+        registry.push(label_set, "glyphs:v1")
         registry.retire("glyphs:v1")
-        registry.push(bundle, "glyphs:v1")
-        assert registry.inspect("glyphs:v1").manifest == bundle.manifest
+        registry.push(label_set, "glyphs:v1")
+        assert registry.inspect("glyphs:v1").manifest == label_set.manifest
     assert {method for method, _ in lost} == {"HEAD", "GET", "POST", "PATCH", "PUT"}
     # Each upload was begun twice, and each blob is there once.
     assert ("POST", "/v1/uploads") in lost
     with admin.registry() as direct:
-        assert set(direct.inspect("glyphs:v1").store_bytes) == set(bundle.manifest.blobs())
+        assert set(direct.inspect("glyphs:v1").store_bytes) == set(label_set.manifest.blobs())
 
 
 @pytest.mark.parametrize("by_tag", [True, False])
 def test_retiring_is_done_once_though_its_answer_was_lost(
     admin: RunningAdmin, registry: Registry, tmp_path: Path, by_tag: bool
 ) -> None:
-    bundle, _ = make_bundle(tmp_path)
-    registry.push(bundle, "glyphs:v1")
-    reference = "glyphs:v1" if by_tag else bundle.digest
+    label_set, _ = make_label_set(tmp_path)
+    registry.push(label_set, "glyphs:v1")
+    reference = "glyphs:v1" if by_tag else label_set.digest
     # Longer than the question for the tags, shorter than that and the request to retire.
     with (
         CuttingProxy(admin.port, cut_after_bytes=[300]) as proxy,
@@ -228,10 +228,10 @@ def test_retiring_is_done_once_though_its_answer_was_lost(
     ):
         through.retire(reference)
         assert proxy.cuts == 1
-        assert registry.inspect(bundle.digest).summary.state == "retired"
+        assert registry.inspect(label_set.digest).summary.state == "retired"
         # Known to be retired before, it is an error as ever.
         with pytest.raises(TransitionError):
-            through.retire(bundle.digest)
+            through.retire(label_set.digest)
 
 
 def test_a_wrong_address_is_told_long_before_patience_ends(

@@ -16,31 +16,31 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, Manifest, digest_of
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.registry.client import Registry
 from tests.factories.label_sets import (
     CodecName,
-    make_bundle,
     make_codec,
+    make_label_set,
     make_rows,
     write_label_set,
 )
 
 
-def flip_a_bit_of_a_shard(directory: Path) -> Bundle:
-    bundle, _ = make_bundle(directory)
-    manifest, (segment,) = bundle.manifest, bundle.manifest.segments
+def flip_a_bit_of_a_shard(directory: Path) -> LabelSetDirectory:
+    label_set, _ = make_label_set(directory)
+    manifest, (segment,) = label_set.manifest, label_set.manifest.segments
     (shard,) = segment.codes.shards
-    content = bytearray(bundle.read_blob(shard.data))
+    content = bytearray(label_set.read_blob(shard.data))
     content[len(content) // 2] ^= 4
-    writer = BundleWriter(directory)
+    writer = LabelSetDirectoryWriter(directory)
     changed = replace(shard, data=writer.add_blob(bytes(content)))
     codes = replace(segment.codes, shards=(changed,))
     writer.finish(replace(manifest, segments=(replace(segment, codes=codes),)))
-    return Bundle(directory)
+    return LabelSetDirectory(directory)
 
 
-def damaged_rows(directory: Path, codec: CodecName, damage: bytes) -> Bundle:
+def damaged_rows(directory: Path, codec: CodecName, damage: bytes) -> LabelSetDirectory:
     made = make_codec(codec, 10, np.random.default_rng(0))
     rows = make_rows(made, 40, np.random.default_rng(1))
     golden = rows[:4].copy()
@@ -48,43 +48,45 @@ def damaged_rows(directory: Path, codec: CodecName, damage: bytes) -> Bundle:
     return write_label_set(directory, made, rows, num_samples=20, num_seeds=2, golden_rows=golden)
 
 
-def codes_beyond_the_codebook(directory: Path) -> Bundle:
+def codes_beyond_the_codebook(directory: Path) -> LabelSetDirectory:
     # The first code has 7 bits; the codebook has 100 codewords.
     return damaged_rows(directory, "vqae", b"\x7f")
 
 
-def not_a_number(directory: Path) -> Bundle:
+def not_a_number(directory: Path) -> LabelSetDirectory:
     return damaged_rows(directory, "raw", np.float16("nan").tobytes())
 
 
-def other_class_count(directory: Path) -> Bundle:
-    return make_bundle(directory, contract_classes=11)[0]
+def other_class_count(directory: Path) -> LabelSetDirectory:
+    return make_label_set(directory, contract_classes=11)[0]
 
 
-def hard_labels_beyond_the_classes(directory: Path) -> Bundle:
-    return make_bundle(directory, hard_label_bound=11)[0]
+def hard_labels_beyond_the_classes(directory: Path) -> LabelSetDirectory:
+    return make_label_set(directory, hard_label_bound=11)[0]
 
 
-def seeds_out_of_order(directory: Path) -> Bundle:
-    bundle, _ = make_bundle(directory)
-    writer = BundleWriter(directory)
+def seeds_out_of_order(directory: Path) -> LabelSetDirectory:
+    label_set, _ = make_label_set(directory)
+    writer = LabelSetDirectoryWriter(directory)
     seeds = writer.add_column([5, 3, 4], "<u4")
-    (segment,) = bundle.manifest.segments
-    writer.finish(replace(bundle.manifest, segments=(replace(segment, seeds=seeds),)))
-    return Bundle(directory)
+    (segment,) = label_set.manifest.segments
+    writer.finish(replace(label_set.manifest, segments=(replace(segment, seeds=seeds),)))
+    return LabelSetDirectory(directory)
 
 
-def one_view_twice(directory: Path) -> Bundle:
-    bundle, _ = make_bundle(directory)
-    BundleWriter(directory).finish(replace(bundle.manifest, segments=bundle.manifest.segments * 2))
-    return Bundle(directory)
+def one_view_twice(directory: Path) -> LabelSetDirectory:
+    label_set, _ = make_label_set(directory)
+    LabelSetDirectoryWriter(directory).finish(
+        replace(label_set.manifest, segments=label_set.manifest.segments * 2)
+    )
+    return LabelSetDirectory(directory)
 
 
-def report_that_is_no_object(directory: Path) -> Bundle:
-    bundle, _ = make_bundle(directory)
-    writer = BundleWriter(directory)
-    writer.finish(replace(bundle.manifest, report=writer.add_blob(b"[1,2]")))
-    return Bundle(directory)
+def report_that_is_no_object(directory: Path) -> LabelSetDirectory:
+    label_set, _ = make_label_set(directory)
+    writer = LabelSetDirectoryWriter(directory)
+    writer.finish(replace(label_set.manifest, report=writer.add_blob(b"[1,2]")))
+    return LabelSetDirectory(directory)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def report_that_is_no_object(directory: Path) -> Bundle:
 def test_wrong_content_is_refused_and_nothing_is_published(
     registry: Registry,
     tmp_path: Path,
-    make: Callable[[Path], Bundle],
+    make: Callable[[Path], LabelSetDirectory],
     error: type[LabelcastError],
 ) -> None:
     with pytest.raises(error):
@@ -112,10 +114,10 @@ def test_wrong_content_is_refused_and_nothing_is_published(
 
 
 @pytest.fixture
-def pushed(registry: Registry, tmp_path: Path) -> Bundle:
-    bundle, _ = make_bundle(tmp_path / "pushed", num_samples=4)
-    registry.push(bundle, "good")
-    return bundle
+def pushed(registry: Registry, tmp_path: Path) -> LabelSetDirectory:
+    label_set, _ = make_label_set(tmp_path / "pushed", num_samples=4)
+    registry.push(label_set, "good")
+    return label_set
 
 
 def put(http: httpx.Client, content: bytes, digest: str | None = None) -> httpx.Response:
@@ -126,33 +128,37 @@ def put(http: httpx.Client, content: bytes, digest: str | None = None) -> httpx.
     )
 
 
-def test_manifest_under_another_digest(http: httpx.Client, pushed: Bundle) -> None:
+def test_manifest_under_another_digest(http: httpx.Client, pushed: LabelSetDirectory) -> None:
     content = pushed.manifest.to_bytes()
     answer = put(http, content[:-1] + b" ", pushed.digest)
     assert (answer.status_code, answer.json()["reason"]) == (422, "digest_mismatch")
 
 
-def test_truncated_manifest(http: httpx.Client, pushed: Bundle) -> None:
+def test_truncated_manifest(http: httpx.Client, pushed: LabelSetDirectory) -> None:
     content = pushed.manifest.to_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 1):
         answer = put(http, content[:length])
         assert (answer.status_code, answer.json()["reason"]) == (422, "manifest")
 
 
-def test_manifest_naming_a_blob_that_is_not_there(http: httpx.Client, pushed: Bundle) -> None:
+def test_manifest_naming_a_blob_that_is_not_there(
+    http: httpx.Client, pushed: LabelSetDirectory
+) -> None:
     absent = BlobRef("sha256:" + "0" * 64, 17)
     answer = put(http, replace(pushed.manifest, report=absent).to_bytes())
     assert (answer.status_code, answer.json()["reason"]) == (422, "manifest")
     assert answer.json()["facts"] == {"blob": absent.digest}
 
 
-def test_manifest_with_a_wrong_size(http: httpx.Client, pushed: Bundle) -> None:
+def test_manifest_with_a_wrong_size(http: httpx.Client, pushed: LabelSetDirectory) -> None:
     codec = replace(pushed.manifest.codec, size=pushed.manifest.codec.size + 1)
     answer = put(http, replace(pushed.manifest, codec=codec).to_bytes())
     assert (answer.status_code, answer.json()["reason"]) == (422, "manifest")
 
 
-def test_manifest_naming_another_blob_as_codec(http: httpx.Client, pushed: Bundle) -> None:
+def test_manifest_naming_another_blob_as_codec(
+    http: httpx.Client, pushed: LabelSetDirectory
+) -> None:
     wrong = pushed.manifest.segments[0].sample_ids.shards[0].data
     manifest = pushed.manifest
     content = replace(
@@ -176,7 +182,7 @@ def test_manifests_are_limited_while_they_come(http: httpx.Client) -> None:
     assert "too large" in answer.json()["message"]
 
 
-def test_staging_again_changes_nothing(http: httpx.Client, pushed: Bundle) -> None:
+def test_staging_again_changes_nothing(http: httpx.Client, pushed: LabelSetDirectory) -> None:
     answer = put(http, pushed.manifest.to_bytes())
     assert answer.status_code == 201
     assert answer.json() == {"digest": pushed.digest, "state": "published"}

@@ -12,7 +12,7 @@ import pytest
 from labelcast.errors import ServiceUnavailableError
 from labelcast.label_set import digest_of
 from labelcast.registry.client import Registry
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin
 
@@ -212,31 +212,31 @@ def test_a_body_that_breaks_off_keeps_its_whole_chunks(
 
 
 def test_a_push_takes_up_a_connection_that_is_cut(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, num_samples=6000, num_seeds=2, num_classes=500)
+    label_set, _ = make_label_set(tmp_path, num_samples=6000, num_seeds=2, num_classes=500)
     with CuttingProxy(admin.port, cut_after_bytes=[5 * 2**20, 3 * 2**20]) as proxy:
         with Registry(f"http://127.0.0.1:{proxy.port}", ADMIN_TOKEN) as registry:
-            result = registry.push(bundle, "glyphs:v1")
+            result = registry.push(label_set, "glyphs:v1")
         assert proxy.cuts == 2
         # Less than two pieces came twice.
         assert proxy.forwarded_bytes < result.uploaded_bytes + 8 * 2**20
     with admin.registry() as registry:
-        assert registry.inspect("glyphs:v1").manifest == bundle.manifest
+        assert registry.inspect("glyphs:v1").manifest == label_set.manifest
 
 
 def test_a_push_gives_up_when_every_connection_is_cut(admin: RunningAdmin, tmp_path: Path) -> None:
-    bundle, _ = make_bundle(tmp_path, num_samples=2000, num_seeds=6, num_classes=500)
+    label_set, _ = make_label_set(tmp_path, num_samples=2000, num_seeds=6, num_classes=500)
     # Never a whole chunk of the codes; all that is smaller passes.
     with CuttingProxy(admin.port, cut_after_bytes=[60_000] * 100) as proxy:
         with (
             Registry(f"http://127.0.0.1:{proxy.port}", ADMIN_TOKEN, patience_seconds=1) as registry,
             pytest.raises(ServiceUnavailableError),
         ):
-            registry.push(bundle, "glyphs:v1")
+            registry.push(label_set, "glyphs:v1")
         assert 2 < proxy.cuts < 100
     with admin.registry() as registry:
         assert registry.list() == []
-        first = registry.push(bundle, "glyphs:v1")
-        assert first.uploaded_blobs < len(bundle.manifest.blobs())
+        first = registry.push(label_set, "glyphs:v1")
+        assert first.uploaded_blobs < len(label_set.manifest.blobs())
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,17 @@ from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import ViewNotFoundError
 from labelcast.label_set import GridIndex, ViewIndex
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
-from labelcast_server.delivery.block_reader import Block, LabelReader, OpenLabelSet
+from labelcast_server.delivery.block_reader import Block, BlockReader, OpenLabelSet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import memory_store
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push
 
 CODES = Representation.codes()
@@ -61,30 +61,30 @@ class WatchedIndex(GridIndex):
 
 @dataclass
 class Served:
-    bundle: Bundle
+    label_set: LabelSetDirectory
     opened: OpenLabelSet
     index: WatchedIndex
-    reader: LabelReader
+    reader: BlockReader
     room: ByteBudget
 
 
 @pytest.fixture
 async def served(tmp_path: Path) -> Served:
-    bundle, _ = make_bundle(tmp_path / "bundle", num_samples=9000, num_seeds=3)
+    label_set, _ = make_label_set(tmp_path / "label-set", num_samples=9000, num_seeds=3)
     store = memory_store()
-    await push(store, bundle)
-    await Publisher(store, allow_unsafe_store=True).publish(bundle.digest, "mine:v1")
+    await push(store, label_set)
+    await Publisher(store, allow_unsafe_store=True).publish(label_set.digest, "mine:v1")
     (tmp_path / "cache").mkdir()
     chunks = ChunkCache(store.blobs, tmp_path / "cache")
     service = LabelService(store, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, unsent_bytes=2**26)
-    opened = await service.label_set(bundle.digest)
+    opened = await service.label_set(label_set.digest)
     (plain,) = opened.index.segments
     index = WatchedIndex(plain.sample_ids, plain.seeds, plain.row_order)
     index.threads = set()
     opened = replace(opened, index=ViewIndex([index]))
     room = ByteBudget(2**26)
-    reader = LabelReader(opened, CODES, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, room=room)
-    return Served(bundle, opened, index, reader, room)
+    reader = BlockReader(opened, CODES, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, room=room)
+    return Served(label_set, opened, index, reader, room)
 
 
 def asked(views: Views) -> wire.AskedViews:
@@ -92,7 +92,7 @@ def asked(views: Views) -> wire.AskedViews:
 
 
 def shuffled(served: Served, count: int) -> Views:
-    views = served.bundle.index().segments[0].views()
+    views = served.label_set.index().segments[0].views()
     return views[np.random.default_rng(1).permutation(len(views))[:count]]
 
 
@@ -108,9 +108,9 @@ async def test_rows_come_in_order(served: Served, count: int, on_the_loop: bool)
     blocks: list[Block] = []
     await read(served, views, blocks)
     assert sum(block.count for block in blocks) == count
-    rows = served.bundle.gather(served.bundle.index(), views)
+    rows = served.label_set.gather(served.label_set.index(), views)
     assert b"".join(block.payload for block in blocks) == rows.tobytes()
-    subject, first = LabelSubject(served.bundle.digest, CODES), 0
+    subject, first = LabelSubject(served.label_set.digest, CODES), 0
     for block in blocks:
         assert block.subject_crc32 == subject.checksum(views[first : first + block.count])
         first += block.count

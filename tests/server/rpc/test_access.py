@@ -10,7 +10,7 @@ import pytest
 
 from labelcast import Representation, Views, wire
 from labelcast.label_set import MissingViews
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.caller import Caller
@@ -21,7 +21,7 @@ from labelcast_server.delivery.service import LabelService
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.store.memory import memory_store
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push
 
 TOKENS = Tokens(admin_token="the-admin", read_token="a-reader")
@@ -37,17 +37,17 @@ Serve = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    made, _ = make_bundle(tmp_path_factory.mktemp("bundle"), num_samples=4)
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
+    made, _ = make_label_set(tmp_path_factory.mktemp("on_disk"), num_samples=4)
     return made
 
 
 @pytest.fixture
-async def serve(bundle: Bundle, tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Serve]:
     """Serve one label set with some servicer and tokens; gives a channel."""
     store = memory_store()
-    await push(store, bundle)
-    await Publisher(store, allow_unsafe_store=True).publish(bundle.digest, "mine:v1")
+    await push(store, on_disk)
+    await Publisher(store, allow_unsafe_store=True).publish(on_disk.digest, "mine:v1")
     decoder = DecoderClient(tmp_path / "decoder.sock")
     service = LabelService(
         store,
@@ -76,16 +76,16 @@ async def serve(bundle: Bundle, tmp_path: Path) -> AsyncIterator[Serve]:
 
 
 async def ask(
-    channel: grpc.aio.Channel, method: str, bundle: Bundle, metadata: Metadata
+    channel: grpc.aio.Channel, method: str, on_disk: LabelSetDirectory, metadata: Metadata
 ) -> grpc.StatusCode:
     """Call a method rightly; its status."""
-    views = wire.views_to_proto(Views(*_first_views(bundle)))
+    views = wire.views_to_proto(Views(*_first_views(on_disk)))
     codes = wire.representation_to_proto(Representation.codes())
-    digest = bundle.digest
+    digest = on_disk.digest
     stub: Any = labels_pb2_grpc.LabelServiceStub(channel)
     requests = {
         "GetLabelSet": pb.GetLabelSetRequest(reference="mine:v1"),
-        "GetBlob": pb.GetBlobRequest(label_set=digest, blob=bundle.manifest.codec.digest),
+        "GetBlob": pb.GetBlobRequest(label_set=digest, blob=on_disk.manifest.codec.digest),
         "ResolveViews": pb.ResolveViewsRequest(
             label_set=digest, views=views, missing=wire.missing_to_proto(MissingViews.DROP)
         ),
@@ -106,29 +106,31 @@ async def ask(
     return grpc.StatusCode.OK
 
 
-def _first_views(bundle: Bundle) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    views = bundle.index().segments[0].views()[:3]
+def _first_views(on_disk: LabelSetDirectory) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    views = on_disk.index().segments[0].views()[:3]
     return views.sample_ids, views.seeds
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_whoever_may_read_is_answered(method: str, serve: Serve, bundle: Bundle) -> None:
+async def test_whoever_may_read_is_answered(
+    method: str, serve: Serve, on_disk: LabelSetDirectory
+) -> None:
     channel = await serve()
     for metadata in (ADMIN, READER):
-        assert await ask(channel, method, bundle, metadata) is grpc.StatusCode.OK
+        assert await ask(channel, method, on_disk, metadata) is grpc.StatusCode.OK
     for metadata in (NONE, WRONG):
-        assert await ask(channel, method, bundle, metadata) is grpc.StatusCode.UNAUTHENTICATED
+        assert await ask(channel, method, on_disk, metadata) is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_every_method_asks(
-    method: str, serve: Serve, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    method: str, serve: Serve, on_disk: LabelSetDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = await serve(OPEN)
-    assert await ask(channel, method, bundle, NONE) is grpc.StatusCode.OK
+    assert await ask(channel, method, on_disk, NONE) is grpc.StatusCode.OK
     monkeypatch.setattr("labelcast_server.access.authorize.GRANTS", {})
-    assert await ask(channel, method, bundle, ADMIN) is grpc.StatusCode.PERMISSION_DENIED
-    assert await ask(channel, method, bundle, NONE) is grpc.StatusCode.UNAUTHENTICATED
+    assert await ask(channel, method, on_disk, ADMIN) is grpc.StatusCode.PERMISSION_DENIED
+    assert await ask(channel, method, on_disk, NONE) is grpc.StatusCode.UNAUTHENTICATED
 
 
 class Forgetful(LabelServicer):
@@ -145,8 +147,8 @@ class Forgetful(LabelServicer):
 
 @pytest.mark.parametrize("method", ["GetLabelSet", "GetBlob"])
 async def test_a_method_that_forgot_to_ask_answers_nobody(
-    method: str, serve: Serve, bundle: Bundle
+    method: str, serve: Serve, on_disk: LabelSetDirectory
 ) -> None:
     channel = await serve(OPEN, Forgetful)
     for metadata in (ADMIN, NONE):
-        assert await ask(channel, method, bundle, metadata) is grpc.StatusCode.PERMISSION_DENIED
+        assert await ask(channel, method, on_disk, metadata) is grpc.StatusCode.PERMISSION_DENIED

@@ -21,7 +21,7 @@ from labelcast.checksums import crc32
 from labelcast.errors import ServiceUnavailableError
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 
 
 class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
@@ -61,10 +61,10 @@ class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
 @pytest.fixture(scope="module")
 def label_set(tmp_path_factory: pytest.TempPathFactory) -> RemoteLabelSet:
     """Rows of four bytes: enough for a sample ID."""
-    bundle, _ = make_bundle(
+    on_disk, _ = make_label_set(
         tmp_path_factory.mktemp("set"), "raw", num_samples=4, num_seeds=1, num_classes=2
     )
-    return RemoteLabelSet(LabelClient("127.0.0.1:1"), bundle.manifest, {})
+    return RemoteLabelSet(LabelClient("127.0.0.1:1"), on_disk.manifest, {})
 
 
 @pytest.mark.parametrize("replies_before_break", [0, 1, 3])

@@ -15,7 +15,7 @@ from labelcast.errors import (
     ManifestError,
 )
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
-from labelcast.label_set_directory import Bundle, BundleWriter
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_index
 from labelcast_server.registry.publishing import Publisher
@@ -27,7 +27,7 @@ from labelcast_server.store.verified_reads import (
     read_rows,
     reader,
 )
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push, upload
 
 CONTENT = bytes(range(256)) * 20
@@ -76,30 +76,30 @@ async def test_a_blob_that_nobody_pushed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("row_order", RowOrder)
-async def test_sections_and_indices_are_those_of_the_bundle(
+async def test_sections_and_indices_are_those_of_the_label_set(
     tmp_path: Path, row_order: RowOrder
 ) -> None:
-    bundle, _ = make_bundle(
+    label_set, _ = make_label_set(
         tmp_path, num_samples=9000, num_seeds=3, row_order=row_order, shard_bytes=70_000
     )
     store = memory_store()
-    await push(store, bundle)
-    (segment,) = bundle.manifest.segments
+    await push(store, label_set)
+    (segment,) = label_set.manifest.segments
     blocks = [block async for block in read_rows(store.blobs, segment.codes)]
-    index = await run_async(open_index(bundle.manifest), reader(store.blobs))
-    views = bundle.segment_index(segment).views()
-    assert np.array_equal(np.concatenate(blocks), bundle.gather(index, views))
-    (read,), (written,) = index.segments, bundle.index().segments
+    index = await run_async(open_index(label_set.manifest), reader(store.blobs))
+    views = label_set.segment_index(segment).views()
+    assert np.array_equal(np.concatenate(blocks), label_set.gather(index, views))
+    (read,), (written,) = index.segments, label_set.index().segments
     assert read.row_order is row_order
     assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))
     assert np.array_equal(read.sample_ids, written.sample_ids)
     assert np.array_equal(read.seeds, written.seeds)
     ids = await column(store, segment.sample_ids, "<u8")
-    assert np.array_equal(ids, bundle.column(segment.sample_ids, "<u8"))
+    assert np.array_equal(ids, label_set.column(segment.sample_ids, "<u8"))
 
 
 def small_section(directory: Path, *columns: tuple[Any, str]) -> list[Section]:
-    writer = BundleWriter(directory)
+    writer = LabelSetDirectoryWriter(directory)
     return [writer.add_column(values, dtype) for values, dtype in columns]
 
 
@@ -118,16 +118,16 @@ async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def pushed(tmp_path: Path) -> tuple[Store, Bundle]:
-    bundle, _ = make_bundle(tmp_path, num_samples=9000, num_seeds=1)
+async def pushed(tmp_path: Path) -> tuple[Store, LabelSetDirectory]:
+    label_set, _ = make_label_set(tmp_path, num_samples=9000, num_seeds=1)
     store = memory_store()
-    await push(store, bundle)
-    return store, bundle
+    await push(store, label_set)
+    return store, label_set
 
 
-async def test_a_damaged_chunk_is_named(pushed: tuple[Store, Bundle]) -> None:
-    store, bundle = pushed
-    codes = bundle.manifest.segments[0].codes
+async def test_a_damaged_chunk_is_named(pushed: tuple[Store, LabelSetDirectory]) -> None:
+    store, label_set = pushed
+    codes = label_set.manifest.segments[0].codes
     shard = codes.shards[0].data.digest
     damaged = chunks(store, shard)
     damaged[2] = bytes(len(damaged[2]))
@@ -136,9 +136,9 @@ async def test_a_damaged_chunk_is_named(pushed: tuple[Store, Bundle]) -> None:
     assert caught.value.facts == {"digest": shard, "chunk": "2"}
 
 
-async def test_a_damaged_chunk_index_is_found(pushed: tuple[Store, Bundle]) -> None:
-    store, bundle = pushed
-    shard = bundle.manifest.segments[0].codes.shards[0]
+async def test_a_damaged_chunk_index_is_found(pushed: tuple[Store, LabelSetDirectory]) -> None:
+    store, label_set = pushed
+    shard = label_set.manifest.segments[0].codes.shards[0]
     assert (await read_chunk_index(store.blobs, shard)).shape == (3,)
     chunks(store, shard.index.digest)[0] = bytes(shard.index.size)
     with pytest.raises(DigestMismatchError):
@@ -151,16 +151,16 @@ async def test_a_damaged_chunk_index_is_found(pushed: tuple[Store, Bundle]) -> N
 async def test_tables_that_do_not_increase_are_refused(
     tmp_path: Path, ids: list[int], seeds: list[int]
 ) -> None:
-    bundle, _ = make_bundle(tmp_path / "good", num_samples=len(ids), num_seeds=len(seeds))
-    (segment,) = bundle.manifest.segments
-    bad_ids, bad_seeds = small_section(bundle.directory, (ids, "<u8"), (seeds, "<u4"))
+    label_set, _ = make_label_set(tmp_path / "good", num_samples=len(ids), num_seeds=len(seeds))
+    (segment,) = label_set.manifest.segments
+    bad_ids, bad_seeds = small_section(label_set.directory, (ids, "<u8"), (seeds, "<u4"))
     store = memory_store()
     publisher = Publisher(store, allow_unsafe_store=True)
     for section in (bad_ids, bad_seeds):
         for ref in section.blobs():
-            await upload(publisher, ref.digest, bundle.read_blob(ref), section.chunk_bytes)
+            await upload(publisher, ref.digest, label_set.read_blob(ref), section.chunk_bytes)
     changed = replace(segment, sample_ids=bad_ids, seeds=bad_seeds)
     with pytest.raises(ManifestError, match="strictly increasing"):
         await run_async(
-            open_index(replace(bundle.manifest, segments=(changed,))), reader(store.blobs)
+            open_index(replace(label_set.manifest, segments=(changed,))), reader(store.blobs)
         )

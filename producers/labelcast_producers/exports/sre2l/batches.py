@@ -25,7 +25,7 @@ from labelcast.augmentation import (
 )
 from labelcast.augmentation.seeded.batches import batch_mixes, sample_order
 from labelcast.errors import InvalidRequestError, UnsupportedFormError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.views import Views
 
 # Crops kept in half precision are off by up to a quarter of a pixel.
@@ -91,7 +91,7 @@ class EpochReader:
     """How the views of each seed were made.
 
     Args:
-        bundle: label set.
+        label_set: label set.
         policy: its own.
         image_sizes: int64, shape (S, 2): height and width of every image; or None.
 
@@ -101,10 +101,13 @@ class EpochReader:
     """
 
     def __init__(
-        self, bundle: Bundle, policy: ImagePolicy, image_sizes: NDArray[np.int64] | None
+        self,
+        label_set: LabelSetDirectory,
+        policy: ImagePolicy,
+        image_sizes: NDArray[np.int64] | None,
     ) -> None:
         self.policy = policy
-        self.index = bundle.index()
+        self.index = label_set.index()
         ids = np.unique(np.concatenate([part.sample_ids for part in self.index.segments]))
         seeds = np.unique(np.concatenate([part.seeds for part in self.index.segments]))
         for table, what in ((ids, "sample IDs"), (seeds, "seeds")):
@@ -119,7 +122,7 @@ class EpochReader:
                 f"image sizes have shape {image_sizes.shape}, not ({self.samples}, 2)"
             )
         self._ids, self._sizes = ids, image_sizes
-        self._recorded = bundle.records()
+        self._recorded = label_set.records()
 
     def read(self, seed: int) -> Epoch:
         """Views of one seed.

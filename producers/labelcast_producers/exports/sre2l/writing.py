@@ -23,7 +23,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
 from labelcast.label_set import LabelContract, SampleOrder, ViewIndex
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
 from labelcast_producers.exports.sre2l.batches import (
@@ -66,7 +66,7 @@ class ExportReport:
 
 
 def export_sre2l(
-    bundle: Bundle,
+    label_set: LabelSetDirectory,
     out: Path,
     *,
     batch_size: int,
@@ -83,7 +83,7 @@ def export_sre2l(
     get theirs if `image_sizes` are given, and find the same pixels without.
 
     Args:
-        bundle: logits of any codec; sample IDs are positions in the sorted list of images, and
+        label_set: logits of any codec; sample IDs are positions in the sorted list of images, and
             seeds are epochs.
         out: directory, missing or empty; it appears when all is written.
         batch_size: of the script.
@@ -109,8 +109,8 @@ def export_sre2l(
         raise InvalidRequestError(f"labels are written in float16 or float32, not {dtype}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} is there already; give a new or an empty directory")
-    contract = bundle.manifest.contract
-    reader = EpochReader(bundle, _expressible(contract), image_sizes)
+    contract = label_set.manifest.contract
+    reader = EpochReader(label_set, _expressible(contract), image_sizes)
     plan = BatchPlan(reader.policy, Layout(layout), batch_size)
     orders = sampler_orders(reader.samples, draws, sampler_seed)
     # Written beside its place: scripts must never find half an epoch.
@@ -118,8 +118,8 @@ def export_sre2l(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _require_room(partial, bundle.manifest.num_labels, contract.num_classes * dtype.itemsize)
-        _write(partial, bundle, reader, plan, orders, Layout(layout), dtype, progress)
+        _require_room(partial, label_set.manifest.num_labels, contract.num_classes * dtype.itemsize)
+        _write(partial, label_set, reader, plan, orders, Layout(layout), dtype, progress)
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -128,7 +128,7 @@ def export_sre2l(
         layout=Layout(layout),
         epochs=int(np.count_nonzero(plan.counts)),
         batches=sum(plan.counts),
-        views=bundle.manifest.num_labels,
+        views=label_set.manifest.num_labels,
         notes=tuple(_notes(contract, reader.policy)),
     )
 
@@ -153,7 +153,7 @@ def _expressible(contract: LabelContract) -> ImagePolicy:
 
 def _write(
     directory: Path,
-    bundle: Bundle,
+    label_set: LabelSetDirectory,
     reader: EpochReader,
     plan: BatchPlan,
     orders: Iterator[Positions],
@@ -161,8 +161,8 @@ def _write(
     dtype: torch.dtype,
     progress: Progress,
 ) -> None:
-    decoder, opening = bundle.decoder(), "{"
-    written, total = 0, bundle.manifest.num_labels
+    decoder, opening = label_set.decoder(), "{"
+    written, total = 0, label_set.manifest.num_labels
     progress(written, total)
     for seed in range(reader.seeds):
         epoch, order = reader.read(seed), next(orders)
@@ -171,7 +171,7 @@ def _write(
             continue
         files = directory / f"epoch_{seed}"
         files.mkdir()
-        labels = _labels(bundle, decoder, reader.index, seed, batches, dtype)
+        labels = _labels(label_set, decoder, reader.index, seed, batches, dtype)
         for number, (batch, logits) in enumerate(zip(batches, labels, strict=True)):
             torch.save([*plan.fields(epoch, batch), logits], files / f"batch_{number}.tar")
             written += len(batch)
@@ -188,7 +188,7 @@ def _write(
 
 
 def _labels(
-    bundle: Bundle,
+    label_set: LabelSetDirectory,
     decoder: LabelDecoder,
     index: ViewIndex,
     seed: int,
@@ -198,11 +198,11 @@ def _labels(
     """Logits of each batch: shape (B, C)."""
     # Packed rows are read for many batches at once: each batch is strewn over the whole epoch, and
     # chunks are checked whenever they are read.
-    stride = bundle.manifest.segments[0].codes.stride
+    stride = label_set.manifest.segments[0].codes.stride
     most = max(1, _BLOCK_BYTES // (stride * max(map(len, batches))))
     for first in range(0, len(batches), most):
         block = batches[first : first + most]
-        rows, at = bundle.gather(index, Views.of(np.concatenate(block), seed)), 0
+        rows, at = label_set.gather(index, Views.of(np.concatenate(block), seed)), 0
         for batch in block:
             labels = decoder.decode(rows[at : at + len(batch)], Views.of(batch, seed))
             logits = torch.from_numpy(labels).to(dtype)

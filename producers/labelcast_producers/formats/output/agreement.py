@@ -3,7 +3,7 @@
 import numpy as np
 
 from labelcast.augmentation import RecordedPolicy
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.formats.source import SourceFacts
 
@@ -11,7 +11,7 @@ _ROWS = 512
 
 
 def first_and_last_agreement(
-    facts: SourceFacts, result: DenseLabels | Bundle
+    facts: SourceFacts, result: DenseLabels | LabelSetDirectory
 ) -> tuple[float, float] | None:
     """How often labels name a class that their view shows, under the first and the last seed.
 
@@ -28,12 +28,12 @@ def first_and_last_agreement(
     index, hard = facts.index, facts.hard_labels
     if hard is None or len(index.seeds) < 2:
         return None
-    kept = result.records() if isinstance(result, Bundle) else None
+    kept = result.records() if isinstance(result, LabelSetDirectory) else None
     every, found = index.views(), list[float]()
     for seed in (index.seeds[0], index.seeds[-1]):
         rows = np.flatnonzero(every.seeds == seed)[:_ROWS]
         views, recorded = every[rows], None
-        if isinstance(result, Bundle):
+        if isinstance(result, LabelSetDirectory):
             labels = result.decoder().decode(result.gather(result.index(), views), views)
             recorded = None if kept is None else kept.of(views)
         else:

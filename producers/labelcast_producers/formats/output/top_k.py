@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from labelcast.codec import CodecHeader, LabelKind, Rows, TemperatureRange, TopKCodec
 from labelcast.errors import LabelFileError
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import DenseLabels
-from labelcast_producers.encoding.label_set_writer import write_packed_bundle
+from labelcast_producers.encoding.label_set_writer import write_packed_label_set
 from labelcast_producers.encoding.row_log import RowLog
 from labelcast_producers.formats.source import Part, Source, SourceFacts
 from labelcast_producers.neural.encoding import fp16_down
@@ -50,7 +50,7 @@ def write_top_k(
     *,
     identity: str,
     progress: Progress = unwatched,
-) -> Bundle:
+) -> LabelSetDirectory:
     """Write a label set of a source's top-k labels.
 
     Args:
@@ -81,9 +81,9 @@ def write_top_k(
                 log.note({})
                 noted = row
             progress(row, source.facts.index.num_rows)
-        bundle = write_packed_bundle(dense, codec, log.blocks(), out)
+        label_set = write_packed_label_set(dense, codec, log.blocks(), out)
         log.discard()
-    return bundle
+    return label_set
 
 
 def pack_top_k(codec: TopKCodec, ids: NDArray[np.int64], values: NDArray[np.float32]) -> Rows:

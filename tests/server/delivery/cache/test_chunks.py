@@ -18,7 +18,7 @@ from labelcast.errors import (
     StoreUnavailableError,
 )
 from labelcast.label_set import Section
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.disk import Disk
@@ -29,7 +29,7 @@ from labelcast_server.store.memory import (
     memory_store,
 )
 from labelcast_server.store.store import Store
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push, upload
 
 SAMPLES, SEEDS = 8000, 3
@@ -56,31 +56,31 @@ class CountingBlobs(MemoryBlobs):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    directory = tmp_path_factory.mktemp("bundle")
-    made, _ = make_bundle(directory, num_samples=SAMPLES, num_seeds=SEEDS, shard_bytes=140_000)
+def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
+    directory = tmp_path_factory.mktemp("label-set")
+    made, _ = make_label_set(directory, num_samples=SAMPLES, num_seeds=SEEDS, shard_bytes=140_000)
     return made
 
 
 @pytest.fixture
-async def blobs(bundle: Bundle) -> CountingBlobs:
+async def blobs(label_set: LabelSetDirectory) -> CountingBlobs:
     blobs = CountingBlobs()
-    await push(blobs.store, bundle, stage=False)
+    await push(blobs.store, label_set, stage=False)
     return blobs
 
 
 @pytest.fixture
-def codes(bundle: Bundle) -> Section:
-    section = bundle.manifest.segments[0].codes
+def codes(label_set: LabelSetDirectory) -> Section:
+    section = label_set.manifest.segments[0].codes
     assert len(section.shards) == 4
     assert section.rows == ROWS
     return section
 
 
 @pytest.fixture(scope="module")
-def array(bundle: Bundle) -> NDArray[np.uint8]:
-    section = bundle.manifest.segments[0].codes
-    whole = b"".join(bundle.read_blob(shard.data) for shard in section.shards)
+def array(label_set: LabelSetDirectory) -> NDArray[np.uint8]:
+    section = label_set.manifest.segments[0].codes
+    whole = b"".join(label_set.read_blob(shard.data) for shard in section.shards)
     return np.frombuffer(whole, np.uint8).reshape(ROWS, -1)
 
 
@@ -218,12 +218,12 @@ async def test_a_store_that_went_away_still_leaves_what_is_cached(
 
 
 async def test_a_shard_in_other_chunks_is_refused(
-    bundle: Bundle, codes: Section, tmp_path: Path
+    label_set: LabelSetDirectory, codes: Section, tmp_path: Path
 ) -> None:
     store = memory_store()
     publisher = Publisher(store, allow_unsafe_store=True)
     for ref in codes.blobs():
-        await upload(publisher, ref.digest, bundle.read_blob(ref), 1000)
+        await upload(publisher, ref.digest, label_set.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="upload it again"):
         await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
-from tests.factories.label_sets import make_bundle
+from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push
 from tests.server.delivery.cache.test_chunks import CountingBlobs
 
@@ -23,29 +23,29 @@ ROWS = 24_000
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    made, _ = make_bundle(tmp_path_factory.mktemp("bundle"), num_samples=8000, num_seeds=3)
+def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
+    made, _ = make_label_set(tmp_path_factory.mktemp("label-set"), num_samples=8000, num_seeds=3)
     return made
 
 
 @pytest.fixture
-async def blobs(bundle: Bundle) -> CountingBlobs:
+async def blobs(label_set: LabelSetDirectory) -> CountingBlobs:
     blobs = CountingBlobs()
-    await push(blobs.store, bundle, stage=False)
+    await push(blobs.store, label_set, stage=False)
     return blobs
 
 
 @pytest.fixture
-def codes(bundle: Bundle) -> Section:
-    section = bundle.manifest.segments[0].codes
+def codes(label_set: LabelSetDirectory) -> Section:
+    section = label_set.manifest.segments[0].codes
     assert len(section.shards) == 1
     assert section.rows_per_chunk * 3 < section.rows == ROWS
     return section
 
 
 @pytest.fixture
-def array(bundle: Bundle, codes: Section) -> NDArray[np.uint8]:
-    content = bundle.read_blob(codes.shards[0].data)
+def array(label_set: LabelSetDirectory, codes: Section) -> NDArray[np.uint8]:
+    content = label_set.read_blob(codes.shards[0].data)
     return np.frombuffer(content, np.uint8).reshape(ROWS, -1)
 
 

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews, ViewPolicy
 from labelcast.codec import LabelKind
 from labelcast.label_set import RowOrder, SampleOrder, digest_of, index_of_cells
-from labelcast.label_set_directory import Bundle
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.views import Views
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import DenseLabels, Description
-from labelcast_producers.encoding.label_set_writer import write_bundle
+from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from tests.producers.formats.writers.truth import Truth
 
 
-def make_bundle(
+def make_label_set(
     directory: Path,
     policy: ViewPolicy | None,
     views: Views,
@@ -28,7 +28,7 @@ def make_bundle(
     *,
     kind: LabelKind = LabelKind.LOGITS,
     first_id: int = 0,
-) -> Bundle:
+) -> LabelSetDirectory:
     """A raw label set of views in seed-major order, of which some may be missing."""
     samples = int(views.sample_ids.max()) + 1
     cells = views.seeds.astype(np.int64) * samples + views.sample_ids.astype(np.int64)
@@ -63,14 +63,16 @@ def make_bundle(
     )
     codec = "raw:fp16" if labels.dtype == np.float16 else "raw:fp32"
     chosen = choose_encoder(codec, description, temperature=1.0, device="cpu")
-    return write_bundle(dense, chosen.encoder, directory)
+    return write_label_set(dense, chosen.encoder, directory)
 
 
-def imported_bundle(directory: Path, truth: Truth, *, view: int, **policy: Any) -> Bundle:
+def imported_label_set(
+    directory: Path, truth: Truth, *, view: int, **policy: Any
+) -> LabelSetDirectory:
     """What an importer makes of files that say `truth`.
 
     Args:
-        directory: of the bundle.
+        directory: of the label set.
         truth: of a producer that mixes whole batches, or not at all.
         view: pixels a side.
         policy: fields of the policy that are not plain.
@@ -90,7 +92,7 @@ def imported_bundle(directory: Path, truth: Truth, *, view: int, **policy: Any) 
     if truth.box is not None:
         records.box[:] = truth.box
     views = Views(truth.sample_ids, truth.seeds)
-    return make_bundle(directory, made, views, truth.labels, records)
+    return make_label_set(directory, made, views, truth.labels, records)
 
 
 def rows_of(truth: Truth, chosen: NDArray[np.bool_]) -> Truth:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from labelcast.opening.label_set import LabelSet
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
-    from labelcast.remote.label_set import AsyncRemoteLabelSet, RemoteLabelSet
+    from labelcast.remote.remote_label_set import AsyncRemoteLabelSet, RemoteLabelSet
     from labelcast.representation import Form, Representation
     from labelcast.views import Views
 
@@ -58,7 +58,7 @@ __all__ = [
 _HOMES = {
     "UNCHECKED": "labelcast.label_set.student_side",
     "AsyncLabelClient": "labelcast.remote.async_client",
-    "AsyncRemoteLabelSet": "labelcast.remote.label_set",
+    "AsyncRemoteLabelSet": "labelcast.remote.remote_label_set",
     "DeliveredLabels": "labelcast.opening.delivered",
     "DrawnViews": "labelcast.opening.drawn_views",
     "Expectation": "labelcast.label_set",
@@ -71,7 +71,7 @@ _HOMES = {
     "LabelcastError": "labelcast.errors",
     "MissingViews": "labelcast.label_set",
     "Precision": "labelcast.codec",
-    "RemoteLabelSet": "labelcast.remote.label_set",
+    "RemoteLabelSet": "labelcast.remote.remote_label_set",
     "Representation": "labelcast.representation",
     "Views": "labelcast.views",
     "open": "labelcast.opening.directory_or_service",

@@ -23,7 +23,7 @@ from labelcast.remote.calls import (
     read_resolved,
     resolve_request,
 )
-from labelcast.remote.label_set import AsyncRemoteLabelSet
+from labelcast.remote.remote_label_set import AsyncRemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.stalls import CHECKS, StallWatch

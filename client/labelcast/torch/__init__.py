@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
     from labelcast.torch.decoding import TorchDecoder, load_decoder
     from labelcast.torch.images.image_folder import ImageFolder
-    from labelcast.torch.images.loader import Batch, SoftLabelLoader
     from labelcast.torch.images.render_seeded import ViewRenderer
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
     from labelcast.torch.images.samples import ImageReader, SampleDataset, SampleTable
+    from labelcast.torch.images.soft_label_loader import Batch, SoftLabelLoader
     from labelcast.torch.losses import (
         Loss,
         cosine_loss,
@@ -52,7 +52,7 @@ __all__ = [
 # Imported on first use: decoding on a device needs no grpc, which the loader's sources do.
 _HOMES = {
     "ArrayLabels": "labelcast.torch.sources",
-    "Batch": "labelcast.torch.images.loader",
+    "Batch": "labelcast.torch.images.soft_label_loader",
     "ImageFolder": "labelcast.torch.images.image_folder",
     "ImageReader": "labelcast.torch.images.samples",
     "LabelSource": "labelcast.torch.sources",
@@ -63,7 +63,7 @@ _HOMES = {
     "SampleDataset": "labelcast.torch.images.samples",
     "SampleTable": "labelcast.torch.images.samples",
     "LabelSetSource": "labelcast.torch.sources",
-    "SoftLabelLoader": "labelcast.torch.images.loader",
+    "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
     "ViewRenderer": "labelcast.torch.images.render_seeded",

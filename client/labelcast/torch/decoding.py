@@ -26,7 +26,7 @@ from labelcast.codec import (
 )
 from labelcast.codec.topk import MAX_TOTAL, MISSING_LOGIT
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
-from labelcast.torch.context import context_values, unpack_context
+from labelcast.torch.context_rows import context_values, unpack_context
 from labelcast.torch.precision import exact_fp32
 
 # Bounds what one block holds beside the labels themselves (activations, unpacked codes).

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from labelcast.codec import LabelKind, VqaeShape
-from labelcast.torch.context import context_values, unpack_context
+from labelcast.torch.context_rows import context_values, unpack_context
 from labelcast_producers.neural.quantizer import ProductQuantizer
 
 # Smallest step of fp16: what a probability of exactly zero may have been before it was stored.

@@ -2,12 +2,13 @@
 
 from labelcast.cli.panels import add_version
 from labelcast.cli.run import new_app, run
-from labelcast_server.cli import alone, serve
+from labelcast_server.cli import one_process
+from labelcast_server.cli import serve
 
 app = new_app("Run a label service, check its health and diagnose its machine.")
 add_version(app, "labelcast-server")
 serve.add_to(app)
-alone.add_to(app)
+one_process.add_to(app)
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ producers  a module for each: SRe2L, LPLD, LPQLD, G-VBSM, EDC, HALD
 """
 
 from labelcast_producers.formats.batches.base import BatchImporter
-from labelcast_producers.formats.batches.producers.edc import EDCImporter
-from labelcast_producers.formats.batches.producers.gvbsm import GVBSMImporter
-from labelcast_producers.formats.batches.producers.hald import HALDImporter
-from labelcast_producers.formats.batches.producers.lpld import LPLDImporter
-from labelcast_producers.formats.batches.producers.lpqld import LPQLDImporter
-from labelcast_producers.formats.batches.producers.sre2l import SRe2LImporter
+from labelcast_producers.formats.batches.projects.edc import EDCImporter
+from labelcast_producers.formats.batches.projects.gvbsm import GVBSMImporter
+from labelcast_producers.formats.batches.projects.hald import HALDImporter
+from labelcast_producers.formats.batches.projects.lpld import LPLDImporter
+from labelcast_producers.formats.batches.projects.lpqld import LPQLDImporter
+from labelcast_producers.formats.batches.projects.sre2l import SRe2LImporter
 
 BATCH_IMPORTERS: tuple[BatchImporter, ...] = (
     SRe2LImporter(),

@@ -5,7 +5,7 @@ from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
 from labelcast_producers.formats.batches.numbering import count_samples, cut_epochs, derived_ids
 from labelcast_producers.formats.batches.orders import sampler_orders
-from labelcast_producers.formats.batches.producers.sample_ids import epoch_seeds
+from labelcast_producers.formats.batches.projects.sample_ids import epoch_seeds
 from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan

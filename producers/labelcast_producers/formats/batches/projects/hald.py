@@ -4,7 +4,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
-from labelcast_producers.formats.batches.producers.sample_ids import ids_from_list
+from labelcast_producers.formats.batches.projects.sample_ids import ids_from_list
 from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan

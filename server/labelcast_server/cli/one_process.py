@@ -79,7 +79,7 @@ def admin(
 
 def _serve(role: "Role", as_json: bool, given: dict[str, Any]) -> None:
     from labelcast_server.settings import load_settings
-    from labelcast_server.supervisor.alone import serve_alone
+    from labelcast_server.supervisor.one_process import serve_alone
 
     def announce(where: str) -> None:
         typer.echo(json.dumps({"address": where}) if as_json else f"{role.name}: {where}")

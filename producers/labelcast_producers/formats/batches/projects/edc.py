@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
-from labelcast_producers.formats.batches.producers.sample_ids import ids_in_batches
+from labelcast_producers.formats.batches.projects.sample_ids import ids_in_batches
 from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan

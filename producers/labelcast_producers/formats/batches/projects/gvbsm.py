@@ -1,30 +1,27 @@
-"""LPLD: SRe2L's files, pruned, with a list of their samples."""
+"""G-VBSM: SRe2L's files, which name their samples."""
 
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
-from labelcast_producers.formats.batches.producers.sample_ids import ids_from_list
+from labelcast_producers.formats.batches.projects.sample_ids import ids_in_batches
 from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan
 from labelcast_producers.formats.source import ImportOptions
 
 
-class LPLDImporter(BatchImporter):
-    """SRe2L's files, pruned, with the samples of every epoch in a list."""
+class GVBSMImporter(BatchImporter):
+    """SRe2L's files, with the sample IDs in each."""
 
-    name = "lpld"
-    title = "LPLD: pruned teacher logits by epoch and batch, with sample IDs"
+    name = "gvbsm"
+    title = "G-VBSM: teacher logits by epoch and batch, with sample IDs"
     kind = Kind.EPOCH_DIRECTORIES
-    needs_ids_file = True
 
     def fits(self, layout: Layout, signature: Signature) -> bool:
         """See `BatchImporter.fits`."""
-        return signature.is_plain and (layout.ids_file is not None or signature.cutout)
+        return signature.sample_ids and not signature.patches and not signature.layers
 
     def number(
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions
     ) -> Numbered:
         """See `BatchImporter.number`."""
-        # Batches go by epoch and number. The producer's loader looks them up by their first sample,
-        # which several batches share: it finds another's labels for some of them.
-        return ids_from_list(layout, scanned)
+        return ids_in_batches(layout, scanned)

@@ -2,8 +2,7 @@
 
 from labelcast.cli.panels import add_version
 from labelcast.cli.run import new_app, run
-from labelcast_server.cli import one_process
-from labelcast_server.cli import serve
+from labelcast_server.cli import one_process, serve
 
 app = new_app("Run a label service, check its health and diagnose its machine.")
 add_version(app, "labelcast-server")

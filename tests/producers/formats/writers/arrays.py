@@ -8,8 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors.numpy import save_file
 
 from tests.producers.formats.writers.tables import write_table
-from tests.producers.formats.writers.truth import Truth
-from tests.producers.formats.writers.views import Teacher
+from tests.producers.formats.writers.truth import Truth, truth_of_views
+from tests.producers.formats.writers.views import ViewDraws
 
 Container = Literal["npy", "npz", "safetensors", "parquet"]
 
@@ -21,7 +21,6 @@ def write_arrays(
     samples: int,
     classes: int,
     epochs: int | None = None,
-    batch_size: int | None = None,
     seed: int = 0,
     label_kind: Literal["logits", "probabilities"] = "logits",
     temperature: float = 1.0,
@@ -39,7 +38,6 @@ def write_arrays(
         container: of the array.
         samples, classes: N and C.
         epochs: seeds of a (seeds, N, C) array; None for (N, C).
-        batch_size: unused: an array knows no batches.
         seed: of all that is drawn.
         label_kind: what the array holds.
         temperature: of probabilities.
@@ -47,23 +45,21 @@ def write_arrays(
         name: of the file and of what it holds.
         with_ids: write sparse, unsorted sample IDs too. An .npy has no place for them.
     """
-    del batch_size
-    rng = np.random.default_rng([seed, 11])
-    teacher = Teacher(samples, classes, seed)
-    rows = np.arange(samples)
+    draws = ViewDraws(samples, classes, seed, stream=11)
+    rows = range(samples)
     seeds = 1 if epochs is None else epochs
-    values = np.stack([teacher.logits(rng, rows) for _ in range(seeds)])
+    values = np.stack([draws.logits(rows).numpy() for _ in range(seeds)])
     if label_kind == "probabilities":
         powers = np.exp(values / temperature)
         values = powers / powers.sum(axis=-1, keepdims=True)
     stored = values.astype(dtype)
-    ids = rng.permutation(10**6 + 17 * rows) if with_ids else rows
+    ids = draws.rng.permutation(10**6 + 17 * np.arange(samples)) if with_ids else np.arange(samples)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.{container}"
     _save(path, container, name, stored if epochs is not None else stored[0], ids, with_ids)
-    return Truth(
-        sample_ids=np.tile(ids.astype(np.uint64), seeds),
-        seeds=np.repeat(np.arange(seeds, dtype=np.uint32), samples),
+    return truth_of_views(
+        np.tile(ids, seeds).tolist(),
+        np.repeat(np.arange(seeds), samples).tolist(),
         labels=stored.reshape(-1, classes),
         label_kind=label_kind,
         temperature=temperature if label_kind == "probabilities" else None,

@@ -1,14 +1,15 @@
 """Distilled data sets: images with one label each, learned or hard."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tests.producers.formats.writers.recovery import one_hot
-from tests.producers.formats.writers.truth import Truth
+from tests.producers.formats.writers.scaffold import save
+from tests.producers.formats.writers.truth import Truth, truth_of_views
 
 SIDE = 8
 
@@ -38,13 +39,10 @@ def write_mtt(
     images, own = _images(rng, samples, side), _classes(samples, classes)
     learned = _learned(rng, own, classes)
     rate = torch.tensor(rng.uniform(0.005, 0.02), dtype=torch.float32)
-    directory.mkdir(parents=True, exist_ok=True)
-    torch.save(torch.from_numpy(images), directory / "images_best.pt")
-    torch.save(torch.from_numpy(own if hard else learned), directory / "labels_best.pt")
-    torch.save(rate, directory / "syn_lr_best.pt")
-    return Truth(
-        sample_ids=np.arange(samples, dtype=np.uint64),
-        seeds=np.zeros(samples, dtype=np.uint32),
+    save(torch.from_numpy(images), directory / "images_best.pt")
+    save(torch.from_numpy(own if hard else learned), directory / "labels_best.pt")
+    save(rate, directory / "syn_lr_best.pt")
+    return _one_view_each(
         labels=one_hot(own, classes) if hard else learned,
         label_kind="probabilities" if hard else label_kind,
         images=images,
@@ -76,13 +74,7 @@ def write_frepo(
     learned = (_learned(rng, _classes(samples, classes), classes) / 10).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, x=images, y=learned)
-    return Truth(
-        sample_ids=np.arange(samples, dtype=np.uint64),
-        seeds=np.zeros(samples, dtype=np.uint32),
-        labels=learned,
-        label_kind=label_kind,
-        images=images,
-    )
+    return _one_view_each(labels=learned, label_kind=label_kind, images=images)
 
 
 def write_pdd(
@@ -132,23 +124,21 @@ def write_pdd(
             "syn_lr": rates[stage].clone(),
         }
         interval = first_interval + stage
-        directory.mkdir(parents=True, exist_ok=True)
         if layout == "flat":
-            torch.save(contents, directory / f"interval_{interval}_data.pt")
+            save(contents, directory / f"interval_{interval}_data.pt")
             continue
-        folder = directory / f"interval{interval}_{suffix}"
-        folder.mkdir()
         for name, tensor in contents.items():
-            torch.save(tensor, folder / f"{name}_best.pt")
-    return Truth(
-        sample_ids=np.arange(stages * new, dtype=np.uint64),
-        seeds=np.zeros(stages * new, dtype=np.uint32),
+            save(tensor, directory / f"interval{interval}_{suffix}" / f"{name}_best.pt")
+    return _one_view_each(
         labels=one_hot(own, classes),
-        label_kind="probabilities",
         images=images,
         stages=np.repeat(np.arange(stages), new),
         learning_rates=tuple(rates.tolist()),
     )
+
+
+def _one_view_each(*, labels: NDArray[Any], **columns: Any) -> Truth:
+    return truth_of_views(range(len(labels)), [0] * len(labels), labels=labels, **columns)
 
 
 def _images(rng: np.random.Generator, samples: int, side: int) -> NDArray[np.float32]:

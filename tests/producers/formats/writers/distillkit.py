@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from tests.producers.formats.writers.recovery import scattered, spread
-from tests.producers.formats.writers.truth import Truth
+from tests.producers.formats.writers.truth import Truth, truth_of_views
 
 Settings = dict[str, Any]
 Row = dict[str, Any]
@@ -141,7 +141,7 @@ def write_distillkit(
     rng = np.random.default_rng(seed)
     d, k = settings["d"], settings["k"]
     rows: list[Row] = []
-    views: list[tuple[int, int]] = []
+    sample_ids, seeds = [], []
     top_ids, top_values = [], []
     for sample, length in enumerate(lengths):
         row: Row = {"input_ids": rng.integers(0, d, length).tolist(), "messages": "[]"}
@@ -157,7 +157,8 @@ def write_distillkit(
             row["bytepacked_indices"].append(list(indices))
             probabilities = [math.exp(value) for value in kept]
             total = max(sum(probabilities), 1.0)
-            views.append((sample, position))
+            sample_ids.append(sample)
+            seeds.append(position)
             top_ids.append(order)
             top_values.append([value / total for value in probabilities])
         rows.append(row)
@@ -166,11 +167,10 @@ def write_distillkit(
     write_rows(directory, rows, per_file=per_file, row_group=row_group)
     (directory / "compression_config.yaml").write_text(yaml.safe_dump(settings))
     ids, values = np.array(top_ids), np.array(top_values)
-    return Truth(
-        sample_ids=np.array([sample for sample, _ in views], dtype=np.uint64),
-        seeds=np.array([position for _, position in views], dtype=np.uint32),
+    return truth_of_views(
+        sample_ids,
+        seeds,
         labels=spread(ids, values, d) if recovery == "spread" else scattered(ids, values, d, 0.0),
-        label_kind="probabilities",
         temperature=1.0,
         top_values=values,
         top_indices=ids,

@@ -1,54 +1,22 @@
 """G-VBSM: SRe2L's six and the sample IDs last."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
-from tests.producers.formats.writers.batches import Mix, Plan, truth_of
-from tests.producers.formats.writers.truth import Truth
-from tests.producers.formats.writers.views import Order, Size
+from tests.producers.formats.writers.batches import Batch, Stored
+from tests.producers.formats.writers.scaffold import writer
+from tests.producers.formats.writers.sre2l import Sre2l
 
 
-def write_gvbsm(
-    directory: Path,
-    *,
-    samples: int,
-    epochs: int,
-    batch_size: int,
-    classes: int,
-    seed: int = 0,
-    mix: Mix = "cutmix",
-    dtype: torch.dtype = torch.float16,
-    order: Order = "current",
-    sizes: Sequence[Size] | None = None,
-    view: int = 224,
-) -> Truth:
-    """Write a list of seven for each batch of each epoch.
+@dataclass(frozen=True, kw_only=True)
+class Gvbsm(Sre2l):
+    """A list of seven for each batch of each epoch."""
 
-    Args:
-        directory: that gets an `epoch_{e}` for each epoch.
-        samples, epochs, batch_size, classes, seed, mix, order, sizes, view: see `Plan`.
-        dtype: of the logits.
-    """
-    plan = Plan(
-        samples=samples,
-        epochs=epochs,
-        batch_size=batch_size,
-        classes=classes,
-        seed=seed,
-        mix=mix,
-        order=order,
-        sizes=sizes,
-        view=view,
-    )
-    batches = plan.batches()
-    labels = []
-    for batch in batches:
-        epoch = directory / f"epoch_{batch.epoch}"
-        epoch.mkdir(parents=True, exist_ok=True)
-        stored = batch.logits.to(dtype)
-        record = [*batch.six(stored), torch.tensor(batch.sample_ids)]
-        torch.save(record, epoch / f"batch_{batch.number}.tar")
-        labels.append(stored.numpy())
-    return truth_of(plan, batches, labels)
+    def stored(self, batches: Sequence[Batch]) -> Iterator[Stored]:
+        for batch, (record, columns) in zip(batches, super().stored(batches), strict=True):
+            yield [*record, torch.tensor(batch.sample_ids)], columns
+
+
+write_gvbsm = writer(Gvbsm)

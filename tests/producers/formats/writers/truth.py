@@ -65,6 +65,15 @@ class Truth:
         return int(row)
 
 
+def truth_of_views(sample_ids: Sequence[int], seeds: Sequence[int], **columns: Any) -> Truth:
+    """The truth of views that hold probabilities."""
+    return Truth(
+        sample_ids=np.array(sample_ids, dtype=np.uint64),
+        seeds=np.array(seeds, dtype=np.uint32),
+        **{"label_kind": "probabilities"} | columns,
+    )
+
+
 def joined(parts: Sequence[Truth]) -> Truth:
     """One truth of several files of one producer."""
     first = parts[0]

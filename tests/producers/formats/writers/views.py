@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import RandomSampler
 
 Order = Literal["current", "old"]
 Size = tuple[int, int]
+Crop = tuple[int, int, int, int]
 
 ORDER_SEED = 42
 
@@ -49,7 +52,7 @@ def draw_crop(
     size: Size,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> tuple[int, int, int, int]:
+) -> Crop:
     """Top, left, height and width in pixels, by RandomResizedCrop's ten tries and fallback."""
     height, width = size
     for _ in range(10):
@@ -66,16 +69,11 @@ def draw_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def fractions(crop: tuple[int, int, int, int], size: Size) -> tuple[float, float, float, float]:
+def fractions(crop: Crop, size: Size) -> tuple[float, float, float, float]:
     """A crop in pixels as fractions of its source image."""
     top, left, h, w = crop
     height, width = size
     return top / height, left / width, h / height, w / width
-
-
-def draw_coords(rng: np.random.Generator, sizes: Sequence[Size]) -> NDArray[np.float32]:
-    """One crop for each size, as fractions, (len(sizes), 4)."""
-    return np.array([fractions(draw_crop(rng, size), size) for size in sizes], dtype=np.float32)
 
 
 def draw_box(rng: np.random.Generator, lam: float, shape: Sequence[int]) -> list[np.int64]:
@@ -95,23 +93,58 @@ def draw_box(rng: np.random.Generator, lam: float, shape: Sequence[int]) -> list
     ]
 
 
-class Teacher:
-    """Logits that depend on the sample and, less, on the view.
+@dataclass(frozen=True)
+class DrawnViews:
+    """Views of some samples, in their order.
+
+    Attributes:
+        crops: top, left, height and width in pixels.
+        coords: the same as fractions, float32 (n, 4).
+        flip: bool (n,).
+        logits: float32 (n, C).
+    """
+
+    crops: list[Crop]
+    coords: NDArray[np.float32]
+    flip: NDArray[np.bool_]
+    logits: Tensor
+
+
+class ViewDraws:
+    """Crops, flips and a made-up teacher's logits, one after the other from one generator.
 
     Args:
         samples, classes: of the data set.
-        seed: same arguments, same base logits.
+        seed: of all that is drawn; same arguments, same base logits.
+        stream: what tells the draws of one format from those of another.
+        sizes: (height, width) of each image.
     """
 
-    def __init__(self, samples: int, classes: int, seed: int) -> None:
-        rng = np.random.default_rng([seed, 1])
-        self.base = rng.normal(0, 1.5, (samples, classes))
+    def __init__(
+        self,
+        samples: int,
+        classes: int,
+        seed: int,
+        *,
+        stream: int,
+        sizes: Sequence[Size] | None = None,
+    ) -> None:
+        self.rng = np.random.default_rng([seed, stream])
+        self._sizes = sizes or image_sizes(samples)
+        self._base = np.random.default_rng([seed, 1]).normal(0, 1.5, (samples, classes))
         own = np.arange(samples)
-        self.base[own, own * classes // samples] += 6
+        self._base[own, own * classes // samples] += 6
 
-    def logits(
-        self, rng: np.random.Generator, sample_ids: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Logits of one view of each sample, (len(sample_ids), C)."""
-        views = self.base[sample_ids]
-        return (views + rng.normal(0, 0.5, views.shape)).astype(np.float32)
+    def logits(self, sample_ids: Sequence[int]) -> Tensor:
+        """Logits of one view of each sample: they depend on the sample and, less, on the view."""
+        views = self._base[np.array(sample_ids, dtype=np.int64)]
+        return torch.from_numpy((views + self.rng.normal(0, 0.5, views.shape)).astype(np.float32))
+
+    def views(self, sample_ids: Sequence[int]) -> DrawnViews:
+        """One view of each sample."""
+        sizes = [self._sizes[sample] for sample in sample_ids]
+        crops = [draw_crop(self.rng, size) for size in sizes]
+        shares = [fractions(crop, size) for crop, size in zip(crops, sizes, strict=True)]
+        flip = self.rng.random(len(sizes)) < 0.5
+        coords = np.array(shares, dtype=np.float32)
+        return DrawnViews(crops, coords, flip, self.logits(sample_ids))

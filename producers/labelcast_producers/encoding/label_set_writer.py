@@ -24,7 +24,7 @@ from labelcast.label_set.view_records import mixing
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.dense.files import check_label_kind
+from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.encoding.recorded_sections import write_augmentation

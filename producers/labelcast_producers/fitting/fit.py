@@ -15,7 +15,8 @@ from labelcast.errors import (
 )
 from labelcast.files import write_whole
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.dense.files import LabelRows, check_label_kind
+from labelcast_producers.dense.files import LabelRows
+from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import START_ANEW
 from labelcast_producers.fitting.config import FitConfig

@@ -14,11 +14,8 @@ import torch
 
 from labelcast.codec import LabelKind
 from labelcast.errors import LabelFileError, LabelValueError
-from labelcast_producers.dense.files import (
-    check_label_kind,
-    looks_like_probabilities,
-    open_label_file,
-)
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.dense.label_kind import check_label_kind, looks_like_probabilities
 
 VALUES = np.random.default_rng(0).normal(0, 4, (12, 5))
 

@@ -22,11 +22,8 @@ from labelcast.augmentation import ForeignPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
-from labelcast_producers.dense.files import (
-    check_label_kind,
-    looks_like_probabilities,
-    open_label_file,
-)
+from labelcast_producers.dense.files import open_label_file
+from labelcast_producers.dense.label_kind import check_label_kind, looks_like_probabilities
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.parquet import ParquetRows, parquet_errors, parquet_integers
 from labelcast_producers.formats.arrays.rows import (

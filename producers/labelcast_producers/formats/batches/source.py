@@ -12,7 +12,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
-from labelcast_producers.dense.files import all_finite, looks_like_probabilities
+from labelcast_producers.dense.files import all_finite
+from labelcast_producers.dense.label_kind import looks_like_probabilities
 from labelcast_producers.formats.batches.batch import Batch, Place
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec.topk import MAX_TOTAL, Recovery
 from labelcast.errors import LabelFileError, LabelValueError
-from labelcast_producers.dense.files import looks_like_probabilities
+from labelcast_producers.dense.label_kind import looks_like_probabilities
 
 Ids = NDArray[np.int64]
 Probabilities = NDArray[np.float32]

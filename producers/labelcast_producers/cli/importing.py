@@ -89,7 +89,10 @@ def import_(
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the producer's sampler.")
     ] = 42,
     label_kind: Annotated[
-        LabelKind | None, typer.Option(help="Kind of plain arrays, where their values do not tell.")
+        LabelKind | None,
+        typer.Option(
+            help="Kind of the values, where a file does not tell or holds another kind than usual."
+        ),
     ] = None,
     temperature: Annotated[
         float | None,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the progress bar.")]
 Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
 OfPlainFile = Annotated[
-    LabelKind, typer.Option("--label-kind", help="Kind of the values in a plain file.")
+    LabelKind | None,
+    typer.Option(
+        "--label-kind", help="Kind of the values in a plain file: logits unless said otherwise."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -60,7 +63,7 @@ def fit(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with settings of the fit (FitConfig).")
     ] = None,
-    label_kind: OfPlainFile = LabelKind.LOGITS,
+    label_kind: OfPlainFile = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over: discard what an earlier fit left in --out.")
     ] = False,
@@ -97,7 +100,7 @@ def fit(
     with joined_workers() as workers:
         if targets is not None and workers.size > 1:
             raise InvalidRequestError("--sweep fits in one process: start it without torchrun")
-        rows, label_kind, context = open_for_fitting(labels, label_kind)
+        rows, kind, context = open_for_fitting(labels, label_kind)
         context = None if no_context else context
         if targets is not None:
             with progress_bar("fit", "step", quiet=quiet) as progress:
@@ -106,7 +109,7 @@ def fit(
                     targets,
                     settings,
                     out=out,
-                    label_kind=label_kind,
+                    label_kind=kind,
                     context=context,
                     device=device,
                     progress=progress,
@@ -128,7 +131,7 @@ def fit(
                 rows,
                 chosen,
                 out=out,
-                label_kind=label_kind,
+                label_kind=kind,
                 context=context,
                 device=device,
                 progress=progress,
@@ -149,7 +152,7 @@ def encode(
         str,
         typer.Option(help="Directory from fit; or raw:fp16, raw:fp32, topk:K, topk:K:renormalise."),
     ],
-    label_kind: OfPlainFile = LabelKind.LOGITS,
+    label_kind: OfPlainFile = None,
     temperature: Annotated[
         float,
         typer.Option(help="Softmax temperature: of a topk codec, or of stored probabilities."),

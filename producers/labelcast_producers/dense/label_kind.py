@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from labelcast.codec import LabelKind
 from labelcast.errors import LabelValueError
+from labelcast_producers.dense.files import LabelRows
 
 # Probabilities in fp16 are each off by up to 2**-11 of themselves; files in the wild are also
 # rounded on their way, so a whole per cent is granted.
 _SUM_TOLERANCE = 1e-2
 # A few spoiled rows do not turn probabilities into logits.
 _MOSTLY = 0.9
+_FIRST_ROWS = 256
+_BLOCK_VALUES = 2**22
 
 
 def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool:
@@ -46,10 +49,7 @@ def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
         LabelValueError: they look like the other kind.
     """
     if kind is LabelKind.LOGITS and looks_like_probabilities(block, share=_MOSTLY):
-        raise LabelValueError(
-            "nearly every row sums to 1 and lies in 0…1: these are probabilities, not logits;"
-            " give --label-kind probabilities, or label again before the softmax"
-        )
+        raise _no_logits("nearly every")
     if (
         kind is LabelKind.PROBABILITIES
         and block.shape[1] > 1
@@ -59,3 +59,37 @@ def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
             "some rows are no distributions (in 0…1 and summing to 1); correct them, give"
             " --label-kind logits, or label again after the softmax"
         )
+
+
+def require_stated_kind(rows: LabelRows, kind: LabelKind) -> None:
+    """Refuse labels that are not what their description states, by all of them.
+
+    A description is a statement where `check_label_kind` meets a guess: logits are refused only if
+    no row speaks for them, and the first that does ends the search.
+
+    Args:
+        rows: every label.
+        kind: what they are stated to be.
+
+    Raises:
+        LabelValueError: they are the other kind.
+    """
+    first = rows.read(0, min(_FIRST_ROWS, rows.num_rows))
+    if kind is LabelKind.PROBABILITIES:
+        check_label_kind(first, kind)
+        return
+    size = max(_BLOCK_VALUES // rows.num_classes, 1)
+    blocks = (
+        rows.read(start, min(start + size, rows.num_rows))
+        for start in range(0, rows.num_rows, size)
+    )
+    if looks_like_probabilities(first) and all(map(looks_like_probabilities, blocks)):
+        raise _no_logits("every")
+
+
+def _no_logits(which: str) -> LabelValueError:
+    return LabelValueError(
+        f"{which} row sums to 1 and lies in 0…1: these are probabilities, not logits; give"
+        " --label-kind probabilities (a directory: to the import that wrote it), or label again"
+        " before the softmax"
+    )

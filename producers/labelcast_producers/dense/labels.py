@@ -26,7 +26,7 @@ from labelcast.augmentation import (
 )
 from labelcast.codec import LabelKind
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import LabelFileError, ManifestError
+from labelcast.errors import InvalidRequestError, LabelFileError, ManifestError
 from labelcast.files import file_digest
 from labelcast.label_set import (
     GridIndex,
@@ -40,6 +40,7 @@ from labelcast.label_set import (
 )
 from labelcast.label_set.fields import Fields
 from labelcast_producers.dense.files import LabelRows, open_label_file
+from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.row_context import RowContext
 
 FORMAT = "labelcast/dense-labels/1"
@@ -47,6 +48,8 @@ DESCRIPTION_NAME = "labels.json"
 LABELS_NAME = "labels.npy"
 TABLES_NAME = "tables.safetensors"
 RECORDS_NAME = "records.safetensors"
+# Rows that tell logits from probabilities.
+_TOLD_BY = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +265,7 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def open_for_fitting(
-    path: Path, label_kind: LabelKind
+    path: Path, label_kind: LabelKind | None
 ) -> tuple[LabelRows, LabelKind, RowContext | None]:
     """As `open_labels`, for readers who need no identity: a plain file is not read for its digest.
 
@@ -270,12 +273,14 @@ def open_for_fitting(
         The labels, their kind, and what is known of their views.
     """
     if path.is_dir():
-        dense = DenseLabels.open(path)
+        dense = _open_directory(path, label_kind)
         return dense.rows, dense.description.label_kind, dense.context()
-    return open_label_file(path), label_kind, None
+    return open_label_file(path), label_kind or LabelKind.LOGITS, None
 
 
-def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) -> DenseLabels:
+def open_labels(
+    path: Path, label_kind: LabelKind | None, *, temperature: float = 1.0
+) -> DenseLabels:
     """Open a directory of dense labels, or a plain file as labels of unaugmented samples.
 
     A plain file of shape (rows, C) gives sample IDs 0 … rows − 1 under the one seed 0; one of
@@ -284,15 +289,19 @@ def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) 
 
     Args:
         path: directory or file.
-        label_kind: of a plain file.
+        label_kind: of a plain file, logits where it is None; a directory says it itself.
         temperature: of a plain file of probabilities.
 
     Raises:
         LabelFileError: unusable; says why.
+        InvalidRequestError: a directory says another kind.
+        LabelValueError: a plain file of logits looks like probabilities.
     """
     if path.is_dir():
-        return DenseLabels.open(path)
-    rows = open_label_file(path)
+        return _open_directory(path, label_kind)
+    rows, label_kind = open_label_file(path), label_kind or LabelKind.LOGITS
+    if label_kind is LabelKind.LOGITS:
+        check_label_kind(rows.read(0, min(_TOLD_BY, rows.num_rows)), label_kind)
     samples = rows.rows_per_seed or rows.num_rows
     identity = file_digest(path)
     probabilities = label_kind is LabelKind.PROBABILITIES
@@ -315,3 +324,14 @@ def open_labels(path: Path, label_kind: LabelKind, *, temperature: float = 1.0) 
         hard_labels=None,
         rows=rows,
     )
+
+
+def _open_directory(path: Path, label_kind: LabelKind | None) -> DenseLabels:
+    dense = DenseLabels.open(path)
+    described = dense.description.label_kind
+    if label_kind not in {None, described}:
+        raise InvalidRequestError(
+            f"{path} holds {described} as its {DESCRIPTION_NAME} says; leave --label-kind out here,"
+            f" or import the files again with --label-kind {label_kind}"
+        )
+    return dense

@@ -24,7 +24,7 @@ from labelcast.label_set.view_records import mixing
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.dense.label_kind import check_label_kind
+from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.encoding.recorded_sections import write_augmentation
@@ -83,7 +83,7 @@ def write_label_set(
             " codes to make a label set"
         )
     (out / "manifest.json").unlink(missing_ok=True)
-    check_label_kind(_first_rows(dense), description.label_kind)
+    require_stated_kind(dense.rows, description.label_kind)
     writer = LabelSetDirectoryWriter(out)
     measured = _Agreement(dense, codec)
     context = dense.context() if codec.context_stride else None

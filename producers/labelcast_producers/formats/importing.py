@@ -25,6 +25,7 @@ from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
 from labelcast_producers.formats.recognition import open_source
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
+from labelcast_producers.formats.shared.meaning import require_stated_kind
 from labelcast_producers.formats.source import (
     ImportOptions,
     PermutationDraws,
@@ -241,6 +242,7 @@ class Import:
                 f"labels of {self.facts.format} are not made dense; write a label set"
             )
         _require_new(self.path, out)
+        require_stated_kind(self.source, self.options)
         identity = self.identity()
         described = self._described(identity)
         dense = write_dense(self.source, described, out, identity=identity, progress=progress)
@@ -270,6 +272,7 @@ class Import:
             As `write_dense`, `choose_encoder` and `write_label_set`.
         """
         _require_new(self.path, out)
+        require_stated_kind(self.source, self.options)
         facts, identity = self.facts, self.identity()
         description = self._described(identity)
         labels = DenseLabels(
@@ -279,7 +282,8 @@ class Import:
             rows=ForeignRows(self.source),
             records=self.source.records(),
         )
-        if codec is None and not facts.stages and isinstance(self.source, TopKSource):
+        keeps_top_k = facts.top_k is not None and not facts.stages
+        if codec is None and keeps_top_k and isinstance(self.source, TopKSource):
             made = write_top_k(
                 self.source, self.source, labels, out, identity=identity, progress=progress
             )

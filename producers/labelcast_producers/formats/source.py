@@ -147,7 +147,8 @@ class ImportOptions:
         num_samples: where there are no images at hand.
         draws: of the producer's torch.
         sampler_seed: of the producer's RandomSampler.
-        label_kind: of plain arrays.
+        label_kind: of plain arrays, or of files whose values are of another kind than their layout
+            usually holds.
         temperature: of probabilities that do not say theirs.
         recovery: of top-k labels that do not say theirs.
         view_size: pixels a side of the producer's views; None takes them to be of 224.
@@ -193,6 +194,10 @@ class ImportOptions:
     def view_pixels(self) -> int:
         """Pixels a side of the producer's views, as said or taken to be."""
         return _VIEW_SIZE if self.view_size is None else self.view_size
+
+    def temperature_of(self, kind: LabelKind) -> float | None:
+        """Of labels of a kind: logits have none, probabilities 1 unless said otherwise."""
+        return None if kind is LabelKind.LOGITS else self.temperature or 1.0
 
     def image_folder(self) -> ImageFolder:
         """The images.

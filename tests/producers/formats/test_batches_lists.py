@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.formats.source import ImportOptions
@@ -191,7 +190,6 @@ def test_what_options_must_say(tmp_path: Path) -> None:
         (ImportOptions(num_samples=9), ["an epoch has 10 views", "--samples count 9"]),
         (ImportOptions(num_samples=11), ["an epoch has 10 views", "--samples count 11"]),
         (ImportOptions(class_names=("a", "b")), ["12 classes", "--class-names 2"]),
-        (ImportOptions(label_kind=LabelKind.PROBABILITIES), ["keeps logits"]),
         (ImportOptions(recovery=Recovery.ZERO), ["--recovery zero"]),
         (ImportOptions(image_list=Path("nothing/here")), ["cannot read"]),
     ],

@@ -165,12 +165,11 @@ class ArraySource(Source):
         # Of each row of the index, where it is in the file.
         self._places = np.argsort(own)
         self._kind, more = decided_kind(path, self._first(), options)
-        probabilities = self._kind is LabelKind.PROBABILITIES
         self.facts = SourceFacts(
             format=format_name,
             num_classes=rows.num_classes,
             label_kind=self._kind,
-            temperature=(options.temperature or 1.0) if probabilities else None,
+            temperature=options.temperature_of(self._kind),
             top_k=None,
             index=index,
             hard_labels=hard_labels,

@@ -18,6 +18,7 @@ from labelcast_producers.formats.batches.record import Record, Signature, as_rec
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan, scan, stored_values
 from labelcast_producers.formats.batches.source import BatchSource, build_index, recorded_policy
+from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.source import (
     Finding,
     Importer,
@@ -118,6 +119,7 @@ class BatchImporter(Importer):
         )
         signature = scanned.signature
         num_classes = self._class_count(layout, signature, known)
+        recovery = self._recovery(options, signature)
         policy = recorded_policy(scanned, options)
         numbered = self.number(layout, scanned, known, options)
         known.require_ids(max(int(ids.max()) for ids in numbered.ids))
@@ -140,13 +142,15 @@ class BatchImporter(Importer):
             notes.append(
                 "RandAugment and cutout are read as the published code of LPQLD and LPLD draws them"
             )
+        kind = self.kind_of(options)
+        notes += notes_on_kind(options, kind, usual=self.label_kind, format_name=self.name)
         labels = known.hard_labels
         facts = SourceFacts(
             format=self.name,
             num_classes=num_classes,
-            label_kind=self.label_kind,
-            temperature=self.temperature(options),
-            top_k=TopK(signature.label_columns, Recovery.RENORMALISE) if signature.top_k else None,
+            label_kind=kind,
+            temperature=options.temperature_of(kind),
+            top_k=TopK(signature.label_columns, recovery) if signature.top_k else None,
             index=index,
             hard_labels=None if labels is None else labels[index.sample_ids.astype("int64")],
             policy=policy,
@@ -156,10 +160,9 @@ class BatchImporter(Importer):
         )
         return BatchSource(scanned, layout.kind, facts, rows)
 
-    def temperature(self, options: ImportOptions) -> float | None:
-        """Of the labels: none, as they are logits."""
-        del options
-        return None
+    def kind_of(self, options: ImportOptions) -> LabelKind:
+        """What the labels are: as the user says, else what this producer stores."""
+        return options.label_kind or self.label_kind
 
     def check_options(self, options: ImportOptions) -> None:
         """Refuse options that contradict the format.
@@ -167,16 +170,24 @@ class BatchImporter(Importer):
         Raises:
             InvalidRequestError: says which.
         """
-        if options.label_kind not in {None, self.label_kind}:
-            raise InvalidRequestError(
-                f"{self.name} keeps {self.label_kind}, not {options.label_kind}; leave --label-kind"
-                " out"
-            )
-        if options.recovery not in {None, Recovery.RENORMALISE}:
+        if self.kind_of(options) is LabelKind.LOGITS and options.recovery not in {
+            None,
+            Recovery.RENORMALISE,
+        }:
             raise InvalidRequestError(
                 f"{self.name} keeps logits or all classes, which --recovery {options.recovery}"
                 " means nothing for; leave it out"
             )
+
+    def _recovery(self, options: ImportOptions, signature: Signature) -> Recovery:
+        if signature.top_k and self.kind_of(options) is LabelKind.PROBABILITIES:
+            if options.recovery is None:
+                raise InvalidRequestError(
+                    f"probabilities of the top {signature.label_columns} do not say what the other"
+                    " classes get: give --recovery spread, renormalise or zero"
+                )
+            return options.recovery
+        return Recovery.RENORMALISE
 
     def _class_count(self, layout: Layout, signature: Signature, known: KnownSamples) -> int:
         if not self.fits(layout, signature):

@@ -13,7 +13,6 @@ from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
 from labelcast_producers.dense.files import all_finite
-from labelcast_producers.dense.label_kind import looks_like_probabilities
 from labelcast_producers.formats.batches.batch import Batch, Place
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
@@ -23,6 +22,11 @@ from labelcast_producers.formats.batches.scanning import (
     opened_records,
     require_record,
     stamp,
+)
+from labelcast_producers.formats.shared.top_k import (
+    check_distributions,
+    checked_values,
+    recovered,
 )
 from labelcast_producers.formats.source import ImportOptions, Part, Source, SourceFacts
 
@@ -146,13 +150,21 @@ class BatchSource(Source):
         with opened_records(place.file, self._kind) as records:
             if len(group) == 1:
                 return self._labels(records, group[0])
-            shape = (len(part.rows), self.facts.num_classes)
-            labels = np.empty(shape, dtype=self._scan.signature.label_type)
+            labels = np.empty((len(part.rows), self.facts.num_classes), dtype=self._dtype)
             end = 0
             for batch in group:
                 start, end = end, end + batch.size
                 labels[start:end] = self._labels(records, batch)
             return labels
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        recovered_too = self._is_probabilities and self.facts.top_k is not None
+        return np.dtype(np.float32 if recovered_too else self._scan.signature.label_type)
+
+    @property
+    def _is_probabilities(self) -> bool:
+        return self.facts.label_kind is LabelKind.PROBABILITIES
 
     def _labels(self, records: Sequence[tuple[Place, Any]], batch: Batch) -> NDArray[Any]:
         position = batch.place.number if self._kind is Kind.EPOCH_FILES else 0
@@ -167,6 +179,14 @@ class BatchSource(Source):
 
     def _recovered(self, record: Record, values: NDArray[Any]) -> NDArray[Any]:
         indices = None if record.indices is None else record.indices.read().astype(np.int64)
+        if indices is not None and self._is_probabilities and self.facts.top_k is not None:
+            return recovered(
+                indices,
+                values.astype(np.float32),
+                self.facts.num_classes,
+                self.facts.top_k.recovery,
+                self.facts.label_kind,
+            )
         shape = (len(values), self.facts.num_classes)
         labels = np.full(shape, MISSING_LOGIT, dtype=values.dtype)
         if indices is not None:
@@ -181,11 +201,15 @@ class BatchSource(Source):
         if good.all() and self.facts.top_k is not None:
             good = (np.abs(values) < -MISSING_LOGIT).all(axis=1)
             why = f"lie beyond ±{-MISSING_LOGIT:.0f}"
-        if good.all() and self.facts.label_kind is LabelKind.PROBABILITIES:
-            if looks_like_probabilities(values):
-                return
-            good = np.array([looks_like_probabilities(row[None]) for row in values])
-            why = "are no probabilities"
+        if good.all() and self._is_probabilities:
+
+            def where(row: int) -> str:
+                return f"{batch.place}: labels, row {row}"
+
+            if self.facts.top_k is None:
+                check_distributions(values, where)
+            else:
+                checked_values(values, self.facts.label_kind, where)
         if not good.all():
             row = int(np.argmin(good))
             raise LabelValueError(

@@ -148,14 +148,15 @@ class DistilledSource(Source):
                 raise InvalidRequestError(f"{path} holds classes: leave out --label-kind")
             self._num_classes = _num_classes(path, labels, options)
             hard = checked_ids(labels[:, None], self._num_classes, _sample_of(path))[:, 0]
-            kind, temperature, more = LabelKind.PROBABILITIES, 1.0, list[str]()
+            kind, more = LabelKind.PROBABILITIES, list[str]()
+            temperature: float | None = 1.0
         else:
             self._num_classes = labels.shape[1]
             check_class_names(options, self._num_classes, path)
             kind, more = decided_kind(path, labels, options)
             hard = labels.argmax(axis=1).astype(np.int64)
             more.append("hard labels are the likeliest classes")
-            temperature = options.temperature or 1.0
+            temperature = options.temperature_of(kind)
         self._kind = kind
         sample_ids = np.arange(len(labels), dtype=np.uint64)
         seeds = np.zeros(1, dtype=np.uint32)
@@ -163,7 +164,7 @@ class DistilledSource(Source):
             format=format_name,
             num_classes=self._num_classes,
             label_kind=kind,
-            temperature=temperature if kind is LabelKind.PROBABILITIES else None,
+            temperature=temperature,
             top_k=TopK(1, Recovery.RENORMALISE) if self._is_hard else None,
             index=GridIndex(sample_ids, seeds, RowOrder.SEED_MAJOR),
             hard_labels=hard,

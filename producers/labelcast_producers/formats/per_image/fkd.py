@@ -33,11 +33,13 @@ from labelcast_producers.formats.shared.image_names import (
     check_class_names,
     ragged_index,
 )
+from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.shared.top_k import (
     check_distributions,
     checked_ids,
-    checked_probabilities,
+    checked_values,
     recovered,
+    top_k_recovery,
 )
 from labelcast_producers.formats.source import (
     Finding,
@@ -121,8 +123,6 @@ class FkdImporter(Importer):
             raise LabelFileError(f"{path}: {foreign[0]} is no label of FKD's; move it away")
         if not files:
             raise LabelFileError(f"{path} holds no class directories with label files")
-        if options.label_kind is LabelKind.LOGITS:
-            raise InvalidRequestError("FKD keeps probabilities, not logits; leave --label-kind out")
         return FkdSource(path, files, options)
 
 
@@ -142,9 +142,12 @@ class FkdSource(Source):
         if images is not None:
             files, sample_ids = _in_order_of(images, path, files)
         self._form, label = _first_form(files[0], options, len(classes))
+        self._kind = options.label_kind or LabelKind.PROBABILITIES
+        if self._form.name == "hard" and self._kind is LabelKind.LOGITS:
+            raise InvalidRequestError(f"{files[0]} holds classes: leave out --label-kind")
         self._num_classes = _num_classes(path, self._form, label, options, images, len(classes))
         scan = _Scan()
-        recovery = options.recovery
+        recovery = top_k_recovery(options.recovery, self._kind)
         for file in files:
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
@@ -161,8 +164,8 @@ class FkdSource(Source):
         self.facts = SourceFacts(
             format=FORMAT,
             num_classes=self._num_classes,
-            label_kind=LabelKind.PROBABILITIES,
-            temperature=1.0 if hard else options.temperature or 1.0,
+            label_kind=self._kind,
+            temperature=1.0 if hard else options.temperature_of(self._kind),
             top_k=None if self._form.k is None else TopK(self._form.k, self._recovery),
             index=ragged_index(sample_ids, counts),
             hard_labels=hard_labels,
@@ -189,10 +192,11 @@ class FkdSource(Source):
         """See `Source.read`."""
         if self._form.k is not None:
             ids, values = self.read_top_k(part)
-            return recovered(ids, values, self._num_classes, self._recovery)
+            return recovered(ids, values, self._num_classes, self._recovery, self._kind)
         label = self._again(part)
         labels = label.astype(label.dtype.newbyteorder("=") if label.itemsize < 8 else np.float32)
-        check_distributions(labels, _crop_of(part.path))
+        if self._kind is LabelKind.PROBABILITIES:
+            check_distributions(labels, _crop_of(part.path))
         return labels
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -240,8 +244,8 @@ class FkdSource(Source):
             ids = checked_ids(label[:, None], self._num_classes, where)
             return ids, np.ones(ids.shape, dtype=np.float32)
         pairs = label.reshape(len(label), 2, -1)
-        ids = checked_ids(pairs[:, 0], self._num_classes, where)
-        return ids, checked_probabilities(pairs[:, 1], where)
+        ids = checked_ids(pairs[:, 0], self._num_classes, where, beside=label)
+        return ids, checked_values(pairs[:, 1], self._kind, where)
 
     def _known_recovery(self, scan: _Scan) -> Recovery | None:
         """What follows from the values: None while both rules give the same labels."""
@@ -258,8 +262,9 @@ class FkdSource(Source):
         notes = []
         if images is None:
             notes.append("sample IDs number the files in order; --images compares them with images")
-        if options.temperature is None and self._form.name != "hard":
-            notes.append("probabilities are taken to be of temperature 1; --temperature says else")
+        if self._form.name != "hard":
+            usual = LabelKind.PROBABILITIES
+            notes += notes_on_kind(options, self._kind, usual=usual, format_name=FORMAT)
         if options.recovery is None and self._form.name in ("smoothing", "marginal"):
             notes.append(f"labels are recovered with the rule {self._recovery}")
         if hard is None:

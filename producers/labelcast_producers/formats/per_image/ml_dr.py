@@ -33,10 +33,12 @@ from labelcast_producers.formats.shared.image_names import (
     check_class_names,
     ragged_index,
 )
+from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.shared.top_k import (
     checked_ids,
-    checked_probabilities,
+    checked_values,
     recovered,
+    top_k_recovery,
 )
 from labelcast_producers.formats.source import (
     Finding,
@@ -105,13 +107,13 @@ class MlDrImporter(Importer):
             raise LabelFileError(f"{path}: {foreign[0]} is no label of ml-dr's; move it away")
         if not files:
             raise LabelFileError(f"{path} holds no files called like 12.pth.tar")
-        if options.label_kind is LabelKind.LOGITS:
-            raise InvalidRequestError("ml-dr keeps probabilities: leave out --label-kind")
-        if options.recovery is None:
+        kind = options.label_kind or LabelKind.PROBABILITIES
+        recovery = top_k_recovery(options.recovery, kind)
+        if recovery is None:
             raise InvalidRequestError(
                 f"these files do not say how labels are recovered: {_RECOVERY}"
             )
-        return MlDrSource(path, files, options, options.recovery)
+        return MlDrSource(path, files, options, recovery)
 
 
 class MlDrSource(Source):
@@ -135,6 +137,7 @@ class MlDrSource(Source):
                 " images that were labelled"
             )
         self._recovery = recovery
+        self._kind = options.label_kind or LabelKind.PROBABILITIES
         names = options.class_names or (images.class_names if images is not None else None)
         self._num_classes = _num_classes(path, names)
         check_class_names(options, self._num_classes, path)
@@ -165,8 +168,8 @@ class MlDrSource(Source):
         self.facts = SourceFacts(
             format=FORMAT,
             num_classes=self._num_classes,
-            label_kind=LabelKind.PROBABILITIES,
-            temperature=options.temperature or 1.0,
+            label_kind=self._kind,
+            temperature=options.temperature_of(self._kind),
             top_k=TopK(int(widths[0]), recovery),
             index=ragged_index(sample_ids, counts),
             hard_labels=hard,
@@ -194,7 +197,7 @@ class MlDrSource(Source):
     def read(self, part: Part) -> NDArray[np.float32]:
         """See `Source.read`."""
         ids, values = self.read_top_k(part)
-        return recovered(ids, values, self._num_classes, self._recovery)
+        return recovered(ids, values, self._num_classes, self._recovery, self._kind)
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
@@ -219,7 +222,7 @@ class MlDrSource(Source):
         if len({ids.shape for _, ids in pairs}) > 1:
             raise LabelFileError(f"{file}: views keep different numbers of classes; write it again")
         ids = checked_ids(np.stack([ids for _, ids in pairs]), self._num_classes, where)
-        return ids, checked_probabilities(np.stack([values for values, _ in pairs]), where)
+        return ids, checked_values(np.stack([values for values, _ in pairs]), self._kind, where)
 
 
 def _files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
@@ -329,6 +332,6 @@ def _notes(options: ImportOptions, obstacle: str) -> list[str]:
     notes = ["sample IDs are those of the files: places in the producer's data set"]
     if obstacle:
         notes.append(f"labels are served, views are not: {obstacle}")
-    if options.temperature is None:
-        notes.append("probabilities are taken to be of temperature 1; --temperature says else")
+    kind = options.label_kind or LabelKind.PROBABILITIES
+    notes += notes_on_kind(options, kind, usual=LabelKind.PROBABILITIES, format_name=FORMAT)
     return notes

@@ -29,10 +29,12 @@ from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.shared.image_names import ImageNames
+from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.shared.top_k import (
     checked_ids,
-    checked_probabilities,
+    checked_values,
     recovered,
+    top_k_recovery,
 )
 from labelcast_producers.formats.source import (
     Finding,
@@ -107,8 +109,6 @@ class TinyVitImporter(Importer):
         _, foreign = epoch_folders(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no file of TinyViT's; move it away")
-        if options.label_kind is LabelKind.LOGITS:
-            raise InvalidRequestError("TinyViT keeps probabilities: leave out --label-kind")
         return TinyVitSource(path, options)
 
 
@@ -124,7 +124,8 @@ class TinyVitSource(Source):
         k, self._epochs = epochs_of(path)
         self._record = np.dtype([("seed", "<i4"), ("ids", "<i2", (k,)), ("values", "<f2", (k,))])
         images = ImageNames.of(options)
-        self._recovery = options.recovery or Recovery.SPREAD
+        self._kind = options.label_kind or LabelKind.PROBABILITIES
+        self._recovery = top_k_recovery(options.recovery, self._kind) or Recovery.SPREAD
         self._num_classes = _num_classes(path, options, images, k)
         keys = list(dict.fromkeys(key for epoch in self._epochs for key in self._keys(epoch)))
         sample_ids, self._positions, how = _numbered(keys, images, path)
@@ -153,15 +154,15 @@ class TinyVitSource(Source):
             notes.append(f"{lacking} views are in no file of their epoch")
         if repeated:
             notes.append(f"{repeated} records repeat an image of a lower rank and are left out")
-        if options.recovery is None:
+        usual = LabelKind.PROBABILITIES
+        if options.recovery is None and self._kind is usual:
             notes.append("the other classes share what is missing to 1, as in TinyViT's training")
-        if options.temperature is None:
-            notes.append("probabilities are taken to be of temperature 1; --temperature says else")
+        notes += notes_on_kind(options, self._kind, usual=usual, format_name=FORMAT)
         self.facts = SourceFacts(
             format=FORMAT,
             num_classes=self._num_classes,
-            label_kind=LabelKind.PROBABILITIES,
-            temperature=options.temperature or 1.0,
+            label_kind=self._kind,
+            temperature=options.temperature_of(self._kind),
             top_k=TopK(k, self._recovery),
             index=self._index,
             hard_labels=_hard_labels(images, sample_ids, self._num_classes),
@@ -184,7 +185,7 @@ class TinyVitSource(Source):
     def read(self, part: Part) -> NDArray[np.float32]:
         """See `Source.read`; prefer `read_top_k`, which does not fill rows of C classes."""
         ids, values = self.read_top_k(part)
-        return recovered(ids, values, self._num_classes, self._recovery)
+        return recovered(ids, values, self._num_classes, self._recovery, self._kind)
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
@@ -235,7 +236,7 @@ class TinyVitSource(Source):
         self, rows: NDArray[Any], where: Any
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         ids = checked_ids(rows["ids"], self._num_classes, where)
-        return ids, checked_probabilities(rows["values"], where)
+        return ids, checked_values(rows["values"], self._kind, where)
 
     def _keys(self, epoch: Epoch) -> Iterator[str]:
         for path in epoch.keys:

@@ -34,14 +34,10 @@ class HALDImporter(BatchImporter):
     def check_options(self, options: ImportOptions) -> None:
         """See `BatchImporter.check_options`."""
         super().check_options(options)
-        if options.temperature is None or not options.temperature > 0:
+        if self.kind_of(options) is LabelKind.PROBABILITIES and options.temperature is None:
             raise InvalidRequestError(
                 "HALD's files hold softmax(logits / T) and do not say T; give it with --temperature"
             )
-
-    def temperature(self, options: ImportOptions) -> float | None:
-        """See `BatchImporter.temperature`."""
-        return options.temperature
 
     def number(
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions

@@ -76,19 +76,21 @@ def test_classes_without_images_need_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["npz", "npy"])
 @pytest.mark.parametrize("hard", [False, True])
-def test_frepo_and_kip(tmp_path: Path, layout: str, hard: bool) -> None:
-    truth = write_frepo(tmp_path / "set.npz", samples=8, classes=4)
+@pytest.mark.parametrize("keys", [("image", "label"), ("x", "y")])
+def test_frepo_and_kip(tmp_path: Path, layout: str, hard: bool, keys: tuple[str, str]) -> None:
+    truth = write_frepo(tmp_path / "set.npz", samples=8, classes=4, keys=keys)
     with np.load(tmp_path / "set.npz") as arrays:
-        x, y = arrays["x"], arrays["y"]
+        x, y = arrays[keys[0]], arrays[keys[1]]
     y = np.arange(8) // 2 if hard else y
     path = tmp_path / "set.npz"
     if layout == "npz":
-        np.savez_compressed(path, x=x, y=y)
+        arrays_of: dict[str, Any] = {keys[0]: x, keys[1]: y}
+        np.savez_compressed(path, **arrays_of)
     else:
         path = tmp_path / "pair"
         path.mkdir()
-        np.save(path / "x.npy", x)
-        np.save(path / "y.npy", y)
+        np.save(path / f"{keys[0]}.npy", x)
+        np.save(path / f"{keys[1]}.npy", y)
     source = opened(path)
     assert source.facts.num_classes == 4
     if hard:
@@ -128,6 +130,14 @@ def test_other_files_are_not_ours(tmp_path: Path) -> None:
     assert DistilledImporter().detect(tmp_path / "labels.npz") is None
     np.savez(tmp_path / "bad.npz", x=np.zeros((3, 2)), y=np.array([None] * 3))
     assert DistilledImporter().detect(tmp_path / "bad.npz") is None
+
+
+def test_companions_are_left_out_with_a_note(tmp_path: Path) -> None:
+    truth = write_mtt(tmp_path, samples=8, classes=4, iterations=(0, 500, 1000))
+    source = opened(tmp_path)
+    check_labels(source, truth, exact=True)
+    (note,) = [note for note in source.facts.notes if "left out" in note]
+    assert "12 files of other iterations" in note
 
 
 def test_foreign_files_are_named(tmp_path: Path) -> None:

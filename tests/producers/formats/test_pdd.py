@@ -104,13 +104,37 @@ def test_samples_that_move_are_refused(tmp_path: Path, layout: Any, part: str) -
     change(third(tmp_path, layout), part, swap)
     with pytest.raises(LabelFileError) as raised:
         opened(tmp_path)
-    one_line(raised.value, str(third(tmp_path, layout)), "row 4", "sample IDs would change")
+    one_line(raised.value, str(third(tmp_path, layout)), "lacks sample 4", "keep all earlier")
 
 
-def test_stages_sorted_by_class_are_refused(tmp_path: Path) -> None:
-    write_pdd(tmp_path, classes=3, arrangement="by_class")
-    with pytest.raises(LabelFileError, match="row 2: label or image is not that of the stage"):
-        opened(tmp_path)
+@pytest.mark.parametrize("layout", ["directories", "flat"])
+def test_stages_that_interleave(tmp_path: Path, layout: Any) -> None:
+    """The IDC flavour: what is new lies between what was there."""
+    truth = write_pdd(tmp_path / "files", classes=3, arrangement="interleaved", layout=layout)
+    source = opened(tmp_path / "files")
+    check_stages(source, truth)
+    check_labels(source, truth, exact=True)
+    appended = write_pdd(tmp_path / "appended", classes=3, layout=layout)
+    check_labels(source, appended, exact=True)
+
+
+def test_equal_samples_stay_two(tmp_path: Path) -> None:
+    write_pdd(tmp_path, classes=3, stages=2)
+    for stage in (0, 1):
+        for part in ("images", "labels"):
+            change(
+                tmp_path / f"interval{stage}_ipc2",
+                part,
+                lambda values: torch.cat([values[:1], values]),
+            )
+    sizes = [len(stage.sample_ids) for stage in opened(tmp_path).facts.stages]
+    assert sizes == [7, 6]
+
+
+def test_companions_are_left_out_with_a_note(tmp_path: Path) -> None:
+    write_pdd(tmp_path, classes=3, stages=2)
+    (note,) = [note for note in opened(tmp_path).facts.notes if "left out" in note]
+    assert "8 files of other iterations" in note
 
 
 def test_a_stage_that_adds_nothing(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Distilled sets with learned labels: MTT's tensors, and the arrays of FRePO and KIP.
 
 `labels_best.pt` beside `images_best.pt` and `syn_lr_best.pt` (MTT and its successors), or arrays
-`x` and `y` in an `.npz` or a pair of `.npy`. Labels are int64 (N,), or learned floats (N, C), which
-are exactly neither logits nor probabilities: they are kept as what their values look like. A sample
-is a row, and has one view.
+`image` and `label` (FRePO) or `x` and `y` in an `.npz` or a pair of `.npy`. Labels are int64 (N,),
+or learned floats (N, C), which are exactly neither logits nor probabilities: they are kept as what
+their values look like. A sample is a row, and has one view.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
+from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
 from labelcast_producers.formats.shared.image_names import check_class_names
 from labelcast_producers.formats.shared.top_k import check_distributions, checked_ids
 from labelcast_producers.formats.source import (
@@ -39,6 +40,8 @@ from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torc
 
 FORMAT = "distilled"
 LABELS, IMAGES, RATE = "labels_best.pt", "images_best.pt", "syn_lr_best.pt"
+# Names of images and their labels in arrays.
+PAIRS = (("image", "label"), ("x", "y"))
 Labels = NDArray[Any]
 
 
@@ -51,7 +54,7 @@ class Shapes:
 
 
 class DistilledImporter(Importer):
-    """A directory of MTT's tensors or of `x.npy` and `y.npy`, or an `.npz` of `x` and `y`."""
+    """A directory of MTT's tensors, or images and labels in a pair of `.npy` or an `.npz`."""
 
     name = FORMAT
 
@@ -90,18 +93,20 @@ class DistilledImporter(Importer):
         """
         shapes, foreign = _shapes(path), _foreign(path)
         if shapes is None:
-            raise LabelFileError(f"{path} holds neither {LABELS} nor arrays x and y")
+            raise LabelFileError(
+                f"{path} holds neither {LABELS} nor arrays image and label, or x and y"
+            )
         if foreign:
             raise LabelFileError(
                 f"{path}: {foreign[0]} is no part of a distilled set; move it away"
             )
-        notes = []
+        notes = notes_on_companions(_names(path))
         if path.is_dir() and (path / LABELS).is_file():
             file, load = path / LABELS, read_labels
             if (path / RATE).is_file():
                 notes.append(f"learning rate of the producer: {learning_rate(path / RATE):.6g}")
         elif path.is_dir():
-            file, load = path / "y.npy", _read_npy
+            file, load = path / f"{_pair_in(path)[1]}.npy", _read_npy
         else:
             file, load = path, _read_npz
         check_shapes(file, shapes)
@@ -322,19 +327,22 @@ def _shapes(path: Path) -> Shapes | None:
             arrays = npz_arrays(path)
         except LabelFileError:
             return None
-        found = {name: (each.dtype, each.shape) for name, each in arrays.items()}
-        return Shapes(found["y"], found["x"]) if _is_pair(found) else None
+        return _pair({name: (each.dtype, each.shape) for name, each in arrays.items()})
     if (path / LABELS).is_file():
         labels = info_of(path / LABELS, read_torch_structure(path / LABELS))
         images = None
         if (path / IMAGES).is_file():
             images = info_of(path / IMAGES, read_torch_structure(path / IMAGES))
         return Shapes(labels, images)
-    pair = {name: path / f"{name}.npy" for name in "xy"}
-    if all(file.is_file() for file in pair.values()):
-        found = {name: _npy_shape(file) for name, file in pair.items()}
-        return Shapes(found["y"], found["x"]) if _is_pair(found) else None
+    if path.is_dir() and (names := _pair_in(path)):
+        return _pair({name: _npy_shape(path / f"{name}.npy") for name in names})
     return None
+
+
+def _pair_in(path: Path) -> tuple[str, ...]:
+    """Names of images and labels of which a directory has `.npy` files; () if of none."""
+    found = (names for names in PAIRS if all((path / f"{name}.npy").is_file() for name in names))
+    return next(found, ())
 
 
 def info_of(path: Path, stored: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -348,8 +356,15 @@ def info_of(path: Path, stored: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return stored.dtype, stored.shape
 
 
-def _is_pair(found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> bool:
-    return set(found) == {"x", "y"} and is_images(*found["x"]) and is_labels(*found["y"])
+def _pair(found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> Shapes | None:
+    for images, labels in PAIRS:
+        if (
+            set(found) == {images, labels}
+            and is_images(*found[images])
+            and is_labels(*found[labels])
+        ):
+            return Shapes(found[labels], found[images])
+    return None
 
 
 def _npy_shape(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -366,15 +381,21 @@ def _read_npy(path: Path) -> Labels:
 
 
 def _read_npz(path: Path) -> Labels:
-    array = npz_arrays(path)["y"]
+    arrays = npz_arrays(path)
+    array = arrays[next(labels for _, labels in PAIRS if labels in arrays)]
     if len(array.shape) == 1:
         return npz_integers(path, array, array.shape[0])
     rows = NpzRows(path, array)
     return checked_labels(path, rows.read(0, rows.num_rows))
 
 
+def _names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
 def _foreign(path: Path) -> tuple[str, ...]:
-    if not path.is_dir():
-        return ()
-    known = {LABELS, IMAGES, RATE} if (path / LABELS).is_file() else {"x.npy", "y.npy"}
-    return tuple(sorted(entry.name for entry in path.iterdir() if entry.name not in known))
+    if (path / LABELS).is_file():
+        known = {LABELS, IMAGES, RATE}
+        return tuple(name for name in _names(path) if name not in known and not is_companion(name))
+    known = {f"{name}.npy" for name in _pair_in(path)}
+    return tuple(name for name in _names(path) if name not in known)

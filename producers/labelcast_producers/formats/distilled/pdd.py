@@ -1,13 +1,16 @@
 """PDD (arXiv 2310.06982): distilled sets that grow by stages.
 
 `interval{i}_…/{images_best,labels_best,syn_lr_best}.pt`, or `interval_{i}_data.pt` with the three
-in one. Every stage holds the samples of those before it first; a sample's ID is its row, so a
-stage whose first rows are not those of the last one is refused.
+in one. Every stage holds the samples of those before it too: in front of the new ones (the MTT
+flavour) or between them (the IDC flavour). So samples are known by what they hold, image and
+label, and their IDs number them as they first appear; a stage that lacks an earlier sample is
+refused.
 """
 
 import hashlib
 import itertools
 import re
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
 from labelcast_producers.encoding.add_stage import StageFacts
+from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
 from labelcast_producers.formats.distilled.files import (
     IMAGES,
     LABELS,
@@ -95,11 +99,13 @@ class PddImporter(Importer):
             raise LabelFileError(f"{path} has no interval1_… and no interval_1_data.pt")
         _check_numbers(path, stages)
         facts, parts = [], []
-        earlier = np.zeros((0, hashlib.sha256().digest_size), dtype=np.uint8)
+        rows_by_file: dict[Path, NDArray[np.int64]] = {}
+        earlier: list[bytes] = []
         for stage in stages:
             labels, images, rate = _content(stage)
             digests = _digests(labels, images)
-            _check_prefix(stage, earlier, digests)
+            rows = _rows_by_sample(stage, earlier, digests)
+            rows_by_file[stage.labels] = rows
             new = np.arange(len(earlier), len(digests), dtype=np.int64)
             facts.append(
                 StageFacts(
@@ -109,13 +115,25 @@ class PddImporter(Importer):
                 )
             )
             parts.append(Part(stage.labels, new))
-            earlier = digests
+            earlier = [digests[row] for row in rows.tolist()]
+
+        def load(file: Path) -> NDArray[Any]:
+            """Labels of a stage by sample ID, wherever its file has them."""
+            loaded, rows = _load_labels(file), rows_by_file[file]
+            if len(loaded) != len(rows):
+                raise LabelFileError(f"{file} has changed since it was scanned; import it again")
+            by_sample: NDArray[Any] = loaded[rows]
+            return by_sample
+
         return DistilledSource(
             parts,
-            _load_labels,
+            load,
             options,
             format_name=FORMAT,
-            notes=[f"{len(stages)} stages; each adds to the samples of those before"],
+            notes=[
+                f"{len(stages)} stages; each adds to the samples of those before",
+                *notes_on_companions(_all_names(path)),
+            ],
             stages=tuple(facts),
         )
 
@@ -141,14 +159,23 @@ def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
                 )
             )
             known = {LABELS, IMAGES, RATE}
-            foreign += [f"{entry.name}/{name}" for name in _names(entry) if name not in known]
-        else:
+            foreign += [
+                f"{entry.name}/{name}"
+                for name in _names(entry)
+                if name not in known and not is_companion(name)
+            ]
+        elif not is_companion(entry.name):
             foreign.append(entry.name)
     return sorted(stages, key=lambda stage: stage.number), tuple(foreign)
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def _all_names(path: Path) -> Iterator[str]:
+    for entry in sorted(path.iterdir()):
+        yield from [f"{entry.name}/{n}" for n in _names(entry)] if entry.is_dir() else [entry.name]
 
 
 def _check_numbers(path: Path, stages: Sequence[_Stage]) -> None:
@@ -224,8 +251,8 @@ def _content(stage: _Stage) -> tuple[NDArray[Any], NDArray[Any], float | None]:
     return labels, images, None if rate is None else one_number(stage.rate or stage.labels, rate)
 
 
-def _digests(labels: NDArray[Any], images: NDArray[Any]) -> NDArray[np.uint8]:
-    """One of each sample, over its label and image: uint8, shape (N, 32)."""
+def _digests(labels: NDArray[Any], images: NDArray[Any]) -> list[bytes]:
+    """One of each sample, over its label and image."""
 
     def each() -> Iterator[bytes]:
         for label, image in zip(labels, images, strict=True):
@@ -234,22 +261,38 @@ def _digests(labels: NDArray[Any], images: NDArray[Any]) -> NDArray[np.uint8]:
             hasher.update(np.ascontiguousarray(image).tobytes())
             yield hasher.digest()
 
-    content = b"".join(each())
-    return np.frombuffer(content, dtype=np.uint8).reshape(len(labels), -1)
+    return list(each())
 
 
-def _check_prefix(stage: _Stage, earlier: NDArray[np.uint8], digests: NDArray[np.uint8]) -> None:
+def _rows_by_sample(
+    stage: _Stage, earlier: Sequence[bytes], digests: Sequence[bytes]
+) -> NDArray[np.int64]:
+    """The row of each sample in a stage: earlier ones by ID, then the new ones as they come.
+
+    Args:
+        stage: for messages.
+        earlier: digests of the samples so far, by ID.
+        digests: of the rows of this stage.
+    """
     if len(digests) <= len(earlier):
         raise LabelFileError(
             f"{stage.labels} has {len(digests)} samples, which is no more than the stage before it;"
             " a stage holds those before it and new ones"
         )
-    differs = (digests[: len(earlier)] != earlier).any(axis=1)
-    if differs.any():
-        raise LabelFileError(
-            f"{stage.labels}, row {int(np.argmax(differs))}: label or image is not that of the"
-            " stage before it, so sample IDs would change; write stages that only append"
-        )
+    # Of equal samples, the first is the earliest.
+    rows_of: dict[bytes, deque[int]] = defaultdict(deque)
+    for row, digest in enumerate(digests):
+        rows_of[digest].append(row)
+    rows = []
+    for sample, digest in enumerate(earlier):
+        if not rows_of[digest]:
+            raise LabelFileError(
+                f"{stage.labels} lacks sample {sample} of the stages before it: no row has its"
+                " image and label; write stages that keep all earlier samples as they are"
+            )
+        rows.append(rows_of[digest].popleft())
+    new = sorted(set(range(len(digests))).difference(rows))
+    return np.array([*rows, *new], dtype=np.int64)
 
 
 def _load_labels(path: Path) -> NDArray[Any]:

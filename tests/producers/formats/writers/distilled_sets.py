@@ -1,5 +1,6 @@
 """Distilled data sets: images with one label each, learned or hard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +24,9 @@ def write_mtt(
     hard: bool = False,
     label_kind: str = "logits",
     side: int = SIDE,
+    iterations: Sequence[int] = (0, 500),
 ) -> Truth:
-    """Write `images_best.pt`, `labels_best.pt` and `syn_lr_best.pt`.
+    """Write `images_best.pt`, `labels_best.pt` and `syn_lr_best.pt`, and what is beside them.
 
     Args:
         directory: that gets the files.
@@ -34,6 +36,7 @@ def write_mtt(
         hard: int64 labels [N] instead of learned floats [N, C].
         label_kind: what the learned floats are taken for.
         side: of the images, [N, 3, side, side].
+        iterations: at which the script also saved what it had so far.
     """
     rng = np.random.default_rng([seed, 8])
     images, own = _images(rng, samples, side), _classes(samples, classes)
@@ -42,6 +45,14 @@ def write_mtt(
     save(torch.from_numpy(images), directory / "images_best.pt")
     save(torch.from_numpy(own if hard else learned), directory / "labels_best.pt")
     save(rate, directory / "syn_lr_best.pt")
+    for iteration in iterations:
+        for name, tensor in (
+            ("images", torch.zeros(samples, 3, side, side)),
+            ("images_zca", torch.zeros(samples, 3, side, side)),
+            ("labels", torch.from_numpy(own)),
+            ("syn_lr", rate),
+        ):
+            save(tensor, directory / f"{name}_{iteration}.pt")
     return _one_view_each(
         labels=one_hot(own, classes) if hard else learned,
         label_kind="probabilities" if hard else label_kind,
@@ -58,13 +69,15 @@ def write_frepo(
     seed: int = 0,
     label_kind: str = "logits",
     side: int = SIDE,
+    keys: tuple[str, str] = ("image", "label"),
 ) -> Truth:
-    """Write FRePO's or KIP's arrays `x` [N, side, side, 3] and `y` [N, C] as one .npz.
+    """Write arrays of images [N, side, side, 3] and labels [N, C] as one .npz.
 
     Args:
         path: of the file.
         samples, classes: of the data set.
         seed: of all that is drawn.
+        keys: names of both: FRePO's, or KIP's `x` and `y`.
         label_kind: what the learned floats are taken for.
         side: of the images.
     """
@@ -73,7 +86,8 @@ def write_frepo(
     # Kernel regression fits centred targets, so that these are negative for most classes.
     learned = (_learned(rng, _classes(samples, classes), classes) / 10).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, x=images, y=learned)
+    arrays: dict[str, Any] = dict(zip(keys, (images, learned), strict=True))
+    np.savez(path, **arrays)
     return _one_view_each(labels=learned, label_kind=label_kind, images=images)
 
 
@@ -85,7 +99,7 @@ def write_pdd(
     stages: int = 5,
     per_class: int = 2,
     layout: Literal["directories", "flat"] = "directories",
-    arrangement: Literal["appended", "by_class"] = "appended",
+    arrangement: Literal["appended", "interleaved"] = "appended",
     suffix: str = "ipc2",
     first_interval: int = 0,
     side: int = SIDE,
@@ -100,8 +114,9 @@ def write_pdd(
         stages: to write.
         per_class: new images of each class in each stage.
         layout: directories or flat files.
-        arrangement: "appended" keeps the earlier file as a prefix; "by_class" sorts all images of a
-            stage by class, so that earlier images move.
+        arrangement: "appended" keeps the earlier file as a prefix, as in the MTT flavour;
+            "interleaved" puts each new image behind its share of the earlier ones, as in the IDC
+            flavour: old 0, new 0, old 1, new 1.
         suffix: of the directories' names.
         first_interval: number of the first stage.
         side: of the images.
@@ -114,10 +129,13 @@ def write_pdd(
     images = _images(rng, stages * new, side)
     own = np.tile(_classes(new, classes), stages)
     rates = torch.from_numpy(rng.uniform(0.005, 0.02, stages).astype(np.float32))
+    rows = np.arange(0)
     for stage in range(stages):
-        rows = np.arange((stage + 1) * new)
-        if arrangement == "by_class":
-            rows = rows[np.argsort(own[rows], kind="stable")]
+        added = np.arange(stage * new, (stage + 1) * new)
+        if arrangement == "interleaved":
+            rows = np.concatenate([rows.reshape(new, -1), added[:, None]], axis=1).reshape(-1)
+        else:
+            rows = np.concatenate([rows, added])
         contents = {
             "images": torch.from_numpy(images[rows]),
             "labels": torch.from_numpy(own[rows]),
@@ -127,8 +145,11 @@ def write_pdd(
         if layout == "flat":
             save(contents, directory / f"interval_{interval}_data.pt")
             continue
+        folder = directory / f"interval{interval}_{suffix}"
         for name, tensor in contents.items():
-            save(tensor, directory / f"interval{interval}_{suffix}" / f"{name}_best.pt")
+            save(tensor, folder / f"{name}_best.pt")
+            save(tensor, folder / f"{name}_1000.pt")
+        save([], folder / "replay_buffer_0.pt")
     return _one_view_each(
         labels=one_hot(own, classes),
         images=images,

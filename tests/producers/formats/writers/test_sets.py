@@ -46,12 +46,12 @@ def test_mtt(tmp_path: Path, hard: bool) -> None:
 def test_frepo(tmp_path: Path) -> None:
     truth = write_frepo(tmp_path / "set.npz", samples=8, classes=4)
     with np.load(tmp_path / "set.npz") as arrays:
-        assert arrays["x"].shape == (8, 8, 8, 3)
-        assert arrays["y"].tolist() == truth.labels.tolist()
+        assert arrays["image"].shape == (8, 8, 8, 3)
+        assert arrays["label"].tolist() == truth.labels.tolist()
 
 
 @pytest.mark.parametrize("layout", ["directories", "flat"])
-@pytest.mark.parametrize("arrangement", ["appended", "by_class"])
+@pytest.mark.parametrize("arrangement", ["appended", "interleaved"])
 def test_pdd_is_cumulative(tmp_path: Path, layout: Any, arrangement: Any) -> None:
     truth = write_pdd(tmp_path, classes=3, layout=layout, arrangement=arrangement)
     assert truth.stages is not None

@@ -6,6 +6,7 @@ from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set_directory import MANIFEST_NAME
 from labelcast_producers.dense.labels import DESCRIPTION_NAME
 from labelcast_producers.formats.known import IMPORTERS
+from labelcast_producers.formats.nearest import nearest_reason
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Source
 
 _SHOWN = 5
@@ -34,7 +35,7 @@ def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]
             if finding is not None:
                 found.append((importer, finding))
     if not found:
-        raise LabelFileError(f"{path} {_what_else(path, format_name)}", path=path)
+        raise LabelFileError(_what_else(path, format_name), path=path)
     if len(found) > 1:
         several = ", ".join(finding.format for _, finding in found)
         raise LabelFileError(f"{path} may be {several}; say which with --format", path=path)
@@ -63,15 +64,16 @@ def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -
 def _what_else(path: Path, format_name: str) -> str:
     """What is there instead of labels of a format."""
     if (path / MANIFEST_NAME).is_file():
-        return "is a label set already; push it"
+        return f"{path} is a label set already; push it"
     if (path / DESCRIPTION_NAME).is_file():
-        return "holds dense labels already; fit or encode them"
+        return f"{path} holds dense labels already; fit or encode them"
+    asked = [each for each in IMPORTERS if format_name in ("auto", each.name)]
     if format_name != "auto":
         others = [importer.name for importer in IMPORTERS if importer.detect(path) is not None]
         if others:
-            return f"is not {format_name} but {' or '.join(others)}; leave --format out"
+            return f"{path} is not {format_name} but {' or '.join(others)}; leave --format out"
     names = ", ".join(importer.name for importer in IMPORTERS)
-    return (
-        "holds no labels of a known structure: give the directory that the producer wrote, or the"
-        f" one file of arrays; known are {names}"
+    return nearest_reason(path, asked) or (
+        f"{path} holds no labels of a known structure: give the directory that the producer wrote,"
+        f" or the one file of arrays; known are {names}"
     )

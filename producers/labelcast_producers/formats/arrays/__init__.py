@@ -1,4 +1,4 @@
-"""Plain arrays: .npy, .npz, .safetensors and Parquet."""
+"""Plain arrays: .npy, .npz, .safetensors, .pt and Parquet."""
 
 from labelcast_producers.formats.arrays.importer import ArrayImporter, ArraySource, decided_kind
 

@@ -1,4 +1,4 @@
-"""Plain arrays of labels: `.npy`, `.npz`, `.safetensors` and Parquet, of any producer.
+"""Plain arrays of labels: `.npy`, `.npz`, `.safetensors`, `.pt` and Parquet, of any producer.
 
 Rules:
   * labels are the one array of floats with two axes (N, C) or three (seeds, N, C); in Parquet a
@@ -32,6 +32,7 @@ from labelcast_producers.formats.arrays.rows import (
     require_floats,
     require_integers,
 )
+from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, open_tensor, torch_shapes
 from labelcast_producers.formats.shared.image_names import check_class_names
 from labelcast_producers.formats.shared.top_k import check_distributions
 from labelcast_producers.formats.source import (
@@ -118,6 +119,8 @@ class ArrayImporter(Importer):
             raise LabelFileError(
                 f"{path}: cannot tell what {layout.others[0]} is; save labels and sample_ids alone"
             )
+        if path.suffix in SUFFIXES and 0 in layout.shape:
+            raise LabelFileError(f"{path} is empty: shape {layout.shape}")
         rows, sample_of, seed_of = _opened(path, layout)
         if rows.num_rows != len(sample_of):
             raise LabelFileError(f"{path} has {rows.num_rows} labels, but {len(sample_of)} IDs")
@@ -253,6 +256,9 @@ def _layout(path: Path) -> _Layout | None:
             return _named_layout(_safetensors_shapes(path))
         case ".parquet":
             return _parquet_layout(path)
+        case suffix if suffix in SUFFIXES:
+            found = torch_shapes(path)
+            return None if found is None else _named_layout(found)
     return None
 
 
@@ -268,7 +274,7 @@ def _npy_layout(path: Path) -> _Layout | None:
 
 def _named_layout(found: dict[str, tuple[tuple[int, ...], str]]) -> _Layout | None:
     # Images beside labels are a distilled set.
-    if set(found) == {"x", "y"}:
+    if set(found) in ({"x", "y"}, {"image", "label"}):
         return None
     labels = [
         name
@@ -331,7 +337,10 @@ def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], 
         return rows, parquet_integers(path, layout.ids) if layout.ids else every, seeds
     samples = layout.shape[-2]
     ids: NDArray[np.int64] = np.arange(samples, dtype=np.int64)
-    if path.suffix == ".npz":
+    if path.suffix in SUFFIXES:
+        rows, given = open_tensor(path, layout.labels, layout.ids)
+        ids = ids if given is None else given
+    elif path.suffix == ".npz":
         arrays = npz_arrays(path)
         require_floats(path, arrays[layout.labels].dtype)
         rows = NpzRows(path, arrays[layout.labels])

@@ -23,6 +23,7 @@ from labelcast_producers.formats.per_image.fkd_files import (
     checked_coords,
     class_directories,
     form_of,
+    is_above_classes,
     label_files,
     shapes_of,
     three_of,
@@ -81,6 +82,8 @@ class FkdImporter(Importer):
     def detect(self, path: Path) -> Finding | None:
         """See `Importer.detect`."""
         files, foreign = label_files(path)
+        if is_above_classes(path, files):
+            return None
         for file in files[:_TRIED]:
             try:
                 found = form_of(read_torch_structure(file))
@@ -121,7 +124,7 @@ class FkdImporter(Importer):
         files, foreign = label_files(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no label of FKD's; move it away")
-        if not files:
+        if not files or is_above_classes(path, files):
             raise LabelFileError(f"{path} holds no class directories with label files")
         return FkdSource(path, files, options)
 

@@ -47,6 +47,24 @@ def label_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
     return files, tuple(foreign)
 
 
+def is_above_classes(path: Path, files: list[Path]) -> bool:
+    """Whether `path` lies too high: what is in it are data sets or splits, not classes.
+
+    Files of an ImageFolder may lie deeper than their class, but not all of them, in several
+    directories of one class.
+
+    Args:
+        path: of the supposed class directories.
+        files: in them.
+    """
+    parts = [file.relative_to(path).parts for file in files]
+    if not parts or any(len(each) == 2 for each in parts):
+        return False
+    folders = {each[:-1] for each in parts}
+    classes = {each[0] for each in parts}
+    return len(classes) == 1 or len({each[:2] for each in folders}) > len(classes)
+
+
 def class_directories(path: Path) -> list[str]:
     """Names of the class directories, sorted."""
     return sorted(

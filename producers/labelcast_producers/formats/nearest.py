@@ -1,0 +1,168 @@
+"""Why files are of no format: what is nearest to one, and what makes one of it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelcast.errors import LabelFileError
+from labelcast_producers.formats.batches.record import EXPECTED, as_record, describe
+from labelcast_producers.formats.distillkit.parquet import is_distillkit
+from labelcast_producers.formats.per_image.fkd_files import form_of
+from labelcast_producers.formats.source import Importer
+from labelcast_producers.formats.tinyvit.files import EPOCH
+from labelcast_producers.torchfile import LazyTensor, open_torch_file
+
+_MAX_DEPTH = 3
+_MAX_FOLDERS = 24
+_TRIED = 8
+_TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin", ".ckpt")
+# Magic numbers, and what unpacks such files.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\xfd7zXZ\x00": ("xz", "unxz"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+}
+_TAR_MAGIC_AT = 257
+
+
+def nearest_reason(path: Path, importers: Sequence[Importer]) -> str | None:
+    """Say why `path` is of no format, from what is in, above and below it.
+
+    Args:
+        path: file or directory that no importer recognises.
+        importers: of the formats in question.
+
+    Returns:
+        One line that says what to do; None where nothing is near.
+    """
+    if path.is_dir():
+        found = _in_folders(path, importers)
+        if found is not None:
+            return found
+    for file in _files(path):
+        reason = _above(path, file) or _reason(file)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _in_folders(path: Path, importers: Sequence[Importer]) -> str | None:
+    """What importers find, or object to, in directories below."""
+    for folder in islice(_folders(path), _MAX_FOLDERS):
+        for importer in importers:
+            try:
+                finding = importer.detect(folder)
+            except LabelFileError as error:
+                return error.message
+            if finding is not None:
+                return f"{path} holds {finding.format} in {folder}: give that directory"
+    return None
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """Directories below, the nearest first."""
+    level = [path]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            entry
+            for folder in level[:_MAX_FOLDERS]
+            for entry in sorted(folder.iterdir())
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+        yield from level
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+
+    def every() -> Iterator[Path]:
+        for directory, folders, names in os.walk(path):
+            folders.sort()
+            yield from (Path(directory) / name for name in sorted(names) if name[:1] != ".")
+
+    yield from islice(every(), _TRIED)
+
+
+def _above(path: Path, file: Path) -> str | None:
+    """Whether `path` is a part of what should have been given."""
+    folder = path if path.is_dir() else path.parent
+    if EPOCH.fullmatch(folder.name):
+        return f"{path} is one epoch of tinyvit: give {folder.parent}"
+    if file.suffix not in _TORCH_SUFFIXES or file.parent != folder:
+        return None
+    try:
+        with open_torch_file(file) as opened:
+            tree = opened.tree
+            three = isinstance(tree, list | tuple) and len(tree) == 3
+            infos = [each.info if isinstance(each, LazyTensor) else each for each in tree or ()]
+            if three and form_of(infos) is not None:
+                return f"{path} is one class of fkd: give the directory above, {folder.parent}"
+            if path.is_file() and as_record(tree) is not None:
+                return f"{path} is one batch: give the directory that the producer wrote"
+    except (LabelFileError, TypeError):
+        return None
+    return None
+
+
+def _reason(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:
+        return f"cannot read {file}: {error.strerror or error}"
+    for magic, (name, command) in _PACKED.items():
+        if head.startswith(magic):
+            return f"{file} is compressed with {name}; unpack it first ({command})"
+    if file.suffix == ".parquet":
+        return _raised(lambda: is_distillkit(file))
+    if file.suffix not in _TORCH_SUFFIXES and not head.startswith(b"PK"):
+        return None
+    if head[_TAR_MAGIC_AT:].startswith(b"ustar") and b"storages" not in head:
+        return f"{file} is an archive of files; unpack it (tar -xf) and give the directory"
+    if file.suffix == ".npz":
+        return None
+    try:
+        with open_torch_file(file) as torch_file:
+            return _shape_reason(file, torch_file.tree)
+    except LabelFileError as error:
+        return error.message
+
+
+def _raised(test: Any) -> str | None:
+    try:
+        test()
+    except LabelFileError as error:
+        return error.message
+    return None
+
+
+def _shape_reason(file: Path, tree: Any) -> str | None:
+    """What keeps a record, or a list of records, from being one."""
+    record = tree[0] if isinstance(tree, list | tuple) and tree else tree
+    record = record if isinstance(record, list | tuple) else tree
+    if not isinstance(record, list | tuple) or not record or not _is_coords(record[0]):
+        return f"{file} holds {describe(tree)}, which no format has"
+    cures = []
+    if isinstance(tree, tuple) or isinstance(record, tuple):
+        cures.append("tuples as lists")
+    if any(isinstance(each, np.ndarray) for each in record):
+        cures.append("numpy arrays as tensors (torch.from_numpy)")
+    if any(_is_double(each) for each in record):
+        cures.append("float64 as float32 (tensor.float())")
+    advice = f"save it again, {', '.join(cures)}" if cures else "fetch or write it again"
+    return f"{file} is {describe(record)}, not {EXPECTED}; {advice}"
+
+
+def _is_coords(value: Any) -> bool:
+    return isinstance(value, LazyTensor | np.ndarray) and value.shape[1:] == (4,)
+
+
+def _is_double(value: Any) -> bool:
+    return isinstance(value, LazyTensor | np.ndarray) and value.dtype == np.float64

@@ -1,0 +1,199 @@
+"""Files of no format: the nearest reason is said, and what it advises makes them importable."""
+
+import gzip
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from labelcast.codec import LabelKind
+from labelcast.errors import LabelFileError
+from labelcast_producers.formats.importing import Import
+from labelcast_producers.formats.recognition import recognise
+from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.truth_checks import names, one_line
+from tests.producers.formats.writers.apple_dr import write_apple_dr
+from tests.producers.formats.writers.fkd import write_fkd
+from tests.producers.formats.writers.sre2l import write_sre2l
+from tests.producers.formats.writers.tinyvit import write_tinyvit
+
+SMALL: dict[str, Any] = {"samples": 6, "epochs": 2, "batch_size": 3, "classes": 5}
+FKD: dict[str, Any] = {"samples": 6, "epochs": 2, "classes": 5, "label_type": "full"}
+
+
+def refused(path: Path, *parts: str, format_name: str = "auto") -> None:
+    with pytest.raises(LabelFileError) as raised:
+        recognise(path, format_name)
+    one_line(raised.value, *parts)
+
+
+def each_file(directory: Path, change: Callable[[Path], Any]) -> None:
+    for file in sorted(directory.rglob("*.tar")):
+        change(file)
+
+
+def saved_again(change: Callable[[Any], Any], **options: Any) -> Callable[[Path], None]:
+    def save(file: Path) -> None:
+        torch.save(change(torch.load(file, weights_only=False)), file, **options)
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("write", "arguments", "name"),
+    [
+        (write_sre2l, SMALL, "sre2l"),
+        (write_fkd, FKD, "fkd"),
+        (write_apple_dr, {"samples": 6, "epochs": 2, "classes": 5}, "ml-dr"),
+    ],
+)
+def test_files_of_older_torch(
+    tmp_path: Path, write: Callable[..., Any], arguments: dict[str, Any], name: str
+) -> None:
+    write(tmp_path, **arguments)
+    each_file(tmp_path, saved_again(lambda it: it, _use_new_zipfile_serialization=False))
+    for format_name in ("auto", name):
+        refused(tmp_path, "before 1.6", "save it again", format_name=format_name)
+    each_file(tmp_path, saved_again(lambda it: it))
+    assert recognise(tmp_path)[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice", "mend"),
+    [
+        (tuple, "tuples as lists", list),
+        (
+            lambda six: [*six[:5], six[5].numpy()],
+            "numpy arrays as tensors",
+            lambda six: [*six[:5], torch.from_numpy(six[5])],
+        ),
+        (
+            lambda six: [*six[:5], six[5].double()],
+            "float64 as float32",
+            lambda six: [*six[:5], six[5].float()],
+        ),
+    ],
+)
+def test_batches_saved_otherwise(
+    tmp_path: Path, spoil: Callable[[Any], Any], advice: str, mend: Callable[[Any], Any]
+) -> None:
+    write_sre2l(tmp_path, **SMALL)
+    each_file(tmp_path, saved_again(spoil))
+    for format_name in ("auto", "sre2l"):
+        refused(tmp_path, "batch_0.tar is", advice, format_name=format_name)
+    each_file(tmp_path, saved_again(mend))
+    assert recognise(tmp_path)[0].name == "sre2l"
+
+
+def test_float64_arrays_and_tuples_of_fkd_are_read(tmp_path: Path) -> None:
+    write_fkd(tmp_path, **FKD)
+    each_file(tmp_path, saved_again(lambda it: (it[0], it[1], it[2].double().numpy())))
+    labels = Import.open(tmp_path, ImportOptions(class_names=names(5))).write_dense(
+        tmp_path.parent / "dense"
+    )
+    assert labels.rows.read(0, 1).dtype == np.float32
+
+
+def test_packed_files(tmp_path: Path) -> None:
+    write_sre2l(tmp_path / "files", **SMALL)
+
+    def pack(file: Path) -> None:
+        (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+
+    each_file(tmp_path / "files", pack)
+    refused(tmp_path / "files", "batch_0.tar.gz is compressed with gzip", "gunzip")
+    for file in (tmp_path / "files").rglob("*.gz"):
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    assert recognise(tmp_path / "files")[0].name == "sre2l"
+
+
+def test_an_archive_of_the_directory(tmp_path: Path) -> None:
+    write_sre2l(tmp_path / "files", **SMALL)
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(tmp_path / "files", "files")
+    refused(tmp_path / "all.tar", "is an archive of files", "tar -xf")
+
+
+@pytest.mark.parametrize(
+    ("write", "arguments", "within", "below"),
+    [
+        (write_fkd, FKD, "imagenet/train", "class_000"),
+        (
+            write_tinyvit,
+            {"samples": 6, "epochs": 2, "classes": 5, "k": 3},
+            "a",
+            "logits_top3_epoch0",
+        ),
+    ],
+)
+def test_a_directory_too_high_or_too_low(
+    tmp_path: Path, write: Callable[..., Any], arguments: dict[str, Any], within: str, below: str
+) -> None:
+    right = tmp_path / "save" / within
+    write(right, **arguments)
+    name = recognise(right)[0].name
+    for format_name in ("auto", name):
+        refused(tmp_path / "save", f"{name} in {right}: give that", format_name=format_name)
+        refused(right / below, f"of {name}: give", str(right), format_name=format_name)
+
+
+def test_class_directories_may_nest(tmp_path: Path) -> None:
+    """As those of Tiny ImageNet: `<class>/images/<name>`."""
+    paths = [f"class_{sample}/images/{sample}.png" for sample in range(6)]
+    write_fkd(tmp_path / "files", **FKD, names=paths)
+    assert recognise(tmp_path / "files")[1].inside["classes"] == 6
+
+
+def test_one_batch_alone(tmp_path: Path) -> None:
+    write_sre2l(tmp_path, **SMALL)
+    refused(tmp_path / "epoch_0" / "batch_0.tar", "is one batch: give the directory")
+
+
+@pytest.mark.parametrize("format_name", ["auto", "distillkit"])
+def test_distillkits_older_parquet(tmp_path: Path, format_name: str) -> None:
+    columns = {name: [[1]] for name in ("packed_indices", "exact_values", "coeffs")}
+    pq.write_table(pa.table({"input_ids": [[1]], **columns}), tmp_path / "data_0.parquet")
+    refused(tmp_path, "legacy compression", "write the labels again", format_name=format_name)
+
+
+def test_other_things_are_described(tmp_path: Path) -> None:
+    torch.save(["a", 1], tmp_path / "notes.pt")
+    refused(tmp_path, "notes.pt holds list of 2 (str, int), which no format has")
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "teacher.pt")
+    refused(tmp_path, "teacher.pt wants to run")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_plain_tensor_of_logits(tmp_path: Path, dtype: torch.dtype, named: bool) -> None:
+    logits = torch.randn(2, 6, 5).to(dtype) * 3
+    ids = torch.arange(6) * 2 + 1
+    torch.save({"labels": logits, "sample_ids": ids} if named else logits, tmp_path / "logits.pt")
+    labels = Import.open(tmp_path / "logits.pt")
+    assert labels.facts.label_kind is LabelKind.LOGITS
+    dense = labels.write_dense(tmp_path / "dense")
+    expected = logits.float().numpy().reshape(12, 5)
+    np.testing.assert_array_equal(dense.rows.read(0, 12).astype(np.float32), expected)
+    assert dense.index.sample_ids.tolist() == (ids if named else torch.arange(6)).tolist()
+
+
+def test_other_tensors_are_no_labels(tmp_path: Path) -> None:
+    torch.save({"weight": torch.randn(5, 3), "bias": torch.randn(5)}, tmp_path / "teacher.pt")
+    with pytest.raises(LabelFileError, match="cannot tell what bias is; save labels and"):
+        Import.open(tmp_path / "teacher.pt")
+    torch.save(torch.zeros(0, 5), tmp_path / "empty.pt")
+    with pytest.raises(LabelFileError, match=r"empty\.pt is empty"):
+        Import.open(tmp_path / "empty.pt")
+    torch.save(torch.randn(5, 3, 4, 4), tmp_path / "images.pt")
+    refused(tmp_path / "images.pt", "holds float32 [5, 3, 4, 4], which no format has")

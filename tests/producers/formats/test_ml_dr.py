@@ -1,6 +1,7 @@
 """Apple's reinforced data sets: views that can be drawn again, and those that cannot."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,17 @@ SMALL: dict[str, Any] = {"samples": 11, "epochs": 3, "classes": 12, "k": 4}
 LOST = ImportOptions(recovery=Recovery.SPREAD, class_names=names(12))
 
 
-def with_images(directory: Path) -> tuple[Path, ImportOptions, Truth]:
+def with_images(directory: Path, **settings: Any) -> tuple[Path, ImportOptions, Truth]:
     """Labels of images that are there, with the options that name them."""
     paths, _ = write_image_folder(directory / "images", samples=12, classes=12)
     truth = write_apple_dr(
-        directory / "labels", samples=12, epochs=3, classes=12, k=4, sizes=folder_sizes(paths)
+        directory / "labels",
+        samples=12,
+        epochs=3,
+        classes=12,
+        k=4,
+        sizes=folder_sizes(paths),
+        **settings,
     )
     options = ImportOptions(images=directory / "images", recovery=Recovery.SPREAD, view_size=32)
     return directory / "labels", options, truth
@@ -110,6 +117,63 @@ def test_params_as_the_producer_names_them(tmp_path: Path) -> None:
     source = opened(path, options)
     check_labels(source, truth, exact=False)
     check_records(source, truth, rtol=1e-7)
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_compressed_parameters(tmp_path: Path, mixing: bool) -> None:
+    """As all published configurations save them."""
+    path, options, truth = with_images(tmp_path, compress=True, mixing=mixing, view=32)
+    first = torch.load(path / "0.pth.tar", weights_only=False)[1][0]
+    assert type(first["params"]) is list
+    source = opened(path, options)
+    assert isinstance(source.facts.policy, RecordedPolicy)
+    check_labels(source, truth, exact=False)
+    check_top_k(source, truth)
+    check_records(source, truth, rtol=1e-7)
+
+
+def mixed(views: list[Any]) -> None:
+    _, crop, flip, _ = views[1]["params"]
+    views[1]["params"] = [5, [crop, (0, 0, 4, 4)], [flip, True], 0.7]
+
+
+def shorter(views: list[Any]) -> None:
+    views[1]["params"].pop()
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"), [(mixed, "mixup was applied"), (shorter, "not those that config.pth.tar")]
+)
+def test_compressed_views_that_cannot_be_drawn_again(
+    tmp_path: Path, edit: Callable[[list[Any]], None], says: str
+) -> None:
+    path, options, truth = with_images(tmp_path, compress=True, mixing=True, view=32)
+    change(path / "7.pth.tar", edit)
+    source = opened(path, options)
+    assert isinstance(source.facts.policy, ForeignPolicy)
+    (note,) = (note for note in source.facts.notes if "views are not" in note)
+    assert "7.pth.tar, view 1" in note
+    assert says in note
+    check_labels(source, truth, exact=False)
+
+
+def test_compressed_parameters_need_their_configuration(tmp_path: Path) -> None:
+    path, options, truth = with_images(tmp_path, compress=True, view=32)
+    config = (path / "config.pth.tar").read_bytes()
+    (path / "config.pth.tar").unlink()
+    source = opened(path, options)
+    assert source.records() is None
+    (note,) = (note for note in source.facts.notes if "views are not" in note)
+    assert "config.pth.tar, which names them, is not beside them" in note
+    (path / "config.pth.tar").write_bytes(config)
+    check_records(opened(path, options), truth, rtol=1e-7)
+
+
+def test_the_configuration_tells_the_size_of_views(tmp_path: Path) -> None:
+    path, options, _ = with_images(tmp_path, compress=True, view=48)
+    with pytest.raises(InvalidRequestError, match=r"views have 48 pixels .* --view-size 48"):
+        opened(path, options)
+    opened(path, replace(options, view_size=48))
 
 
 @pytest.mark.parametrize(

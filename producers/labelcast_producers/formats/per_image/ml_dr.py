@@ -1,7 +1,8 @@
 """Apple's reinforced data sets (arXiv 2303.08983): one file an image.
 
 `{id}.pth.tar` is `(id, [{"params": …, "prob": (probabilities, class IDs)}, …])`; the ID is the
-image's place in the data set. Parameters name the transforms that were applied, in order.
+image's place in the data set. Parameters name the transforms that were applied, in order; or are
+a bare list of them (`compress: true`), whose names and order `config.pth.tar` beside them has.
 
 Rules:
   * views that were cropped and flipped only become recorded views; their crops are in pixels, so
@@ -26,7 +27,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
-from labelcast_producers.formats.per_image.ml_dr_views import View, view_of
+from labelcast_producers.formats.per_image.ml_dr_views import Augmentation, View, view_of
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
@@ -81,7 +82,7 @@ class MlDrImporter(Importer):
             return None
         views = tree[1]
         _, ids = views[0]["prob"]
-        obstacle = view_of(views[0]["params"]).obstacle
+        obstacle = view_of(views[0]["params"], _augmentation(path)).obstacle
         missing = [_RECOVERY, "--temperature: of the teacher's softmax; 1 if it is left out"]
         if obstacle:
             missing.append(f"views cannot be drawn again: {obstacle}")
@@ -141,6 +142,7 @@ class MlDrSource(Source):
         names = options.class_names or (images.class_names if images is not None else None)
         self._num_classes = _num_classes(path, names)
         check_class_names(options, self._num_classes, path)
+        self._augmentation = _augmentation(path)
         scanned = [self._scan(file) for file in files]
         counts = np.array([len(views) for views, _ in scanned], dtype=np.int64)
         widths = np.array([k for _, k in scanned])
@@ -154,6 +156,12 @@ class MlDrSource(Source):
         self._policy: RecordedPolicy | None = None
         if not obstacle and images is not None:
             size = options.view_pixels
+            said = None if self._augmentation is None else self._augmentation.view_size
+            if said not in {None, size}:
+                raise InvalidRequestError(
+                    f"{path / _CONFIG} says that views have {said} pixels a side, not {size}; give"
+                    f" --view-size {said}"
+                )
             self._policy = RecordedPolicy(view_height=size, view_width=size)
             pairs = zip(files, ids, scanned, strict=True)
             self._crop = np.concatenate(
@@ -210,7 +218,7 @@ class MlDrSource(Source):
     def _scan(self, file: Path) -> tuple[list[View], int]:
         views = _views(file, read_torch_file(file))
         ids, _ = self._top_k(file, views)
-        return [view_of(view["params"]) for view in views], ids.shape[1]
+        return [view_of(view["params"], self._augmentation) for view in views], ids.shape[1]
 
     def _top_k(
         self, file: Path, views: Sequence[Any]
@@ -326,6 +334,12 @@ def _num_classes(path: Path, names: tuple[str, ...] | None) -> int:
         f"{path} does not say how many classes there are; give --class-names or --images, or put"
         f" {_CONFIG} with num_classes beside the labels"
     )
+
+
+def _augmentation(path: Path) -> Augmentation | None:
+    """What names compressed parameters; None where it is not there."""
+    config = path / _CONFIG
+    return Augmentation.of(read_torch_file(config)) if config.is_file() else None
 
 
 def _notes(options: ImportOptions, obstacle: str) -> list[str]:

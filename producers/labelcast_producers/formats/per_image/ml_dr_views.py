@@ -1,6 +1,6 @@
 """What ml-dr's parameters say of a view."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,6 +9,23 @@ import numpy as np
 from labelcast_producers.torchfile import TensorInfo
 
 Drawn = TypeVar("Drawn")
+# In the order in which they are applied, whatever the order of the configuration. What draws
+# nothing has no place among compressed parameters.
+_ORDER = (
+    "resize",
+    "random_crop",
+    "random_resized_crop",
+    "random_horizontal_flip",
+    "rand_augment",
+    "random_erase",
+    "mixup",
+    "cutmix",
+)
+_NO_NAMES = (
+    "their parameters are compressed, and config.pth.tar, which names them, is not beside them"
+)
+_OTHER_NAMES = "their parameters are not those that config.pth.tar names"
+_MIXES = frozenset({"mixup", "cutmix"})
 # Transforms that draw nothing and change no more than types and scales of values.
 _NEUTRAL = frozenset({"uint8", "touint8", "totensor", "normalize", "id2"})
 
@@ -28,14 +45,71 @@ class View:
     obstacle: str = ""
 
 
-def view_of(params: Any) -> View:
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """The transforms of a producer's `config.pth.tar`, which names compressed parameters.
+
+    Attributes:
+        names: of the transforms that draw something, in order.
+        view_size: pixels a side of the views; None where the configuration does not say.
+    """
+
+    names: tuple[str, ...]
+    view_size: int | None
+
+    @classmethod
+    def of(cls, config: Any) -> "Augmentation | None":
+        """That of a configuration; None where it has none."""
+        found = config.get("reinforce") if isinstance(config, Mapping) else None
+        found = found.get("image_augmentation") if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            return None
+        transforms = {
+            name: each
+            for name, each in found.items()
+            if isinstance(each, Mapping) and each.get("enable", True)
+        }
+        size = transforms.get("random_resized_crop", {}).get("size")
+        return cls(
+            tuple(name for name in _ORDER if name in transforms),
+            size if type(size) is int and size > 0 else None,
+        )
+
+    def named(self, params: Sequence[Any]) -> dict[str, Any] | None:
+        """Compressed parameters of a view by the names of their transforms.
+
+        Returns:
+            As files without compression have them; None where these are of other transforms.
+        """
+        named: dict[str, Any] = {}
+        values = list(params)
+        if _MIXES.intersection(self.names):
+            if not values:
+                return None
+            named["id2"] = values.pop(0)
+        if len(values) != len(self.names):
+            return None
+        return named | dict(zip(self.names, values, strict=True))
+
+
+def view_of(params: Any, augmentation: Augmentation | None = None) -> View:
     """Read the parameters of one view.
 
     Args:
-        params: of a file, or of its structure.
+        params: of a file, or of its structure; a list where they are compressed.
+        augmentation: that names compressed ones; None where nothing does.
     """
+    if isinstance(params, list | tuple):
+        if augmentation is None:
+            return View(None, obstacle=_NO_NAMES)
+        params = augmentation.named(params)
     if not isinstance(params, dict):
-        return View(None, obstacle="their parameters are compressed, without names")
+        return View(None, obstacle=_OTHER_NAMES)
+    return _read(params)
+
+
+def _read(params: dict[str, Any]) -> View:
+    """Named parameters of one view."""
     crop, flip = None, False
     for key, value in params.items():
         name = str(key).replace("_", "").lower()

@@ -112,7 +112,11 @@ CASES = {
     "gvbsm": Case(write_gvbsm, "gvbsm"),
     "gvbsm-mixup": Case(write_gvbsm, "gvbsm", {"mix": "mixup"} | FULL),
     "edc": Case(write_edc, "edc"),
-    "edc-applied": Case(write_edc, "edc", options=ImportOptions(apply_patches=True)),
+    "edc-shuffled": Case(write_edc, "edc", {"shuffled": True}),
+    "edc-applied": Case(
+        write_edc, "edc", {"shuffled": True}, options=ImportOptions(apply_patches=True)
+    ),
+    "edc-not-shuffled": Case(write_edc, "edc", options=ImportOptions(apply_patches=True)),
     "hald": Case(write_hald, "hald", options=ImportOptions(temperature=20.0)),
     "hald-dropped": Case(
         write_hald, "hald", {"drop_last": True, "mix": "none"}, ImportOptions(temperature=20.0)
@@ -220,14 +224,13 @@ def test_cutouts_are_recorded(tmp_path: Path) -> None:
 
 
 def test_orders_of_columns_and_rows_are_patches(tmp_path: Path) -> None:
-    write_edc(tmp_path, **SMALL | {"epochs": 1, "samples": 4})
+    write_edc(tmp_path, **SMALL | {"epochs": 1, "samples": 4}, shuffled=True)
     path = tmp_path / "epoch_0" / "batch_0.tar"
     record = torch.load(path, weights_only=False)
     orders = [[[0, 1], [0, 1]], [[1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [1, 0]]]
     record[7] = torch.tensor(orders)
     torch.save(record, path)
-    (note,) = opened(tmp_path).facts.notes
-    assert "--apply-patches" in note
+    assert any("--apply-patches" in note for note in opened(tmp_path).facts.notes)
     source = opened(tmp_path, ImportOptions(apply_patches=True))
     records = source.records()
     assert records is not None
@@ -237,6 +240,25 @@ def test_orders_of_columns_and_rows_are_patches(tmp_path: Path) -> None:
         shuffled = image[:, columns][rows]
         row = source.facts.index.rows(Views.of(np.array([sample], dtype=np.uint64), 0))[0]
         assert records.patches[row[0]].tolist() == shuffled.reshape(-1).tolist()
+
+
+def test_numbers_are_patches(tmp_path: Path) -> None:
+    write_edc(tmp_path, **SMALL | {"epochs": 1, "samples": 4})
+    path = tmp_path / "epoch_0" / "batch_0.tar"
+    record = torch.load(path, weights_only=False)
+    numbers = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1]])
+    record[7] = numbers.view(4, 2, 2)
+    torch.save(record, path)
+    records = opened(tmp_path, ImportOptions(apply_patches=True)).records()
+    assert records is not None
+    # Rows of one epoch are by sample ID.
+    order = torch.argsort(record[6])
+    np.testing.assert_array_equal(records.patches, numbers[order].numpy())
+
+
+def test_what_was_not_shuffled_needs_no_option(tmp_path: Path) -> None:
+    write_edc(tmp_path, **SMALL)
+    assert not any("--apply-patches" in note for note in opened(tmp_path).facts.notes)
 
 
 def test_an_image_folder_tells_samples_and_classes(tmp_path: Path) -> None:

@@ -206,10 +206,28 @@ def test_gvbsm_and_edc(tmp_path: Path) -> None:
         check_types(record[:6], 2, "cutmix", torch.float16)
         check_six(record[:6], record[6].tolist(), truth, 1)
         if length == 8:
-            assert is_tensor(record[7], torch.int64, 2, 2, 2)
+            assert is_tensor(record[7], torch.int32, 2, 2, 2)
+            assert not record[7].any()
             assert truth.patches is not None
-            first = truth.row(int(record[6][0]), 1)
-            assert truth.patches[first].tolist() == record[7][0].tolist()
+            assert truth.patches[0].tolist() == [[0, 1], [2, 3]]
+
+
+def test_edc_as_it_shuffled_once(tmp_path: Path) -> None:
+    truth = write_edc(tmp_path, **SMALL, shuffled=True)
+    ids, orders = load(tmp_path / "epoch_1" / "batch_2.tar")[6:]
+    assert is_tensor(orders, torch.int64, 2, 2, 2)
+    assert truth.patches is not None
+    for sample, (columns, rows) in zip(ids.tolist(), orders.tolist(), strict=True):
+        patches = truth.patches[truth.row(sample, 1)].tolist()
+        assert patches == [[2 * row + column for column in columns] for row in rows]
+
+
+def test_edc_divides_by_the_other_side(tmp_path: Path) -> None:
+    truth = write_edc(tmp_path, **SMALL, sizes=[(40, 20)] * 10)
+    coords, ids = (load(tmp_path / "epoch_1" / "batch_2.tar")[at] for at in (0, 6))
+    assert truth.coords is not None
+    drawn = truth.coords[[truth.row(sample, 1) for sample in ids.tolist()]]
+    assert coords.numpy() == pytest.approx(drawn * [2, 0.5, 2, 0.5])
 
 
 def test_hald(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What importers of epochs of mixed batches have in common: detecting, scanning, assembling."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,6 +71,15 @@ class BatchImporter(Importer):
             InvalidRequestError: options contradict the files.
         """
 
+    def with_images(self, scanned: Scan, ids: Sequence[SampleIDs], known: KnownSamples) -> Scan:
+        """The scan with what only the images of its samples tell, whose IDs are known by then.
+
+        Raises:
+            LabelFileError: these are not the images that were labelled.
+        """
+        del ids, known
+        return scanned
+
     def missing(self, layout: Layout, signature: Signature) -> tuple[str, ...]:
         """What the files do not say, for `Finding.missing`."""
         del layout, signature
@@ -123,6 +133,7 @@ class BatchImporter(Importer):
         policy = recorded_policy(scanned, options)
         numbered = self.number(layout, scanned, known, options)
         known.require_ids(max(int(ids.max()) for ids in numbered.ids))
+        scanned = self.with_images(scanned, numbered.ids, known)
         require_distinct(scanned.batches, numbered.ids, numbered.seeds)
         index, rows = build_index(numbered.ids, numbered.seeds)
         absent = index.num_cells - index.num_rows

@@ -14,7 +14,9 @@ from labelcast_producers.formats.batches.record import Layer, Record, Scalar
 from labelcast_producers.torchfile import LazyTensor
 
 # Top and height were each rounded: to half precision at worst.
-_ROUNDING = {"float16": 2.0**-9, "float32": 1e-5}
+_ROUNDING = {"float16": 2.0**-9, "float32": 1e-5, "float64": 1e-5}
+# Patches where they were.
+NOT_SHUFFLED = np.arange(4, dtype=np.uint8)
 # RandAugment's mark of an operation that takes no parameter, and what applies one.
 _NO_PARAMETER = -99
 _APPLIED_BELOW = 0.5
@@ -58,7 +60,9 @@ class Batch:
     Attributes:
         place: where it is stored.
         size: B.
-        coords: float16 or float32 as stored, shape (B, 4).
+        coords: shape (B, 4): top, left, height and width. Float16 or float32 as stored, as
+            fractions of the source image; EDC's are fractions of its other side until `EDCImporter`
+            has looked at the image, and float64 from then on.
         flip: bool, shape (B,); None where the producer has none.
         cutout: float32, shape (B, 7); or None.
         operations: uint8, shape (B, layers).
@@ -99,10 +103,12 @@ def read_batch(record: Record, place: Place, view_size: int) -> Batch:
         LabelFileError: names file and position.
     """
     operations, magnitudes = _rand_augment(record.layers, place, record.size)
+    # Only EDC stores patches, and only EDC divides by the other side of the image.
+    coords = _coords(record.coords, place) if record.patches is None else record.coords.read()
     return Batch(
         place=place,
         size=record.size,
-        coords=_coords(record.coords, place),
+        coords=coords,
         flip=None if record.flip is None else record.flip.read().copy(),
         cutout=None if record.cutout is None else _cutout(record.cutout, place),
         operations=operations,
@@ -148,17 +154,29 @@ def _mix(record: Record) -> Mix:
     return Mix.MIXUP if record.box is None else Mix.CUTMIX
 
 
-def _coords(tensor: LazyTensor, place: Place) -> NDArray[Any]:
-    coords = tensor.read().copy()
+def outside_image(coords: NDArray[Any]) -> int | None:
+    """The first crop that does not lie within its image.
+
+    Args:
+        coords: top, left, height and width as fractions of the image, shape (n, 4).
+
+    Returns:
+        Its row, or None where all do.
+    """
     exact = coords.astype(np.float64)
     ends = exact[:, :2] + exact[:, 2:]
     # Written so that NaN fails.
     good = (exact >= 0).all(axis=1) & (exact[:, 2:] > 0).all(axis=1)
-    good &= (ends <= 1 + _ROUNDING.get(coords.dtype.name, 0)).all(axis=1)
-    if not good.all():
-        row = int(np.argmin(good))
+    good &= (ends <= 1 + _ROUNDING[coords.dtype.name]).all(axis=1)
+    return None if good.all() else int(np.argmin(good))
+
+
+def _coords(tensor: LazyTensor, place: Place) -> NDArray[Any]:
+    coords = tensor.read().copy()
+    row = outside_image(coords)
+    if row is not None:
         place.refuse(
-            f"coords, row {row}: {exact[row].tolist()} is no top, left, height and width within"
+            f"coords, row {row}: {coords[row].tolist()} is no top, left, height and width within"
             " the image, as fractions of it; fetch the file again, or label that batch again"
         )
     return coords
@@ -243,20 +261,22 @@ def _sample_ids(tensor: LazyTensor, place: Place) -> NDArray[np.int64]:
 def _patches(tensor: LazyTensor, place: Place) -> NDArray[np.uint8]:
     """The source patch at each place of the shuffled image, row by row.
 
-    Two forms are stored, which no value fits both of: the numbers of the four patches, or, as
-    patches are shuffled column by column and then row by row, the order of columns and that of
-    rows.
+    Three forms are stored, which no value fits two of: zeros alone where nothing was shuffled; the
+    numbers of the four patches; or, as patches are shuffled column by column and then row by row,
+    the order of columns and that of rows.
     """
     values = tensor.read().astype(np.int64)
     numbers = values.reshape(-1, 4)
+    if not values.any():
+        return np.tile(NOT_SHUFFLED, (len(values), 1))
     if (np.sort(numbers, axis=1) == np.arange(4)).all():
         return numbers.astype(np.uint8)
     if (np.sort(values, axis=2) == np.arange(2)).all():
         columns, rows = values[:, 0], values[:, 1]
         return (2 * rows[:, :, None] + columns[:, None, :]).reshape(-1, 4).astype(np.uint8)
     return place.refuse(
-        "patches are neither permutations of 0 to 3 nor orders of two columns and two rows, all in"
-        " one form; label that batch again"
+        "patches are neither zeros, nor permutations of 0 to 3, nor orders of two columns and two"
+        " rows, all in one form; label that batch again"
     )
 
 

@@ -20,12 +20,14 @@ class KnownSamples:
         said_by: what says it, for messages.
         hard_labels: int64, shape (count,); None without images.
         class_names: in order; None if no option says them.
+        folder: of the images; None without them.
     """
 
     count: int | None
     said_by: str
     hard_labels: NDArray[np.int64] | None
     class_names: tuple[str, ...] | None
+    folder: ImageFolder | None
 
     @classmethod
     def of(cls, options: ImportOptions) -> "KnownSamples":
@@ -38,6 +40,7 @@ class KnownSamples:
         count, said_by = options.num_samples, "--samples"
         hard_labels, class_names = None, options.class_names
         found: int | None = None
+        folder: ImageFolder | None = None
         if options.images is not None:
             folder = ImageFolder(options.images, image_list=options.image_list)
             found, hard_labels = len(folder), folder.hard_labels
@@ -52,7 +55,7 @@ class KnownSamples:
         count = count if found is None else found
         if count is not None and count < 1:
             raise InvalidRequestError(f"there is at least one sample, not {count}")
-        return cls(count, said_by, hard_labels, class_names)
+        return cls(count, said_by, hard_labels, class_names, folder)
 
     def require_classes(self, num_classes: int) -> None:
         """Refuse another number of class names than labels have classes.

@@ -169,10 +169,13 @@ def import_(
     labels = Import.open(path, options, format_name=format_name, teacher_name=teacher_name)
     if teacher is not None:
         found = labels.verify(teacher, device=device)
-        plural = "s" if found.draws is PermutationDraws.TWO else ""
+        drawn = {
+            PermutationDraws.AUTO: "",
+            PermutationDraws.ONE: ", one permutation an epoch",
+            PermutationDraws.TWO: ", two permutations an epoch",
+        }[found.draws]
         typer.echo(
-            f"order verified on {found.views} views: top-1 agreement {found.agreement:.1%},"
-            f" {found.draws} permutation{plural} an epoch",
+            f"order verified on {found.views} views: top-1 agreement {found.agreement:.1%}{drawn}",
             err=True,
         )
     for note in labels.notes:

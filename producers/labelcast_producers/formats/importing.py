@@ -104,7 +104,7 @@ class Import:
     @property
     def notes(self) -> tuple[str, ...]:
         """One line each on what is missing or was assumed, for people."""
-        facts, notes = self.facts, list(self.facts.notes)
+        facts, notes = self.facts, [*self.facts.notes, *self.facts.doubts]
         if facts.order is SampleOrder.UNVERIFIED:
             notes.append(_unverified(self.options))
         if self.options.view_size is None and isinstance(facts.policy, RecordedPolicy):
@@ -139,12 +139,15 @@ class Import:
         candidates = self._candidates()
         found = verify_order(candidates, teacher, table, views=views, device=device)
         self.source = candidates[found.draws]
-        self.source.facts = dataclasses.replace(self.facts, order=SampleOrder.VERIFIED)
-        self.options = dataclasses.replace(self.options, draws=found.draws)
+        self.source.facts = dataclasses.replace(self.facts, order=SampleOrder.VERIFIED, doubts=())
+        if found.draws is not PermutationDraws.AUTO:
+            self.options = dataclasses.replace(self.options, draws=found.draws)
         self.verification = found
         return found
 
     def _candidates(self) -> dict[PermutationDraws, Source]:
+        if self.facts.order is SampleOrder.GIVEN:
+            return {PermutationDraws.AUTO: self.source}
         draws = self.options.draws
         if draws is not PermutationDraws.AUTO:
             return {draws: self.source}
@@ -243,6 +246,7 @@ class Import:
             )
         _require_new(self.path, out)
         require_stated_kind(self.source, self.options)
+        self.source.require_order()
         identity = self.identity()
         described = self._described(identity)
         dense = write_dense(self.source, described, out, identity=identity, progress=progress)
@@ -273,6 +277,7 @@ class Import:
         """
         _require_new(self.path, out)
         require_stated_kind(self.source, self.options)
+        self.source.require_order()
         facts, identity = self.facts, self.identity()
         description = self._described(identity)
         labels = DenseLabels(
@@ -307,13 +312,21 @@ class Import:
         return made
 
     def _look_at(self, result: DenseLabels | LabelSetDirectory) -> None:
+        if self.verification is not None:
+            return
         agreement = first_and_last_agreement(self.facts, result)
         if agreement is None or agreement[1] >= agreement[0] / 2:
             return
+        advice = (
+            "the images are probably not those that were labelled, or in another order: check"
+            " --images and --image-list"
+            if self.facts.order is SampleOrder.GIVEN
+            else "the order of samples is probably wrong; try --draws one or two"
+        )
         text = (
             f"labels of the first seed name a class that their view shows in {agreement[0]:.0%} of"
-            f" views, those of the last in {agreement[1]:.0%}: the order of samples is probably"
-            " wrong; try --draws one or two, or --verify-with the teacher"
+            f" views, those of the last in {agreement[1]:.0%}: {advice}, or --verify-with the"
+            " teacher"
         )
         self._warnings.append(text)
         warnings.warn(text, SampleOrderWarning, stacklevel=3)

@@ -63,6 +63,7 @@ class SourceFacts:
         stages: of a staged set, else empty; they share `index.seeds`.
         class_names: in order; None if unknown.
         notes: one line each on what is missing or was assumed, for people.
+        doubts: the same of the sample IDs; a teacher that confirms their order settles them.
     """
 
     format: str
@@ -77,6 +78,7 @@ class SourceFacts:
     stages: tuple[StageFacts, ...] = ()
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,16 @@ class Source(ABC):
 
     facts: SourceFacts
     parts: Sequence[Part]
+
+    def require_order(self) -> None:  # noqa: B027
+        """Refuse sample IDs that were derived and that the labels themselves contradict.
+
+        Reads some of the labels; does nothing where files name their samples.
+
+        Raises:
+            LabelFileError: names the file that is missing.
+            InvalidRequestError: names the option that was assumed wrongly.
+        """
 
     @abstractmethod
     def records(self) -> RecordedViews | None:

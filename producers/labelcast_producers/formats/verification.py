@@ -140,13 +140,15 @@ def verify_order(
 
 def _refuse(findings: Sequence[_Finding], verdict: str) -> None:
     found = "; ".join(str(finding) for finding in findings)
+    given = all(each.claim.draws is PermutationDraws.AUTO for each in findings)
+    sampler = "" if given else ", the sampler's seed and draws"
     raise LabelFileError(
         f"the teacher {verdict} of the samples. {found}. An order needs"
         f" {LEAST_AGREEMENT:.0%} and at most {MOST_ERROR:g}, and others at least"
         f" {LEAST_RIVAL_ERROR:g}. Check that these are the images that were labelled, in the"
-        " producer's order (--images, --image-list), the sampler's seed and draws, and that this"
-        " is the teacher, with its weights, in eval mode when it made the labels, and normalising"
-        " its input as then",
+        f" producer's order (--images, --image-list){sampler}, and that this is the"
+        " teacher, with its weights, in eval mode when it made the labels, and normalising its"
+        " input as then",
         found=found,
     )
 

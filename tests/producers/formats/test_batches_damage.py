@@ -99,10 +99,10 @@ def test_missing_flat_batches_and_epoch_files(tmp_path: Path) -> None:
 
 def test_an_epoch_that_is_listed_must_be_there(tmp_path: Path) -> None:
     write_lpld(tmp_path, **SMALL)
-    for path in (tmp_path / "epoch_2").iterdir():
+    for path in (tmp_path / "epoch_3").iterdir():
         path.unlink()
-    (tmp_path / "epoch_2").rmdir()
-    refusal(tmp_path, INDICES, "names the samples of epoch 2, which is not there")
+    (tmp_path / "epoch_3").rmdir()
+    refusal(tmp_path, INDICES, "names the samples of epoch 3, which is not there")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])

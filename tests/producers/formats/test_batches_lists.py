@@ -82,7 +82,7 @@ def test_lists_of_another_length(tmp_path: Path) -> None:
     listed = json.loads((tmp_path / INDICES).read_text())
     for change, parts in (
         ({"1": listed["1"][:7]}, [MIDDLE, "ends at view 8", "names 7"]),
-        ({"3": listed["2"]}, ["names the samples of epoch 3"]),
+        ({"4": listed["2"]}, ["names the samples of epoch 4"]),
         ({"1": [5] * 10}, [INDICES, "epoch 1 names a sample twice"]),
         ({"0": list(range(30))}, [INDICES, "names 30 samples of epoch 0", "2 batches of 4"]),
     ):

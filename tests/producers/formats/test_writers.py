@@ -105,12 +105,27 @@ def test_lpld_is_pruned(tmp_path: Path) -> None:
     truth = write_lpld(tmp_path, **SMALL | {"epochs": 1.5})
     assert len(truth) == 12
     ids = json.loads((tmp_path / "sampler_indices_epoch.json").read_text())
-    assert {key: len(value) for key, value in ids.items()} == {"0": 10, "1": 10}
+    assert {key: len(value) for key, value in ids.items()} == {"0": 8, "1": 4}
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar"))
     assert names == ["epoch_0/batch_0.tar", "epoch_0/batch_1.tar", "epoch_1/batch_0.tar"]
     record = load(tmp_path / names[2])
     check_types(record, 4, "cutmix", torch.float16)
     check_six(record, ids["1"][:4], truth, 1)
+
+
+@pytest.mark.parametrize("order", ["current", "old"])
+def test_lpld_writes_an_epoch_after_it_has_broken_off(tmp_path: Path, order: Any) -> None:
+    """Where the last batch that it wants ends an epoch; its order is that of no sampler epoch."""
+    truth = write_lpld(tmp_path, **SMALL, order=order)
+    ids = json.loads((tmp_path / "sampler_indices_epoch.json").read_text())
+    generator = torch.Generator().manual_seed(42)
+    drawn = [torch.randperm(10, generator=generator).tolist()[:8] for _ in range(4)]
+    if order == "old":
+        assert list(ids.values()) == drawn[:3]
+    else:
+        assert list(ids.values()) == [drawn[0], drawn[2], drawn[3]]
+    assert len(truth) == 24
+    check_six(load(tmp_path / "epoch_2" / "batch_1.tar"), ids["2"][4:], truth, 2)
 
 
 def test_lpld_cutout_and_unfinished(tmp_path: Path) -> None:

@@ -10,11 +10,19 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
-from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind, Layout, find_layout
+from labelcast_producers.formats.batches.layout import (
+    ARGUMENTS_NAME,
+    IDS_NAMES,
+    Kind,
+    Layout,
+    find_layout,
+    some,
+)
 from labelcast_producers.formats.batches.numbering import (
     SampleIDs,
     require_distinct,
 )
+from labelcast_producers.formats.batches.order_check import DerivedOrder
 from labelcast_producers.formats.batches.record import Record, Signature, as_record
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan, scan, stored_values
@@ -40,11 +48,15 @@ class Numbered:
         ids: of each batch.
         seeds: of each batch.
         notes: on what was assumed.
+        doubts: the same of the sample IDs, which a teacher's confirmation settles.
+        order: where IDs were derived, how their labels may contradict them.
     """
 
     ids: list[SampleIDs]
     seeds: list[int]
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    order: DerivedOrder | None = None
 
 
 class BatchImporter(Importer):
@@ -85,8 +97,8 @@ class BatchImporter(Importer):
         del layout, signature
         return ("--view-size: pixels a side of the producer's views, 224 unless given",)
 
-    def notes(self) -> tuple[str, ...]:
-        """What people should know of this producer's labels."""
+    def doubts(self) -> tuple[str, ...]:
+        """What may be wrong with this producer's labels, unless a teacher confirms them."""
         return ()
 
     def detect(self, path: Path) -> Finding | None:
@@ -137,14 +149,16 @@ class BatchImporter(Importer):
         require_distinct(scanned.batches, numbered.ids, numbered.seeds)
         index, rows = build_index(numbered.ids, numbered.seeds)
         absent = index.num_cells - index.num_rows
-        notes = [*self.notes(), *numbered.notes]
+        notes, doubts = [*numbered.notes], [*self.doubts(), *numbered.doubts]
+        if layout.companions:
+            notes.append(f"ignored, as they hold no labels: {some(layout.companions)}")
         if absent:
             notes.append(
                 f"{absent} of {index.num_cells} views are absent: dropped batches, or an epoch that"
                 " was cut short"
             )
             if self.order is not SampleOrder.GIVEN:
-                notes.append(
+                doubts.append(
                     "if the producer dropped nothing, it had other images and every sample ID is"
                     " wrong; LPLD's files name the samples in sampler_indices_epoch.json: keep it"
                     " beside them"
@@ -168,8 +182,9 @@ class BatchImporter(Importer):
             order=self.order,
             class_names=known.class_names,
             notes=tuple(notes),
+            doubts=tuple(doubts),
         )
-        return BatchSource(scanned, layout.kind, facts, rows)
+        return BatchSource(scanned, layout.kind, facts, rows, numbered.order)
 
     def kind_of(self, options: ImportOptions) -> LabelKind:
         """What the labels are: as the user says, else what this producer stores."""
@@ -224,11 +239,11 @@ def require_ids_file(layout: Layout) -> Path:
     """
     if layout.ids_file is None:
         name = IDS_NAMES[layout.kind]
-        hint = (
-            "; if these are the batches of one epoch of SRe2L, give the directory above"
-            if layout.kind is Kind.FLAT
-            else ""
-        )
+        hint = ""
+        if layout.kind is Kind.FLAT:
+            hint = "; if these are the batches of one epoch of SRe2L, give the directory above"
+        elif ARGUMENTS_NAME in layout.companions:
+            hint = f"; if SRe2L, CDA or CV-DD made these files, move {ARGUMENTS_NAME} away"
         raise LabelFileError(
             f"{layout.root} has no {name}, which names the samples and is written when labelling"
             f" ends; put the one of this run there{hint}",

@@ -37,6 +37,13 @@ IDS_NAMES = {
 }
 
 
+# What LPLD's and LPQLD's scripts note of a run. Without a file that names the samples, it tells
+# whose batches these are.
+ARGUMENTS_NAME = "args.txt"
+# Beside the batches, and no labels.
+_COMPANIONS = frozenset({ARGUMENTS_NAME, ".DS_Store"})
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """One file of labels.
@@ -61,6 +68,7 @@ class Layout:
         kind: of the layout.
         files: of labels, by epoch and number.
         ids_file: names the samples; None if it is not there.
+        companions: files that are known to lie beside labels and hold none, relative to `root`.
         foreign: everything else, relative to `root`.
     """
 
@@ -68,7 +76,13 @@ class Layout:
     kind: Kind
     files: tuple[StoredFile, ...]
     ids_file: Path | None
+    companions: tuple[str, ...]
     foreign: tuple[str, ...]
+
+    @property
+    def is_lplds(self) -> bool:
+        """Whether something beside the batches tells that LPLD made them."""
+        return self.ids_file is not None or ARGUMENTS_NAME in self.companions
 
     @property
     def num_epochs(self) -> int | None:
@@ -85,7 +99,7 @@ class Layout:
         """
         if self.foreign:
             raise LabelFileError(
-                f"{self.root} holds files that belong to no known layout: {_some(self.foreign)};"
+                f"{self.root} holds files that belong to no known layout: {some(self.foreign)};"
                 " move them away",
                 path=self.root,
             )
@@ -107,7 +121,7 @@ class Layout:
                 for path in missing
             ]
             raise LabelFileError(
-                f"{self.root} lacks {_some(names)}, though later ones are there; fetch what is"
+                f"{self.root} lacks {some(names)}, though later ones are there; fetch what is"
                 " missing",
                 path=self.root,
                 missing=names[0],
@@ -156,8 +170,13 @@ def find_layout(path: Path) -> Layout | None:
         kind=kind,
         files=tuple(files),
         ids_file=path / IDS_NAMES[kind] if IDS_NAMES[kind] in names else None,
-        foreign=tuple(foreign),
+        companions=tuple(name for name in foreign if _is_companion(name)),
+        foreign=tuple(name for name in foreign if not _is_companion(name)),
     )
+
+
+def _is_companion(name: str) -> bool:
+    return name.rpartition("/")[2] in _COMPANIONS
 
 
 def _kind(path: Path, names: Sequence[str]) -> Kind | None:
@@ -201,6 +220,7 @@ def _gaps(stem: str, numbers: Sequence[int]) -> list[str]:
     return missing
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few of some names, on one line."""
     more = " and more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

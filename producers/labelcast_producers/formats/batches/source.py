@@ -16,6 +16,7 @@ from labelcast_producers.dense.files import all_finite
 from labelcast_producers.formats.batches.batch import Batch, Place
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
+from labelcast_producers.formats.batches.order_check import DerivedOrder
 from labelcast_producers.formats.batches.record import Record, Signature
 from labelcast_producers.formats.batches.scanning import (
     Scan,
@@ -111,10 +112,19 @@ class BatchSource(Source):
         kind: of the layout.
         facts: whose index `build_index` made.
         rows: of every label, in the order of the batches.
+        order: of the samples, where it was derived.
     """
 
-    def __init__(self, scanned: Scan, kind: Kind, facts: SourceFacts, rows: SampleIDs) -> None:
+    def __init__(
+        self,
+        scanned: Scan,
+        kind: Kind,
+        facts: SourceFacts,
+        rows: SampleIDs,
+        order: DerivedOrder | None = None,
+    ) -> None:
         self.facts = facts
+        self._order = order
         self._scan = scanned
         self._kind = kind
         self._rows = rows
@@ -124,6 +134,11 @@ class BatchSource(Source):
         for (path, at), group in self._groups.items():
             start, end = end, end + sum(batch.size for batch in group)
             self.parts.append(Part(path, rows[start:end], at))
+
+    def require_order(self) -> None:
+        """See `Source.require_order`; reads three epochs at most."""
+        if self._order is not None:
+            self._order.require(self)
 
     def records(self) -> RecordedViews | None:
         """See `Source.records`; about 90 bytes a view, built when asked for."""

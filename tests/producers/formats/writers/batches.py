@@ -100,6 +100,11 @@ class Plan:
         whole, rest = divmod(self.samples, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
+    @property
+    def num_batches(self) -> int:
+        """Of all epochs."""
+        return round(self.epochs * self.batches_per_epoch)
+
     def orders(self) -> list[list[int]]:
         """All IDs of every epoch, also those that `drop_last` or pruning leaves out."""
         return epoch_orders(self.samples, math.ceil(self.epochs), self.order)
@@ -114,7 +119,7 @@ class Plan:
         generator = torch.Generator().manual_seed(self.seed)
         orders = self.orders()
         batches = []
-        for flat in range(round(self.epochs * self.batches_per_epoch)):
+        for flat in range(self.num_batches):
             epoch, number = divmod(flat, self.batches_per_epoch)
             ids = orders[epoch][number * self.batch_size : (number + 1) * self.batch_size]
             batches.append(self._drawn(draws, generator, epoch, number, ids))

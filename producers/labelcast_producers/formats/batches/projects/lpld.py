@@ -19,7 +19,7 @@ class LPLDImporter(BatchImporter):
 
     def fits(self, layout: Layout, signature: Signature) -> bool:
         """See `BatchImporter.fits`."""
-        return signature.is_plain and (layout.ids_file is not None or signature.cutout)
+        return signature.is_plain and (layout.is_lplds or signature.cutout)
 
     def number(
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions

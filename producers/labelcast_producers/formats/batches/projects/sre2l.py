@@ -1,9 +1,18 @@
 """SRe2L, and CDA and CV-DD, which store as it does: logits by epoch and batch."""
 
+from dataclasses import replace
+
 from labelcast.label_set import SampleOrder
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
-from labelcast_producers.formats.batches.numbering import count_samples, cut_epochs, derived_ids
+from labelcast_producers.formats.batches.numbering import (
+    Epochs,
+    SampleIDs,
+    count_samples,
+    cut_epochs,
+    derived_ids,
+)
+from labelcast_producers.formats.batches.order_check import DerivedOrder
 from labelcast_producers.formats.batches.orders import sampler_orders
 from labelcast_producers.formats.batches.projects.sample_ids import epoch_seeds
 from labelcast_producers.formats.batches.record import Signature
@@ -22,7 +31,7 @@ class SRe2LImporter(BatchImporter):
 
     def fits(self, layout: Layout, signature: Signature) -> bool:
         """See `BatchImporter.fits`."""
-        return layout.ids_file is None and signature.is_plain and not signature.cutout
+        return not layout.is_lplds and signature.is_plain and not signature.cutout
 
     def missing(self, layout: Layout, signature: Signature) -> tuple[str, ...]:
         """See `BatchImporter.missing`."""
@@ -32,8 +41,8 @@ class SRe2LImporter(BatchImporter):
             *super().missing(layout, signature),
         )
 
-    def notes(self) -> tuple[str, ...]:
-        """See `BatchImporter.notes`."""
+    def doubts(self) -> tuple[str, ...]:
+        """See `BatchImporter.doubts`."""
         note = (
             "if CV-DD made these labels, its teacher may have used statistics of the batch: then no"
             " label can be made again alone"
@@ -46,16 +55,28 @@ class SRe2LImporter(BatchImporter):
         """See `BatchImporter.number`."""
         epochs = cut_epochs(scanned.batches)
         count = count_samples(epochs, known)
-        notes = []
-        if known.count is None and count % epochs.batch_size == 0:
-            notes.append(
+        assumed = known.count is None and count % epochs.batch_size == 0
+        doubts = []
+        if assumed:
+            doubts.append(
                 f"assumed {count} samples, as many as an epoch has views; if the producer dropped"
                 " its last batch or stopped within the epoch, all sample IDs are wrong: give"
                 " --images or --samples"
             )
-        draws = options.draws
-        if draws is PermutationDraws.AUTO:
-            draws = PermutationDraws.TWO
-        orders = sampler_orders(count, draws, options.sampler_seed)
-        ids = list(derived_ids(epochs, orders, count))
-        return Numbered(ids, epoch_seeds(scanned), tuple(notes))
+
+        def drawn(draws: PermutationDraws, epochs: Epochs) -> list[SampleIDs]:
+            orders = sampler_orders(count, draws, options.sampler_seed)
+            return list(derived_ids(epochs, orders, count))
+
+        ids, older = drawn(options.draws, epochs), None
+        if options.draws is PermutationDraws.AUTO:
+            first = len(epochs.of[0])
+            older = drawn(PermutationDraws.ONE, replace(epochs, of=epochs.of[:2]))[first:]
+        order = DerivedOrder(
+            epochs=epochs,
+            ids=ids,
+            older=older,
+            count_is_assumed=assumed,
+            view_size=options.view_pixels,
+        )
+        return Numbered(ids, epoch_seeds(scanned), doubts=tuple(doubts), order=order)

@@ -109,7 +109,7 @@ class Import:
             notes.append(_unverified(self.options))
         if self.options.view_size is None and isinstance(facts.policy, RecordedPolicy):
             notes.append(
-                f"views are assumed to be {self.options.view_pixels} pixels per side; --view-size"
+                f"views are assumed to be {facts.policy.view_height} pixels per side; --view-size"
                 " changes that"
             )
         return tuple(notes)

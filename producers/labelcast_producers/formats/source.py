@@ -29,7 +29,8 @@ from labelcast.label_set import SampleOrder, SegmentIndex
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.encoding.add_stage import StageFacts
 
-_VIEW_SIZE = 224
+# Pixels a side of the views of most producers, which say none.
+USUAL_VIEW_SIZE = 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ class ImportOptions:
     @property
     def view_pixels(self) -> int:
         """Pixels a side of the producer's views, as said or taken to be."""
-        return _VIEW_SIZE if self.view_size is None else self.view_size
+        return USUAL_VIEW_SIZE if self.view_size is None else self.view_size
 
     def temperature_of(self, kind: LabelKind) -> float | None:
         """Of labels of a kind: logits have none, probabilities 1 unless said otherwise."""

@@ -66,7 +66,8 @@ def test_an_order_that_nobody_verified_is_said(made: Path) -> None:
         assert labels.describe().sample_order is SampleOrder.UNVERIFIED
         assert any("no teacher confirmed" in note for note in labels.notes)
         assert not any("per side" in note for note in labels.notes)
-    assumed = opened(made, PermutationDraws.TWO, view_size=None)
+    blind: dict[str, Any] = {"images": None, "num_samples": SAMPLES, "view_size": None}
+    assumed = opened(made, PermutationDraws.TWO, **blind)
     assert any("224 pixels per side" in note for note in assumed.notes)
 
 

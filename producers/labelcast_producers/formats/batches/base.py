@@ -95,7 +95,9 @@ class BatchImporter(Importer):
     def missing(self, layout: Layout, signature: Signature) -> tuple[str, ...]:
         """What the files do not say, for `Finding.missing`."""
         del layout, signature
-        return ("--view-size: pixels a side of the producer's views, 224 unless given",)
+        return (
+            "--view-size: pixels a side of the producer's views, 224 unless images speak otherwise",
+        )
 
     def doubts(self) -> tuple[str, ...]:
         """What may be wrong with this producer's labels, unless a teacher confirms them."""
@@ -142,10 +144,10 @@ class BatchImporter(Importer):
         signature = scanned.signature
         num_classes = self._class_count(layout, signature, known)
         recovery = self._recovery(options, signature)
-        policy = recorded_policy(scanned, options)
         numbered = self.number(layout, scanned, known, options)
         known.require_ids(max(int(ids.max()) for ids in numbered.ids))
         scanned = self.with_images(scanned, numbered.ids, known)
+        policy = recorded_policy(scanned, options, known)
         require_distinct(scanned.batches, numbered.ids, numbered.seeds)
         index, rows = build_index(numbered.ids, numbered.seeds)
         absent = index.num_cells - index.num_rows

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation import Mix
+from labelcast.augmentation import Mix, RecordedPolicy
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast_producers.formats.batches.batch import Batch
 from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind
@@ -85,14 +85,12 @@ class DerivedOrder:
         older: those of epoch 1 if torch drew one permutation an epoch; None where the user says how
             many it drew.
         count_is_assumed: whether the number of samples is.
-        view_size: pixels a side.
     """
 
     epochs: Epochs
     ids: Sequence[SampleIDs]
     older: Sequence[SampleIDs] | None
     count_is_assumed: bool
-    view_size: int
 
     def require(self, source: Source) -> None:
         """Refuse it where the labels of these batches contradict it.
@@ -151,7 +149,7 @@ class DerivedOrder:
         start = sum(map(len, self.epochs.of[:epoch]))
         shown, classes = [], []
         for number, (batch, own) in enumerate(zip(self.epochs.of[epoch], ids, strict=True)):
-            shown.append(_shown(batch, own.astype(np.int64), self.view_size))
+            shown.append(_shown(batch, own.astype(np.int64), source.facts.policy))
             classes.append(source.read(source.parts[start + number]).argmax(axis=1))
         return _Views(np.concatenate(shown), np.concatenate(classes).astype(np.int64))
 
@@ -160,15 +158,16 @@ class DerivedOrder:
         return self.ids[start : start + len(self.epochs.of[epoch])]
 
 
-def _shown(batch: Batch, own: SampleIDs, view_size: int) -> SampleIDs:
+def _shown(batch: Batch, own: SampleIDs, policy: object) -> SampleIDs:
     """The two samples that each view shows, shape (B, 2); twice the one that it shows most of."""
     if batch.mix_index is None:
         return np.stack([own, own], axis=1)
     partners = own[batch.mix_index]
     top, left, bottom, right = batch.box
     shares = [batch.lam]
-    if batch.mix is Mix.CUTMIX:
-        shares.append(1 - (bottom - top) * (right - left) / view_size**2)
+    if batch.mix is Mix.CUTMIX and isinstance(policy, RecordedPolicy):
+        area = policy.view_height * policy.view_width
+        shares.append(1 - (bottom - top) * (right - left) / area)
     if min(shares) >= _MOST:
         partners = own
     elif max(shares) < _MOST:

@@ -1,7 +1,7 @@
 """Scanned batches whose labels are read one batch, or some of one file, at a time."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
 from labelcast_producers.formats.batches.order_check import DerivedOrder
 from labelcast_producers.formats.batches.record import Record, Signature
+from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import (
     Scan,
     opened_records,
@@ -29,11 +30,20 @@ from labelcast_producers.formats.shared.top_k import (
     checked_values,
     recovered,
 )
-from labelcast_producers.formats.source import ImportOptions, Part, Source, SourceFacts
+from labelcast_producers.formats.shared.view_size import ask_for_view_size, unusual_source_size
+from labelcast_producers.formats.source import (
+    USUAL_VIEW_SIZE,
+    ImportOptions,
+    Part,
+    Source,
+    SourceFacts,
+)
 
 # A box reaches the far edge in every second batch or so. That none of this many does has a chance
 # of one in a hundred million.
 _TELLING_BOXES = 24
+# Whose crops tell how large small images are.
+_TELLING_BATCHES = 64
 # Batches of one file that are read together: opening a file of hundreds of them takes longer than
 # reading one.
 _PART_BYTES = 2**26
@@ -65,14 +75,15 @@ def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[Segment
     return index, rows
 
 
-def recorded_policy(scan: Scan, options: ImportOptions) -> RecordedPolicy:
+def recorded_policy(scan: Scan, options: ImportOptions, known: KnownSamples) -> RecordedPolicy:
     """What the records of scanned batches hold.
 
     Raises:
         LabelFileError: some batches are mixed by CutMix, others by MixUp.
-        InvalidRequestError: the view size is not that of the boxes.
+        InvalidRequestError: the view size is not that of the boxes, or nobody says it and the
+            images speak against the usual one.
     """
-    mix, view_size = Mix.NONE, options.view_pixels
+    mix = Mix.NONE
     for batch in scan.batches:
         # A batch that its producer left unmixed fits both.
         if batch.mix is not Mix.NONE and mix not in {Mix.NONE, batch.mix}:
@@ -80,6 +91,7 @@ def recorded_policy(scan: Scan, options: ImportOptions) -> RecordedPolicy:
                 f"is mixed by {batch.mix}, those before it by {mix}; all files must be of one run"
             )
         mix = mix if batch.mix is Mix.NONE else batch.mix
+    view_size = options.view_size or _assumed_view_size(scan, known)
     if mix is Mix.CUTMIX:
         _check_view_size(scan, view_size)
     signature = scan.signature
@@ -93,8 +105,27 @@ def recorded_policy(scan: Scan, options: ImportOptions) -> RecordedPolicy:
     )
 
 
+def _assumed_view_size(scan: Scan, known: KnownSamples) -> int:
+    """Pixels a side of the views: of the images, if boxes bear it out, or as is usual."""
+    boxes = _boxes(scan)
+    farthest = int(boxes.max(initial=0))
+    crops = islice((batch.coords for batch in scan.batches), _TELLING_BATCHES)
+    source_size = unusual_source_size(known.folder, np.concatenate(list(crops)))
+    # Views that are larger than the images were enlarged, by how much none can tell.
+    if source_size is None or farthest > min(source_size):
+        return USUAL_VIEW_SIZE
+    if len(boxes) >= _TELLING_BOXES and source_size == (farthest, farthest):
+        return farthest
+    raise ask_for_view_size(source_size)
+
+
+def _boxes(scan: Scan) -> NDArray[np.int64]:
+    boxes = [batch.box for batch in scan.batches if batch.mix is Mix.CUTMIX]
+    return np.array(boxes, dtype=np.int64).reshape(-1, 4)
+
+
 def _check_view_size(scan: Scan, view_size: int) -> None:
-    boxes = np.array([batch.box for batch in scan.batches if batch.mix is Mix.CUTMIX])
+    boxes = _boxes(scan)
     farthest = int(boxes.max())
     if len(boxes) >= _TELLING_BOXES and farthest < view_size:
         raise InvalidRequestError(

@@ -77,6 +77,5 @@ class SRe2LImporter(BatchImporter):
             ids=ids,
             older=older,
             count_is_assumed=assumed,
-            view_size=options.view_pixels,
         )
         return Numbered(ids, epoch_seeds(scanned), doubts=tuple(doubts), order=order)

@@ -154,8 +154,9 @@ def test_class_directories_may_nest(tmp_path: Path) -> None:
 
 
 def test_one_batch_alone(tmp_path: Path) -> None:
-    write_sre2l(tmp_path, **SMALL)
-    refused(tmp_path / "epoch_0" / "batch_0.tar", "is one batch: give the directory")
+    write_sre2l(tmp_path / "files", **SMALL)
+    one = shutil.copy(tmp_path / "files" / "epoch_0" / "batch_0.tar", tmp_path / "one.tar")
+    refused(Path(one), "is one batch: give the directory")
 
 
 @pytest.mark.parametrize("format_name", ["auto", "distillkit"])

@@ -4,12 +4,18 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast_producers.formats.batches.detection import (
+    first_record,
+    inside_of,
+    require_epochs,
+    require_whole,
+)
 from labelcast_producers.formats.batches.layout import (
     ARGUMENTS_NAME,
     IDS_NAMES,
@@ -23,9 +29,9 @@ from labelcast_producers.formats.batches.numbering import (
     require_distinct,
 )
 from labelcast_producers.formats.batches.order_check import DerivedOrder
-from labelcast_producers.formats.batches.record import Record, Signature, as_record
+from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
-from labelcast_producers.formats.batches.scanning import Scan, scan, stored_values
+from labelcast_producers.formats.batches.scanning import Scan, scan
 from labelcast_producers.formats.batches.source import BatchSource, build_index, recorded_policy
 from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.source import (
@@ -35,9 +41,6 @@ from labelcast_producers.formats.source import (
     SourceFacts,
     TopK,
 )
-from labelcast_producers.torchfile import open_torch_file
-
-_ZIP_MAGIC = b"PK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +108,19 @@ class BatchImporter(Importer):
 
     def detect(self, path: Path) -> Finding | None:
         """See `Importer.detect`; opens one file, or a few where the first ones are damaged."""
+        require_whole(path)
         layout = find_layout(path)
-        if layout is None or layout.kind is not self.kind:
+        found = None if layout is None else first_record(layout)
+        if layout is None or found is None:
             return None
-        found = _first_record(layout)
-        if found is None or not self.fits(layout, Signature.of(found[0])):
+        require_epochs(layout, found[0])
+        if layout.kind is not self.kind or not self.fits(layout, Signature.of(found[0])):
             return None
         record, batches = found
         return Finding(
             format=self.name,
             title=self.title,
-            inside=_inside(layout, record, batches),
+            inside=inside_of(layout, record, batches),
             missing=self.missing(layout, Signature.of(record)),
             foreign=layout.foreign,
         )
@@ -133,7 +138,7 @@ class BatchImporter(Importer):
         if self.needs_ids_file:
             require_ids_file(layout)
         # Before the scan, which takes minutes: what one file tells.
-        first = _first_record(layout)
+        first = first_record(layout)
         if first is not None:
             self._class_count(layout, Signature.of(first[0]), known)
         scanned = scan(
@@ -252,57 +257,3 @@ def require_ids_file(layout: Layout) -> Path:
             path=layout.root,
         )
     return layout.ids_file
-
-
-def _first_record(layout: Layout) -> tuple[Record, int] | None:
-    """A record that tells what all are, and how many are in its file.
-
-    Raises:
-        LabelFileError: none of some files can be read, though their names and first bytes are those
-            of this family.
-    """
-    files = layout.files
-    trouble: LabelFileError | None = None
-    for file in dict.fromkeys((files[0], files[len(files) // 2], files[-1])):
-        try:
-            with open_torch_file(file.path) as opened:
-                values = stored_values(opened.tree, layout.kind) or []
-                record = as_record(values[0]) if values else None
-                if record is not None:
-                    return record, len(values)
-        except LabelFileError as error:
-            # What wants to run code, or is no zip file, is of someone else; and anyone's files may
-            # be called epoch_1.tar.
-            telling = layout.kind is not Kind.EPOCH_FILES or layout.ids_file is not None
-            if telling and "forbidden" not in error.facts and _is_zip(file.path):
-                trouble = trouble or error
-    if trouble is not None:
-        raise trouble
-    return None
-
-
-def _is_zip(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
-    except OSError:
-        return False
-
-
-def _inside(layout: Layout, record: Record, batches: int) -> dict[str, Any]:
-    signature = Signature.of(record)
-    mix = "none" if record.mix_index is None else "mixup" if record.box is None else "cutmix"
-    inside: dict[str, Any] = {
-        "files": len(layout.files),
-        "epochs": layout.num_epochs,
-        "batches_in_first_file": batches,
-        "batch_size": record.size,
-        "label_type": signature.label_type,
-        "k" if signature.top_k else "classes": signature.label_columns,
-        "coords_type": signature.coords,
-        "mix": mix,
-        "rand_augment_layers": signature.layers,
-        "cutout": signature.cutout,
-        "sample_ids": layout.ids_file is not None or signature.sample_ids,
-    }
-    return {name: value for name, value in inside.items() if value is not None}

@@ -175,6 +175,25 @@ def find_layout(path: Path) -> Layout | None:
     )
 
 
+def whole_of(path: Path) -> Path | None:
+    """The directory that a producer wrote, by name, where a path is one epoch or one file of it.
+
+    Args:
+        path: whatever the user gave.
+    """
+    # The name of "." is empty.
+    path = path.resolve()
+    is_epoch = _EPOCH_DIRECTORY.fullmatch(path.name) is not None and path.is_dir()
+    if is_epoch and not (path / IDS_NAMES[Kind.FLAT]).exists():
+        return path.parent
+    if not path.is_file():
+        return None
+    if _BATCH_FILE.fullmatch(path.name):
+        above = path.parent
+        return above.parent if _EPOCH_DIRECTORY.fullmatch(above.name) else above
+    return path.parent if _EPOCH_FILE.fullmatch(path.name) else None
+
+
 def _is_companion(name: str) -> bool:
     return name.rpartition("/")[2] in _COMPANIONS
 

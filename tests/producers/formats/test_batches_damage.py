@@ -245,6 +245,15 @@ def test_quantised_numbers(
     refusal(tmp_path, "batch_2.tar", expected, options=NAMED)
 
 
+def test_class_indices_of_a_type_that_holds_too_few(tmp_path: Path) -> None:
+    write_lpqld(tmp_path, **SMALL | {"classes": 300})
+    options = ImportOptions(class_names=tuple(map(str, range(300))))
+    assert opened(tmp_path, options=options).facts.num_classes == 300
+    for path in tmp_path.glob("*.tar"):
+        edit(path, lambda record: record.__setitem__(6, record[6].to(torch.uint8)))
+    refusal(tmp_path, "batch_0.tar: indices", "holds none from 256 on", options=options)
+
+
 def test_uint8_cannot_number_large_batches(tmp_path: Path) -> None:
     few: dict[str, Any] = {"samples": 300, "epochs": 1, "classes": 12, "k": 1, "view": 64}
     write_lpqld(tmp_path, **few, batch_size=300)

@@ -1,6 +1,7 @@
 """FKD's label files: every form, every label; and every way to be wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,12 @@ def test_images_give_the_ids(tmp_path: Path) -> None:
     listed = [path.relative_to(images).as_posix() for path in reversed(folder)]
     (tmp_path / "list.txt").write_text("\n".join(listed))
     truth = write_fkd(labels, samples=12, epochs=2, classes=4, label_type="full", names=listed)
-    options = ImportOptions(images=images, image_list=tmp_path / "list.txt")
+    unsized = ImportOptions(images=images, image_list=tmp_path / "list.txt")
+    # They are smaller than the views that are usual.
+    with pytest.raises(InvalidRequestError, match="give --view-size, which is 224 if they were"):
+        opened(labels, unsized)
 
-    source = opened(labels, options)
+    source = opened(labels, replace(unsized, view_size=224))
 
     check_labels(source, truth, exact=True)
     check_records(source, truth)

@@ -11,6 +11,7 @@ from labelcast.augmentation import NO_OPERATION, OPERATIONS, Mix
 from labelcast.errors import LabelFileError
 from labelcast_producers.formats.batches.layout import StoredFile
 from labelcast_producers.formats.batches.record import Layer, Record, Scalar
+from labelcast_producers.formats.shared.meaning import exact_below, require_exact_ids
 from labelcast_producers.torchfile import LazyTensor
 
 # Top and height were each rounded: to half precision at worst.
@@ -129,6 +130,7 @@ def check_indices(indices: LazyTensor, place: Place, num_classes: int) -> None:
         LabelFileError: names file, position and row.
     """
     values = indices.read()
+    require_exact_ids(values, num_classes, lambda _: f"{place}: indices", limit=exact_below(values))
     wrong = (values < 0) | (values >= num_classes)
     if wrong.any():
         row, column = (int(at[0]) for at in np.nonzero(wrong))

@@ -110,7 +110,9 @@ def _assumed_view_size(scan: Scan, known: KnownSamples) -> int:
     boxes = _boxes(scan)
     farthest = int(boxes.max(initial=0))
     crops = islice((batch.coords for batch in scan.batches), _TELLING_BATCHES)
-    source_size = unusual_source_size(known.folder, np.concatenate(list(crops)))
+    folder = known.folder
+    root, names = (None, ()) if folder is None else (folder.root, folder.paths)
+    source_size = unusual_source_size(root, names, np.concatenate(list(crops)))
     # Views that are larger than the images were enlarged, by how much none can tell.
     if source_size is None or farthest > min(source_size):
         return USUAL_VIEW_SIZE

@@ -42,6 +42,7 @@ from labelcast_producers.formats.shared.top_k import (
     recovered,
     top_k_recovery,
 )
+from labelcast_producers.formats.shared.view_size import assumed_view_size
 from labelcast_producers.formats.source import (
     Finding,
     Importer,
@@ -160,7 +161,8 @@ class FkdSource(Source):
         counts = np.array([len(flip) for flip in scan.flip], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._coords, self._flip = np.concatenate(scan.coords), np.concatenate(scan.flip)
-        size = options.view_pixels
+        root, known = (None, ()) if images is None else (images.root, images.names)
+        size = options.view_size or assumed_view_size(root, known, self._coords)
         self._policy = RecordedPolicy(view_height=size, view_width=size)
         names, hard_labels = _known_classes(path, files, options, images, self._num_classes)
         hard = self._form.name == "hard"

@@ -41,6 +41,7 @@ from labelcast_producers.formats.shared.top_k import (
     recovered,
     top_k_recovery,
 )
+from labelcast_producers.formats.shared.view_size import assumed_view_size
 from labelcast_producers.formats.source import (
     Finding,
     Importer,
@@ -155,8 +156,11 @@ class MlDrSource(Source):
             obstacle = f"{path}: crops are in pixels of images that were not given (--images)"
         self._policy: RecordedPolicy | None = None
         if not obstacle and images is not None:
-            size = options.view_pixels
             said = None if self._augmentation is None else self._augmentation.view_size
+            size = options.view_pixels
+            if said is None and options.view_size is None:
+                # The images are at hand, so crops need not tell their size.
+                size = assumed_view_size(images.root, images.names, np.ones((0, 4)))
             if said not in {None, size}:
                 raise InvalidRequestError(
                     f"{path / _CONFIG} says that views have {said} pixels a side, not {size}; give"

@@ -1,21 +1,21 @@
 """Heights and widths of images, from their headers alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from labelcast.errors import DataError
-from labelcast.torch.images.image_folder import ImageFolder
 
 
-def image_sizes(folder: ImageFolder, positions: Sequence[int]) -> NDArray[np.int64]:
+def image_sizes(root: Path, names: Sequence[str]) -> NDArray[np.int64]:
     """Height and width of some images.
 
     Args:
-        folder: of the images.
-        positions: in the order of the folder, n of them.
+        root: directory of the images.
+        names: n paths below it.
 
     Returns:
         int64, shape (n, 2).
@@ -23,9 +23,9 @@ def image_sizes(folder: ImageFolder, positions: Sequence[int]) -> NDArray[np.int
     Raises:
         DataError: a file is missing, damaged or no image; names it.
     """
-    sizes = np.empty((len(positions), 2), dtype=np.int64)
-    for row, position in enumerate(positions):
-        path = folder.root / folder.paths[position]
+    sizes = np.empty((len(names), 2), dtype=np.int64)
+    for row, name in enumerate(names):
+        path = root / name
         try:
             with Image.open(path) as image:
                 sizes[row] = image.height, image.width

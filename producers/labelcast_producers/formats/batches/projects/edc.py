@@ -62,7 +62,8 @@ class EDCImporter(BatchImporter):
                 _require_crops(batch, batch.coords, "a square image; --images tell crops of others")
             return scanned
         samples, places = np.unique(np.concatenate(ids), return_inverse=True)
-        sizes = image_sizes(known.folder, samples.tolist())[places]
+        names = [known.folder.paths[sample] for sample in samples.tolist()]
+        sizes = image_sizes(known.folder.root, names)[places]
         batches, end = [], 0
         for batch in scanned.batches:
             start, end = end, end + batch.size

@@ -108,7 +108,7 @@ async def test_rows_come_in_order(served: Served, count: int, on_the_loop: bool)
     blocks: list[Block] = []
     await read(served, views, blocks)
     assert sum(block.count for block in blocks) == count
-    rows = served.label_set.gather(served.label_set.index(), views)
+    rows = served.label_set.gather(views)
     assert b"".join(block.payload for block in blocks) == rows.tobytes()
     subject, first = LabelSubject(served.label_set.digest, CODES), 0
     for block in blocks:

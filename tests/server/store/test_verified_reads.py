@@ -88,7 +88,7 @@ async def test_sections_and_indices_are_those_of_the_label_set(
     blocks = [block async for block in read_rows(store.blobs, segment.codes)]
     index = await run_async(open_index(label_set.manifest), reader(store.blobs))
     views = label_set.segment_index(segment).views()
-    assert np.array_equal(np.concatenate(blocks), label_set.gather(index, views))
+    assert np.array_equal(np.concatenate(blocks), label_set.gather(views))
     (read,), (written,) = index.segments, label_set.index().segments
     assert read.row_order is row_order
     assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
 from labelcast_server.access.authorize import Action, Kind
-from labelcast_server.admin.access import PublisherDep, requires
+from labelcast_server.admin.access import InspectionDep, PublisherDep, requires
 from labelcast_server.admin.bodies import described_body, json_body, read_limited, require_raw
 from labelcast_server.admin.schemas import (
     LabelSetBody,
@@ -28,9 +28,9 @@ router = APIRouter(prefix="/v1", tags=["label sets"])
     summary="All label sets",
     dependencies=requires(Action.INSPECT, Kind.LABEL_SET),
 )
-async def list_label_sets(publisher: PublisherDep) -> LabelSetList:
+async def list_label_sets(inspection: InspectionDep) -> LabelSetList:
     """Every label set in any state, oldest first."""
-    found = await publisher.label_sets()
+    found = await inspection.label_sets()
     return LabelSetList(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
 
 
@@ -39,9 +39,9 @@ async def list_label_sets(publisher: PublisherDep) -> LabelSetList:
     summary="One label set",
     dependencies=requires(Action.INSPECT, Kind.LABEL_SET, "reference"),
 )
-async def get_label_set(reference: Reference, publisher: PublisherDep) -> LabelSetBody:
+async def get_label_set(reference: Reference, inspection: InspectionDep) -> LabelSetBody:
     """Manifest, state, tags, codec, fit report, and the memory that the store spends on it."""
-    return LabelSetBody.of_details(await publisher.inspect(reference))
+    return LabelSetBody.of_details(await inspection.inspect(reference))
 
 
 @router.put(
@@ -73,9 +73,9 @@ async def retire_label_set(reference: Reference, publisher: PublisherDep) -> Non
 
 
 @router.get("/tags", summary="All tags", dependencies=requires(Action.INSPECT, Kind.TAG))
-async def list_tags(publisher: PublisherDep) -> TagList:
+async def list_tags(inspection: InspectionDep) -> TagList:
     """Tag → digest."""
-    found = await publisher.label_sets()
+    found = await inspection.label_sets()
     return TagList(tags={tag: record.digest for record, tags in found for tag in tags})
 
 

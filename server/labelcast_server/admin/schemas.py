@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from labelcast.label_set import Manifest
-from labelcast_server.registry.publishing import LabelSetDetails
+from labelcast_server.registry.inspection import LabelSetDetails
 from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 
@@ -155,7 +155,7 @@ class LabelSetBody(LabelSetSummary):
 
     @classmethod
     def of_details(cls, details: LabelSetDetails) -> Self:
-        """From the publisher's words."""
+        """From the registry's words."""
         manifest, memory = Manifest.from_bytes(details.record.manifest), details.memory_bytes
         return cls(
             **_summary(details.record, manifest, details.tags),

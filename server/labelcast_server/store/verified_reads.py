@@ -1,7 +1,8 @@
 """Reading whole blobs and sections from the store, verified."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,8 @@ from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_dige
 from labelcast_server.store.blob_store import BlobInfo, BlobStore
 
 _CHUNKS_A_READ = 32
+
+ReadChunks = Callable[[str, Sequence[int]], Awaitable[list[bytes]]]
 
 
 async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
@@ -33,6 +36,22 @@ async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
     content = b"".join(parts)
     await asyncio.to_thread(check_digest, content, ref.digest, f"blob {ref.digest}")
     return content
+
+
+async def stored_digest(info: BlobInfo, read: ReadChunks, name: str) -> str:
+    """Digest of what the store has of a blob, or of a session that is complete.
+
+    Args:
+        info: how many chunks.
+        read: gives chunks by name and numbers.
+        name: of the blob or the session, for `read`.
+    """
+    hasher = hashlib.sha256()
+    for start in range(0, info.chunk_count, _CHUNKS_A_READ):
+        numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))
+        for chunk in await read(name, numbers):
+            hasher.update(chunk)
+    return "sha256:" + hasher.hexdigest()
 
 
 async def read_chunk_index(store: BlobStore, shard: Shard) -> NDArray[np.uint32]:

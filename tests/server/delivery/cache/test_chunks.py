@@ -20,7 +20,6 @@ from labelcast.errors import (
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
     MemoryBlobs,
@@ -221,9 +220,8 @@ async def test_a_shard_in_other_chunks_is_refused(
     label_set: LabelSetDirectory, codes: Section, tmp_path: Path
 ) -> None:
     store = memory_store()
-    publisher = Publisher(store, allow_unsafe_store=True)
     for ref in codes.blobs():
-        await upload(publisher, ref.digest, label_set.read_blob(ref), 1000)
+        await upload(store, ref.digest, label_set.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="upload it again"):
         await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 

@@ -8,10 +8,9 @@ import pytest
 
 from labelcast.errors import ChecksumMismatchError
 from labelcast.label_set import CHUNK_BYTES, BlobRef, digest_of
-from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push, upload
+from tests.factories.pushed import push, services_over, upload
 
 
 async def test_a_wrong_index_does_not_cost_the_shard_that_it_slanders(tmp_path: Path) -> None:
@@ -21,8 +20,8 @@ async def test_a_wrong_index_does_not_cost_the_shard_that_it_slanders(tmp_path: 
     segment = label_set.manifest.segments[0]
     shard = segment.codes.shards[0]
     wrong = np.zeros(shard.index.size // 4, dtype="<u4").tobytes()
-    publisher = Publisher(store, allow_unsafe_store=True)
-    await upload(publisher, digest_of(wrong), wrong, CHUNK_BYTES)
+    publisher = services_over(store).publisher
+    await upload(store, digest_of(wrong), wrong, CHUNK_BYTES)
     slandered = replace(shard, index=BlobRef(digest_of(wrong), len(wrong)))
     codes = replace(segment.codes, shards=(slandered,))
     manifest = replace(label_set.manifest, segments=(replace(segment, codes=codes),))

@@ -32,6 +32,6 @@ async def upload(store: Store, digest: str, content: bytes, chunk_bytes: int) ->
         yield content
 
     uploads = services_over(store).uploads
-    session = await uploads.begin_upload(digest, len(content), chunk_bytes)
+    session = await uploads.begin(digest, len(content), chunk_bytes)
     await uploads.receive(session.upload_id, 0, body())
-    await uploads.finish_upload(session.upload_id, digest)
+    await uploads.finish(session.upload_id, digest)

@@ -30,7 +30,7 @@ async def get_capacity(
     required_bytes: Annotated[int, Query(ge=0, le=2**60, description="of all blobs to push")] = 0,
 ) -> CapacityBody:
     """Refuse a push that cannot succeed, before it begins."""
-    return CapacityBody.of(await admission.check_capacity(required_bytes))
+    return CapacityBody.of(await admission.check(required_bytes))
 
 
 @blob_routes.head(
@@ -76,7 +76,7 @@ async def begin_upload(
         else:
             response.status_code = 200
             return BlobBody.of(known)
-    return UploadBody.of(await uploads.begin_upload(wanted.digest, wanted.size, wanted.chunk_bytes))
+    return UploadBody.of(await uploads.begin(wanted.digest, wanted.size, wanted.chunk_bytes))
 
 
 @upload_routes.get(
@@ -84,7 +84,7 @@ async def begin_upload(
 )
 async def get_upload(upload_id: str, uploads: UploadsDep) -> UploadBody:
     """`received_bytes` says where to go on."""
-    return UploadBody.of(await uploads.upload(upload_id))
+    return UploadBody.of(await uploads.session(upload_id))
 
 
 @upload_routes.patch(
@@ -113,7 +113,7 @@ async def send_bytes(upload_id: str, request: Request, uploads: UploadsDep) -> U
     """Take the bytes of one range."""
     announced = ContentRange.parse(request.headers.get("content-range"))
     body = RangeBody(request, announced)
-    upload = await uploads.upload(upload_id)
+    upload = await uploads.session(upload_id)
     if announced.total != upload.blob.size:
         raise InvalidRequestError(
             f"Content-Range says {announced.total} bytes in all, the upload was begun for"
@@ -136,7 +136,7 @@ async def finish_upload(
     digest: Annotated[str, Query(description="sha256 of the content, verified")],
 ) -> BlobBody:
     """Verify the bytes and make the blob visible."""
-    return BlobBody.of(await uploads.finish_upload(upload_id, digest))
+    return BlobBody.of(await uploads.finish(upload_id, digest))
 
 
 @upload_routes.delete(
@@ -144,7 +144,7 @@ async def finish_upload(
 )
 async def abort_upload(upload_id: str, uploads: UploadsDep) -> None:
     """Forget the session and its bytes; an unknown one is no error."""
-    await uploads.abort_upload(upload_id)
+    await uploads.abort(upload_id)
 
 
 async def _blob(uploads: UploadsDep, digest: str) -> BlobInfo:

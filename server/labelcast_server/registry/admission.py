@@ -19,7 +19,7 @@ class Admission:
         self._blobs = blobs
         self._allow_unsafe_store = allow_unsafe_store
 
-    async def check_capacity(self, required_bytes: int) -> Capacity:
+    async def check(self, required_bytes: int) -> Capacity:
         """Room and safety of the store, before a push begins.
 
         Raises:

@@ -47,7 +47,7 @@ class Publisher:
 
     async def publish(self, digest: str, tag: str) -> None:
         """Point a tag to a label set, if the store is still one that keeps it."""
-        await self._admission.check_capacity(0)
+        await self._admission.check(0)
         await self._label_sets.publish(digest, tag)
 
     async def retire(self, reference: str) -> None:

@@ -28,12 +28,12 @@ class Uploads:
         self._blobs = blobs
         self._admission = admission
 
-    async def begin_upload(self, digest: str, size: int, chunk_bytes: int) -> Upload:
+    async def begin(self, digest: str, size: int, chunk_bytes: int) -> Upload:
         """Open an upload session.
 
         Raises:
             InvalidRequestError: an impossible digest, size or chunk size.
-            StoreFullError, StoreUnsafeError: as `Admission.check_capacity`.
+            StoreFullError, StoreUnsafeError: as `Admission.check`.
         """
         if not is_digest(digest):
             raise InvalidRequestError('digest must be "sha256:" and 64 lower-case hex digits')
@@ -45,7 +45,7 @@ class Uploads:
                 f"chunk_bytes must be 1 to {MAX_CHUNK_BYTES}, in at most {MAX_CHUNKS} chunks a blob"
             )
         await self._blobs.sweep(time.time())
-        await self._admission.check_capacity(size)
+        await self._admission.check(size)
         upload = Upload(
             upload_id=new_upload_id(),
             blob=BlobInfo(digest, size, chunk_bytes),
@@ -55,7 +55,7 @@ class Uploads:
         await self._blobs.begin_upload(upload)
         return upload
 
-    async def upload(self, upload_id: str) -> Upload:
+    async def session(self, upload_id: str) -> Upload:
         """Where a session stands."""
         return await self._blobs.upload(upload_id)
 
@@ -99,7 +99,7 @@ class Uploads:
             upload.upload_id, upload.received_bytes // size, chunks
         )
 
-    async def finish_upload(self, upload_id: str, digest: str) -> BlobInfo:
+    async def finish(self, upload_id: str, digest: str) -> BlobInfo:
         """Verify the content and make the blob visible.
 
         Raises:
@@ -121,7 +121,7 @@ class Uploads:
                 )
         return await self._blobs.finish_upload(upload_id)
 
-    async def abort_upload(self, upload_id: str) -> None:
+    async def abort(self, upload_id: str) -> None:
         """Drop a session."""
         await self._blobs.abort_upload(upload_id)
 

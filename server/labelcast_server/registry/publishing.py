@@ -1,5 +1,7 @@
 """Label sets come, are published under tags, and go."""
 
+import asyncio
+
 from labelcast.errors import DigestMismatchError
 from labelcast.label_set import Manifest, digest_of
 from labelcast_server.registry.admission import Admission
@@ -34,16 +36,9 @@ class Publisher:
             DigestMismatchError, ManifestError, CodecError, LabelcastError: what is wrong; nothing
                 is recorded.
         """
-        actual = digest_of(content)
-        if actual != digest:
-            raise DigestMismatchError(
-                f"the manifest has digest {actual}, not {digest}; send its exact bytes",
-                expected=digest,
-                actual=actual,
-            )
-        manifest = Manifest.from_bytes(content)
+        manifest = await asyncio.to_thread(_parse, digest, content)
         await validate(self._blobs, manifest)
-        return await self._label_sets.stage(manifest)
+        return await self._label_sets.stage(digest, content)
 
     async def publish(self, digest: str, tag: str) -> None:
         """Point a tag to a label set, if the store is still one that keeps it."""
@@ -53,3 +48,14 @@ class Publisher:
     async def retire(self, reference: str) -> None:
         """Take a label set away from its readers."""
         await self._label_sets.retire(await self._catalog.resolve(reference))
+
+
+def _parse(digest: str, content: bytes) -> Manifest:
+    actual = digest_of(content)
+    if actual != digest:
+        raise DigestMismatchError(
+            f"the manifest has digest {actual}, not {digest}; send its exact bytes",
+            expected=digest,
+            actual=actual,
+        )
+    return Manifest.from_bytes(content)

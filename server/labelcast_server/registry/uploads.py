@@ -13,7 +13,9 @@ UPLOAD_LIFETIME_SECONDS = 24 * 3600
 MAX_BLOB_BYTES = 2**31
 MAX_CHUNKS = 2**17
 MAX_CHUNK_BYTES = 2**23
+# What is held of a body before it goes to the store: enough chunks for one round trip.
 _APPEND_CHUNKS = 16
+_APPEND_BYTES = 2**20
 
 
 class Uploads:
@@ -81,13 +83,14 @@ class Uploads:
                 " go on from there",
                 received_bytes=upload.received_bytes,
             )
+        enough = min(_APPEND_CHUNKS * chunk_bytes, max(_APPEND_BYTES, chunk_bytes))
         pending = bytearray()
         async for piece in body:
             pending += piece
-            whole = len(pending) // chunk_bytes
-            if whole >= _APPEND_CHUNKS:
-                upload = await self._append(upload, pending[: whole * chunk_bytes])
-                del pending[: whole * chunk_bytes]
+            if len(pending) >= enough:
+                whole = len(pending) // chunk_bytes * chunk_bytes
+                upload = await self._append(upload, pending[:whole])
+                del pending[:whole]
         ends_blob = upload.received_bytes + len(pending) >= upload.blob.size
         keep = len(pending) if ends_blob else len(pending) // chunk_bytes * chunk_bytes
         return await self._append(upload, pending[:keep]) if keep else upload

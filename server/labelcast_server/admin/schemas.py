@@ -129,6 +129,11 @@ class LabelSetList(BaseModel):
 
     label_sets: list[LabelSetSummary]
 
+    @classmethod
+    def of(cls, found: list[tuple[LabelSetRecord, tuple[str, ...]]]) -> Self:
+        """From the store's words; parses every manifest, so run it in a thread."""
+        return cls(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
+
 
 class CodecSummary(BaseModel):
     """How rows become labels."""
@@ -156,7 +161,7 @@ class LabelSetBody(LabelSetSummary):
     @classmethod
     def of_details(cls, details: LabelSetDetails) -> Self:
         """From the registry's words."""
-        manifest, memory = Manifest.from_bytes(details.record.manifest), details.memory_bytes
+        manifest, memory = details.manifest, details.memory_bytes
         return cls(
             **_summary(details.record, manifest, details.tags),
             manifest=json.loads(details.record.manifest),

@@ -61,6 +61,7 @@ class OpenLabelSet:
     Attributes:
         digest: its identity.
         manifest: parsed.
+        blobs: digests of all that it names.
         report: fit report as stored; empty if none.
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
@@ -71,6 +72,7 @@ class OpenLabelSet:
 
     digest: str
     manifest: Manifest
+    blobs: frozenset[str]
     report: bytes
     artifact: bytes
     codec: Codec

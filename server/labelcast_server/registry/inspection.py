@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelcast.codec import read_artifact
-from labelcast.label_set import Manifest
+from labelcast.label_set import BlobRef, Manifest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_report
 from labelcast_server.store.catalog import LabelSetRecord
@@ -19,6 +19,7 @@ class LabelSetDetails:
 
     Attributes:
         record: manifest and state.
+        manifest: parsed.
         tags: that point to it.
         memory_bytes: what the store spends on each blob, by digest.
         codec_name: "raw", "topk", "vqae" …
@@ -26,6 +27,7 @@ class LabelSetDetails:
     """
 
     record: LabelSetRecord
+    manifest: Manifest
     tags: tuple[str, ...]
     memory_bytes: dict[str, int]
     codec_name: str
@@ -51,11 +53,12 @@ class Inspection:
     async def inspect(self, reference: str) -> LabelSetDetails:
         """One label set in any state."""
         record = await self._catalog.label_set(await self._catalog.resolve(reference))
-        manifest = Manifest.from_bytes(record.manifest)
-        memory = {blob: await self._blobs.memory_bytes(blob) for blob in manifest.blobs()}
+        manifest, blobs = await asyncio.to_thread(_parse, record.manifest)
+        memory = {blob: await self._blobs.memory_bytes(blob) for blob in blobs}
         artifact = await read_blob(self._blobs, manifest.codec)
         return LabelSetDetails(
             record=record,
+            manifest=manifest,
             tags=_tags_of(record, await self._catalog.tags()),
             memory_bytes=memory,
             codec_name=(await asyncio.to_thread(read_artifact, artifact)).name,
@@ -70,3 +73,8 @@ class Inspection:
 
 def _tags_of(record: LabelSetRecord, tags: dict[str, str]) -> tuple[str, ...]:
     return tuple(sorted(tag for tag, digest in tags.items() if digest == record.digest))
+
+
+def _parse(content: bytes) -> tuple[Manifest, dict[str, BlobRef]]:
+    manifest = Manifest.from_bytes(content)
+    return manifest, manifest.blobs()

@@ -14,7 +14,7 @@ from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, OverloadedError
-from labelcast.label_set import Manifest, StoredViews, ViewIndex
+from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
@@ -61,7 +61,8 @@ class OpenLabelSet:
     Attributes:
         digest: its identity.
         manifest: parsed.
-        blobs: digests of all that it names.
+        content: of the manifest, as stored.
+        blobs: all that it names, by digest.
         report: fit report as stored; empty if none.
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
@@ -72,7 +73,8 @@ class OpenLabelSet:
 
     digest: str
     manifest: Manifest
-    blobs: frozenset[str]
+    content: bytes
+    blobs: dict[str, BlobRef]
     report: bytes
     artifact: bytes
     codec: Codec

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
-from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
+from labelcast.label_set import BlobRef, Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
@@ -147,6 +147,7 @@ class LabelService:
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
+            content=content,
             blobs=blobs,
             report=b""
             if manifest.report is None
@@ -159,7 +160,7 @@ class LabelService:
         )
 
 
-def _parse(digest: str, content: bytes) -> tuple[Manifest, frozenset[str]]:
+def _parse(digest: str, content: bytes) -> tuple[Manifest, dict[str, BlobRef]]:
     check_digest(content, digest, "the manifest in the store")
     manifest = Manifest.from_bytes(content)
-    return manifest, frozenset(manifest.blobs())
+    return manifest, manifest.blobs()

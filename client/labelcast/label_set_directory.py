@@ -19,7 +19,6 @@ from labelcast.label_set.digests import check_digest, digest_of
 from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews
 from labelcast.label_set.index.tables import index_of
-from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,
@@ -171,7 +170,7 @@ class LabelSetDirectory(LabelSet):
         if representation.form is not Form.CODES:
             representation.check(header)
         for views in batches:
-            rows = self.gather(self.index(), views)
+            rows = self.gather(views)
             if representation.form is not Form.CODES:
                 rows = present(self.decoder().decode(rows, views), representation, header)
             rows.flags.writeable = False
@@ -181,7 +180,7 @@ class LabelSetDirectory(LabelSet):
         """As `LabelSet.resolve`."""
         return self.stored_views().resolve(views, missing)
 
-    def gather(self, index: ViewIndex, views: Views) -> Rows:
+    def gather(self, views: Views) -> Rows:
         """Packed rows of views.
 
         Returns:
@@ -191,7 +190,7 @@ class LabelSetDirectory(LabelSet):
             ViewNotFoundError: a view is not in the label set.
             ChecksumMismatchError: a chunk is damaged.
         """
-        segments, rows = index.locate(views)
+        segments, rows = self.index().locate(views)
         packed = np.empty((len(views), self.manifest.segments[0].codes.stride), dtype=np.uint8)
         for number, segment in enumerate(self.manifest.segments):
             chosen = np.flatnonzero(segments == number)

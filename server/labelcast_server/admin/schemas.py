@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from labelcast.label_set import Manifest
-from labelcast_server.registry.publishing import LabelSetDetails
+from labelcast_server.registry.inspection import LabelSetDetails
 from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 
@@ -129,6 +129,11 @@ class LabelSetList(BaseModel):
 
     label_sets: list[LabelSetSummary]
 
+    @classmethod
+    def of(cls, found: list[tuple[LabelSetRecord, tuple[str, ...]]]) -> Self:
+        """From the store's words; parses every manifest, so run it in a thread."""
+        return cls(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
+
 
 class CodecSummary(BaseModel):
     """How rows become labels."""
@@ -155,8 +160,8 @@ class LabelSetBody(LabelSetSummary):
 
     @classmethod
     def of_details(cls, details: LabelSetDetails) -> Self:
-        """From the publisher's words."""
-        manifest, memory = Manifest.from_bytes(details.record.manifest), details.memory_bytes
+        """From the registry's words."""
+        manifest, memory = details.manifest, details.memory_bytes
         return cls(
             **_summary(details.record, manifest, details.tags),
             manifest=json.loads(details.record.manifest),

@@ -14,13 +14,14 @@ from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, OverloadedError
-from labelcast.label_set import Manifest, StoredViews, ViewIndex
+from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.shard_rows import by_owner
 
 _UNARY_BLOCKS = 32
 # A block that is sent, and the one that is prepared meanwhile.
@@ -60,6 +61,8 @@ class OpenLabelSet:
     Attributes:
         digest: its identity.
         manifest: parsed.
+        content: of the manifest, as stored.
+        blobs: all that it names, by digest.
         report: fit report as stored; empty if none.
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
@@ -70,6 +73,8 @@ class OpenLabelSet:
 
     digest: str
     manifest: Manifest
+    content: bytes
+    blobs: dict[str, BlobRef]
     report: bytes
     artifact: bytes
     codec: Codec
@@ -93,6 +98,21 @@ class Block:
     payload: bytes
     payload_crc32: int
     subject_crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRows:
+    """Rows of one segment, and their places in a block.
+
+    Attributes:
+        segment: number of the segment.
+        rows: int64, shape (n,).
+        places: int64, shape (n,): of each row in the block; or all of the block.
+    """
+
+    segment: int
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64] | slice
 
 
 class BlockReader:
@@ -203,8 +223,8 @@ class BlockReader:
             place = await asyncio.to_thread(self._find, views, first_row)
         else:
             place = self._find(views, first_row)
-        segments, rows, found, subject = place
-        packed = await self._gather(segments, rows)
+        rows, found, subject = place
+        packed = await self._gather(rows, len(views))
         if self._representation.form is Form.CODES:
             payload = packed.tobytes()
             labels = DecodedRows(payload, crc32(payload))
@@ -212,22 +232,22 @@ class BlockReader:
             labels = await self._decode(packed, found)
         return Block(len(packed), labels.payload, labels.crc32, subject)
 
-    def _find(
-        self, views: Views, first_row: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], Views, int]:
-        """Segment and row of each view, the views that lie there, and their checksum."""
+    def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, int]:
+        """Rows of each segment, the views that lie there, and their checksum."""
         index = self._label_set.index
         segments, rows = index.locate(views, first_row=first_row)
         # From here on only what was found counts: a fault of the look-up shows in the subject.
         found = index.views_at(segments, rows)
-        return segments, rows, found, self._subject.checksum(found)
+        count = len(self._label_set.manifest.segments)
+        owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]
+        by_segment = [SegmentRows(number, rows[places], places) for number, places in owners]
+        return by_segment, found, self._subject.checksum(found)
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
         if context is not None:
             # Drawing takes a millisecond, of however few views.
-            about = await asyncio.to_thread(context.rows, views)
-            packed = np.concatenate([packed, about], axis=1)
+            packed = await asyncio.to_thread(_beside_context, packed, context, views)
         return await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
@@ -236,14 +256,15 @@ class BlockReader:
             row_bytes=self._row_bytes,
         )
 
-    async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
-        manifest = self._label_set.manifest
-        if len(manifest.segments) == 1:
-            return await self._chunks.gather(manifest.segments[0].codes, rows)
-        packed = np.empty((len(rows), self._label_set.codec.row_stride), dtype=np.uint8)
-        for number in np.unique(segments).tolist():
-            inside = segments == number
-            packed[inside] = await self._chunks.gather(
-                manifest.segments[number].codes, rows[inside]
-            )
+    async def _gather(self, parts: list[SegmentRows], count: int) -> Rows:
+        segments = self._label_set.manifest.segments
+        if len(parts) == 1:
+            return await self._chunks.gather(segments[parts[0].segment].codes, parts[0].rows)
+        packed = np.empty((count, self._label_set.codec.row_stride), dtype=np.uint8)
+        for part in parts:
+            packed[part.places] = await self._chunks.gather(segments[part.segment].codes, part.rows)
         return packed
+
+
+def _beside_context(packed: Rows, context: ViewContext, views: Views) -> Rows:
+    return np.concatenate([packed, context.rows(views)], axis=1)

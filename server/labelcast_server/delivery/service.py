@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
 from labelcast.errors import BlobNotFoundError
-from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
+from labelcast.label_set import BlobRef, Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
@@ -115,7 +115,7 @@ class LabelService:
             As `label_set`.
         """
         label_set = await self.label_set(digest)
-        if blob not in label_set.manifest.blobs():
+        if blob not in label_set.blobs:
             raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
         if blob == label_set.manifest.codec.digest:
             # In memory already, and proven: what the store holds of it need not be read again.
@@ -140,13 +140,15 @@ class LabelService:
         await self._decoder.ping()
 
     async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
-        manifest = await asyncio.to_thread(_parse, digest, content)
+        manifest, blobs = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
         index = await run_async(open_index(manifest), read)
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
+            content=content,
+            blobs=blobs,
             report=b""
             if manifest.report is None
             else await read_blob(self._store.blobs, manifest.report),
@@ -158,6 +160,7 @@ class LabelService:
         )
 
 
-def _parse(digest: str, content: bytes) -> Manifest:
+def _parse(digest: str, content: bytes) -> tuple[Manifest, dict[str, BlobRef]]:
     check_digest(content, digest, "the manifest in the store")
-    return Manifest.from_bytes(content)
+    manifest = Manifest.from_bytes(content)
+    return manifest, manifest.blobs()

@@ -12,7 +12,7 @@ publishing it again brings it back.
 import time
 
 from labelcast.errors import TransitionError
-from labelcast.label_set import Manifest, check_tag
+from labelcast.label_set import check_tag
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -34,11 +34,16 @@ class LabelSets:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def stage(self, manifest: Manifest) -> LabelSetRecord:
-        """Record a validated label set; staging one that is known changes nothing."""
-        record = LabelSetRecord(manifest.digest, manifest.to_bytes(), State.STAGED, time.time())
+    async def stage(self, digest: str, manifest: bytes) -> LabelSetRecord:
+        """Record a validated label set; staging one that is known changes nothing.
+
+        Args:
+            digest: of the manifest.
+            manifest: canonical JSON.
+        """
+        record = LabelSetRecord(digest, manifest, State.STAGED, time.time())
         await self._catalog.put_label_set(record)
-        return await self._catalog.label_set(record.digest)
+        return await self._catalog.label_set(digest)
 
     async def publish(self, digest: str, tag: str) -> None:
         """Let readers find a label set under a tag; a tag that points elsewhere moves.

@@ -85,7 +85,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         known = await self._service.label_set(request.reference)
         return pb.GetLabelSetResponse(
             digest=known.digest,
-            manifest=known.manifest.to_bytes(),
+            manifest=known.content,
             report=known.report,
             reference=request.reference,
         )
@@ -97,7 +97,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
         known = await self._service.label_set(digest)
-        ref, offset = known.manifest.blobs().get(request.blob), request.offset
+        ref, offset = known.blobs.get(request.blob), request.offset
         async for data in self._service.blob(digest, request.blob, offset):
             yield pb.GetBlobResponse(
                 offset=offset, total_bytes=0 if ref is None else ref.size, data=data

@@ -1,7 +1,8 @@
 """Reading whole blobs and sections from the store, verified."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,10 @@ from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_dige
 from labelcast_server.store.blob_store import BlobInfo, BlobStore
 
 _CHUNKS_A_READ = 32
+# Chunks of large rows are large as well.
+_READ_BYTES = 4 * 2**20
+
+ReadChunks = Callable[[str, Sequence[int]], Awaitable[list[bytes]]]
 
 
 async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
@@ -27,12 +32,24 @@ async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
             f"blob {ref.digest} has {info.size} bytes, the manifest says {ref.size}; push it again"
         )
     parts = []
-    for start in range(0, info.chunk_count, _CHUNKS_A_READ):
-        numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))
+    for numbers in _reads(info):
         parts += await store.read_chunks(ref.digest, numbers)
-    content = b"".join(parts)
-    await asyncio.to_thread(check_digest, content, ref.digest, f"blob {ref.digest}")
-    return content
+    return await asyncio.to_thread(_whole, parts, ref)
+
+
+async def stored_digest(info: BlobInfo, read: ReadChunks, name: str) -> str:
+    """Digest of what the store has of a blob, or of a session that is complete.
+
+    Args:
+        info: how many chunks.
+        read: gives chunks by name and numbers.
+        name: of the blob or the session, for `read`.
+    """
+    hasher = hashlib.sha256()
+    for numbers in _reads(info):
+        content = b"".join(await read(name, numbers))
+        await asyncio.to_thread(hasher.update, content)
+    return "sha256:" + hasher.hexdigest()
 
 
 async def read_chunk_index(store: BlobStore, shard: Shard) -> NDArray[np.uint32]:
@@ -58,6 +75,18 @@ async def shard_blob(store: BlobStore, section: Section, shard: Shard) -> BlobIn
     return info
 
 
+def check_chunks(
+    chunks: Sequence[bytes], index: NDArray[np.uint32], numbers: Sequence[int], shard: str
+) -> None:
+    """Refuse damaged chunks; takes milliseconds for a few dozen: run it in a thread.
+
+    Raises:
+        ChecksumMismatchError: the CRC-32 of one is not that in the shard's index.
+    """
+    for number, chunk in zip(numbers, chunks, strict=True):
+        check_chunk(chunk, index, number, shard)
+
+
 async def read_rows(store: BlobStore, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
     """All rows of a section in order, a few chunks at a time, each checked against its index.
 
@@ -69,14 +98,41 @@ async def read_rows(store: BlobStore, section: Section) -> AsyncIterator[NDArray
         ChecksumMismatchError: a chunk is damaged.
     """
     for shard in section.shards:
-        info = await shard_blob(store, section, shard)
-        index = await read_chunk_index(store, shard)
-        for start in range(0, info.chunk_count, _CHUNKS_A_READ):
-            numbers = range(start, min(start + _CHUNKS_A_READ, info.chunk_count))
-            chunks = await store.read_chunks(info.digest, numbers)
-            for number, chunk in zip(numbers, chunks, strict=True):
-                check_chunk(chunk, index, number, info.digest)
-            yield np.frombuffer(b"".join(chunks), dtype=np.uint8).reshape(-1, section.stride)
+        async for content in _checked(store, section, shard):
+            yield np.frombuffer(content, dtype=np.uint8).reshape(-1, section.stride)
+
+
+async def read_shard(store: BlobStore, section: Section, shard: Shard) -> bytes:
+    """A shard whole, checked both against its index and against its digest.
+
+    Raises:
+        ManifestError, ChecksumMismatchError: as `read_rows`.
+        DigestMismatchError: it is damaged, and its index fits the damage.
+    """
+    parts = [content async for content in _checked(store, section, shard)]
+    return await asyncio.to_thread(_whole, parts, shard.data)
+
+
+async def _checked(store: BlobStore, section: Section, shard: Shard) -> AsyncIterator[bytes]:
+    info = await shard_blob(store, section, shard)
+    index = await read_chunk_index(store, shard)
+    for numbers in _reads(info):
+        chunks = await store.read_chunks(info.digest, numbers)
+        await asyncio.to_thread(check_chunks, chunks, index, numbers, info.digest)
+        yield b"".join(chunks)
+
+
+def _whole(parts: Sequence[bytes], ref: BlobRef) -> bytes:
+    content = b"".join(parts)
+    check_digest(content, ref.digest, f"blob {ref.digest}")
+    return content
+
+
+def _reads(info: BlobInfo) -> Iterator[range]:
+    """Numbers of chunks, in order, as many at once as a read should hold."""
+    step = max(1, min(_CHUNKS_A_READ, _READ_BYTES // info.chunk_bytes))
+    for start in range(0, info.chunk_count, step):
+        yield range(start, min(start + step, info.chunk_count))
 
 
 def reader(store: BlobStore) -> Callable[[BlobRef], Awaitable[bytes]]:

@@ -46,15 +46,15 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.access.tokens import Tokens
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
-    from labelcast_server.registry.publishing import Publisher
+    from labelcast_server.registry.services import RegistryServices
     from labelcast_server.store.open_store import open_store
     from labelcast_server.store.upkeep import keep_up
     from labelcast_server.supervisor.listeners import bind_shared
 
     store = open_store(plan.store_url, disk=plan.store_disk)
-    publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
+    services = RegistryServices.over(store, allow_unsafe_store=plan.allow_unsafe_store)
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
-    app = create_app(publisher, tokens, ping=store.ping)
+    app = create_app(services, tokens, ping=store.ping)
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()

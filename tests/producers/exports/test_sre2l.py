@@ -229,8 +229,7 @@ def test_a_plain_script_sees_the_views_of_a_seeded_set(tmp_path: Path, layout: s
             assert off(ours, pixels) < 0.02
             assert off(ours, pixels.flip(3)) > 0.05
             assert off(ours, pixels.roll(1, 0)) > 0.1
-            index = label_set.index()
-            decoded = label_set.decoder().decode(label_set.gather(index, views), views)
+            decoded = label_set.decoder().decode(label_set.gather(views), views)
             assert (decoded == labels.float().numpy()).all()
     assert 0 < mixed < 9 if layout == "lpld" else not mixed
 

@@ -107,9 +107,9 @@ class EpochReader:
         image_sizes: NDArray[np.int64] | None,
     ) -> None:
         self.policy = policy
-        self.index = label_set.index()
-        ids = np.unique(np.concatenate([part.sample_ids for part in self.index.segments]))
-        seeds = np.unique(np.concatenate([part.seeds for part in self.index.segments]))
+        self._index = label_set.index()
+        ids = np.unique(np.concatenate([part.sample_ids for part in self._index.segments]))
+        seeds = np.unique(np.concatenate([part.seeds for part in self._index.segments]))
         for table, what in ((ids, "sample IDs"), (seeds, "seeds")):
             if not np.array_equal(table, np.arange(len(table))):
                 unsupported(
@@ -131,7 +131,7 @@ class EpochReader:
             InvalidRequestError: crops that are no pixels of images of the sizes given.
         """
         views = Views.of(self._ids, seed)
-        held = self.index.holds(views)
+        held = self._index.holds(views)
         if isinstance(self.policy, AugmentationPolicy):
             return Epoch(seed, held, self._drawn(self.policy, views))
         records = RecordedViews.plain(views.sample_ids, views.seeds, self.policy)

@@ -22,7 +22,7 @@ from labelcast.augmentation import AugmentationPolicy, RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
-from labelcast.label_set import LabelContract, SampleOrder, ViewIndex
+from labelcast.label_set import LabelContract, SampleOrder
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
@@ -171,7 +171,7 @@ def _write(
             continue
         files = directory / f"epoch_{seed}"
         files.mkdir()
-        labels = _labels(label_set, decoder, reader.index, seed, batches, dtype)
+        labels = _labels(label_set, decoder, seed, batches, dtype)
         for number, (batch, logits) in enumerate(zip(batches, labels, strict=True)):
             torch.save([*plan.fields(epoch, batch), logits], files / f"batch_{number}.tar")
             written += len(batch)
@@ -190,7 +190,6 @@ def _write(
 def _labels(
     label_set: LabelSetDirectory,
     decoder: LabelDecoder,
-    index: ViewIndex,
     seed: int,
     batches: list[Positions],
     dtype: torch.dtype,
@@ -202,7 +201,7 @@ def _labels(
     most = max(1, _BLOCK_BYTES // (stride * max(map(len, batches))))
     for first in range(0, len(batches), most):
         block = batches[first : first + most]
-        rows, at = label_set.gather(index, Views.of(np.concatenate(block), seed)), 0
+        rows, at = label_set.gather(Views.of(np.concatenate(block), seed)), 0
         for batch in block:
             labels = decoder.decode(rows[at : at + len(batch)], Views.of(batch, seed))
             logits = torch.from_numpy(labels).to(dtype)

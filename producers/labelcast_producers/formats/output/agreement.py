@@ -34,7 +34,7 @@ def first_and_last_agreement(
         rows = np.flatnonzero(every.seeds == seed)[:_ROWS]
         views, recorded = every[rows], None
         if isinstance(result, LabelSetDirectory):
-            labels = result.decoder().decode(result.gather(result.index(), views), views)
+            labels = result.decoder().decode(result.gather(views), views)
             recorded = None if kept is None else kept.of(views)
         else:
             labels = result.rows.gather(rows).astype(np.float32)

@@ -9,7 +9,9 @@ Rules:
     each process finds out for itself, by the chunk's CRC-32, and keeps to itself in `verified`;
   * checks read with pread, which gives an error where a mapping would end the process by SIGBUS:
     on a file that was cut, or a disk that cannot read a block;
-  * a file is reserved in full when it is made, since a full disk must be an error there and then.
+  * a file is reserved in full when it is made, since a full disk must be an error there and then;
+  * rows are taken in any thread, while others check and restore: what stops being verified while
+    it is read is not delivered.
 """
 
 import errno
@@ -53,6 +55,7 @@ class ShardFile:
         self._size, self._chunk_bytes, self._checksums = size, chunk_bytes, checksums
         self._whole_size = size + len(checksums)
         self.verified = np.zeros(len(checksums), dtype=np.bool_)
+        self._revocations = 0
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.restore_size()
         mapped = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ)
@@ -75,17 +78,39 @@ class ShardFile:
             StoreFullError: there is no room for it.
         """
         self.verified[:] = False
+        self._revocations += 1
         with self._room_needed():
             os.posix_fallocate(self._descriptor, 0, self._whole_size)
 
-    def rows(self, stride: int) -> NDArray[np.uint8]:
-        """All rows, uint8, shape (N, stride), read-only; only verified chunks mean anything."""
-        return self.data.reshape(-1, stride)
+    def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """Rows out of verified chunks.
+
+        Takes milliseconds for tens of thousands of rows: run it in a thread.
+
+        Args:
+            stride: bytes a row.
+            rows: int64, shape (N,), each a row of this shard.
+
+        Returns:
+            uint8, shape (N, stride), newly allocated; None if a chunk of them is not verified, or
+            any chunk of the file was taken back while they were read.
+        """
+        revocations = self._revocations
+        if not self.is_whole() or not self.verified[rows // (self._chunk_bytes // stride)].all():
+            return None
+        packed = self.data.reshape(-1, stride).take(rows, axis=0)
+        # A count, since a chunk may be taken back, written and verified again in the meantime.
+        return packed if self._revocations == revocations else None
 
     def written(self, numbers: Sequence[int]) -> list[int]:
         """Those of `numbers` that some worker says it has written."""
         flags = os.pread(self._descriptor, len(self._checksums), self._size)
         return [number for number in numbers if flags[number : number + 1] == b"\1"]
+
+    def unverified(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Those of `numbers` that this process has not found to be right, each once, in order."""
+        lacking: list[int] = np.unique(numbers[~self.verified[numbers]]).tolist()
+        return lacking
 
     def check(self, numbers: Sequence[int]) -> list[int]:
         """Compare chunks with their checksums; those that are right become `verified`.
@@ -100,6 +125,7 @@ class ShardFile:
             right = self._is_right(number)
             self.verified[number] = right
             if not right:
+                self._revocations += 1
                 wrong.append(number)
         return wrong
 

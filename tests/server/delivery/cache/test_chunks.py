@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from labelcast.errors import (
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.registry.publishing import Publisher
+from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
     MemoryBlobs,
@@ -129,6 +130,39 @@ async def test_many_tasks_read_a_chunk_once(
     assert len(blobs.read) == len(set(blobs.read))
 
 
+class WatchedFile(ShardFile):
+    """Remembers which threads have taken rows."""
+
+    threads: set[int]
+
+    def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        self.threads.add(threading.get_ident())
+        return super().take(stride, rows)
+
+
+async def test_a_large_gather_leaves_the_loop_alone(
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    cache = ChunkCache(blobs, tmp_path)
+    await cache.gather(codes, np.arange(ROWS))
+    loop, threads = threading.get_ident(), set[int]()
+    for cached in cache.shards_with_files():
+        path = tmp_path / cached.shard.data.digest.replace(":", "-")
+        size, chunk_bytes = cached.shard.data.size, codes.chunk_bytes
+        file = cached.file = WatchedFile(path, size, chunk_bytes, cached.checksums)
+        file.threads = threads
+        assert not file.check(range(len(cached.checksums)))
+    for rows, on_the_loop in (
+        (np.array([3]), True),
+        (np.random.default_rng(5).integers(ROWS, size=131), True),
+        (np.random.default_rng(5).permutation(ROWS), False),
+    ):
+        threads.clear()
+        assert np.array_equal(await cache.gather(codes, rows), array[rows])
+        assert (loop in threads) is on_the_loop
+        assert len(threads) == 1
+
+
 async def test_a_cancelled_request_spoils_nothing(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -221,9 +255,8 @@ async def test_a_shard_in_other_chunks_is_refused(
     label_set: LabelSetDirectory, codes: Section, tmp_path: Path
 ) -> None:
     store = memory_store()
-    publisher = Publisher(store, allow_unsafe_store=True)
     for ref in codes.blobs():
-        await upload(publisher, ref.digest, label_set.read_blob(ref), 1000)
+        await upload(store, ref.digest, label_set.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="upload it again"):
         await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 

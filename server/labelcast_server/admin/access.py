@@ -15,17 +15,17 @@ from labelcast_server.registry.publishing import Publisher
 from labelcast_server.registry.services import RegistryServices
 from labelcast_server.registry.uploads import Uploads
 
-# For the schema alone: `Tokens` reads the header itself, and for gRPC too.
+# Only for the schema: `Tokens` reads the header itself, for REST and gRPC.
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="Admin or read token.")
 
 
 class Requires:
-    """Dependency that refuses a request of someone who may not, before its body is read.
+    """Dependency that refuses an unauthorised request before its body is read.
 
     Args:
         action: what the route does.
-        kind: to what.
-        named: parameter of the path that names it; None for all of its kind.
+        kind: kind of resource that it acts on.
+        named: path parameter that names the resource; None for all of its kind.
     """
 
     def __init__(self, action: Action, kind: Kind, named: str | None) -> None:
@@ -47,7 +47,7 @@ class Requires:
 
 
 def requires(action: Action, kind: Kind, named: str | None = None) -> list[Any]:
-    """`dependencies` of a route; as `Requires`."""
+    """`dependencies` of a route; see `Requires`."""
     return [Depends(Requires(action, kind, named))]
 
 

@@ -15,8 +15,8 @@ from labelcast_server.registry.services import RegistryServices
 _DESCRIPTION = """\
 Publishes label sets: push blobs, record the manifest that names them, point a tag to it.
 
-Reading routes take the read token, or none where the service has no read token; all others take
-the admin token. Every error has one shape: a stable `reason`, one line, and facts.
+Routes that read take the read token, or none where the service has no read token; all others take
+the admin token. Every error has the same shape: a stable `reason`, a one-line message, and facts.
 """
 
 logger = logging.getLogger("labelcast_server.admin")
@@ -54,11 +54,11 @@ def create_app(
     @app.get(
         "/health",
         tags=["health"],
-        summary="Does the service reach its store?",
+        summary="Can the service reach its store?",
         responses={503: {"model": Health}},
     )
     async def health(response: Response) -> Health:
-        """Need no token, and tell no address."""
+        """Needs no token, and reveals no address."""
         try:
             await ping()
         except LabelcastError as error:

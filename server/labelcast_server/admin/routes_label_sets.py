@@ -72,7 +72,7 @@ async def put_label_set(digest: str, request: Request, publisher: PublisherDep) 
     dependencies=requires(Action.RETIRE, Kind.LABEL_SET, "reference"),
 )
 async def retire_label_set(reference: Reference, publisher: PublisherDep) -> None:
-    """Take a label set away from its readers, with all its tags; its bytes stay."""
+    """Stop serving a label set and remove all its tags; its bytes stay."""
     await publisher.retire(reference)
 
 
@@ -88,7 +88,7 @@ async def list_tags(inspection: InspectionDep) -> TagList:
     summary="Point a tag to a label set",
     dependencies=requires(Action.PUBLISH, Kind.TAG, "tag"),
     openapi_extra=described_body(
-        "application/json", SetTag.model_json_schema(), "Where the tag is to point"
+        "application/json", SetTag.model_json_schema(), "The label set that the tag points to"
     ),
 )
 async def put_tag(

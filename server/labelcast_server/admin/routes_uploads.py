@@ -35,7 +35,7 @@ async def get_capacity(
 
 @blob_routes.head(
     "/blobs/{digest}",
-    summary="Is the blob there?",
+    summary="Does the blob exist?",
     dependencies=_THIS_BLOB,
     response_class=Response,
     responses={200: {"headers": {BLOB_SIZE_HEADER: {"schema": {"type": "integer"}}}}},
@@ -57,9 +57,9 @@ async def get_blob(digest: str, uploads: UploadsDep) -> BlobBody:
     status_code=201,
     summary="Begin an upload",
     dependencies=_ANY_UPLOAD,
-    responses={200: {"model": BlobBody, "description": "The blob is there already"}},
+    responses={200: {"model": BlobBody, "description": "The blob exists already"}},
     openapi_extra=described_body(
-        "application/json", BeginUpload.model_json_schema(), "The blob to be uploaded"
+        "application/json", BeginUpload.model_json_schema(), "The blob to upload"
     ),
 )
 async def begin_upload(
@@ -67,7 +67,7 @@ async def begin_upload(
     uploads: UploadsDep,
     wanted: Annotated[BeginUpload, Depends(json_body(BeginUpload))],
 ) -> UploadBody | BlobBody:
-    """Open a session; nobody sees its bytes before it is finished."""
+    """Open a session; its bytes stay invisible until it is finished."""
     if is_digest(wanted.digest):
         try:
             known = await uploads.blob(wanted.digest)
@@ -95,7 +95,7 @@ async def get_upload(upload_id: str, uploads: UploadsDep) -> UploadBody:
         **described_body(
             "application/octet-stream",
             {"type": "string", "format": "binary"},
-            "Bytes FIRST to LAST; whole chunks are kept, also of a body that breaks off",
+            "Bytes FIRST to LAST; whole chunks are kept, even if the body breaks off",
         ),
         "parameters": [
             {
@@ -107,7 +107,7 @@ async def get_upload(upload_id: str, uploads: UploadsDep) -> UploadBody:
             }
         ],
     },
-    responses={416: {"description": "Out of order; `facts.received_bytes` says where to go on"}},
+    responses={416: {"description": "Out of order; continue from `facts.received_bytes`"}},
 )
 async def send_bytes(upload_id: str, request: Request, uploads: UploadsDep) -> UploadBody:
     """Take the bytes of one range."""
@@ -116,14 +116,14 @@ async def send_bytes(upload_id: str, request: Request, uploads: UploadsDep) -> U
     upload = await uploads.session(upload_id)
     if announced.total != upload.blob.size:
         raise InvalidRequestError(
-            f"Content-Range says {announced.total} bytes in all, the upload was begun for"
-            f" {upload.blob.size}"
+            f"Content-Range says {announced.total} bytes in all, but this upload is for"
+            f" {upload.blob.size}; send the blob that the upload was begun for"
         )
     upload = await uploads.receive(upload_id, announced.first, body.pieces())
     if body.is_short and not body.broke_off:
         raise InvalidRequestError(
             f"{announced.count} bytes were announced and {body.received} came;"
-            f" go on from {upload.received_bytes}",
+            f" continue from byte {upload.received_bytes}",
             received_bytes=upload.received_bytes,
         )
     return UploadBody.of(upload)

@@ -1,4 +1,4 @@
-"""Views → rows → labels, block by block, with proof of whose labels they are."""
+"""Views → rows → labels, block by block, with proof of which views they belong to."""
 
 import asyncio
 from collections import deque
@@ -24,18 +24,18 @@ from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
 
 _UNARY_BLOCKS = 32
-# A block that is sent, and the one that is prepared meanwhile.
+# The block being sent, and the next one being prepared.
 _BLOCKS_AHEAD = 2
-# For room to prepare a reply; whoever waits longer is told to come again.
+# Time to wait for room to prepare a reply; a request that waits longer is told to retry.
 _ROOM_SECONDS = 10.0
-# Of float32 labels that one block makes the decoder hold.
+# float32 labels that the decoder holds for one block.
 _DECODED_BYTES = 2**25
-# Rows that are found on the event loop: below a millisecond, where a thread would only cost.
+# Rows looked up on the event loop: below a millisecond, where a thread costs more than it saves.
 _ROWS_ON_THE_LOOP = 4096
 
 
 class Decoder(Protocol):
-    """What the service needs of the decoder process."""
+    """What delivery needs from the decoder process."""
 
     async def decode(
         self,
@@ -46,7 +46,7 @@ class Decoder(Protocol):
         *,
         row_bytes: int,
     ) -> DecodedRows:
-        """Labels of packed rows, each followed by its context row if any, in a decoded form."""
+        """Decode packed rows, each followed by its context row if any."""
         ...
 
     async def ping(self) -> None:
@@ -56,7 +56,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenLabelSet:
-    """A label set with everything that serving it needs.
+    """A label set with everything needed to serve it.
 
     Attributes:
         digest: its identity.
@@ -85,13 +85,13 @@ class OpenLabelSet:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows of a reply.
+    """Consecutive rows of a reply.
 
     Attributes:
-        count: rows.
+        count: number of rows.
         payload: count × stride bytes.
-        payload_crc32: of the payload; the decoder's own where labels were decoded.
-        subject_crc32: of the views that the rows belong to, see `labelcast.answer_subject`.
+        payload_crc32: CRC-32 of the payload; the decoder's own where labels were decoded.
+        subject_crc32: CRC-32 of the rows' views, see `labelcast.answer_subject`.
     """
 
     count: int
@@ -116,15 +116,15 @@ class SegmentRows:
 
 
 class BlockReader:
-    """Labels of one set in one form, for one stream or call.
+    """Reads labels of one set in one form, for one stream or call.
 
     Args:
-        label_set: opened.
-        representation: checked against it.
+        label_set: opened label set.
+        representation: form of the labels, already checked against the set.
         chunks: cache of packed rows.
-        decoder: where codes become labels.
-        block_bytes: payload of one block.
-        room: shared by all readers of a worker, for what they prepare and have not sent.
+        decoder: decodes codes to labels.
+        block_bytes: payload bytes of one block.
+        room: memory for prepared but unsent replies, shared by all readers of a worker.
     """
 
     def __init__(
@@ -147,15 +147,15 @@ class BlockReader:
         self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
         self._block_rows = max(1, block_bytes // self._row_bytes)
         if representation.form is not Form.CODES:
-            # A row of top-k is small on the wire and whole where it is decoded.
+            # A top-k row is small on the wire, but whole while it is decoded.
             self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
 
     async def read_whole(self, views: AskedViews) -> list[Block]:
-        """Labels of a bounded batch, all at once.
+        """Read labels of a bounded batch, all at once.
 
         Raises:
-            InvalidRequestError: more than one reply should carry; says how many views fit.
-            As `read`.
+            InvalidRequestError: the labels do not fit one reply; says how many do.
+            Otherwise as `read`.
         """
         limit = self._block_rows * _UNARY_BLOCKS
         if len(views) > limit:
@@ -174,13 +174,13 @@ class BlockReader:
             self._room.give(size)
 
     async def read(self, views: AskedViews) -> AsyncIterator[Block]:
-        """Labels of `views`, in their order, in blocks.
+        """Read labels of `views` block by block, in their order.
 
-        The next block is prepared while its predecessor is being sent, where there is room.
+        The next block is prepared while the previous one is being sent, if there is room.
 
         Raises:
-            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: at the block that
-                met it.
+            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: raised at the block
+                that caused it.
             OverloadedError: there is no room to prepare a block.
         """
         await self._take(views.num_bytes)
@@ -205,7 +205,7 @@ class BlockReader:
             self._room.give(views.num_bytes)
             for task, size in ahead:
                 task.cancel()
-                # If it has failed as well, the error of its predecessor has said why.
+                # If it failed too, the error of the previous block is the one to report.
                 task.add_done_callback(lambda task: task.cancelled() or task.exception())
                 self._room.give(size)
 
@@ -215,7 +215,7 @@ class BlockReader:
                 await self._room.take(size)
         except TimeoutError:
             raise OverloadedError(
-                "the service has no room for more replies that wait to be read; retry in a moment"
+                "the service has no room for more unread replies; retry in a moment, or read faster"
             ) from None
 
     async def _block(self, views: Views, first_row: int) -> Block:
@@ -236,7 +236,7 @@ class BlockReader:
         """Rows of each segment, the views that lie there, and their checksum."""
         index = self._label_set.index
         segments, rows = index.locate(views, first_row=first_row)
-        # From here on only what was found counts: a fault of the look-up shows in the subject.
+        # From here on only the rows found count: a look-up fault shows in the checksum.
         found = index.views_at(segments, rows)
         count = len(self._label_set.manifest.segments)
         owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]

@@ -5,11 +5,11 @@ from labelcast_server.store.catalog import Catalog, State
 
 
 async def resolve_readable(catalog: Catalog, reference: str) -> str:
-    """Tag or digest → digest of a label set that may be read.
+    """Resolve a tag or digest to the digest of a label set that may be read.
 
     Raises:
-        LabelSetNotFoundError: neither, or not published yet.
-        LabelSetRetiredError: retired.
+        LabelSetNotFoundError: it names none, or one that is not published yet.
+        LabelSetRetiredError: the label set is retired.
     """
     digest = await catalog.resolve(reference)
     state = await catalog.label_set_state(digest)

@@ -34,9 +34,9 @@ class ShardFile:
     """The file of one shard, as one process sees it.
 
     Args:
-        path: created where it is missing; its directory is shared by all workers.
-        size: bytes of the shard.
-        chunk_bytes: of every chunk but the last.
+        path: path of the file, created if missing; all workers share its directory.
+        size: size of the shard in bytes.
+        chunk_bytes: size of every chunk but the last.
         checksums: CRC-32 of every chunk, uint32.
 
     Attributes:
@@ -44,7 +44,7 @@ class ShardFile:
         verified: bool, shape (chunks,): chunks that this process has found to be right.
 
     Raises:
-        StoreFullError: there is no room for it.
+        StoreFullError: the disk has no room for it.
         OSError: the directory cannot be used.
     """
 
@@ -62,7 +62,7 @@ class ShardFile:
         self.data: NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
 
     def __del__(self) -> None:
-        # The mapping has a descriptor of its own and lives as long as its last array.
+        # The mapping has its own descriptor and lives as long as its last array.
         if (descriptor := getattr(self, "_descriptor", None)) is not None:
             os.close(descriptor)
 
@@ -72,10 +72,10 @@ class ShardFile:
         return os.lseek(self._descriptor, 0, os.SEEK_END) >= self._whole_size
 
     def restore_size(self) -> None:
-        """Reserve the file in full; nothing of it counts as verified afterwards.
+        """Reserve the whole file again; afterwards no chunk counts as verified.
 
         Raises:
-            StoreFullError: there is no room for it.
+            StoreFullError: the disk has no room for it.
         """
         self.verified[:] = False
         self._revocations += 1
@@ -103,7 +103,7 @@ class ShardFile:
         return packed if self._revocations == revocations else None
 
     def written(self, numbers: Sequence[int]) -> list[int]:
-        """Those of `numbers` that some worker says it has written."""
+        """Those of `numbers` that some worker has flagged as written."""
         flags = os.pread(self._descriptor, len(self._checksums), self._size)
         return [number for number in numbers if flags[number : number + 1] == b"\1"]
 
@@ -113,12 +113,12 @@ class ShardFile:
         return lacking
 
     def check(self, numbers: Sequence[int]) -> list[int]:
-        """Compare chunks with their checksums; those that are right become `verified`.
+        """Compare chunks with their checksums; correct ones become `verified`.
 
         Takes milliseconds for a few dozen chunks: run it in a thread.
 
         Returns:
-            The numbers of chunks that are wrong.
+            Numbers of the wrong chunks.
         """
         wrong = []
         for number in numbers:
@@ -130,7 +130,7 @@ class ShardFile:
         return wrong
 
     def put(self, chunks: Sequence[tuple[int, bytes]]) -> None:
-        """Write checked chunks and read them back; those that arrived become `verified`.
+        """Write checked chunks and read them back; intact ones become `verified`.
 
         Takes milliseconds for a few dozen chunks: run it in a thread.
 
@@ -141,11 +141,11 @@ class ShardFile:
             for number, chunk in chunks:
                 self._write(chunk, number * self._chunk_bytes)
                 self.verified[number] = self._is_right(number)
-                # After the bytes: who sees the flag should find them.
+                # After the bytes: a process that sees the flag must find them.
                 self._write(b"\1", self._size + number)
 
     def chunk_size(self, number: int) -> int:
-        """Bytes of chunk `number`."""
+        """Size of chunk `number` in bytes."""
         return min(self._chunk_bytes, self._size - number * self._chunk_bytes)
 
     def _is_right(self, number: int) -> bool:
@@ -173,7 +173,7 @@ class ShardFile:
 
 
 def no_room(size: int, directory: Path) -> StoreFullError:
-    """The disk cannot take a file of the cache."""
+    """The error when the disk cannot take a file of the cache."""
     return StoreFullError(
         f"no room for {size} bytes of chunk cache in {directory}; free some or set"
         " LABELCAST_CACHE_DIR to a larger disk"

@@ -1,4 +1,4 @@
-"""The contract of every catalog: which label sets there are, where each stands, and their tags."""
+"""The contract of every catalog: all label sets, their states and their tags."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from labelcast.label_set import is_digest
 
 
 class State(StrEnum):
-    """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
+    """State of a label set; `labelcast_server.registry.life_cycle` owns the transitions."""
 
     STAGED = "staged"
     PUBLISHED = "published"
@@ -27,7 +27,7 @@ class LabelSetRecord:
 
 
 class Catalog(ABC):
-    """Durable home of label set records and tags.
+    """Durable storage of label set records and tags.
 
     Every implementation MUST:
       * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
@@ -45,7 +45,7 @@ class Catalog(ABC):
 
     @abstractmethod
     async def label_set(self, digest: str) -> LabelSetRecord:
-        """One label set.
+        """Look up one label set.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -53,7 +53,7 @@ class Catalog(ABC):
 
     @abstractmethod
     async def label_set_state(self, digest: str) -> State:
-        """Where one label set stands, without reading its manifest: asked before every answer.
+        """State of one label set, without reading its manifest: asked before every answer.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -61,7 +61,7 @@ class Catalog(ABC):
 
     @abstractmethod
     async def label_sets(self) -> list[LabelSetRecord]:
-        """All of them, oldest first."""
+        """List all label sets, oldest first."""
 
     @abstractmethod
     async def transition(
@@ -70,8 +70,8 @@ class Catalog(ABC):
         """Atomically move a label set from one state to another.
 
         With `tag`, that tag points to the label set from then on. With `new` = RETIRED, every tag
-        that pointed to it is removed. Returns only when what was written, and everything written
-        before it, is as durable as the backend can make it (replicas included).
+        that pointed to it is removed. Returns only when this write and all earlier ones are as
+        durable as the backend can make them (replicas included).
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -83,10 +83,10 @@ class Catalog(ABC):
         """Tag → digest."""
 
     async def resolve(self, reference: str) -> str:
-        """Tag or digest → digest, which need not be that of a label set.
+        """Resolve a tag or digest to a digest, which need not be that of a label set.
 
         Raises:
-            LabelSetNotFoundError: neither.
+            LabelSetNotFoundError: it is neither.
         """
         if is_digest(reference):
             return reference

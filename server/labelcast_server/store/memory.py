@@ -1,4 +1,4 @@
-"""The contracts in dictionaries, for tests of everything above the store.
+"""The store's contracts in dictionaries, for tests of everything above the store.
 
 No method awaits anything, so each is atomic among the tasks of one event loop.
 """
@@ -14,10 +14,10 @@ from labelcast_server.store.store import Store
 
 
 def memory_store(*, max_bytes: int | None = None) -> Store:
-    """A store that forgets everything with its process.
+    """Make a store that loses everything with its process.
 
     Args:
-        max_bytes: as `MemoryBlobs`.
+        max_bytes: see `MemoryBlobs`.
     """
     connection = MemoryConnection()
     blobs = MemoryBlobs(connection, max_bytes=max_bytes)
@@ -25,18 +25,18 @@ def memory_store(*, max_bytes: int | None = None) -> Store:
 
 
 class MemoryConnection:
-    """Nothing but whether it was closed."""
+    """Knows only whether it was closed."""
 
     def __init__(self) -> None:
         self._closed = False
 
     async def ping(self) -> None:
-        """Raise once it is closed."""
+        """Raise if it is closed."""
         if self._closed:
             raise StoreUnavailableError("the store is closed")
 
     async def close(self) -> None:
-        """Let every later call fail."""
+        """Make every later call fail."""
         self._closed = True
 
 
@@ -50,8 +50,8 @@ class MemoryBlobs(BlobStore):
     """Blobs in dictionaries.
 
     Args:
-        connection: shared with a catalog.
-        max_bytes: chunk bytes it holds at most; None for no limit.
+        connection: connection shared with a catalog.
+        max_bytes: most chunk bytes that it holds; None for no limit.
     """
 
     def __init__(self, connection: MemoryConnection, *, max_bytes: int | None = None) -> None:
@@ -162,7 +162,7 @@ class MemoryCatalog(Catalog):
     """A catalog in dictionaries.
 
     Args:
-        connection: shared with blobs.
+        connection: connection shared with blobs.
     """
 
     def __init__(self, connection: MemoryConnection) -> None:

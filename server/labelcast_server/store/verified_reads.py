@@ -1,4 +1,4 @@
-"""Reading whole blobs and sections from the store, verified."""
+"""Reads whole blobs and sections from the store and verifies them."""
 
 import asyncio
 import hashlib
@@ -20,10 +20,10 @@ ReadChunks = Callable[[str, Sequence[int]], Awaitable[list[bytes]]]
 
 
 async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
-    """A blob whole: codec, report, table, chunk index.
+    """Read a whole blob: codec, report, table, chunk index.
 
     Raises:
-        BlobNotFoundError: the store lacks it.
+        BlobNotFoundError: the store does not have it.
         DigestMismatchError: it is damaged.
     """
     info = await store.blob(ref.digest)
@@ -58,14 +58,14 @@ async def read_chunk_index(store: BlobStore, shard: Shard) -> NDArray[np.uint32]
 
 
 async def shard_blob(store: BlobStore, section: Section, shard: Shard) -> BlobInfo:
-    """How the store holds a shard.
+    """Look up how the store holds a shard.
 
     Raises:
-        BlobNotFoundError: it does not.
-        ManifestError: in other chunks than the manifest says.
+        BlobNotFoundError: the store does not have it.
+        ManifestError: it is stored in other chunks than the manifest says.
     """
     info = await store.blob(shard.data.digest)
-    # Two small columns may be one blob: what fits one chunk lies the same either way.
+    # Two small columns may be one blob: one that fits one chunk is stored the same either way.
     one_chunk = info.size <= min(info.chunk_bytes, section.chunk_bytes)
     if info.size != shard.data.size or not (info.chunk_bytes == section.chunk_bytes or one_chunk):
         raise ManifestError(
@@ -88,7 +88,7 @@ def check_chunks(
 
 
 async def read_rows(store: BlobStore, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
-    """All rows of a section in order, a few chunks at a time, each checked against its index.
+    """Read all rows of a section in order, a few chunks at a time, each checked against its index.
 
     Yields:
         uint8, shape (n, stride).
@@ -136,5 +136,5 @@ def _reads(info: BlobInfo) -> Iterator[range]:
 
 
 def reader(store: BlobStore) -> Callable[[BlobRef], Awaitable[bytes]]:
-    """What runs an opening over a store; see `labelcast.opening.drivers`."""
+    """Make the callable that reads blobs for an opening; see `labelcast.opening.drivers`."""
     return partial(read_blob, store)

@@ -1,8 +1,8 @@
-"""`RedisBlobs`: blobs, and the sessions that bring them, in one Redis.
+"""`RedisBlobs`: blobs, and the sessions that upload them, in one Redis.
 
-An upload writes its chunks under its own ID; finishing it is one script over control keys. A chunk
-is written with SET ... NX: whoever writes late finds the key taken and changes nothing, which is
-how a blob that is visible stays as it is.
+An upload writes its chunks under its own ID; one script over control keys finishes it. A chunk is
+written with SET ... NX: a late writer finds the key taken and changes nothing, so a visible blob
+stays unchanged.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ class RedisBlobs(BlobStore):
     """Keeps blobs in one Redis, shared by any number of services.
 
     Args:
-        link: how to reach it.
-        disk: what it writes to.
+        link: connection to it.
+        disk: disk that it writes to.
     """
 
     def __init__(self, link: RedisLink, disk: RedisDisk) -> None:
         self._link = link
         self._disk = disk
         self._chunks = RedisChunks(link)
-        # Where the chunks of visible blobs lie never changes, so not every read asks for it.
+        # The place of a visible blob's chunks never changes, so it is remembered between reads.
         self._remembered: dict[str, entries.StoredBlob] = {}
 
     async def begin_upload(self, upload: Upload) -> None:
@@ -85,7 +85,7 @@ class RedisBlobs(BlobStore):
                 [upload_id, session, digest, own, entries.garbage_value(upload)],
             )
         if not isinstance(visible, bytes):
-            # Sessions that are complete do not advance: someone else finished or aborted this one.
+            # A complete session does not advance: another caller finished or aborted this one.
             raise refusals.upload_not_found(upload_id)
         if visible != own:
             await self._chunks.unlink(upload_id, upload.blob.chunk_count)
@@ -116,7 +116,7 @@ class RedisBlobs(BlobStore):
         try:
             return await self._chunks.read(blob, numbers)
         except BlobNotFoundError:
-            # Someone may have removed it and pushed it again since it was remembered.
+            # It may have been removed and pushed again since its place was remembered.
             present = await self._visible(digest)
             if present == blob:
                 raise
@@ -134,8 +134,8 @@ class RedisBlobs(BlobStore):
         await self._link.script(
             scripts.DROP_BLOB, [keys.BLOBS, keys.GARBAGE], [digest, value, blob.data_id, garbage]
         )
-        # Read by nobody from here on: whoever still remembers the place finds the chunks gone and
-        # asks again.
+        # No reader finds it from here on: one that still remembers its place finds the chunks gone
+        # and looks it up again.
         await self._chunks.unlink(blob.data_id, blob.info.chunk_count)
 
     async def memory_bytes(self, digest: str) -> int:
@@ -150,7 +150,7 @@ class RedisBlobs(BlobStore):
         return self._disk.capacity(await self._link.info())
 
     async def tend(self) -> None:
-        """Keep the disk's reserve file, and rewrite the append-only file where that is due."""
+        """Keep the disk's reserve file, and rewrite the append-only file when that is due."""
         if self._disk.disk is not None:
             await asyncio.to_thread(self._disk.disk.keep_reserve)
             if self._disk.wants_rewrite(await self._link.info()):
@@ -178,7 +178,7 @@ class RedisBlobs(BlobStore):
         return blob
 
     async def _drop(self, upload: Upload) -> bool:
-        """Forget a session, then its chunks; whether this call was the one that forgot it."""
+        """Forget a session, then its chunks; returns whether this call was the one that did."""
         self._disk.require_room_to_free()
         forgotten = await self._link.script(
             scripts.DROP_UPLOAD,

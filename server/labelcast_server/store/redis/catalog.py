@@ -15,8 +15,8 @@ class RedisCatalog(Catalog):
     """Keeps the catalog in one Redis, shared by any number of services.
 
     Args:
-        link: how to reach it.
-        disk: what it writes to.
+        link: connection to it.
+        disk: disk that it writes to.
     """
 
     def __init__(self, link: RedisLink, disk: RedisDisk) -> None:
@@ -61,11 +61,11 @@ class RedisCatalog(Catalog):
     async def transition(
         self, digest: str, *, expected: State, new: State, tag: str | None = None
     ) -> None:
-        """Take one step of the life cycle, between two checks that nothing can be forgotten.
+        """Take one step of the life cycle, and check before and after that it cannot be lost.
 
-        Before it: Redis must be able to write to its disk, and every replica that is online must
-        have confirmed all earlier writes; else nothing is changed. After it: the same replicas
-        confirm the step itself.
+        Before: Redis must be able to write to its disk, and every replica that is online must have
+        confirmed all earlier writes; otherwise nothing is changed. After: the same replicas confirm
+        the step itself.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -105,7 +105,7 @@ class RedisCatalog(Catalog):
     async def _confirmed(
         self, replicas: int, command: Sequence[str | bytes | int], so_far: str
     ) -> bytes | None:
-        """Send a write, and wait until `replicas` replicas have it and all that came before it."""
+        """Send a write, and wait until `replicas` replicas have it and everything before it."""
         # Shorter than the time limit of the connection, which would hide the count.
         wait_ms = int(self._link.timeout_seconds * 500)
         commands = [command, ("WAIT", replicas, wait_ms)] if replicas else [command]

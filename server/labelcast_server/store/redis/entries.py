@@ -16,10 +16,10 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Chunks of a session that is no more.
+    """Chunks of a session that no longer exists.
 
-    Kept until the session would have expired, and dropped once more then: a writer that was slow
-    when its session was aborted may have written chunks after they were dropped the first time.
+    Kept until the session would have expired, and then dropped again: a slow writer may have
+    written chunks after the session was aborted and its chunks were dropped.
     """
 
     data_id: str
@@ -28,7 +28,7 @@ class Garbage:
 
 
 def session_value(upload: Upload) -> bytes:
-    """A session as the store keeps it."""
+    """Encode a session."""
     return _json(
         digest=upload.blob.digest,
         size=upload.blob.size,
@@ -39,7 +39,7 @@ def session_value(upload: Upload) -> bytes:
 
 
 def session_from(upload_id: str, value: bytes) -> Upload:
-    """What `session_value` wrote."""
+    """Decode what `session_value` wrote."""
     fields = json.loads(value)
     return Upload(
         upload_id=upload_id,
@@ -50,28 +50,28 @@ def session_from(upload_id: str, value: bytes) -> Upload:
 
 
 def blob_value(upload: Upload) -> bytes:
-    """A blob as the store keeps it once its session is finished."""
+    """Encode a blob once its session is finished."""
     return _json(data=upload.upload_id, size=upload.blob.size, chunk_bytes=upload.blob.chunk_bytes)
 
 
 def blob_from(digest: str, value: bytes) -> StoredBlob:
-    """What `blob_value` wrote."""
+    """Decode what `blob_value` wrote."""
     fields = json.loads(value)
     return StoredBlob(BlobInfo(digest, fields["size"], fields["chunk_bytes"]), fields["data"])
 
 
 def garbage_value(upload: Upload) -> bytes:
-    """The chunks of a session as the store keeps them in mind until they are surely gone."""
+    """Encode the chunks of a session, to be remembered until they are surely gone."""
     return _json(chunks=upload.blob.chunk_count, expires_at=upload.expires_at)
 
 
 def dropped_blob_value(info: BlobInfo) -> bytes:
-    """The chunks of a dropped blob: nobody writes to them any more."""
+    """Encode the chunks of a dropped blob, to which nobody writes any more."""
     return _json(chunks=info.chunk_count, expires_at=0)
 
 
 def garbage_from(data_id: str, value: bytes) -> Garbage:
-    """What `garbage_value` wrote."""
+    """Decode what `garbage_value` wrote."""
     fields = json.loads(value)
     return Garbage(data_id, fields["chunks"], fields["expires_at"])
 

@@ -1,4 +1,4 @@
-"""What runs inside each process of the service; everything heavy is imported there, not here."""
+"""What runs inside each process of the service; heavy modules are imported inside, not here."""
 
 import asyncio
 import contextlib
@@ -79,7 +79,7 @@ async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     started = asyncio.create_task(listening.wait())
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     if listening.is_set():
-        # It lives as long as labels decode, in the queue and on the device of all others.
+        # It stays alive as long as labels decode, through the same queue and device as all others.
         ready.set(server.probe)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

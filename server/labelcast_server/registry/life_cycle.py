@@ -4,9 +4,9 @@
               └──────── retire ──────────────────────────▲  │
                            PUBLISHED ◀── publish ───────────┘
 
-A staged set is complete and validated but has no reader. A published set is found by its tags and
-by its digest. A retired set keeps its bytes and its digest, loses its tags and is served to no one;
-publishing it again brings it back.
+A staged set is complete and validated, but not readable yet. A published set can be read by its
+tags and its digest. A retired set keeps its bytes and its digest, but loses its tags and cannot be
+read; publishing it again makes it readable again.
 """
 
 import time
@@ -25,10 +25,10 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 
 
 class LabelSets:
-    """What label sets there are and where each stands.
+    """All label sets and their states.
 
     Args:
-        catalog: their durable home.
+        catalog: where they are stored.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -46,18 +46,18 @@ class LabelSets:
         return await self._catalog.label_set(digest)
 
     async def publish(self, digest: str, tag: str) -> None:
-        """Let readers find a label set under a tag; a tag that points elsewhere moves.
+        """Make a label set readable under a tag; a tag that points elsewhere moves.
 
         Raises:
-            InvalidRequestError: not a tag.
+            InvalidRequestError: the tag is malformed.
             LabelSetNotFoundError: unknown digest.
-            TransitionError: someone else moved the label set meanwhile.
+            TransitionError: another caller changed its state meanwhile.
         """
         check_tag(tag)
         await self._move(digest, State.PUBLISHED, tag)
 
     async def retire(self, digest: str) -> None:
-        """Take a label set away from its readers, with all its tags.
+        """Stop serving a label set and remove all its tags.
 
         Raises:
             LabelSetNotFoundError: unknown digest.

@@ -1,4 +1,4 @@
-"""Commands for labels that others made: inspect, import."""
+"""Commands for labels from other projects: inspect, import."""
 
 import json
 from enum import StrEnum
@@ -23,7 +23,7 @@ Format = Annotated[str, typer.Option("--format", help="Name of the format, or au
 
 
 class Draws(StrEnum):
-    """Permutations an epoch that a producer's torch drew; auto finds out."""
+    """How many permutations a producer's torch drew per epoch; auto finds out."""
 
     AUTO = "auto"
     ONE = "one"
@@ -89,7 +89,7 @@ def import_(
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the producer's sampler.")
     ] = 42,
     label_kind: Annotated[
-        LabelKind | None, typer.Option(help="Kind of plain arrays, where their values do not tell.")
+        LabelKind | None, typer.Option(help="Kind of plain arrays, if their values do not tell.")
     ] = None,
     temperature: Annotated[
         float | None,
@@ -100,7 +100,7 @@ def import_(
     ] = None,
     recovery: Annotated[
         Recovery | None,
-        typer.Option(help="What the classes outside the top k get, where files do not say."),
+        typer.Option(help="What the classes outside the top k get, if the files do not say."),
     ] = None,
     view_size: Annotated[
         int | None,
@@ -144,7 +144,7 @@ def import_(
     if verify_args is not None and verify_with is None:
         raise InvalidRequestError("--verify-args needs --verify-with: give that too")
     if verify_with is not None and images is None:
-        # Refused by `Import.verify` too, but after minutes of scanning.
+        # `Import.verify` refuses it too, but only after minutes of scanning.
         raise InvalidRequestError("--verify-with labels images again and needs --images")
     if temperature is not None:
         require_positive("--temperature", temperature)

@@ -112,7 +112,7 @@ def test_an_unfinished_run_of_other_settings_is_kept(tmp_path: Path, whole: Path
 def test_damaged_progress_is_refused(tmp_path: Path, content: bytes) -> None:
     interrupt(tmp_path)
     (tmp_path / "progress-0.json").write_bytes(content)
-    with pytest.raises(InvalidRequestError, match=r"damaged; start anew with --fresh"):
+    with pytest.raises(InvalidRequestError, match=r"damaged; start over with --fresh"):
         label(tmp_path)
     label(tmp_path, fresh=True)
 

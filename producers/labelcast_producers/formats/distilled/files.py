@@ -2,7 +2,7 @@
 
 `labels_best.pt` beside `images_best.pt` and `syn_lr_best.pt` (MTT and its successors), or arrays
 `x` and `y` in an `.npz` or a pair of `.npy`. Labels are int64 (N,), or learned floats (N, C), which
-are exactly neither logits nor probabilities: they are kept as what their values look like. A sample
+are strictly neither logits nor probabilities: they count as what their values look like. A sample
 is a row, and has one view.
 """
 
@@ -44,14 +44,14 @@ Labels = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Types and shapes of labels and their images; None where there are no images."""
+    """Types and shapes of labels and their images; None if there are no images."""
 
     labels: tuple[np.dtype[Any], tuple[int, ...]]
     images: tuple[np.dtype[Any], tuple[int, ...]] | None
 
 
 class DistilledImporter(Importer):
-    """A directory of MTT's tensors or of `x.npy` and `y.npy`, or an `.npz` of `x` and `y`."""
+    """Importer of MTT's tensors in a directory, or of `x` and `y` as `.npy` pair or `.npz`."""
 
     name = FORMAT
 
@@ -86,7 +86,7 @@ class DistilledImporter(Importer):
         """See `Importer.open`; labels are read and checked on the way.
 
         Raises:
-            LabelValueError: NaN, infinity, or labels not of the kind that the user says.
+            LabelValueError: NaN, infinity, or labels not of the kind that the user gave.
         """
         shapes, foreign = _shapes(path), _foreign(path)
         if shapes is None:
@@ -113,16 +113,16 @@ class DistilledSource(Source):
     """Labels of distilled samples, a row each.
 
     Args:
-        parts: in order, their rows being rows of their files too.
+        parts: parts in order; their rows are also the rows of their files.
         load: reads the labels of a file: integers (N,) or floats (N, C), checked.
-        options: of the user.
-        format_name: of the importer.
-        notes: to begin with.
-        stages: of a staged set.
+        options: options of the user.
+        format_name: name of the importer.
+        notes: first notes, to which others are added.
+        stages: stages of a staged set.
 
     Raises:
-        InvalidRequestError: options that contradict the files, or one is missing.
-        LabelFileError, LabelValueError: labels that are none.
+        InvalidRequestError: options contradict the files, or one is missing.
+        LabelFileError, LabelValueError: the labels are invalid.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class DistilledSource(Source):
         )
 
     def records(self) -> RecordedViews | None:
-        """None: samples are learned as they are."""
+        """None: samples are learned without augmentation."""
         return None
 
     def read(self, part: Part) -> NDArray[Any]:
@@ -205,23 +205,23 @@ class DistilledSource(Source):
 
 
 def read_labels(path: Path) -> Labels:
-    """Labels of a `torch.save` file: int64 (N,), or float16 or float32 (N, C).
+    """Read the labels of a `torch.save` file: int64 (N,), or float16 or float32 (N, C).
 
     Raises:
-        LabelFileError: none of these.
+        LabelFileError: the file holds none of these.
         LabelValueError: NaN or infinity; names the row.
     """
     return checked_labels(path, read_torch_file(path))
 
 
 def checked_labels(path: Path, stored: Any) -> Labels:
-    """Labels as they were stored.
+    """Check labels as they were stored.
 
     Returns:
         Integers (N,), or float16 or float32 (N, C).
 
     Raises:
-        LabelFileError: another shape or type.
+        LabelFileError: they have another shape or type.
         LabelValueError: NaN or infinity; names the row.
     """
     if not isinstance(stored, np.ndarray) or not is_labels(stored.dtype, stored.shape):
@@ -251,7 +251,7 @@ def check_shapes(path: Path, shapes: Shapes) -> None:
     """Refuse labels of another shape, or not one for each image.
 
     Raises:
-        LabelFileError: so they are.
+        LabelFileError: the shapes are wrong.
     """
     dtype, shape = shapes.labels
     if not is_labels(dtype, shape):
@@ -264,7 +264,7 @@ def check_shapes(path: Path, shapes: Shapes) -> None:
 
 
 def learning_rate(path: Path) -> float:
-    """The one number of a file.
+    """Read the only number of a file.
 
     Raises:
         LabelFileError: it holds something else.
@@ -273,7 +273,7 @@ def learning_rate(path: Path) -> float:
 
 
 def one_number(path: Path, stored: Any) -> float:
-    """A learning rate as it was stored.
+    """Check a learning rate as it was stored.
 
     Raises:
         LabelFileError: it is not one finite number.
@@ -316,7 +316,7 @@ def _sample_of(path: Path) -> Callable[[int], str]:
 
 def _shapes(path: Path) -> Shapes | None:
     if path.is_file() and path.suffix == ".npz":
-        # Whatever is wrong with other files is for the importer of arrays to say.
+        # What is wrong with other files is for the importer of arrays to report.
         try:
             arrays = npz_arrays(path)
         except LabelFileError:
@@ -337,7 +337,7 @@ def _shapes(path: Path) -> Shapes | None:
 
 
 def info_of(path: Path, stored: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape of the one tensor of a file.
+    """Type and shape of the only tensor in a file.
 
     Raises:
         LabelFileError: it holds something else.

@@ -1,8 +1,8 @@
 """PDD (arXiv 2310.06982): distilled sets that grow by stages.
 
-`interval{i}_…/{images_best,labels_best,syn_lr_best}.pt`, or `interval_{i}_data.pt` with the three
-in one. Every stage holds the samples of those before it first; a sample's ID is its row, so a
-stage whose first rows are not those of the last one is refused.
+`interval{i}_…/{images_best,labels_best,syn_lr_best}.pt`, or `interval_{i}_data.pt` with all three
+in one. Every stage begins with the samples of those before it; a sample's ID is its row, so a
+stage whose first rows are not those of the previous one is refused.
 """
 
 import hashlib
@@ -41,12 +41,12 @@ _FILE = re.compile(r"interval_(0|[1-9][0-9]{0,5})_data\.pt")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Where a stage is.
+    """The files of a stage.
 
     Attributes:
-        number: in its name.
-        labels, images, rate: the files; one file three times where all is in one; None where
-            there is no learning rate.
+        number: number in its name.
+        labels, images, rate: paths of the files; the same path three times if all is in one; None
+            if there is no learning rate.
     """
 
     number: int
@@ -56,12 +56,12 @@ class _Stage:
 
     @property
     def is_flat(self) -> bool:
-        """Whether one file holds all."""
+        """Whether one file holds everything."""
         return self.labels == self.images
 
 
 class PddImporter(Importer):
-    """A directory of stages."""
+    """Importer of a directory of stages."""
 
     name = FORMAT
 
@@ -87,7 +87,7 @@ class PddImporter(Importer):
         )
 
     def open(self, path: Path, options: ImportOptions) -> DistilledSource:
-        """See `Importer.open`; labels and images of all stages are compared on the way."""
+        """See `Importer.open`; compares labels and images of all stages on the way."""
         stages, foreign = _stages(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no stage of PDD's; move it away")
@@ -121,7 +121,7 @@ class PddImporter(Importer):
 
 
 def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
-    """Stages by their number, and names of what belongs to none."""
+    """Stages by number, and names of everything that belongs to none."""
     if not path.is_dir():
         return [], ()
     stages: list[_Stage] = []
@@ -225,7 +225,7 @@ def _content(stage: _Stage) -> tuple[NDArray[Any], NDArray[Any], float | None]:
 
 
 def _digests(labels: NDArray[Any], images: NDArray[Any]) -> NDArray[np.uint8]:
-    """One of each sample, over its label and image: uint8, shape (N, 32)."""
+    """Digest of each sample, over its label and image: uint8, shape (N, 32)."""
 
     def each() -> Iterator[bytes]:
         for label, image in zip(labels, images, strict=True):

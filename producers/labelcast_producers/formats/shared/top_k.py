@@ -1,4 +1,4 @@
-"""Top-k probabilities out of foreign files: checked, and recovered to all classes."""
+"""Top-k probabilities from other projects' files: checked, and recovered to all classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,19 +17,19 @@ Probabilities = NDArray[np.float32]
 def checked_ids(
     stored: NDArray[Any], num_classes: int, where: Callable[[int], str], *, distinct: bool = True
 ) -> Ids:
-    """Class IDs of rows.
+    """Check the class IDs of rows.
 
     Args:
         stored: integers, or floats that hold integers, shape (n, k).
-        num_classes: C.
+        num_classes: number of classes, C.
         where: names a row, for messages.
-        distinct: whether a row may name a class once only.
+        distinct: whether a row may name a class only once.
 
     Returns:
         int64, shape (n, k).
 
     Raises:
-        LabelFileError: an ID that is no integer, outside the classes, or twice in a row.
+        LabelFileError: an ID is no integer, outside the classes, or twice in a row.
     """
     # Written so that NaN fails.
     whole = (stored == np.floor(stored)) if stored.dtype.kind == "f" else np.True_
@@ -53,17 +53,17 @@ def checked_ids(
 
 
 def checked_probabilities(stored: NDArray[Any], where: Callable[[int], str]) -> Probabilities:
-    """Probabilities of k classes.
+    """Check the probabilities of k classes.
 
     Args:
         stored: floats, shape (n, k).
         where: names a row, for messages.
 
     Returns:
-        float32, shape (n, k); a row sums to above 0, and to 1 or what rounding makes of it.
+        float32, shape (n, k); each row sums to more than 0 and, up to rounding, at most 1.
 
     Raises:
-        LabelValueError: NaN, infinity, a negative one, or a sum that is 0 or above 1.
+        LabelValueError: NaN, infinity, a negative value, or a sum of 0 or above 1.
     """
     values = stored.astype(np.float32)
     totals = values.sum(axis=1, dtype=np.float64)
@@ -81,7 +81,7 @@ def checked_probabilities(stored: NDArray[Any], where: Callable[[int], str]) -> 
 def recovered(
     ids: Ids, values: Probabilities, num_classes: int, recovery: Recovery
 ) -> NDArray[np.float32]:
-    """Probabilities of all classes, as the codec `topk` decodes them.
+    """Recover the probabilities of all classes, as the codec `topk` decodes them.
 
     Args:
         ids: shape (n, k), distinct in a row.
@@ -104,14 +104,14 @@ def recovered(
 
 
 def check_distributions(labels: NDArray[Any], where: Callable[[int], str]) -> None:
-    """Refuse rows that are no distributions over all classes.
+    """Refuse rows that are not distributions over all classes.
 
     Args:
         labels: shape (n, C).
         where: names a row, for messages.
 
     Raises:
-        LabelValueError: naming the first such row.
+        LabelValueError: a row is none; names the first.
     """
     if labels.shape[1] < 2 or looks_like_probabilities(labels):
         return

@@ -8,7 +8,7 @@ _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,63})?")
 
 
 def check_tag(tag: str) -> None:
-    """Refuse what is not a tag.
+    """Refuse a malformed tag.
 
     Raises:
         InvalidRequestError: says what a tag looks like.
@@ -21,7 +21,7 @@ def check_tag(tag: str) -> None:
 
 
 def check_reference(reference: str) -> None:
-    """Refuse a reference that cannot be sent; whether it names anything, the service knows.
+    """Refuse a reference that cannot be sent; only the service knows whether it names anything.
 
     Raises:
         InvalidRequestError: it is no text, such as bytes of a file name that were not UTF-8.

@@ -12,15 +12,15 @@ from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 
 ID_SCHEME = "uint64"
-# What a manifest calls the derivation of `labelcast.context.view_context`; another derivation gets
-# another name.
+# The manifest's name for the derivation in `labelcast.context.view_context`; another derivation
+# gets another name.
 CONTEXT_NAME = "view/1"
 
 
 class SampleOrder(StrEnum):
-    """Where the sample IDs of a label set come from."""
+    """How the sample IDs of a label set are known."""
 
-    GIVEN = "given"  # by whoever made the labels
+    GIVEN = "given"  # by the maker of the labels
     VERIFIED = "verified"  # derived, and confirmed by a teacher on some views
     UNVERIFIED = "unverified"  # derived from a sampler's seed, on trust
 
@@ -32,11 +32,11 @@ def policy_digest(policy: ViewPolicy | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ContextRef:
-    """How the context that labels are decoded under is derived, and proof that it was.
+    """How the context of the labels is derived, and a proof of the derivation.
 
     Attributes:
-        digest: over derived context rows (`labelcast.context.view_context`), so that a reader which
-            derives anything else refuses the label set.
+        digest: digest over derived context rows (`labelcast.context.view_context`), so that a
+            reader which derives anything else refuses the label set.
         name: name of the derivation.
     """
 
@@ -65,17 +65,17 @@ class LabelContract:
     """The part of a manifest that gives labels their meaning.
 
     Attributes:
-        teacher: digest of the teacher's weights, or of its name where there are none.
+        teacher: digest of the teacher's weights, or of its name if there are none.
         teacher_name: name of the teacher, to show.
         dataset: digest over sample IDs and contents.
-        num_classes: C.
+        num_classes: number of classes, C.
         class_list: digest of the ordered class names.
-        policy: how views are made; None for unaugmented samples.
-        label_kind: logits or probabilities.
-        temperatures: where the labels are right; None for any.
+        policy: policy that makes the views; None for unaugmented samples.
+        label_kind: kind of the labels, logits or probabilities.
+        temperatures: temperatures at which the labels are valid; None for any.
         codec: digest of the codec artifact.
-        context: what labels are decoded under beside their codes; None where codes say all.
-        sample_order: where the sample IDs come from.
+        context: context that decoding needs besides the codes; None if it needs none.
+        sample_order: how the sample IDs are known.
     """
 
     teacher: str
@@ -168,7 +168,7 @@ class LabelContract:
         """Refuse a softmax temperature at which the labels are wrong.
 
         Raises:
-            ContractMismatchError: outside the label set's range.
+            ContractMismatchError: it is outside the label set's range.
         """
         ends = self.temperatures
         if ends is not None and temperature not in ends:
@@ -177,7 +177,7 @@ class LabelContract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What a student expects of a label set; None where it does not care.
+    """What a student expects of a label set; None accepts anything.
 
     Attributes:
         teacher: digest of the teacher.

@@ -23,7 +23,7 @@ def digest_of(content: bytes | bytearray | memoryview) -> str:
 
 
 def check_digest(content: bytes | bytearray | memoryview, expected: str, what: str) -> None:
-    """Refuse content that is not what its digest says.
+    """Refuse content that does not match its digest.
 
     Raises:
         DigestMismatchError: the digests differ.

@@ -22,11 +22,11 @@ SHARD_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """A blob by content.
+    """A blob, identified by its content.
 
     Attributes:
         digest: sha256 of the content.
-        size: bytes.
+        size: size in bytes.
     """
 
     digest: str
@@ -49,9 +49,9 @@ class Shard:
     """Consecutive rows of a section.
 
     Attributes:
-        rows: how many.
-        data: the packed rows.
-        index: the chunk index: one little-endian uint32 CRC-32 a chunk.
+        rows: number of rows.
+        data: blob with the packed rows.
+        index: blob with the chunk index: one little-endian uint32 CRC-32 per chunk.
     """
 
     rows: int
@@ -79,10 +79,10 @@ class Section:
     """A column of packed rows.
 
     Attributes:
-        stride: bytes a row.
-        rows: N.
+        stride: bytes per row.
+        rows: number of rows, N.
         rows_per_chunk: rows of every chunk but the last of a shard.
-        shards: in row order; each but the last holds a whole number of chunks.
+        shards: shards in row order; each but the last holds a whole number of chunks.
     """
 
     stride: int

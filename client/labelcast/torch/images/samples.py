@@ -1,4 +1,4 @@
-"""What labelcast needs of a data set: images that can be told apart for ever."""
+"""What labelcast needs from a data set: images with stable IDs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ class SampleTable:
         dataset: any `SampleDataset`.
 
     Raises:
-        InvalidRequestError: it lacks what `SampleDataset` asks for, is empty, or an ID repeats or
+        InvalidRequestError: it lacks what `SampleDataset` requires, is empty, or an ID repeats or
             is not an unsigned integer.
     """
 
@@ -68,7 +68,7 @@ class SampleTable:
         """Images of samples: float, shape (N, channels, height, width).
 
         Raises:
-            InvalidRequestError: images differ in size.
+            InvalidRequestError: the images differ in size.
         """
         images = self.image_list(sample_ids)
         if any(image.shape != images[0].shape for image in images):
@@ -80,7 +80,7 @@ class SampleTable:
         return [self.dataset[int(at)][0] for at in self.positions(sample_ids)]
 
     def reader(self, *, keep_bytes: int) -> "ImageReader":
-        """Reads images again and again; see `ImageReader`."""
+        """Make a reader for repeated reads; see `ImageReader`."""
         return ImageReader(self, keep_bytes)
 
     def hard_labels(self) -> NDArray[np.int64]:
@@ -91,7 +91,7 @@ class SampleTable:
         return np.asarray([self.dataset[int(at)][1] for at in self._order], dtype=np.int64)
 
     def digest(self) -> str:
-        """Identity of the data set: over every sample ID with its pixels."""
+        """Digest that identifies the data set: over every sample ID with its pixels."""
         return dataset_digest(self.sample_ids, self._content_digests())
 
     def class_list(self) -> str:
@@ -107,11 +107,11 @@ class SampleTable:
 
 
 class ImageReader:
-    """Images by sample ID, from memory where all of them fit.
+    """Images by sample ID, from memory if all of them fit.
 
     Args:
         table: sample table of the data set.
-        keep_bytes: all images are read once and kept if they take no more than this.
+        keep_bytes: limit up to which all images are read once and kept.
     """
 
     def __init__(self, table: SampleTable, keep_bytes: int) -> None:
@@ -121,7 +121,7 @@ class ImageReader:
         self._kept = table.images(table.sample_ids) if fits else None
 
     def __call__(self, sample_ids: NDArray[np.uint64]) -> Tensor:
-        """Float, shape (N, channels, height, width)."""
+        """Read images: float, shape (N, channels, height, width)."""
         if self._kept is None:
             return self._table.images(sample_ids)
         return self._kept[np.searchsorted(self._table.sample_ids, sample_ids)]

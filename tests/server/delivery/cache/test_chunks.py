@@ -4,9 +4,8 @@ import asyncio
 import gc
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,36 +23,14 @@ from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
-    MemoryBlobs,
-    MemoryCatalog,
-    MemoryConnection,
     memory_store,
 )
-from labelcast_server.store.store import Store
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push, upload
+from tests.factories.pushed import upload
+from tests.server.delivery.cache.counting_blobs import CountingBlobs
 
 SAMPLES, SEEDS = 8000, 3
 ROWS = SAMPLES * SEEDS
-
-
-class CountingBlobs(MemoryBlobs):
-    """Remembers which chunks it was asked for."""
-
-    def __init__(self) -> None:
-        connection = MemoryConnection()
-        super().__init__(connection)
-        self.store = Store(self, MemoryCatalog(connection), connection)
-        self.read: list[tuple[str, int]] = []
-
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
-        self.read += [(digest, number) for number in numbers]
-        await asyncio.sleep(0)  # other tasks go on here, as with a real backend
-        return await super().read_chunks(digest, numbers)
-
-    def chunks(self, digest: str) -> list[Any]:
-        """The store's own list, to damage."""
-        return self._blobs[digest][1]
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +38,6 @@ def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
     directory = tmp_path_factory.mktemp("label-set")
     made, _ = make_label_set(directory, num_samples=SAMPLES, num_seeds=SEEDS, shard_bytes=140_000)
     return made
-
-
-@pytest.fixture
-async def blobs(label_set: LabelSetDirectory) -> CountingBlobs:
-    blobs = CountingBlobs()
-    await push(blobs.store, label_set, stage=False)
-    return blobs
 
 
 @pytest.fixture

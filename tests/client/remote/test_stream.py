@@ -261,7 +261,7 @@ def test_rows_after_the_last_are_refused() -> None:
     exchange, peer = exchange_of(batches_of([4])), Peer(16)
     ask_all(exchange, peer)
     assert len(list(exchange.accept(peer.answer(4)))) == 1
-    with pytest.raises(ProtocolError, match="nobody asked"):
+    with pytest.raises(ProtocolError, match="not requested"):
         list(exchange.accept(lie(4, EVERY[4:5])))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import is_digest
 from labelcast_server.access.authorize import Action, Kind
 from labelcast_server.admin.access import AdmissionDep, UploadsDep, requires
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body

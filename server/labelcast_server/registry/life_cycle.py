@@ -12,7 +12,7 @@ read; publishing it again makes it readable again.
 import time
 
 from labelcast.errors import TransitionError
-from labelcast.label_set import check_tag
+from labelcast.identifiers import tag_from
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -53,8 +53,7 @@ class LabelSets:
             LabelSetNotFoundError: unknown digest.
             TransitionError: another caller changed its state meanwhile.
         """
-        check_tag(tag)
-        await self._move(digest, State.PUBLISHED, tag)
+        await self._move(digest, State.PUBLISHED, tag_from(tag))
 
     async def retire(self, digest: str) -> None:
         """Stop serving a label set and remove all its tags.

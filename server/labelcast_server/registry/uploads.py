@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 
 from labelcast.errors import DigestMismatchError, InvalidRequestError, UploadOffsetError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import is_digest
 from labelcast_server.registry.admission import Admission
 from labelcast_server.store.blob_store import BlobInfo, BlobStore, Upload, new_upload_id
 from labelcast_server.store.verified_reads import stored_digest

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from labelcast.errors import LabelSetNotFoundError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import is_digest
 
 
 class State(StrEnum):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
+from labelcast.identifiers import Digest
 from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
@@ -34,7 +35,7 @@ class LabelSubject:
         representation: form of the labels.
     """
 
-    def __init__(self, label_set: str, representation: Representation) -> None:
+    def __init__(self, label_set: Digest, representation: Representation) -> None:
         self._preamble = crc32(
             _LABELS + label_set.encode("ascii") + representation_bytes(representation)
         )
@@ -58,7 +59,7 @@ def representation_bytes(representation: Representation) -> bytes:
 
 
 def resolution_checksum(
-    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: Digest, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> int:
     """CRC-32 of resolved views: the request, the rule, and the views found.
 

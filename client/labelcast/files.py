@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from labelcast.identifiers import Digest, digest_from_hash
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -51,10 +53,10 @@ def sync_file(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path) -> Digest:
     """Digest of a file's content, read in pieces."""
     with path.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_from_hash(hashlib.file_digest(stream, "sha256").digest())
 
 
 def _sync(path: Path) -> None:

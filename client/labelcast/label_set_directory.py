@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
 from labelcast.label_set.index.base import SegmentIndex
@@ -120,7 +121,7 @@ class LabelSetDirectory(LabelSet):
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path} is too large for a manifest")
         super().__init__(Manifest.from_bytes(path.read_bytes()))
-        self._shards: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
+        self._shards: dict[Digest, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_shards": {}}
@@ -215,6 +216,6 @@ class LabelSetDirectory(LabelSet):
         return data.reshape(-1, section.stride)[rows]
 
 
-def blob_path(directory: Path, digest: str) -> Path:
-    """Where a label set on disk keeps a blob; `digest` must have been checked by `is_digest`."""
+def blob_path(directory: Path, digest: Digest) -> Path:
+    """Where a label set on disk keeps a blob."""
     return directory / "blobs" / digest.replace(":", "-")

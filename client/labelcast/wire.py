@@ -16,7 +16,8 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.label_set import MissingViews, is_digest
+from labelcast.identifiers import Digest, is_digest
+from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import MAX_SEED, Views
@@ -185,7 +186,7 @@ def missing_from_proto(value: pb.Missing) -> MissingViews:
 
 
 def resolved_to_proto(
-    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: Digest, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> pb.ResolveViewsResponse:
     """Pack stored views, and which rows of the request they answer."""
     return pb.ResolveViewsResponse(
@@ -196,7 +197,7 @@ def resolved_to_proto(
 
 
 def resolved_from_proto(
-    message: pb.ResolveViewsResponse, label_set: str, missing: MissingViews, asked: Views
+    message: pb.ResolveViewsResponse, label_set: Digest, missing: MissingViews, asked: Views
 ) -> tuple[Views, NDArray[np.int64]]:
     """Read stored views.
 
@@ -226,7 +227,7 @@ def resolved_from_proto(
     return found, rows
 
 
-def label_set_from_proto(digest: str) -> str:
+def label_set_from_proto(digest: str) -> Digest:
     """Read the digest of a pinned label set.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import CHUNK_BYTES
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.registry.services import RegistryServices
@@ -27,7 +28,7 @@ async def push(store: Store, label_set: LabelSetDirectory, *, stage: bool = True
         await services_over(store).publisher.stage(label_set.digest, label_set.manifest.to_bytes())
 
 
-async def upload(store: Store, digest: str, content: bytes, chunk_bytes: int) -> None:
+async def upload(store: Store, digest: Digest, content: bytes, chunk_bytes: int) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield content
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 from labelcast.augmentation import ViewPolicy, policy_from_json
 from labelcast.codec import LabelKind, TemperatureRange
 from labelcast.errors import ContractMismatchError, ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import to_canonical
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
@@ -25,7 +26,7 @@ class SampleOrder(StrEnum):
     UNVERIFIED = "unverified"  # derived from a sampler's seed, on trust
 
 
-def policy_digest(policy: ViewPolicy | None) -> str:
+def policy_digest(policy: ViewPolicy | None) -> Digest:
     """Digest of an augmentation policy; None is the policy of unaugmented samples."""
     return digest_of(to_canonical(None if policy is None else policy.as_json()))
 
@@ -40,7 +41,7 @@ class ContextRef:
         name: name of the derivation.
     """
 
-    digest: str
+    digest: Digest
     name: str = CONTEXT_NAME
 
     def as_json(self) -> dict[str, Any]:
@@ -78,15 +79,15 @@ class LabelContract:
         sample_order: how the sample IDs are known.
     """
 
-    teacher: str
+    teacher: Digest
     teacher_name: str
-    dataset: str
+    dataset: Digest
     num_classes: int
-    class_list: str
+    class_list: Digest
     policy: ViewPolicy | None
     label_kind: LabelKind
     temperatures: TemperatureRange | None
-    codec: str
+    codec: Digest
     context: ContextRef | None = None
     sample_order: SampleOrder = SampleOrder.GIVEN
 
@@ -190,13 +191,13 @@ class Expectation:
         temperature: softmax temperature of the student.
     """
 
-    teacher: str | None = None
-    dataset: str | None = None
-    class_list: str | None = None
+    teacher: Digest | None = None
+    dataset: Digest | None = None
+    class_list: Digest | None = None
     num_classes: int | None = None
-    augmentation: str | None = None
+    augmentation: Digest | None = None
     label_kind: LabelKind | None = None
-    codec: str | None = None
+    codec: Digest | None = None
     temperature: float | None = None
 
 

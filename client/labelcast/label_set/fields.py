@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelcast.errors import ManifestError
-from labelcast.label_set.digests import is_digest
+from labelcast.identifiers import Digest, is_digest
 
 
 class Fields:
@@ -56,7 +56,7 @@ class Fields:
             raise ManifestError(f"{self.path}.{name} must be a number with a decimal point")
         return value
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str) -> Digest:
         """A sha256 digest."""
         value = self.text(name)
         if not is_digest(value):

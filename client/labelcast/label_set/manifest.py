@@ -6,6 +6,7 @@ from typing import Any, Self
 from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy
 from labelcast.codec import Codec
 from labelcast.errors import ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
 from labelcast.label_set.digests import digest_of
@@ -115,7 +116,7 @@ class Manifest:
                     " samples for all segments"
                 )
 
-    def blobs(self) -> dict[str, BlobRef]:
+    def blobs(self) -> dict[Digest, BlobRef]:
         """Every blob by digest."""
         refs = [self.codec, *([] if self.report is None else [self.report])]
         refs += [ref for _, ref in self.parts]
@@ -140,7 +141,7 @@ class Manifest:
         return to_canonical(value | parts_as_json(self.parts, BlobRef.as_json))
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> Digest:
         """Digest that identifies the label set."""
         return digest_of(self.to_bytes())
 

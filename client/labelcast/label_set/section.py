@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.errors import ChecksumMismatchError, ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.fields import Fields
 
@@ -29,7 +30,7 @@ class BlobRef:
         size: size in bytes.
     """
 
-    digest: str
+    digest: Digest
     size: int
 
     def as_json(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def chunk_checksum(chunk: bytes | memoryview) -> int:
     return crc32(chunk)
 
 
-def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: str) -> None:
+def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest) -> None:
     """Refuse a damaged chunk.
 
     Raises:

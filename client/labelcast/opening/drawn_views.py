@@ -13,6 +13,7 @@ from labelcast.augmentation import (
     ViewPolicy,
     draw_records,
 )
+from labelcast.identifiers import Digest
 from labelcast.label_set import ViewIndex
 from labelcast.label_set.view_records import ViewRecords, mixing
 from labelcast.views import Views
@@ -31,7 +32,7 @@ class DrawnViews:
         partner_share: float32, shape (N,): the partner's share of the view.
     """
 
-    label_set: str
+    label_set: Digest
     views: Views
     made_by: Records | RecordedViews | None
     partners: Views
@@ -46,7 +47,7 @@ class DrawnViews:
 
 
 def draw_views(
-    label_set: str,
+    label_set: Digest,
     policy: ViewPolicy | None,
     views: Views,
     index: ViewIndex,

@@ -15,6 +15,7 @@ from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
     BlobRef,
@@ -84,7 +85,7 @@ def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | 
     return context
 
 
-def context_digest(context: ViewContext, index: SegmentIndex) -> str:
+def context_digest(context: ViewContext, index: SegmentIndex) -> Digest:
     """Digest over the context of at most 4,096 evenly spaced rows of a segment."""
     count = min(index.num_rows, _CONTEXT_DIGEST_ROWS)
     spaced = np.arange(count) * index.num_rows // count
@@ -122,7 +123,7 @@ def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
 
 def _whole(sections: Iterable[Section]) -> Opening[dict[Section, NDArray[np.uint8]]]:
     """Read whole sections: uint8, shape (rows, stride), read-only; each blob is read once."""
-    blobs: dict[str, bytes] = {}
+    blobs: dict[Digest, bytes] = {}
     rows: dict[Section, NDArray[np.uint8]] = {}
     for section in sections:
         for shard in section.shards:

@@ -11,12 +11,11 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.files import file_digest
+from labelcast.identifiers import Digest, Tag, check_reference, digest_from, tag_from
 from labelcast.label_set import (
     CHUNK_BYTES,
     BlobRef,
     Manifest,
-    check_reference,
-    check_tag,
     to_canonical,
 )
 from labelcast.label_set_directory import LabelSetDirectory
@@ -38,8 +37,8 @@ class PushResult:
         known_blobs: number of blobs that the service already had.
     """
 
-    digest: str
-    tag: str
+    digest: Digest
+    tag: Tag
     uploaded_blobs: int
     uploaded_bytes: int
     known_blobs: int
@@ -60,9 +59,9 @@ class LabelSetSummary:
         teacher_name: name of the teacher, for people.
     """
 
-    digest: str
+    digest: Digest
     state: str
-    tags: tuple[str, ...]
+    tags: tuple[Tag, ...]
     created_at: str
     labels: int
     num_classes: int
@@ -85,7 +84,7 @@ class LabelSetDetails:
     summary: LabelSetSummary
     manifest: Manifest
     codec_name: str
-    store_bytes: dict[str, int]
+    store_bytes: dict[Digest, int]
     report: dict[str, Any] | None
 
 
@@ -149,7 +148,7 @@ class Registry:
             AuthorizationError: the token does not suffice.
             NetworkError: the service cannot be reached.
         """
-        check_tag(tag)
+        name = tag_from(tag)
         refs = list(label_set.manifest.blobs().values())
         missing = [ref for ref in refs if not self._has(ref)]
         total = sum(ref.size for ref in missing)
@@ -170,8 +169,8 @@ class Registry:
             sent += ref.size
         digest = label_set.digest
         self._stage(label_set.manifest)
-        self.tag(tag, digest)
-        return PushResult(digest, tag, len(missing), total, len(refs) - len(missing))
+        self.tag(name, digest)
+        return PushResult(digest, name, len(missing), total, len(refs) - len(missing))
 
     def list(self) -> list[LabelSetSummary]:
         """Every label set in any state, oldest first."""
@@ -195,7 +194,7 @@ class Registry:
                 summary=_summary(body),
                 manifest=Manifest.from_bytes(content),
                 codec_name=str(body["codec"]["name"]),
-                store_bytes={str(k): int(v) for k, v in body["store_memory"]["blobs"].items()},
+                store_bytes=_store_bytes(body["store_memory"]["blobs"]),
                 report=body["report"],
             )
         if details.manifest.digest != details.summary.digest:
@@ -237,12 +236,12 @@ class Registry:
             InvalidRequestError: the tag is malformed.
             LabelSetNotFoundError: there is no such label set.
         """
-        check_tag(tag)
+        name = tag_from(tag)
         check_reference(digest)
         # Any state can become published, so a refused step means that another caller was faster.
         self._rest.patience.run(
             lambda: self._rest.request(
-                "PUT", f"/v1/tags/{quote(tag, safe='')}", json={"digest": digest}
+                "PUT", f"/v1/tags/{quote(name, safe='')}", json={"digest": digest}
             ),
             also=(TransitionError,),
         )
@@ -270,7 +269,7 @@ class Registry:
         )
 
 
-def _chunk_bytes(manifest: Manifest) -> dict[str, int]:
+def _chunk_bytes(manifest: Manifest) -> dict[Digest, int]:
     """Chunk size of every blob of rows; all others are stored in `CHUNK_BYTES`."""
     return {
         shard.data.digest: section.chunk_bytes
@@ -280,11 +279,15 @@ def _chunk_bytes(manifest: Manifest) -> dict[str, int]:
     }
 
 
+def _store_bytes(blobs: dict[str, Any]) -> dict[Digest, int]:
+    return {digest_from(blob): int(size) for blob, size in blobs.items()}
+
+
 def _summary(body: dict[str, Any]) -> LabelSetSummary:
     return LabelSetSummary(
-        digest=str(body["digest"]),
+        digest=digest_from(body["digest"]),
         state=str(body["state"]),
-        tags=tuple(str(tag) for tag in body["tags"]),
+        tags=tuple(tag_from(tag) for tag in body["tags"]),
         created_at=str(body["created_at"]),
         labels=int(body["labels"]),
         num_classes=int(body["num_classes"]),

@@ -157,7 +157,7 @@ def understood() -> Iterator[None]:
     """Turn an answer of an unexpected shape into `ProtocolError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, ManifestError):
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidRequestError, ManifestError):
         raise ProtocolError(
             "the service's answer is not what this labelcast understands; compare versions"
         ) from None

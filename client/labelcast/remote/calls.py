@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.codec import CodecHeader
 from labelcast.errors import ProtocolError, WrongSubjectError
+from labelcast.identifiers import Digest, check_reference
 from labelcast.label_set import (
     BlobRef,
     Expectation,
     Manifest,
     MissingViews,
     check_digest,
-    check_reference,
 )
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
@@ -35,7 +35,7 @@ class BlobParts:
         ref: blob to fetch.
     """
 
-    def __init__(self, label_set: str, ref: BlobRef) -> None:
+    def __init__(self, label_set: Digest, ref: BlobRef) -> None:
         self._label_set = label_set
         self._ref = ref
         self._received = 0

@@ -20,6 +20,7 @@ from labelcast import wire
 from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
+from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -45,7 +46,7 @@ class StreamExchange:
     def __init__(
         self,
         *,
-        label_set: str,
+        label_set: Digest,
         representation: Representation,
         row_stride: int,
         num_classes: int,

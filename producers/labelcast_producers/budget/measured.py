@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelcast.identifiers import Digest
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast_producers.budget.model import SCALES
@@ -26,7 +27,7 @@ class MeasuredLabelSet:
         report_bytes: size of the report on how well the codes keep the labels.
     """
 
-    digest: str
+    digest: Digest
     labels: int
     samples: int
     payload_bytes: int

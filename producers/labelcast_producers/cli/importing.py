@@ -16,6 +16,7 @@ from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_posit
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    from labelcast.identifiers import Digest
     from labelcast_producers.formats.source import Finding, SourceFacts
 
 Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory with labels.")]
@@ -207,7 +208,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_json: bool) -> None:
+def _tell_imported(
+    facts: "SourceFacts", digest: "Digest | None", out: Path, *, as_json: bool
+) -> None:
     result: dict[str, Any] = {
         "format": facts.format,
         "labels": facts.index.num_rows,

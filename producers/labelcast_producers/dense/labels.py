@@ -28,6 +28,7 @@ from labelcast.codec import LabelKind
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import LabelFileError, ManifestError
 from labelcast.files import file_digest
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -66,11 +67,11 @@ class Description:
         sample_order: where the sample IDs come from.
     """
 
-    teacher: str
+    teacher: Digest
     teacher_name: str
-    dataset: str
+    dataset: Digest
     num_classes: int
-    class_list: str
+    class_list: Digest
     policy: ViewPolicy | None
     label_kind: LabelKind
     temperature: float | None

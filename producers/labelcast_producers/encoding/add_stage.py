@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.files import whole_file
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -57,7 +58,7 @@ def add_stage(
     name: str,
     learning_rate: float | None = None,
     epochs: int | None = None,
-    dataset: str | None = None,
+    dataset: Digest | None = None,
 ) -> LabelSetDirectory:
     """Make the label set of the next stage.
 
@@ -101,7 +102,7 @@ def add_stage(
 
 
 def _combined(
-    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: str | None
+    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: Digest | None
 ) -> Manifest:
     base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract

@@ -13,6 +13,7 @@ from torch import nn
 from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
 from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast.progress import Progress, unwatched
@@ -155,8 +156,8 @@ class Import:
             PermutationDraws.TWO: self.source,
         }
 
-    def identity(self) -> str:
-        """Digest over the files, the options, and which label is where.
+    def identity(self) -> Digest:
+        """Digest over the files, what was said of them, and whose labels are where.
 
         The last depends on the images too, which may change behind the same path.
         """
@@ -173,7 +174,7 @@ class Import:
                 stat = file.stat()
                 name = file.relative_to(path)
                 hasher.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        return "sha256:" + hasher.hexdigest()
+        return digest_from_hash(hasher.digest())
 
     def describe(self) -> Description:
         """Describe what the labels mean.
@@ -186,7 +187,7 @@ class Import:
         """
         return self._described(self.identity())
 
-    def _described(self, identity: str) -> Description:
+    def _described(self, identity: Digest) -> Description:
         facts, options = self.facts, self.options
         names: Sequence[str] = [str(number) for number in range(facts.num_classes)]
         dataset = identity

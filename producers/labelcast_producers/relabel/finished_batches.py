@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set import to_canonical
 
 FORMAT = "labelcast/relabel-progress/1"
@@ -33,7 +34,7 @@ class FinishedBatches:
     """
 
     directory: Path
-    settings: str
+    settings: Digest
 
     def read(self, num_batches: int) -> Batches:
         """Read which batches any process has finished: int64, increasing.

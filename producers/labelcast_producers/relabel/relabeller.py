@@ -12,6 +12,7 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.render_seeded import ViewRenderer
@@ -137,17 +138,17 @@ def relabel(
     return DenseLabels.open(out)
 
 
-def module_digest(module: nn.Module) -> str:
+def module_digest(module: nn.Module) -> Digest:
     """Identify a network: sha256 over the names, types, shapes and bytes of its state."""
     hasher = hashlib.sha256(b"labelcast teacher\0")
     for name, tensor in sorted(module.state_dict().items()):
         hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return "sha256:" + hasher.hexdigest()
+    return digest_from_hash(hasher.digest())
 
 
-def _settings(description: Description, plan: Plan) -> str:
-    """Digest of everything that determines the labels and their rows."""
+def _settings(description: Description, plan: Plan) -> Digest:
+    """Digest of all that decides the labels and their rows."""
     present, policy = plan.index.present, description.policy
     value = {
         "teacher": description.teacher,

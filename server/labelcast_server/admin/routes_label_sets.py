@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from labelcast.identifiers import is_digest, tag_from
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
 from labelcast_server.access.authorize import Action, Kind
 from labelcast_server.admin.access import InspectionDep, PublisherDep, requires
@@ -18,6 +19,7 @@ from labelcast_server.admin.schemas import (
     TagList,
 )
 from labelcast_server.registry.inspection import LabelSetDetails
+from labelcast_server.store.refusals import label_set_not_found
 
 Reference = Annotated[str, Path(description="tag or digest", examples=["glyphs:v1"])]
 
@@ -97,8 +99,11 @@ async def put_tag(
     wanted: Annotated[SetTag, Depends(json_body(SetTag))],
 ) -> TagBody:
     """Publish a label set under a tag; a tag that points elsewhere moves."""
-    await publisher.publish(wanted.digest, tag)
-    return TagBody(tag=tag, digest=wanted.digest)
+    name = tag_from(tag)
+    if not is_digest(wanted.digest):
+        raise label_set_not_found(wanted.digest)
+    await publisher.publish(wanted.digest, name)
+    return TagBody(tag=name, digest=wanted.digest)
 
 
 def _as_json(details: LabelSetDetails) -> str:

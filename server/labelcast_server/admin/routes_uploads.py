@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import digest_from, is_digest, is_upload_id
 from labelcast_server.access.authorize import Action, Kind
 from labelcast_server.admin.access import AdmissionDep, UploadsDep, requires
 from labelcast_server.admin.bodies import ContentRange, RangeBody, described_body, json_body
 from labelcast_server.admin.schemas import BeginUpload, BlobBody, CapacityBody, UploadBody
 from labelcast_server.store.blob_store import BlobInfo
+from labelcast_server.store.refusals import upload_id_from
 
 BLOB_SIZE_HEADER = "Labelcast-Blob-Size"
 
@@ -68,15 +69,13 @@ async def begin_upload(
     wanted: Annotated[BeginUpload, Depends(json_body(BeginUpload))],
 ) -> UploadBody | BlobBody:
     """Open a session; its bytes stay invisible until it is finished."""
-    if is_digest(wanted.digest):
-        try:
-            known = await uploads.blob(wanted.digest)
-        except BlobNotFoundError:
-            pass
-        else:
-            response.status_code = 200
-            return BlobBody.of(known)
-    return UploadBody.of(await uploads.begin(wanted.digest, wanted.size, wanted.chunk_bytes))
+    digest = digest_from(wanted.digest)
+    try:
+        known = await uploads.blob(digest)
+    except BlobNotFoundError:
+        return UploadBody.of(await uploads.begin(digest, wanted.size, wanted.chunk_bytes))
+    response.status_code = 200
+    return BlobBody.of(known)
 
 
 @upload_routes.get(
@@ -84,7 +83,7 @@ async def begin_upload(
 )
 async def get_upload(upload_id: str, uploads: UploadsDep) -> UploadBody:
     """`received_bytes` says where to go on."""
-    return UploadBody.of(await uploads.session(upload_id))
+    return UploadBody.of(await uploads.session(upload_id_from(upload_id)))
 
 
 @upload_routes.patch(
@@ -113,13 +112,14 @@ async def send_bytes(upload_id: str, request: Request, uploads: UploadsDep) -> U
     """Take the bytes of one range."""
     announced = ContentRange.parse(request.headers.get("content-range"))
     body = RangeBody(request, announced)
-    upload = await uploads.session(upload_id)
+    session = upload_id_from(upload_id)
+    upload = await uploads.session(session)
     if announced.total != upload.blob.size:
         raise InvalidRequestError(
             f"Content-Range says {announced.total} bytes in all, but this upload is for"
             f" {upload.blob.size}; send the blob that the upload was begun for"
         )
-    upload = await uploads.receive(upload_id, announced.first, body.pieces())
+    upload = await uploads.receive(session, announced.first, body.pieces())
     if body.is_short and not body.broke_off:
         raise InvalidRequestError(
             f"{announced.count} bytes were announced and {body.received} came;"
@@ -136,7 +136,7 @@ async def finish_upload(
     digest: Annotated[str, Query(description="sha256 of the content, verified")],
 ) -> BlobBody:
     """Verify the bytes and make the blob visible."""
-    return BlobBody.of(await uploads.finish(upload_id, digest))
+    return BlobBody.of(await uploads.finish(upload_id_from(upload_id), digest))
 
 
 @upload_routes.delete(
@@ -144,7 +144,8 @@ async def finish_upload(
 )
 async def abort_upload(upload_id: str, uploads: UploadsDep) -> None:
     """Forget the session and its bytes; an unknown one is no error."""
-    await uploads.abort(upload_id)
+    if is_upload_id(upload_id):
+        await uploads.abort(upload_id)
 
 
 async def _blob(uploads: UploadsDep, digest: str) -> BlobInfo:

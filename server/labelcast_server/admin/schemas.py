@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from labelcast.identifiers import Digest, Tag, UploadId
 from labelcast.label_set import Manifest
 from labelcast_server.registry.inspection import LabelSetDetails
 from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload
@@ -13,8 +14,10 @@ from labelcast_server.store.catalog import LabelSetRecord, State
 
 _EXAMPLE_DIGEST = "sha256:" + "0123456789abcdef" * 4
 
-Digest = Annotated[str, Field(examples=[_EXAMPLE_DIGEST])]
-Tag = Annotated[str, Field(examples=["glyphs:v1"])]
+# Of what is asked for: text that nothing has checked.
+DigestText = Annotated[str, Field(examples=[_EXAMPLE_DIGEST])]
+KnownDigest = Annotated[Digest, Field(examples=[_EXAMPLE_DIGEST])]
+KnownTag = Annotated[Tag, Field(examples=["glyphs:v1"])]
 
 
 class ErrorBody(BaseModel):
@@ -52,7 +55,7 @@ class BlobBody(BaseModel):
     """A complete blob."""
 
     complete: Literal[True] = True
-    digest: Digest
+    digest: KnownDigest
     size: int = Field(examples=[33_554_432])
     chunk_bytes: int = Field(examples=[65_504])
 
@@ -67,7 +70,7 @@ class BeginUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    digest: Digest = Field(description="sha256 of the content")
+    digest: DigestText = Field(description="sha256 of the content")
     size: int = Field(description="bytes of the content", examples=[33_554_432])
     chunk_bytes: int = Field(
         description="bytes that the store keeps together; for a shard, its section's chunk size",
@@ -79,8 +82,8 @@ class UploadBody(BaseModel):
     """State of an upload session."""
 
     complete: Literal[False] = False
-    upload_id: str = Field(examples=["Jx0mIu5nOcJbH3vF"])
-    digest: Digest
+    upload_id: UploadId = Field(examples=["Jx0mIu5nOcJbH3vF"])
+    digest: KnownDigest
     size: int = Field(examples=[33_554_432])
     chunk_bytes: int = Field(examples=[65_504])
     received_bytes: int = Field(description="offset to continue from", examples=[65_504])
@@ -102,9 +105,9 @@ class UploadBody(BaseModel):
 class LabelSetSummary(BaseModel):
     """One label set in a list."""
 
-    digest: Digest
+    digest: KnownDigest
     state: State
-    tags: list[Tag]
+    tags: list[KnownTag]
     created_at: AwareDatetime
     labels: int = Field(description="views that have a label", examples=[3_000_000])
     num_classes: int = Field(examples=[1000])
@@ -112,7 +115,7 @@ class LabelSetSummary(BaseModel):
     teacher_name: str = Field(examples=["resnet18"])
 
     @classmethod
-    def of(cls, record: LabelSetRecord, tags: tuple[str, ...]) -> Self:
+    def of(cls, record: LabelSetRecord, tags: tuple[Tag, ...]) -> Self:
         """Make it from the store's record."""
         return cls(**_summary(record, Manifest.from_bytes(record.manifest), tags))
 
@@ -120,7 +123,7 @@ class LabelSetSummary(BaseModel):
 class StagedBody(BaseModel):
     """A label set that is validated and recorded."""
 
-    digest: Digest
+    digest: KnownDigest
     state: State
 
 
@@ -130,7 +133,7 @@ class LabelSetList(BaseModel):
     label_sets: list[LabelSetSummary]
 
     @classmethod
-    def of(cls, found: list[tuple[LabelSetRecord, tuple[str, ...]]]) -> Self:
+    def of(cls, found: list[tuple[LabelSetRecord, tuple[Tag, ...]]]) -> Self:
         """From the store's words; parses every manifest, so run it in a thread."""
         return cls(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
 
@@ -147,7 +150,7 @@ class StoreMemory(BaseModel):
     """Memory that a label set takes in the store; other sets may share its blobs."""
 
     total_bytes: int = Field(examples=[50_331_648])
-    blobs: dict[Digest, int]
+    blobs: dict[KnownDigest, int]
 
 
 class LabelSetBody(LabelSetSummary):
@@ -180,23 +183,23 @@ class SetTag(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    digest: Digest
+    digest: DigestText
 
 
 class TagBody(BaseModel):
     """The label set that a tag points to."""
 
-    tag: Tag
-    digest: Digest
+    tag: KnownTag
+    digest: KnownDigest
 
 
 class TagList(BaseModel):
     """All tags."""
 
-    tags: dict[Tag, Digest]
+    tags: dict[KnownTag, KnownDigest]
 
 
-def _summary(record: LabelSetRecord, manifest: Manifest, tags: tuple[str, ...]) -> dict[str, Any]:
+def _summary(record: LabelSetRecord, manifest: Manifest, tags: tuple[Tag, ...]) -> dict[str, Any]:
     return {
         "digest": record.digest,
         "state": record.state,

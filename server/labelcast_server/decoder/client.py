@@ -11,6 +11,7 @@ from pathlib import Path
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.errors import ServiceUnavailableError
+from labelcast.identifiers import Digest
 from labelcast.representation import Representation
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.connection import (
@@ -45,12 +46,12 @@ class DecoderClient:
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loading: dict[Digest, asyncio.Lock] = {}
         self._under_way: dict[bytes, ByteBudget] = {}
 
     async def decode(
         self,
-        codec: str,
+        codec: Digest,
         artifact: bytes,
         representation: Representation,
         rows: Rows,
@@ -102,7 +103,7 @@ class DecoderClient:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _decode(self, codec: str, artifact: bytes, request: Request) -> DecodedRows:
+    async def _decode(self, codec: Digest, artifact: bytes, request: Request) -> DecodedRows:
         for _ in range(_LOADS_FOR_ONE_DECODE):
             connection = await self._connected()
             try:
@@ -115,7 +116,7 @@ class DecoderClient:
             " at once; retry, or read fewer at a time"
         )
 
-    async def _load(self, codec: str, artifact: bytes) -> None:
+    async def _load(self, codec: Digest, artifact: bytes) -> None:
         lock = self._loading.setdefault(codec, asyncio.Lock())
         first = not lock.locked()
         async with lock:

@@ -7,6 +7,7 @@ import numpy as np
 
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
+from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.decode_rows import decode_rows
@@ -53,7 +54,7 @@ class Group:
         loaded: the codec.
     """
 
-    codec: str
+    codec: Digest
     representation: Representation
     loaded: Loaded = field(compare=False)
 

@@ -24,6 +24,7 @@ from enum import IntEnum
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
 from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
+from labelcast.identifiers import Digest, digest_from
 from labelcast.representation import Form, Representation
 
 _HEADER = struct.Struct("<QIB")
@@ -78,7 +79,7 @@ def unpack_header(header: bytes) -> tuple[int, int, Kind]:
     return size, number, Kind(kind)
 
 
-def pack_subject(codec: str, representation: Representation) -> bytes:
+def pack_subject(codec: Digest, representation: Representation) -> bytes:
     """Pack what a decoding request is about, without its rows: SUBJECT_BYTES bytes."""
     return _SUBJECT.pack(
         codec.encode("ascii"),
@@ -89,18 +90,18 @@ def pack_subject(codec: str, representation: Representation) -> bytes:
     )
 
 
-def unpack_subject(subject: bytes) -> tuple[str, Representation]:
+def unpack_subject(subject: bytes) -> tuple[Digest, Representation]:
     """Unpack codec digest and representation.
 
     Raises:
-        RequestError: there is no such representation.
+        RequestError: no digest, or there is no such representation.
         ValueError, IndexError: not written by `pack_subject`.
     """
     codec, form, precision, k, temperature = _SUBJECT.unpack(subject)
     representation = Representation(
         _FORMS[form], _PRECISIONS[precision], temperature or None, k or None
     )
-    return codec.decode("ascii"), representation
+    return digest_from(codec.decode("ascii")), representation
 
 
 def pack_answer_head(subject: bytes, rows_crc32: int, labels_crc32: int) -> bytes:

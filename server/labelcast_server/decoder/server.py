@@ -20,7 +20,8 @@ from labelcast.errors import (
     LabelcastError,
     NetworkError,
 )
-from labelcast.label_set import check_digest
+from labelcast.identifiers import Digest
+from labelcast.label_set import check_digest, digest_of
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
@@ -79,8 +80,10 @@ class DecoderServer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._probe = DeviceProbe(device)
-        self._probes = Group("probe", self._probe.representation, Loaded(self._probe.decoder))
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._probes = Group(
+            digest_of(b"probe"), self._probe.representation, Loaded(self._probe.decoder)
+        )
+        self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
         self._queue: FairQueue[Group, Job] = FairQueue()
         self._held = ByteBudget(_HELD_BYTES)
         self._held_artifacts = ByteBudget(_HELD_ARTIFACT_BYTES)
@@ -200,7 +203,9 @@ class DecoderServer:
         await self._finish(job)
         return Kind.DONE, job.answer_head(), job.labels
 
-    def _job(self, codec: str, representation: Representation, loaded: Loaded, body: bytes) -> Job:
+    def _job(
+        self, codec: Digest, representation: Representation, loaded: Loaded, body: bytes
+    ) -> Job:
         if len(body) % loaded.stride or representation.form is Form.CODES:
             raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} bytes each")
         rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
@@ -221,16 +226,17 @@ class DecoderServer:
             raise
 
     async def _load(self, codec: str, artifact: bytes) -> None:
-        def load() -> TorchDecoder | None:
-            check_digest(artifact, codec, "the codec artifact")
+        def load() -> tuple[Digest, TorchDecoder | None]:
+            digest = check_digest(artifact, codec, "the codec artifact")
             # Another worker may have sent it a moment ago.
-            return None if codec in self._loaded else load_decoder(artifact, self._device)
+            known = digest in self._loaded
+            return digest, None if known else load_decoder(artifact, self._device)
 
-        decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+        digest, decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
         if decoder is not None:
-            self._loaded[codec] = Loaded(decoder)
-        if codec in self._loaded:
-            self._loaded.move_to_end(codec)
+            self._loaded[digest] = Loaded(decoder)
+        if digest in self._loaded:
+            self._loaded.move_to_end(digest)
         while len(self._loaded) > _LOADED_CODECS:
             self._loaded.popitem(last=False)
 

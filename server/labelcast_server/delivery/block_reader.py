@@ -13,7 +13,8 @@ from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import InvalidRequestError, OverloadedError
+from labelcast.errors import BlobNotFoundError, InvalidRequestError, OverloadedError
+from labelcast.identifiers import Digest, is_digest
 from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
@@ -39,7 +40,7 @@ class Decoder(Protocol):
 
     async def decode(
         self,
-        codec: str,
+        codec: Digest,
         artifact: bytes,
         representation: Representation,
         rows: Rows,
@@ -71,16 +72,26 @@ class OpenLabelSet:
         stored: which views each sample has.
     """
 
-    digest: str
+    digest: Digest
     manifest: Manifest
     content: bytes
-    blobs: dict[str, BlobRef]
+    blobs: dict[Digest, BlobRef]
     report: bytes
     artifact: bytes
     codec: Codec
     index: ViewIndex
     context: ViewContext | None
     stored: StoredViews
+
+    def blob_ref(self, blob: str) -> BlobRef:
+        """What the manifest says of a blob.
+
+        Raises:
+            BlobNotFoundError: it names no such blob.
+        """
+        if is_digest(blob) and (ref := self.blobs.get(blob)) is not None:
+            return ref
+        raise BlobNotFoundError(f"label set {self.digest} has no blob {blob[:80]}", blob=blob[:80])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """From a reference to a label set that may be served."""
 
 from labelcast.errors import LabelSetNotFoundError, LabelSetRetiredError
+from labelcast.identifiers import Digest
 from labelcast_server.store.catalog import Catalog, State
 
 
-async def resolve_readable(catalog: Catalog, reference: str) -> str:
-    """Resolve a tag or digest to the digest of a label set that may be read.
+async def resolve_readable(catalog: Catalog, reference: str) -> Digest:
+    """Tag or digest → digest of a label set that may be read.
 
     Raises:
         LabelSetNotFoundError: it names none, or one that is not published yet.

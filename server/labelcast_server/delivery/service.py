@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
-from labelcast.errors import BlobNotFoundError
+from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_context, open_index
@@ -49,7 +49,7 @@ class LabelService:
         self._decoder = decoder
         self._block_bytes = block_bytes
         self._room = ByteBudget(unsent_bytes)
-        self._open: OrderedDict[str, OpenLabelSet] = OrderedDict()
+        self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()
 
     async def label_set(self, reference: str) -> OpenLabelSet:
@@ -71,7 +71,7 @@ class LabelService:
         self._open.move_to_end(digest)
         return self._open[digest]
 
-    async def reader(self, digest: str, representation: Representation) -> "BlockReader":
+    async def reader(self, digest: Digest, representation: Representation) -> "BlockReader":
         """Prepare to read labels of one set in one form.
 
         Raises:
@@ -91,7 +91,7 @@ class LabelService:
         )
 
     async def resolve(
-        self, digest: str, views: Views, missing: MissingViews
+        self, digest: Digest, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
         """Resolve stored views; see `StoredViews.resolve`.
 
@@ -102,7 +102,7 @@ class LabelService:
         label_set = await self.label_set(digest)
         return await asyncio.to_thread(label_set.stored.resolve, views, missing)
 
-    async def blob(self, digest: str, blob: str, offset: int) -> AsyncIterator[bytes]:
+    async def blob(self, digest: Digest, blob: str, offset: int) -> AsyncIterator[bytes]:
         """Read a blob of a label set, piece by piece; the receiver checks it against its digest.
 
         Args:
@@ -115,19 +115,18 @@ class LabelService:
             Otherwise as `label_set`.
         """
         label_set = await self.label_set(digest)
-        if blob not in label_set.blobs:
-            raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
-        if blob == label_set.manifest.codec.digest:
+        ref = label_set.blob_ref(blob)
+        if ref == label_set.manifest.codec:
             # In memory already and proven: no need to read it from the store again.
             for start in range(offset, len(label_set.artifact), self._block_bytes):
                 yield label_set.artifact[start : start + self._block_bytes]
             return
-        info = await self._store.blobs.blob(blob)
+        info = await self._store.blobs.blob(ref.digest)
         step = max(1, self._block_bytes // info.chunk_bytes)
         first, surplus = divmod(offset, info.chunk_bytes)
         for start in range(first, info.chunk_count, step):
             numbers = range(start, min(start + step, info.chunk_count))
-            piece = b"".join(await self._store.blobs.read_chunks(blob, numbers))
+            piece = b"".join(await self._store.blobs.read_chunks(ref.digest, numbers))
             yield piece[surplus:]
             surplus = 0
 
@@ -139,7 +138,7 @@ class LabelService:
         """Return if labels decode."""
         await self._decoder.ping()
 
-    async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
+    async def _load(self, digest: Digest, content: bytes) -> OpenLabelSet:
         manifest, blobs = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
@@ -160,7 +159,7 @@ class LabelService:
         )
 
 
-def _parse(digest: str, content: bytes) -> tuple[Manifest, dict[str, BlobRef]]:
+def _parse(digest: Digest, content: bytes) -> tuple[Manifest, dict[Digest, BlobRef]]:
     check_digest(content, digest, "the manifest in the store")
     manifest = Manifest.from_bytes(content)
     return manifest, manifest.blobs()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelcast.codec import read_artifact
+from labelcast.identifiers import Digest, Tag
 from labelcast.label_set import BlobRef, Manifest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_report
@@ -28,8 +29,8 @@ class LabelSetDetails:
 
     record: LabelSetRecord
     manifest: Manifest
-    tags: tuple[str, ...]
-    memory_bytes: dict[str, int]
+    tags: tuple[Tag, ...]
+    memory_bytes: dict[Digest, int]
     codec_name: str
     report: dict[str, Any] | None
 
@@ -45,7 +46,7 @@ class Inspection:
         self._blobs = store.blobs
         self._catalog = store.catalog
 
-    async def label_sets(self) -> list[tuple[LabelSetRecord, tuple[str, ...]]]:
+    async def label_sets(self) -> list[tuple[LabelSetRecord, tuple[Tag, ...]]]:
         """Every label set with its tags, oldest first."""
         tags = await self._catalog.tags()
         return [(record, _tags_of(record, tags)) for record in await self._catalog.label_sets()]
@@ -71,10 +72,10 @@ class Inspection:
         return await run_async(open_report(manifest), reader(self._blobs))
 
 
-def _tags_of(record: LabelSetRecord, tags: dict[str, str]) -> tuple[str, ...]:
+def _tags_of(record: LabelSetRecord, tags: dict[Tag, Digest]) -> tuple[Tag, ...]:
     return tuple(sorted(tag for tag, digest in tags.items() if digest == record.digest))
 
 
-def _parse(content: bytes) -> tuple[Manifest, dict[str, BlobRef]]:
+def _parse(content: bytes) -> tuple[Manifest, dict[Digest, BlobRef]]:
     manifest = Manifest.from_bytes(content)
     return manifest, manifest.blobs()

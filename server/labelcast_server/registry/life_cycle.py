@@ -12,7 +12,7 @@ read; publishing it again makes it readable again.
 import time
 
 from labelcast.errors import TransitionError
-from labelcast.label_set import check_tag
+from labelcast.identifiers import Digest, Tag
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -34,7 +34,7 @@ class LabelSets:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def stage(self, digest: str, manifest: bytes) -> LabelSetRecord:
+    async def stage(self, digest: Digest, manifest: bytes) -> LabelSetRecord:
         """Record a validated label set; staging one that is known changes nothing.
 
         Args:
@@ -45,18 +45,16 @@ class LabelSets:
         await self._catalog.put_label_set(record)
         return await self._catalog.label_set(digest)
 
-    async def publish(self, digest: str, tag: str) -> None:
+    async def publish(self, digest: Digest, tag: Tag) -> None:
         """Make a label set readable under a tag; a tag that points elsewhere moves.
 
         Raises:
-            InvalidRequestError: the tag is malformed.
             LabelSetNotFoundError: unknown digest.
             TransitionError: another caller changed its state meanwhile.
         """
-        check_tag(tag)
         await self._move(digest, State.PUBLISHED, tag)
 
-    async def retire(self, digest: str) -> None:
+    async def retire(self, digest: Digest) -> None:
         """Stop serving a label set and remove all its tags.
 
         Raises:
@@ -65,7 +63,7 @@ class LabelSets:
         """
         await self._move(digest, State.RETIRED, None)
 
-    async def _move(self, digest: str, new: State, tag: str | None) -> None:
+    async def _move(self, digest: Digest, new: State, tag: Tag | None) -> None:
         record = await self._catalog.label_set(digest)
         if (record.state, new) not in TRANSITIONS:
             raise TransitionError(

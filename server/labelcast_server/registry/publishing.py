@@ -3,6 +3,7 @@
 import asyncio
 
 from labelcast.errors import DigestMismatchError
+from labelcast.identifiers import Digest, Tag
 from labelcast.label_set import Manifest, digest_of
 from labelcast_server.registry.admission import Admission
 from labelcast_server.registry.life_cycle import LabelSets
@@ -36,11 +37,11 @@ class Publisher:
             DigestMismatchError, ManifestError, CodecError, LabelcastError: what is wrong; nothing
                 is recorded.
         """
-        manifest = await asyncio.to_thread(_parse, digest, content)
+        known, manifest = await asyncio.to_thread(_parse, digest, content)
         await validate(self._blobs, manifest)
-        return await self._label_sets.stage(digest, content)
+        return await self._label_sets.stage(known, content)
 
-    async def publish(self, digest: str, tag: str) -> None:
+    async def publish(self, digest: Digest, tag: Tag) -> None:
         """Point a tag to a label set, if the store is still one that keeps it."""
         await self._admission.check(0)
         await self._label_sets.publish(digest, tag)
@@ -50,7 +51,7 @@ class Publisher:
         await self._label_sets.retire(await self._catalog.resolve(reference))
 
 
-def _parse(digest: str, content: bytes) -> Manifest:
+def _parse(digest: str, content: bytes) -> tuple[Digest, Manifest]:
     actual = digest_of(content)
     if actual != digest:
         raise DigestMismatchError(
@@ -58,4 +59,4 @@ def _parse(digest: str, content: bytes) -> Manifest:
             expected=digest,
             actual=actual,
         )
-    return Manifest.from_bytes(content)
+    return actual, Manifest.from_bytes(content)

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 
 from labelcast.errors import DigestMismatchError, InvalidRequestError, UploadOffsetError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import Digest, UploadId
 from labelcast_server.registry.admission import Admission
 from labelcast_server.store.blob_store import BlobInfo, BlobStore, Upload, new_upload_id
 from labelcast_server.store.verified_reads import stored_digest
@@ -30,15 +30,13 @@ class Uploads:
         self._blobs = blobs
         self._admission = admission
 
-    async def begin(self, digest: str, size: int, chunk_bytes: int) -> Upload:
+    async def begin(self, digest: Digest, size: int, chunk_bytes: int) -> Upload:
         """Open an upload session.
 
         Raises:
-            InvalidRequestError: an impossible digest, size or chunk size.
+            InvalidRequestError: an impossible size or chunk size.
             StoreFullError, StoreUnsafeError: as `Admission.check`.
         """
-        if not is_digest(digest):
-            raise InvalidRequestError('digest must be "sha256:" and 64 lower-case hex digits')
         if not 1 <= size <= MAX_BLOB_BYTES:
             raise InvalidRequestError(f"size must be 1 to {MAX_BLOB_BYTES} bytes")
         # Very small chunks would cost the store several times their content.
@@ -57,11 +55,11 @@ class Uploads:
         await self._blobs.begin_upload(upload)
         return upload
 
-    async def session(self, upload_id: str) -> Upload:
+    async def session(self, upload_id: UploadId) -> Upload:
         """Where a session stands."""
         return await self._blobs.upload(upload_id)
 
-    async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, upload_id: UploadId, offset: int, body: AsyncIterator[bytes]) -> Upload:
         """Take bytes from `offset` on; only whole chunks are kept.
 
         A body that breaks off keeps what arrived as whole chunks, so the sender asks where the
@@ -102,7 +100,7 @@ class Uploads:
             upload.upload_id, upload.received_bytes // size, chunks
         )
 
-    async def finish(self, upload_id: str, digest: str) -> BlobInfo:
+    async def finish(self, upload_id: UploadId, digest: str) -> BlobInfo:
         """Verify the content and make the blob visible.
 
         Raises:
@@ -124,10 +122,10 @@ class Uploads:
                 )
         return await self._blobs.finish_upload(upload_id)
 
-    async def abort(self, upload_id: str) -> None:
+    async def abort(self, upload_id: UploadId) -> None:
         """Drop a session."""
         await self._blobs.abort_upload(upload_id)
 
-    async def blob(self, digest: str) -> BlobInfo:
+    async def blob(self, digest: Digest) -> BlobInfo:
         """A visible blob."""
         return await self._blobs.blob(digest)

@@ -12,6 +12,7 @@ from labelcast.errors import (
     DigestMismatchError,
     ManifestError,
 )
+from labelcast.identifiers import Digest, is_digest
 from labelcast.label_set import BlobRef, Manifest, Section, Shard
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import (
@@ -88,7 +89,7 @@ class _Tables:
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
-        self._kept: dict[str, bytes] = {}
+        self._kept: dict[Digest, bytes] = {}
         self._checked: set[tuple[Shard, int]] = set()
 
     async def rows(self, section: Section) -> AsyncIterator[NDArray[np.uint8]]:
@@ -118,13 +119,15 @@ async def _drop_if_damaged(blobs: BlobStore, digest: str | None) -> None:
 
     The blob's own content decides: a manifest may as well name a wrong index for a sound shard.
     """
+    if digest is None or not is_digest(digest):
+        return
     try:
-        info = await blobs.blob(digest or "")
-        if await stored_digest(info, blobs.read_chunks, info.digest) == info.digest:
+        info = await blobs.blob(digest)
+        if await stored_digest(info, blobs.read_chunks, digest) == digest:
             return
     except BlobNotFoundError as error:
         if "chunk" not in error.facts:
             return
     except ChecksumMismatchError:
         pass
-    await blobs.drop_blob(digest or "")
+    await blobs.drop_blob(digest)

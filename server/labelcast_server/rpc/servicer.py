@@ -97,11 +97,9 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
         known = await self._service.label_set(digest)
-        ref, offset = known.blobs.get(request.blob), request.offset
+        ref, offset = known.blob_ref(request.blob), request.offset
         async for data in self._service.blob(digest, request.blob, offset):
-            yield pb.GetBlobResponse(
-                offset=offset, total_bytes=0 if ref is None else ref.size, data=data
-            )
+            yield pb.GetBlobResponse(offset=offset, total_bytes=ref.size, data=data)
             offset += len(data)
 
     async def _resolve_views(

@@ -1,12 +1,11 @@
 """The contract of every blob store: bytes under their digests, and the upload sessions."""
 
-import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from labelcast.identifiers import Digest, UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class BlobInfo:
         chunk_bytes: size of every chunk but the last, which may be shorter.
     """
 
-    digest: str
+    digest: Digest
     size: int
     chunk_bytes: int
 
@@ -45,7 +44,7 @@ class Upload:
         expires_at: Unix seconds after which `sweep` may drop it.
     """
 
-    upload_id: str
+    upload_id: UploadId
     blob: BlobInfo
     received_bytes: int
     expires_at: float
@@ -66,14 +65,9 @@ class Capacity:
     bound: str
 
 
-def new_upload_id() -> str:
+def new_upload_id() -> UploadId:
     """Draw a new upload ID: 12 random bytes, short because every chunk key holds it."""
-    return secrets.token_urlsafe(12)
-
-
-def is_upload_id(text: str) -> bool:
-    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
-    return _UPLOAD_ID.fullmatch(text) is not None
+    return UploadId(secrets.token_urlsafe(12))
 
 
 class BlobStore(ABC):
@@ -97,7 +91,7 @@ class BlobStore(ABC):
         """Record a new session; its `received_bytes` MUST be 0."""
 
     @abstractmethod
-    async def upload(self, upload_id: str) -> Upload:
+    async def upload(self, upload_id: UploadId) -> Upload:
         """Look up a session.
 
         Raises:
@@ -106,7 +100,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def append_chunks(
-        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+        self, upload_id: UploadId, first_chunk: int, chunks: Sequence[bytes]
     ) -> Upload:
         """Store consecutive whole chunks (the blob's last one may be short) and advance.
 
@@ -117,11 +111,11 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_upload_chunks(self, upload_id: UploadId, numbers: Sequence[int]) -> list[bytes]:
         """Read chunks of a session, for verification before it is finished."""
 
     @abstractmethod
-    async def finish_upload(self, upload_id: str) -> BlobInfo:
+    async def finish_upload(self, upload_id: UploadId) -> BlobInfo:
         """Make the blob visible. The caller has verified the content against the digest.
 
         If a blob of that digest is visible already, the session's bytes are dropped instead.
@@ -132,7 +126,7 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def abort_upload(self, upload_id: str) -> None:
+    async def abort_upload(self, upload_id: UploadId) -> None:
         """Discard the session and its bytes; an unknown session is no error."""
 
     @abstractmethod
@@ -142,7 +136,7 @@ class BlobStore(ABC):
     # Blobs
 
     @abstractmethod
-    async def blob(self, digest: str) -> BlobInfo:
+    async def blob(self, digest: Digest) -> BlobInfo:
         """Look up the blob stored under `digest`.
 
         Raises:
@@ -150,7 +144,7 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_chunks(self, digest: Digest, numbers: Sequence[int]) -> list[bytes]:
         """Read chunks of a visible blob, in the order of `numbers`, each of its exact size.
 
         Raises:
@@ -159,14 +153,14 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def drop_blob(self, digest: str) -> None:
+    async def drop_blob(self, digest: Digest) -> None:
         """Remove a blob that turned out damaged, so that it can be uploaded again.
 
         An unknown blob is no error.
         """
 
     @abstractmethod
-    async def memory_bytes(self, digest: str) -> int:
+    async def memory_bytes(self, digest: Digest) -> int:
         """Memory in bytes that the backend uses for a blob, keys and overhead included.
 
         Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from labelcast.errors import LabelSetNotFoundError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import Digest, Tag, is_digest, is_tag
 
 
 class State(StrEnum):
@@ -20,7 +20,7 @@ class State(StrEnum):
 class LabelSetRecord:
     """A label set as the store keeps it."""
 
-    digest: str
+    digest: Digest
     manifest: bytes
     state: State
     created_at: float
@@ -44,7 +44,7 @@ class Catalog(ABC):
         """Record a label set; a second put of the same digest changes nothing."""
 
     @abstractmethod
-    async def label_set(self, digest: str) -> LabelSetRecord:
+    async def label_set(self, digest: Digest) -> LabelSetRecord:
         """Look up one label set.
 
         Raises:
@@ -52,7 +52,7 @@ class Catalog(ABC):
         """
 
     @abstractmethod
-    async def label_set_state(self, digest: str) -> State:
+    async def label_set_state(self, digest: Digest) -> State:
         """State of one label set, without reading its manifest: asked before every answer.
 
         Raises:
@@ -65,7 +65,7 @@ class Catalog(ABC):
 
     @abstractmethod
     async def transition(
-        self, digest: str, *, expected: State, new: State, tag: str | None = None
+        self, digest: Digest, *, expected: State, new: State, tag: Tag | None = None
     ) -> None:
         """Atomically move a label set from one state to another.
 
@@ -79,11 +79,11 @@ class Catalog(ABC):
         """
 
     @abstractmethod
-    async def tags(self) -> dict[str, str]:
+    async def tags(self) -> dict[Tag, Digest]:
         """Tag → digest."""
 
-    async def resolve(self, reference: str) -> str:
-        """Resolve a tag or digest to a digest, which need not be that of a label set.
+    async def resolve(self, reference: str) -> Digest:
+        """Tag or digest → digest, which need not be that of a label set.
 
         Raises:
             LabelSetNotFoundError: it is neither.
@@ -91,7 +91,7 @@ class Catalog(ABC):
         if is_digest(reference):
             return reference
         tags = await self.tags()
-        if reference not in tags:
+        if not is_tag(reference) or reference not in tags:
             raise LabelSetNotFoundError(
                 f"no label set has the tag {reference[:80]!r}; list the tags or push one",
                 label_set=reference[:80],

@@ -12,7 +12,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.blob_store import BlobInfo, Upload, is_upload_id
+from labelcast.identifiers import Digest, Tag, UploadId, is_upload_id
+from labelcast_server.store.blob_store import BlobInfo, Upload
 from labelcast_server.store.catalog import State
 
 
@@ -92,7 +93,7 @@ def whole_chunk(blob: BlobInfo, number: int, content: bytes | None) -> bytes:
     return content
 
 
-def check_transition(new: State, tag: str | None) -> None:
+def check_transition(new: State, tag: Tag | None) -> None:
     """Refuse a step that contradicts itself.
 
     Raises:
@@ -100,6 +101,17 @@ def check_transition(new: State, tag: str | None) -> None:
     """
     if new is State.RETIRED and tag is not None:
         raise InvalidRequestError("a retired label set cannot have a tag")
+
+
+def upload_id_from(text: str) -> UploadId:
+    """Read an upload ID that somebody sent.
+
+    Raises:
+        UploadNotFoundError: it has not the form of one, so no session has it.
+    """
+    if not is_upload_id(text):
+        raise upload_not_found(text)
+    return text
 
 
 def upload_not_found(upload_id: str) -> UploadNotFoundError:
@@ -124,7 +136,7 @@ def upload_conflict(upload: Upload, number: int) -> DigestMismatchError:
     )
 
 
-def blob_not_found(digest: str) -> BlobNotFoundError:
+def blob_not_found(digest: Digest) -> BlobNotFoundError:
     """The error when no visible blob has that digest."""
     return BlobNotFoundError(f"the store has no blob {digest}; push it first", digest=digest)
 
@@ -143,7 +155,7 @@ def label_set_not_found(digest: str) -> LabelSetNotFoundError:
     return LabelSetNotFoundError(f"the store has no label set {digest}", digest=digest)
 
 
-def wrong_state(digest: str, actual: str, expected: State) -> TransitionError:
+def wrong_state(digest: Digest, actual: str, expected: State) -> TransitionError:
     """The error when a label set is not in the state that the caller expected."""
     return TransitionError(
         f"label set {digest} is {actual}, not {expected}; look at its state and decide again",

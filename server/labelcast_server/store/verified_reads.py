@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import DigestMismatchError, ManifestError
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import BlobRef, Section, Shard, check_chunk, check_digest
 from labelcast_server.store.blob_store import BlobInfo, BlobStore
 
@@ -16,7 +18,8 @@ _CHUNKS_A_READ = 32
 # Chunks of large rows are large as well.
 _READ_BYTES = 4 * 2**20
 
-ReadChunks = Callable[[str, Sequence[int]], Awaitable[list[bytes]]]
+Name = TypeVar("Name", bound=str)
+ReadChunks = Callable[[Name, Sequence[int]], Awaitable[list[bytes]]]
 
 
 async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
@@ -37,7 +40,7 @@ async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
     return await asyncio.to_thread(_whole, parts, ref)
 
 
-async def stored_digest(info: BlobInfo, read: ReadChunks, name: str) -> str:
+async def stored_digest(info: BlobInfo, read: ReadChunks[Name], name: Name) -> Digest:
     """Digest of what the store has of a blob, or of a session that is complete.
 
     Args:
@@ -49,7 +52,7 @@ async def stored_digest(info: BlobInfo, read: ReadChunks, name: str) -> str:
     for numbers in _reads(info):
         content = b"".join(await read(name, numbers))
         await asyncio.to_thread(hasher.update, content)
-    return "sha256:" + hasher.hexdigest()
+    return digest_from_hash(hasher.digest())
 
 
 async def read_chunk_index(store: BlobStore, shard: Shard) -> NDArray[np.uint32]:
@@ -76,7 +79,7 @@ async def shard_blob(store: BlobStore, section: Section, shard: Shard) -> BlobIn
 
 
 def check_chunks(
-    chunks: Sequence[bytes], index: NDArray[np.uint32], numbers: Sequence[int], shard: str
+    chunks: Sequence[bytes], index: NDArray[np.uint32], numbers: Sequence[int], shard: Digest
 ) -> None:
     """Refuse damaged chunks; takes milliseconds for a few dozen: run it in a thread.
 

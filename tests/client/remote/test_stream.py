@@ -22,13 +22,14 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
+from labelcast.identifiers import digest_from_hash
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 
 
 def row_of(views: Views, stride: int) -> NDArray[np.uint8]:

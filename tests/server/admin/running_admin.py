@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from labelcast.identifiers import UploadId
 from labelcast.registry.client import Registry
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
@@ -32,7 +33,7 @@ class WatchedUploads(Uploads):
         super().__init__(blobs, admission)
         self.received = threading.Event()
 
-    async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, upload_id: UploadId, offset: int, body: AsyncIterator[bytes]) -> Upload:
         try:
             return await super().receive(upload_id, offset, body)
         finally:

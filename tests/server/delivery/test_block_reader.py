@@ -13,6 +13,7 @@ from labelcast import wire
 from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import ViewNotFoundError
+from labelcast.identifiers import tag_from
 from labelcast.label_set import GridIndex, ViewIndex
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Representation
@@ -72,7 +73,7 @@ async def served(tmp_path: Path) -> Served:
     label_set, _ = make_label_set(tmp_path / "label-set", num_samples=9000, num_seeds=3)
     store = memory_store()
     await push(store, label_set)
-    await services_over(store).publisher.publish(label_set.digest, "mine:v1")
+    await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
     chunks = ChunkCache(store.blobs, tmp_path / "cache")
     service = LabelService(store, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, unsent_bytes=2**26)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from labelcast.errors import ChecksumMismatchError, DigestMismatchError, ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import CHUNK_BYTES, BlobRef, Manifest, digest_of
 from labelcast.label_set.section import chunk_checksum
 from labelcast.label_set_directory import LabelSetDirectory
@@ -50,7 +51,7 @@ class CountedBlobs(MemoryBlobs):
         super().__init__(connection)
         self.reads = Counter[tuple[str, int]]()
 
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_chunks(self, digest: Digest, numbers: Sequence[int]) -> list[bytes]:
         self.reads.update((digest, number) for number in numbers)
         return await super().read_chunks(digest, numbers)
 

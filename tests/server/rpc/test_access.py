@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from labelcast import Representation, Views, wire
+from labelcast.identifiers import tag_from
 from labelcast.label_set import MissingViews
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.v2 import labels_pb2 as pb
@@ -46,7 +47,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
     """Serve one label set with some servicer and tokens; gives a channel."""
     store = memory_store()
     await push(store, on_disk)
-    await services_over(store).publisher.publish(on_disk.digest, "mine:v1")
+    await services_over(store).publisher.publish(on_disk.digest, tag_from("mine:v1"))
     decoder = DecoderClient(tmp_path / "decoder.sock")
     service = LabelService(
         store,

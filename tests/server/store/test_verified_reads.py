@@ -14,6 +14,7 @@ from labelcast.errors import (
     DigestMismatchError,
     ManifestError,
 )
+from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.drivers import run_async
@@ -39,7 +40,7 @@ async def stored(content: bytes = CONTENT, *, chunk_bytes: int = 100) -> Store:
     return store
 
 
-def chunks(store: Store, digest: str) -> list[Any]:
+def chunks(store: Store, digest: Digest) -> list[Any]:
     assert isinstance(store.blobs, MemoryBlobs)
     return store.blobs._blobs[digest][1]
 

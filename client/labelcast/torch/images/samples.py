@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import class_list_digest, dataset_digest
 from labelcast.views import Views
 
@@ -90,11 +91,11 @@ class SampleTable:
             return np.asarray(known, dtype=np.int64)[self._order]
         return np.asarray([self.dataset[int(at)][1] for at in self._order], dtype=np.int64)
 
-    def digest(self) -> str:
+    def digest(self) -> Digest:
         """Digest that identifies the data set: over every sample ID with its pixels."""
         return dataset_digest(self.sample_ids, self._content_digests())
 
-    def class_list(self) -> str:
+    def class_list(self) -> Digest:
         """Digest of the ordered class names."""
         return class_list_digest(self.dataset.class_names)
 

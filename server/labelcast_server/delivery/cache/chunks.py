@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
+from labelcast.identifiers import Digest
 from labelcast.label_set import Section, Shard
 from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
 from labelcast_server.delivery.cache.shard_rows import ShardRows, by_owner, by_shard
@@ -113,7 +114,7 @@ class ChunkCache:
         self._directory = directory
         self._disk = disk if disk is not None and disk.holds(directory) else None
         self._retry_seconds = retry_seconds
-        self._shards: dict[str, CachedShard] = {}
+        self._shards: dict[Digest, CachedShard] = {}
         self._opening = asyncio.Lock()
         self._told_of_no_room = False
         self.counts = CacheCounts()

@@ -1,8 +1,13 @@
-"""Values of the control keys."""
+"""Values of the control keys.
+
+Identifiers were checked before they were stored, and are taken as they are.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from labelcast.identifiers import Digest, Tag, UploadId
 from labelcast_server.store.blob_store import BlobInfo, Upload
 
 
@@ -11,7 +16,7 @@ class StoredBlob:
     """A visible blob and where its chunks lie."""
 
     info: BlobInfo
-    data_id: str
+    data_id: UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Garbage:
     written chunks after the session was aborted and its chunks were dropped.
     """
 
-    data_id: str
+    data_id: UploadId
     chunk_count: int
     expires_at: float
 
@@ -38,7 +43,7 @@ def session_value(upload: Upload) -> bytes:
     )
 
 
-def session_from(upload_id: str, value: bytes) -> Upload:
+def session_from(upload_id: UploadId, value: bytes) -> Upload:
     """Decode what `session_value` wrote."""
     fields = json.loads(value)
     return Upload(
@@ -49,12 +54,17 @@ def session_from(upload_id: str, value: bytes) -> Upload:
     )
 
 
+def sessions_from(fields: Mapping[str, bytes]) -> list[Upload]:
+    """Every session: upload IDs with what `session_value` wrote."""
+    return [session_from(UploadId(upload_id), value) for upload_id, value in fields.items()]
+
+
 def blob_value(upload: Upload) -> bytes:
     """Encode a blob once its session is finished."""
     return _json(data=upload.upload_id, size=upload.blob.size, chunk_bytes=upload.blob.chunk_bytes)
 
 
-def blob_from(digest: str, value: bytes) -> StoredBlob:
+def blob_from(digest: Digest, value: bytes) -> StoredBlob:
     """Decode what `blob_value` wrote."""
     fields = json.loads(value)
     return StoredBlob(BlobInfo(digest, fields["size"], fields["chunk_bytes"]), fields["data"])
@@ -73,7 +83,12 @@ def dropped_blob_value(info: BlobInfo) -> bytes:
 def garbage_from(data_id: str, value: bytes) -> Garbage:
     """Decode what `garbage_value` wrote."""
     fields = json.loads(value)
-    return Garbage(data_id, fields["chunks"], fields["expires_at"])
+    return Garbage(UploadId(data_id), fields["chunks"], fields["expires_at"])
+
+
+def tags_from(fields: Mapping[str, bytes]) -> dict[Tag, Digest]:
+    """Every tag with where it points."""
+    return {Tag(tag): Digest(digest.decode()) for tag, digest in fields.items()}
 
 
 def _json(**fields: object) -> bytes:

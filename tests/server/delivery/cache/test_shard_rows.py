@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from labelcast.identifiers import digest_from_hash
 from labelcast.label_set import BlobRef, Section, Shard
 from labelcast_server.delivery.cache.shard_rows import by_owner, by_shard
 
 
 def section(*shard_rows: int) -> Section:
-    ref = BlobRef("sha256:" + "0" * 64, 1)
+    ref = BlobRef(digest_from_hash(bytes(32)), 1)
     shards = tuple(Shard(rows, ref, ref) for rows in shard_rows)
     return Section(1, sum(shard_rows), 1, shards)
 

@@ -1,4 +1,4 @@
-"""Commands for labels that others made: inspect, import."""
+"""Commands for labels from other projects: inspect, import."""
 
 import json
 from enum import StrEnum
@@ -16,6 +16,7 @@ from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_posit
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    from labelcast.identifiers import Digest
     from labelcast_producers.formats.source import Finding, SourceFacts
 
 Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory with labels.")]
@@ -23,7 +24,7 @@ Format = Annotated[str, typer.Option("--format", help="Name of the format, or au
 
 
 class Draws(StrEnum):
-    """Permutations an epoch that a producer's torch drew; auto finds out."""
+    """How many permutations a producer's torch drew per epoch; auto finds out."""
 
     AUTO = "auto"
     ONE = "one"
@@ -103,7 +104,7 @@ def import_(
     ] = None,
     recovery: Annotated[
         Recovery | None,
-        typer.Option(help="What the classes outside the top k get, where files do not say."),
+        typer.Option(help="What the classes outside the top k get, if the files do not say."),
     ] = None,
     view_size: Annotated[
         int | None,
@@ -147,7 +148,7 @@ def import_(
     if verify_args is not None and verify_with is None:
         raise InvalidRequestError("--verify-args needs --verify-with: give that too")
     if verify_with is not None and images is None:
-        # Refused by `Import.verify` too, but after minutes of scanning.
+        # `Import.verify` refuses it too, but only after minutes of scanning.
         raise InvalidRequestError("--verify-with labels images again and needs --images")
     if temperature is not None:
         require_positive("--temperature", temperature)
@@ -210,7 +211,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_json: bool) -> None:
+def _tell_imported(
+    facts: "SourceFacts", digest: "Digest | None", out: Path, *, as_json: bool
+) -> None:
     result: dict[str, Any] = {
         "format": facts.format,
         "labels": facts.index.num_rows,

@@ -1,4 +1,4 @@
-"""Staged label sets: the next stage shares the segments of the earlier ones by digest."""
+"""Staged label sets: the next stage shares the segments of earlier ones by digest."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.files import whole_file
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -37,10 +38,10 @@ class StageFacts:
     """One stage of a staged source.
 
     Attributes:
-        name: for people.
-        sample_ids: uint64, the samples that are *new* at this stage, strictly increasing.
-        learning_rate: that the producer used; None if unknown.
-        epochs: likewise.
+        name: name for people.
+        sample_ids: uint64, samples that are *new* at this stage, strictly increasing.
+        learning_rate: learning rate that the producer used; None if unknown.
+        epochs: epochs that the producer trained for; None if unknown.
     """
 
     name: str
@@ -57,21 +58,21 @@ def add_stage(
     name: str,
     learning_rate: float | None = None,
     epochs: int | None = None,
-    dataset: str | None = None,
+    dataset: Digest | None = None,
 ) -> LabelSetDirectory:
     """Make the label set of the next stage.
 
     Args:
-        base: the label set so far; one without stages becomes the first. None starts a staged set.
-        added: labels of the samples that are new; encoded with the codec of `base`.
-        out: directory of the new label set; blobs are linked, where the disk can, or copied.
-        name: of the stage, for people.
-        learning_rate: that the stage is to be trained with.
+        base: label set so far; one without stages becomes the first. None starts a staged set.
+        added: labels of the new samples, encoded with the codec of `base`.
+        out: directory of the new label set; blobs are linked, if the disk can, or copied.
+        name: name of the stage, for people.
+        learning_rate: learning rate to train the stage with.
         epochs: epochs to train the stage for.
         dataset: digest of the data set at this stage; by default one over those of both sets.
 
     Raises:
-        ManifestError: both hold the same view, or their contracts differ; names the field.
+        ManifestError: both sets hold the same view, or their contracts differ; names the field.
     """
     stage = Stage(
         name=name,
@@ -92,7 +93,7 @@ def add_stage(
             _bring(label_set, manifest, out)
     if report is not None:
         manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
-    # Read back as everybody will: what contradicts itself is not written.
+    # Read back as every reader will: a contradictory set is not written.
     Manifest.from_bytes(manifest.to_bytes())
     parts = [*(base.index().segments if base else ()), *added.index().segments]
     ViewIndex(parts)
@@ -101,7 +102,7 @@ def add_stage(
 
 
 def _combined(
-    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: str | None
+    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: Digest | None
 ) -> Manifest:
     base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract
@@ -126,7 +127,7 @@ def _combined(
 
 
 def _reports(base: LabelSetDirectory, added: LabelSetDirectory) -> dict[str, Any] | None:
-    """Means over both sets, which the canary goes by; None unless both were measured."""
+    """Means over both sets, which the canary uses; None unless both were measured."""
     refs = (base.manifest.report, added.manifest.report)
     first, second = (
         {}
@@ -175,17 +176,17 @@ def write_staged(
     *,
     progress: Progress = unwatched,
 ) -> LabelSetDirectory:
-    """Encode labels of all stages into one staged label set, a segment a stage.
+    """Encode labels of all stages into one staged label set, a segment per stage.
 
     Args:
         dense: labels of every sample, seed-major without gaps.
-        chosen: the encoder.
-        stages: in order, each with its new samples; rising, so that stages are runs of samples.
-        out: directory of the label set; the sets of the single stages are kept in `out/stages`.
-        progress: of the labels of all stages.
+        chosen: encoder to use.
+        stages: stages in order, each with its new samples, whose IDs rise over all stages.
+        out: directory of the label set; sets of the single stages are kept in `out/stages`.
+        progress: called as labels of all stages are encoded.
 
     Raises:
-        InvalidRequestError: stages that are no runs of the samples.
+        InvalidRequestError: the stages are not consecutive runs of the samples.
     """
     expected = np.concatenate([stage.sample_ids for stage in stages])
     if not np.array_equal(expected, dense.index.sample_ids):
@@ -218,7 +219,7 @@ def write_staged(
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    """Progress of a stage as that of all of them."""
+    """Make the progress of a stage count towards all stages."""
     return lambda done, _: progress(before + done, total)
 
 
@@ -239,7 +240,7 @@ def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
 
 @dataclass(frozen=True, eq=False)
 class _ChosenRows:
-    """Some rows of others."""
+    """Some rows of another label source."""
 
     source: LabelRows
     chosen: NDArray[np.int64]

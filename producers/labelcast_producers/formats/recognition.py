@@ -1,4 +1,4 @@
-"""Which format files have, told by their structure."""
+"""Recognises the format of files by their structure."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ _SHOWN = 5
 
 
 def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]:
-    """Tell what files are by their structure.
+    """Recognise the format of files by their structure.
 
     Args:
         path: file or directory.
         format_name: an importer's name, or "auto".
 
     Raises:
-        LabelFileError: nothing known, more than one format fits, or the format named does not.
+        LabelFileError: no known format, more than one, or not the named format fits.
         InvalidRequestError: no importer has that name.
     """
     if not path.exists():
@@ -46,8 +46,8 @@ def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -
     """Recognise files and scan everything but their labels.
 
     Raises:
-        As `recognise` and `Importer.open`; LabelFileError also for files of no known layout among
-        the others.
+        LabelFileError: files of no known layout are among the others.
+            Otherwise as `recognise` and `Importer.open`.
     """
     importer, finding = recognise(path, format_name)
     if finding.foreign:
@@ -62,7 +62,7 @@ def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -
 
 
 def _what_else(path: Path, format_name: str) -> str:
-    """What is there instead of labels of a format."""
+    """Say what the files hold instead of labels of a format."""
     if (path / MANIFEST_NAME).is_file():
         return f"{path} is a label set already; push it"
     if (path / DESCRIPTION_NAME).is_file():

@@ -24,6 +24,7 @@ from labelcast_producers.formats.distillkit.config import settings_beside
 from labelcast_producers.formats.distillkit.decompress import unpack_integers
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
 from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.truth_checks import finding_of, open_own
 from tests.producers.formats.writers.distillkit import (
     BINS,
     EXACT,
@@ -70,8 +71,7 @@ CASES: dict[str, Settings] = {
 
 
 def opened(path: Path, options: ImportOptions = ZERO) -> DistillKitSource:
-    assert DistillKitImporter().detect(path) is not None
-    return DistillKitImporter().open(path, options)
+    return open_own(DistillKitImporter(), path, options)
 
 
 def check(source: DistillKitSource, truth: Truth) -> None:
@@ -232,9 +232,8 @@ def test_sums_of_slightly_above_one_are_scaled_and_told(tmp_path: Path) -> None:
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_distillkit(tmp_path, CASES["all"], lengths=[5, 3], per_file=1)
 
-    finding = DistillKitImporter().detect(tmp_path)
+    finding = finding_of(DistillKitImporter(), tmp_path)
 
-    assert finding is not None
     assert finding.format == DistillKitImporter.name == "distillkit"
     stored = finding.inside["bytes_per_token"].pop("stored")
     assert stored > 0
@@ -276,8 +275,7 @@ def test_where_settings_may_lie(tmp_path: Path) -> None:
 
     written.unlink()
     (tmp_path / "unrelated.yml").write_text("a: 1")
-    finding = DistillKitImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(DistillKitImporter(), tmp_path)
     assert any("compression_config.yaml" in line for line in finding.missing)
     with pytest.raises(LabelFileError, match=r"no compression_config\.yaml"):
         DistillKitImporter().open(tmp_path, ZERO)

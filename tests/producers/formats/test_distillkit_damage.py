@@ -16,6 +16,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
 from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.truth_checks import finding_of, open_own
 from tests.producers.formats.writers.distillkit import (
     BINS,
     EXACT,
@@ -30,8 +31,7 @@ ZERO = ImportOptions(recovery=Recovery.ZERO)
 
 
 def opened(path: Path, options: ImportOptions = ZERO) -> DistillKitSource:
-    assert DistillKitImporter().detect(path) is not None
-    return DistillKitImporter().open(path, options)
+    return open_own(DistillKitImporter(), path, options)
 
 
 def test_other_files_are_not_ours(tmp_path: Path) -> None:
@@ -55,9 +55,8 @@ def test_another_schema_among_ours(tmp_path: Path) -> None:
     write_rows(tmp_path / "other", [{"input_ids": [1]}], schema=schema)
     (tmp_path / "other" / "data_0.parquet").rename(tmp_path / "tokens.parquet")
 
-    finding = DistillKitImporter().detect(tmp_path)
+    finding = finding_of(DistillKitImporter(), tmp_path)
 
-    assert finding is not None
     assert finding.foreign == ("tokens.parquet",)
     with pytest.raises(LabelFileError, match=r"tokens\.parquet is not DistillKit's"):
         DistillKitImporter().open(tmp_path, ZERO)

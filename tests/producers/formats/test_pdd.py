@@ -13,7 +13,7 @@ from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distilled.files import DistilledSource
 from labelcast_producers.formats.distilled.pdd import PddImporter
 from labelcast_producers.formats.source import ImportOptions, TopK
-from tests.producers.formats.truth_checks import check_labels, names, one_line
+from tests.producers.formats.truth_checks import check_labels, finding_of, names, one_line, open_own
 from tests.producers.formats.writers.distilled_sets import write_mtt, write_pdd
 from tests.producers.formats.writers.truth import Truth
 
@@ -21,10 +21,7 @@ NONE = ImportOptions()
 
 
 def opened(path: Path, options: ImportOptions = NONE) -> DistilledSource:
-    finding = PddImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return PddImporter().open(path, options)
+    return open_own(PddImporter(), path, options)
 
 
 def check_stages(source: DistilledSource, truth: Truth) -> None:
@@ -205,8 +202,7 @@ def test_truncated_files(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_pdd(tmp_path, classes=3, stages=3)
-    finding = PddImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(PddImporter(), tmp_path)
     assert finding.inside == {
         "stages": [0, 1, 2],
         "samples": [6, 12, 18],
@@ -218,8 +214,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_pdd(tmp_path, classes=3)
     (tmp_path / "train.log").touch()
     (tmp_path / "interval1_ipc2" / ".DS_Store").touch()
-    finding = PddImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(PddImporter(), tmp_path)
     assert finding.foreign == ("interval1_ipc2/.DS_Store", "train.log")
     with pytest.raises(LabelFileError, match=r"\.DS_Store is no stage"):
         PddImporter().open(tmp_path, NONE)

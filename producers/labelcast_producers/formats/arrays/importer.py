@@ -1,11 +1,12 @@
 """Plain arrays of labels: `.npy`, `.npz`, `.safetensors`, `.pt` and Parquet, of any producer.
 
 Rules:
-  * labels are the one array of floats with two axes (N, C) or three (seeds, N, C); in Parquet a
-    list column, a row a view;
+  * labels are the only float array with two axes (N, C) or three (seeds, N, C); in Parquet a list
+    column, one row per view;
   * `sample_ids` or `ids` beside them name the samples (`sample_id` or `id`, and `seed`, in
-    Parquet), else their numbers do;
-  * what is in a file besides is never guessed at: it is refused, or in Parquet left out and noted.
+    Parquet); without them, row numbers do;
+  * the meaning of anything else in a file is never guessed: it is refused, or in Parquet left out
+    and noted.
 """
 
 from dataclasses import dataclass
@@ -55,15 +56,15 @@ _TOLD_BY = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What is where in a file.
+    """Where a file holds its labels and IDs.
 
     Attributes:
         labels: name of the labels; "" in `.npy`.
-        shape: of the labels, (rows,) in Parquet.
-        dtype: as stored.
-        ids: name of the sample IDs; "" where there are none.
-        seeds: name of the seeds' column; "" where there is none.
-        others: names of what is there besides.
+        shape: shape of the labels, (rows,) in Parquet.
+        dtype: type of the labels as stored.
+        ids: name of the sample IDs; "" if there are none.
+        seeds: name of the seeds' column; "" if there is none.
+        others: names of everything else.
     """
 
     labels: str
@@ -75,7 +76,7 @@ class _Layout:
 
 
 class ArrayImporter(Importer):
-    """One file."""
+    """Importer of one file with an array."""
 
     name = FORMAT
 
@@ -108,7 +109,7 @@ class ArrayImporter(Importer):
         """See `Importer.open`.
 
         Raises:
-            LabelValueError: the first labels are not of the kind that the user says.
+            LabelValueError: the first labels are not of the kind that the user gave.
         """
         layout = _layout(path)
         if layout is None:
@@ -137,18 +138,18 @@ class ArraySource(Source):
     """Rows of one file.
 
     Args:
-        path: the file.
+        path: path of the file.
         rows: its labels, in float16 or float32.
-        index: which views they are of.
-        own: int64, shape (N,): the row in `index` of each row of the file.
-        options: of the user.
-        format_name: of the importer.
-        notes: to begin with.
-        hard_labels: in the order of `index.sample_ids`.
+        index: views that the labels belong to.
+        own: int64, shape (N,): row in `index` of each row of the file.
+        options: options of the user.
+        format_name: name of the importer.
+        notes: first notes, to which others are added.
+        hard_labels: hard labels in the order of `index.sample_ids`.
 
     Raises:
-        InvalidRequestError: options that contradict the file.
-        LabelValueError: the first labels are not of the kind that the user says.
+        InvalidRequestError: the options contradict the file.
+        LabelValueError: the first labels are not of the kind that the user gave.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class ArraySource(Source):
     ) -> None:
         check_class_names(options, rows.num_classes, path)
         self._path, self._rows = path, rows
-        # Of each row of the index, where it is in the file.
+        # For each row of the index, its row in the file.
         self._places = np.argsort(own)
         self._kind, more = decided_kind(path, self._first(), options)
         self.facts = SourceFacts(
@@ -188,7 +189,7 @@ class ArraySource(Source):
         ]
 
     def records(self) -> RecordedViews | None:
-        """None: nothing is known of the views."""
+        """None: nothing is known about the views."""
         return None
 
     def read(self, part: Part) -> NDArray[Any]:
@@ -212,19 +213,19 @@ class ArraySource(Source):
 def decided_kind(
     path: Path, block: NDArray[Any], options: ImportOptions
 ) -> tuple[LabelKind, list[str]]:
-    """Logits or probabilities, by what the user says or what the first labels look like.
+    """Decide between logits and probabilities, by the options or the values of the first labels.
 
     Args:
-        path: for messages.
-        block: the first labels.
-        options: of the user.
+        path: path of the file, for messages.
+        block: first labels.
+        options: options of the user.
 
     Returns:
         The kind, and notes on what was assumed.
 
     Raises:
-        InvalidRequestError: nothing tells.
-        LabelValueError: the labels are not of the kind that the user says.
+        InvalidRequestError: neither options nor values tell.
+        LabelValueError: the labels are not of the kind that the user gave.
     """
     kind, notes = options.label_kind, []
     if kind is None and block.shape[1] < 2:
@@ -243,7 +244,7 @@ def decided_kind(
 
 
 def _layout(path: Path) -> _Layout | None:
-    """Where labels are, by types and shapes; None where it is not a file of labels."""
+    """Find the labels by types and shapes; None if it is not a file of labels."""
     if not path.is_file():
         return None
     match path.suffix:
@@ -326,7 +327,7 @@ def _is_list_of_floats(kind: Any) -> bool:
 
 
 def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of a file, with the sample and the seed of each."""
+    """Open a file's rows, with the sample and the seed of each."""
     rows: ArrayRows
     if path.suffix == ".parquet":
         rows = ParquetRows(path, layout.labels)
@@ -360,10 +361,10 @@ def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], 
 def _index(
     path: Path, sample_of: NDArray[np.int64], seed_of: NDArray[np.int64]
 ) -> tuple[SegmentIndex, NDArray[np.int64]]:
-    """Index of views in any order, and the row in it of each.
+    """Build an index of views in any order, and find the row in it of each.
 
     Raises:
-        LabelFileError: a negative number, a view that is there twice, or no order at all.
+        LabelFileError: a number is negative, a view appears twice, or there is no order at all.
     """
     for name, values, least in (("sample ID", sample_of, 2**63), ("seed", seed_of, 2**32)):
         odd = (values < 0) | (values > least - 1)

@@ -1,4 +1,4 @@
-"""What importers of epochs of mixed batches have in common: detecting, scanning, assembling."""
+"""What importers of epochs of mixed batches share: detecting, scanning, assembling."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class Numbered:
     """Sample IDs and seeds of scanned batches.
 
     Attributes:
-        ids: of each batch.
-        seeds: of each batch.
-        notes: on what was assumed.
+        ids: sample IDs of each batch.
+        seeds: seed of each batch.
+        notes: notes on what was assumed.
     """
 
     ids: list[SampleIDs]
@@ -47,7 +47,7 @@ class Numbered:
 
 
 class BatchImporter(Importer):
-    """What the producers have in common."""
+    """The base class of the producers' importers."""
 
     title: ClassVar[str]
     kind: ClassVar[Kind]
@@ -57,16 +57,16 @@ class BatchImporter(Importer):
 
     @abstractmethod
     def fits(self, layout: Layout, signature: Signature) -> bool:
-        """Whether files of a layout of this kind are of this producer."""
+        """Whether files with this layout and signature come from this producer."""
 
     @abstractmethod
     def number(
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions
     ) -> Numbered:
-        """Sample IDs and seeds of all batches.
+        """Find sample IDs and seeds of all batches.
 
         Raises:
-            LabelFileError: what names the samples is missing or contradicts the files.
+            LabelFileError: the list of samples is missing or contradicts the files.
             InvalidRequestError: options contradict the files.
         """
 
@@ -76,11 +76,11 @@ class BatchImporter(Importer):
         return ("--view-size: pixels a side of the producer's views, 224 unless given",)
 
     def notes(self) -> tuple[str, ...]:
-        """What people should know of this producer's labels."""
+        """Notes for people about this producer's labels."""
         return ()
 
     def detect(self, path: Path) -> Finding | None:
-        """See `Importer.detect`; opens one file, or a few where the first ones are damaged."""
+        """See `Importer.detect`; opens one file, or a few if the first ones are damaged."""
         layout = find_layout(path)
         if layout is None or layout.kind is not self.kind:
             return None
@@ -97,7 +97,7 @@ class BatchImporter(Importer):
         )
 
     def open(self, path: Path, options: ImportOptions) -> BatchSource:
-        """See `Importer.open`; reads every file but its labels."""
+        """See `Importer.open`; reads everything in every file but its labels."""
         layout = find_layout(path)
         if layout is None or layout.kind is not self.kind:
             raise LabelFileError(
@@ -108,7 +108,7 @@ class BatchImporter(Importer):
         known = KnownSamples.of(options)
         if self.needs_ids_file:
             require_ids_file(layout)
-        # Before the scan, which takes minutes: what one file tells.
+        # Before the scan, which takes minutes: check what one file tells.
         first = _first_record(layout)
         if first is not None:
             self._class_count(layout, Signature.of(first[0]), known)
@@ -168,7 +168,7 @@ class BatchImporter(Importer):
         """Refuse options that contradict the format.
 
         Raises:
-            InvalidRequestError: says which.
+            InvalidRequestError: an option contradicts it; says which.
         """
         if self.kind_of(options) is LabelKind.LOGITS and options.recovery not in {
             None,
@@ -206,10 +206,10 @@ class BatchImporter(Importer):
 
 
 def require_ids_file(layout: Layout) -> Path:
-    """The file that names the samples.
+    """Return the file that lists the samples.
 
     Raises:
-        LabelFileError: it is not there.
+        LabelFileError: it is missing.
     """
     if layout.ids_file is None:
         name = IDS_NAMES[layout.kind]
@@ -227,11 +227,11 @@ def require_ids_file(layout: Layout) -> Path:
 
 
 def _first_record(layout: Layout) -> tuple[Record, int] | None:
-    """A record that tells what all are, and how many are in its file.
+    """Read a record that represents all, and count the records in its file.
 
     Raises:
-        LabelFileError: none of some files can be read, though their names and first bytes are those
-            of this family.
+        LabelFileError: none of the first files can be read, though their names and first bytes are
+            those of this family.
     """
     files = layout.files
     trouble: LabelFileError | None = None
@@ -243,8 +243,8 @@ def _first_record(layout: Layout) -> tuple[Record, int] | None:
                 if record is not None:
                     return record, len(values)
         except LabelFileError as error:
-            # What wants to run code, or is no zip file, is of someone else; and anyone's files may
-            # be called epoch_1.tar.
+            # A file that wants to run code, or is no zip file, belongs to another project; other
+            # projects may also name files epoch_1.tar.
             telling = layout.kind is not Kind.EPOCH_FILES or layout.ids_file is not None
             if telling and "forbidden" not in error.facts and _is_zip(file.path):
                 trouble = trouble or error

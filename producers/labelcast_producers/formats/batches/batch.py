@@ -28,10 +28,10 @@ class Place:
     """Where a batch is stored.
 
     Attributes:
-        file: that holds it.
-        epoch: in the producer's numbering; None in flat layouts.
-        number: in its epoch, or of all batches.
-        at: behind the path in messages; "" where the file is the batch.
+        file: file that holds it.
+        epoch: number of the epoch as the producer counts; None in flat layouts.
+        number: number of the batch in its epoch, or among all batches.
+        at: text after the path in messages; "" if the file is the batch.
     """
 
     file: StoredFile
@@ -43,7 +43,7 @@ class Place:
         return f"{self.file.path}{self.at}"
 
     def refuse(self, what: str) -> NoReturn:
-        """Name the place and what is wrong there.
+        """Raise an error that names the place and what is wrong there.
 
         Raises:
             LabelFileError: always.
@@ -56,19 +56,19 @@ class Batch:
     """The augmentation of a batch of B views.
 
     Attributes:
-        place: where it is stored.
-        size: B.
+        place: place where it is stored.
+        size: number of views, B.
         coords: float16 or float32 as stored, shape (B, 4).
-        flip: bool, shape (B,); None where the producer has none.
+        flip: bool, shape (B,); None if the producer has none.
         cutout: float32, shape (B, 7); or None.
         operations: uint8, shape (B, layers).
         magnitudes: float32, shape (B, layers).
-        mix: of the batch.
-        mix_index: int32, shape (B,); None where it is not mixed.
-        lam: λ; 1 where it is not mixed.
+        mix: kind of mix of the batch.
+        mix_index: int32, shape (B,); None if the batch is not mixed.
+        lam: λ; 1 if the batch is not mixed.
         box: top, left, bottom, right.
-        indices_end: the highest class index of top-k labels, plus 1; 0 where labels are dense.
-        sample_ids: int64, shape (B,); None where they are not in the record.
+        indices_end: highest class index of top-k labels plus 1; 0 if labels are dense.
+        sample_ids: int64, shape (B,); None if they are not in the record.
         patches: uint8, shape (B, 4): the source patch at each place; or None.
     """
 
@@ -91,12 +91,12 @@ def read_batch(record: Record, place: Place, view_size: int) -> Batch:
     """Read and check everything but the labels.
 
     Args:
-        record: of an open file.
-        place: of the record.
-        view_size: pixels a side of the producer's views.
+        record: record in an open file.
+        place: place of the record.
+        view_size: pixels per side of the producer's views.
 
     Raises:
-        LabelFileError: names file and position.
+        LabelFileError: something is wrong; names file and position.
     """
     operations, magnitudes = _rand_augment(record.layers, place, record.size)
     return Batch(
@@ -117,10 +117,10 @@ def read_batch(record: Record, place: Place, view_size: int) -> Batch:
 
 
 def check_indices(indices: LazyTensor, place: Place, num_classes: int) -> None:
-    """Refuse class indices of top-k labels out of range, or twice in a row.
+    """Refuse class indices of top-k labels that are out of range, or twice in a row.
 
     Raises:
-        LabelFileError: names file, position and row.
+        LabelFileError: an index is refused; names file, position and row.
     """
     values = indices.read()
     wrong = (values < 0) | (values >= num_classes)
@@ -137,7 +137,7 @@ def check_indices(indices: LazyTensor, place: Place, num_classes: int) -> None:
 
 
 def scalar(value: Scalar) -> int | float:
-    """A number, however it was pickled."""
+    """Convert a number, however it was pickled."""
     number = value.read() if isinstance(value, LazyTensor) else value
     return number if isinstance(number, int | float) else number.item()
 
@@ -243,8 +243,8 @@ def _sample_ids(tensor: LazyTensor, place: Place) -> NDArray[np.int64]:
 def _patches(tensor: LazyTensor, place: Place) -> NDArray[np.uint8]:
     """The source patch at each place of the shuffled image, row by row.
 
-    Two forms are stored, which no value fits both of: the numbers of the four patches, or, as
-    patches are shuffled column by column and then row by row, the order of columns and that of
+    Two forms are stored, and no value fits both: the numbers of the four patches, or, as patches
+    are shuffled column by column and then row by row, the order of the columns and the order of the
     rows.
     """
     values = tensor.read().astype(np.int64)
@@ -263,7 +263,7 @@ def _patches(tensor: LazyTensor, place: Place) -> NDArray[np.uint8]:
 def _rand_augment(
     layers: tuple[Layer, ...], place: Place, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Operations that were applied, and their own arguments: shape (B, layers) each."""
+    """Find the applied operations and their arguments: shape (B, layers) each."""
     operations = np.full((size, len(layers)), NO_OPERATION, dtype=np.uint8)
     magnitudes = np.zeros((size, len(layers)), dtype=np.float32)
     for number, (operation, decision, parameter) in enumerate(layers):

@@ -1,4 +1,4 @@
-"""Scanned batches whose labels are read one batch, or some of one file, at a time."""
+"""Scanned batches whose labels are read one batch, or a few batches of one file, at a time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -30,8 +30,8 @@ from labelcast_producers.formats.shared.top_k import (
 )
 from labelcast_producers.formats.source import ImportOptions, Part, Source, SourceFacts
 
-# A box reaches the far edge in every second batch or so. That none of this many does has a chance
-# of one in a hundred million.
+# A box reaches the far edge in every second batch or so. The chance that none of this many does is
+# one in a hundred million.
 _TELLING_BOXES = 24
 # Batches of one file that are read together: opening a file of hundreds of them takes longer than
 # reading one.
@@ -40,11 +40,11 @@ _CHANGED = "has changed since it was scanned; import again"
 
 
 def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[SegmentIndex, SampleIDs]:
-    """Index of the stored views, and the row of each.
+    """Build the index of the stored views, and find the row of each.
 
     Args:
-        ids: of each batch; no sample is twice under one seed.
-        seeds: of each batch, never falling.
+        ids: sample IDs of each batch; no sample is twice under one seed.
+        seeds: seed of each batch, never falling.
 
     Returns:
         The index, and int64, shape (N,): rows in the order of the batches.
@@ -65,11 +65,11 @@ def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[Segment
 
 
 def recorded_policy(scan: Scan, options: ImportOptions) -> RecordedPolicy:
-    """What the records of scanned batches hold.
+    """Make the policy that describes the records of scanned batches.
 
     Raises:
         LabelFileError: some batches are mixed by CutMix, others by MixUp.
-        InvalidRequestError: the view size is not that of the boxes.
+        InvalidRequestError: the view size does not fit the boxes.
     """
     mix, view_size = Mix.NONE, options.view_pixels
     for batch in scan.batches:
@@ -108,9 +108,9 @@ class BatchSource(Source):
 
     Args:
         scanned: every batch.
-        kind: of the layout.
-        facts: whose index `build_index` made.
-        rows: of every label, in the order of the batches.
+        kind: kind of the layout.
+        facts: facts with the index from `build_index`.
+        rows: row of every label, in the order of the batches.
     """
 
     def __init__(self, scanned: Scan, kind: Kind, facts: SourceFacts, rows: SampleIDs) -> None:
@@ -126,7 +126,7 @@ class BatchSource(Source):
             self.parts.append(Part(path, rows[start:end], at))
 
     def records(self) -> RecordedViews | None:
-        """See `Source.records`; about 90 bytes a view, built when asked for."""
+        """See `Source.records`; about 90 bytes per view, built on request."""
         policy = self.facts.policy
         if not isinstance(policy, RecordedPolicy):
             return None
@@ -140,7 +140,7 @@ class BatchSource(Source):
         return records
 
     def read(self, part: Part) -> NDArray[Any]:
-        """See `Source.read`; of the type that is stored."""
+        """See `Source.read`; in the stored type."""
         group = self._groups.get((part.path, part.at))
         if group is None or len(part.rows) != sum(batch.size for batch in group):
             raise LabelFileError(f"{part.path}{part.at} is no part of this source", path=part.path)

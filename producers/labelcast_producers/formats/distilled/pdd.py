@@ -33,8 +33,8 @@ from labelcast_producers.formats.distilled.files import (
     info_of,
     is_images,
     is_labels,
-    one_number,
 )
+from labelcast_producers.formats.distilled.learning_rates import one_number
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
@@ -45,12 +45,12 @@ _FILE = re.compile(r"interval_(0|[1-9][0-9]{0,5})_data\.pt")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Where a stage is.
+    """The files of a stage.
 
     Attributes:
-        number: in its name.
-        labels, images, rate: the files; one file three times where all is in one; None where
-            there is no learning rate.
+        number: number in its name.
+        labels, images, rate: paths of the files; the same path three times if all is in one; None
+            if there is no learning rate.
     """
 
     number: int
@@ -60,12 +60,12 @@ class _Stage:
 
     @property
     def is_flat(self) -> bool:
-        """Whether one file holds all."""
+        """Whether one file holds everything."""
         return self.labels == self.images
 
 
 class PddImporter(Importer):
-    """A directory of stages."""
+    """Importer of a directory of stages."""
 
     name = FORMAT
 
@@ -91,7 +91,7 @@ class PddImporter(Importer):
         )
 
     def open(self, path: Path, options: ImportOptions) -> DistilledSource:
-        """See `Importer.open`; labels and images of all stages are compared on the way."""
+        """See `Importer.open`; compares labels and images of all stages on the way."""
         stages, foreign = _stages(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no stage of PDD's; move it away")
@@ -139,7 +139,7 @@ class PddImporter(Importer):
 
 
 def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
-    """Stages by their number, and names of what belongs to none."""
+    """Stages by number, and names of everything that belongs to none."""
     if not path.is_dir():
         return [], ()
     stages: list[_Stage] = []

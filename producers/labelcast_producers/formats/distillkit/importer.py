@@ -1,4 +1,4 @@
-"""DistillKit's files: recognised, and opened with what the user says of them."""
+"""Recognises DistillKit's files and opens them with the user's options."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _RECOVERIES = (
 
 
 class DistillKitImporter(Importer):
-    """Directories of Parquet files with their settings, or one such file."""
+    """Importer of a directory of Parquet files with their settings, or of one such file."""
 
     name = FORMAT
 
@@ -43,10 +43,10 @@ class DistillKitImporter(Importer):
         )
 
     def open(self, path: Path, options: ImportOptions) -> DistillKitSource:
-        """See `Importer.open`; every label is decoded and checked on the way, one after another.
+        """See `Importer.open`; decodes and checks every label on the way.
 
         Raises:
-            LabelValueError: a label is not finite, or its probabilities sum to above 1.01.
+            LabelValueError: a label is not finite, or its probabilities sum to more than 1.01.
         """
         files, foreign = _sorted_files(path)
         if foreign:
@@ -102,7 +102,7 @@ def _sorted_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
         try:
             ours = is_distillkit(each)
         except LabelFileError:
-            # Settings beside it tell that an unreadable file was meant to be ours.
+            # Settings beside it show that an unreadable file was meant to be DistillKit's.
             if settings_beside(each.parent) is not None:
                 raise
             ours = False
@@ -111,7 +111,7 @@ def _sorted_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def _natural(path: Path) -> list[tuple[str, int]]:
-    """Sorts data_2 before data_10, which is the order that they were written in."""
+    """Sort key that puts data_2 before data_10, the order in which they were written."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", path.name)]
 
 

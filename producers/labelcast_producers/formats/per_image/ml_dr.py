@@ -1,15 +1,15 @@
-"""Apple's reinforced data sets (arXiv 2303.08983): one file an image.
+"""Apple's reinforced data sets (arXiv 2303.08983): one file per image.
 
 `{id}.pth.tar` is `(id, [{"params": …, "prob": (probabilities, class IDs)}, …])`; the ID is the
 image's place in the data set. Parameters name the transforms that were applied, in order; or are
 a bare list of them (`compress: true`), whose names and order `config.pth.tar` beside them has.
 
 Rules:
-  * views that were cropped and flipped only become recorded views; their crops are in pixels, so
+  * views that were only cropped and flipped become recorded views; their crops are in pixels, so
     the images are needed;
-  * any other transform (theirs draw colours *after* the crop, and mix with views that are stored
-    nowhere) cannot be drawn again: such sets are refused, as labels without their views would be
-    taken for labels of the images as they are.
+  * any other transform (Apple's draw colours *after* the crop, and mix with views that are stored
+    nowhere) cannot be replayed: such sets are refused, as labels without their views would be
+    taken for labels of the plain images.
 """
 
 import re
@@ -64,7 +64,7 @@ _RECOVERY = (
 
 
 class MlDrImporter(Importer):
-    """A directory of `{id}.pth.tar`."""
+    """Importer of a directory of `{id}.pth.tar`."""
 
     name = FORMAT
 
@@ -100,8 +100,8 @@ class MlDrImporter(Importer):
         """See `Importer.open`; every label is read and checked on the way.
 
         Raises:
-            InvalidRequestError: also where views cannot be drawn again.
-            LabelValueError: no probabilities.
+            InvalidRequestError: an option is missing, or views cannot be drawn again.
+            LabelValueError: the labels are no probabilities.
         """
         files, foreign = _files(path)
         if foreign:
@@ -122,9 +122,9 @@ class MlDrSource(Source):
 
     Args:
         path: directory of the files.
-        files: of the images, by rising ID.
-        options: of the user.
-        recovery: what classes that are not among the k get.
+        files: label files, by rising ID.
+        options: options of the user.
+        recovery: what the classes outside the k get.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class MlDrSource(Source):
         return recovered(ids, values, self._num_classes, self._recovery, self._kind)
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
+        """Read classes and probabilities of a part: int64 and float32, shape (n, k)."""
         top_k = self.facts.top_k
         ids, values = self._top_k(part.path, _views(part.path, read_torch_file(part.path)))
         if top_k is None or ids.shape != (len(part.rows), top_k.k):
@@ -273,7 +273,7 @@ def _views(file: Path, tree: Any) -> Sequence[Any]:
 
 
 def _numbers(prob: Any, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Probabilities and class IDs of one view, shape (k,) each."""
+    """Take probabilities and class IDs of one view, shape (k,) each."""
     try:
         values, ids = (np.asarray(each) for each in prob)
     except ValueError:

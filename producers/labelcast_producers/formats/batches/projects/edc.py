@@ -1,4 +1,4 @@
-"""EDC: SRe2L's files, which name their samples and hold orders of patches."""
+"""EDC: SRe2L's files with sample IDs and patch orders."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class EDCImporter(BatchImporter):
-    """SRe2L's files, with sample IDs and the order of shuffled patches in each."""
+    """Importer of SRe2L's files with sample IDs and the order of shuffled patches in each."""
 
     name = "edc"
     title = "EDC: teacher logits of shuffled patches by epoch and batch, with sample IDs"

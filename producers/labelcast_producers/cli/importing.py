@@ -167,7 +167,14 @@ def import_(
         apply_patches=apply_patches,
     )
     teacher = None if verify_with is None else load_object(verify_with, verify_args)
-    labels = Import.open(path, options, format_name=format_name, teacher_name=teacher_name)
+    with progress_bar("scan", "file", quiet=quiet) as progress:
+        labels = Import.open(
+            path,
+            options,
+            format_name=format_name,
+            teacher_name=teacher_name,
+            progress=progress,
+        )
     if teacher is not None:
         found = labels.verify(teacher, device=device)
         plural = "s" if found.draws is PermutationDraws.TWO else ""

@@ -1,5 +1,6 @@
 """Staged label sets: the next stage shares the segments of earlier ones by digest."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from labelcast.codec import Codec
 from labelcast.errors import InvalidRequestError, ManifestError
-from labelcast.files import whole_file
+from labelcast.files import whole_file, write_whole
 from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
@@ -31,6 +32,8 @@ from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder
+
+_NOTE_NAME = "stages.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,15 +177,20 @@ def write_staged(
     stages: Sequence[StageFacts],
     out: Path,
     *,
+    identity: str | None = None,
     progress: Progress = unwatched,
 ) -> LabelSetDirectory:
     """Encode labels of all stages into one staged label set, a segment per stage.
+
+    Interrupted, it goes on where it was when it is called again with the same identity and encoder:
+    finished stages are taken as they are.
 
     Args:
         dense: labels of every sample, seed-major without gaps.
         chosen: encoder to use.
         stages: stages in order, each with its new samples, whose IDs rise over all stages.
         out: directory of the label set; sets of the single stages are kept in `out/stages`.
+        identity: of the labels; None starts anew.
         progress: called as labels of all stages are encoded.
 
     Raises:
@@ -192,14 +200,19 @@ def write_staged(
     if not np.array_equal(expected, dense.index.sample_ids):
         raise InvalidRequestError("the stages do not add up to the samples, in their order")
     staged, first, seeds = None, 0, len(dense.index.seeds)
+    note = _StagesNote(out / "stages" / _NOTE_NAME, identity, chosen)
     for number, stage in enumerate(stages):
         last = first + len(stage.sample_ids)
+        if number < note.done:
+            staged, first = LabelSetDirectory(out / "stages" / str(number)), last
+            continue
         single = write_label_set(
             _samples(dense, first, last),
             chosen.encoder,
             out / "stages" / f"{number}-alone",
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
+            identity=None if identity is None else f"{identity}, stage {number}",
             progress=_shifted(progress, first * seeds, len(expected) * seeds),
         )
         target = out if number == len(stages) - 1 else out / "stages" / str(number)
@@ -213,9 +226,43 @@ def write_staged(
             dataset=dense.description.dataset if target == out else None,
         )
         first = last
+        if target != out:
+            note.finish(number + 1)
     if staged is None:
         raise InvalidRequestError("a staged set needs at least one stage")
+    note.path.unlink(missing_ok=True)
     return staged
+
+
+class _StagesNote:
+    """How many stages of a staged set are finished, on disk beside them.
+
+    Args:
+        path: of the note.
+        identity: of the labels; None never goes on.
+        chosen: the encoder, with which stages were written.
+
+    Attributes:
+        done: finished stages.
+    """
+
+    def __init__(self, path: Path, identity: str | None, chosen: ChosenEncoder) -> None:
+        self.path = path
+        codec = chosen.encoder.codec
+        about = repr((identity, codec.name, codec.header, codec.config())).encode()
+        self._identity = None if identity is None else digest_of(about + (chosen.artifact or b""))
+        self.done = 0
+        try:
+            noted = json.loads(path.read_bytes())
+            if identity is not None and noted["identity"] == self._identity:
+                self.done = int(noted["done"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+
+    def finish(self, done: int) -> None:
+        """Note that this many stages are finished."""
+        note = {"identity": self._identity, "done": done}
+        write_whole(self.path, json.dumps(note).encode())
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

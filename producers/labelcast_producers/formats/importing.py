@@ -79,6 +79,7 @@ class Import:
         *,
         format_name: str = "auto",
         teacher_name: str | None = None,
+        progress: Progress = unwatched,
     ) -> Self:
         """Recognise files and scan everything but their labels, which may take minutes.
 
@@ -88,13 +89,14 @@ class Import:
             format_name: an importer's name, or "auto".
             teacher_name: name of whatever made the labels, for people; by default the name of
                 `path`.
+            progress: counts files that are scanned.
 
         Raises:
             LabelFileError: something is wrong with a file; says what and which.
             InvalidRequestError: an option is missing or contradicts the files.
         """
         said = options or ImportOptions()
-        source = open_source(path, said, format_name)
+        source = open_source(path, said, format_name, progress=progress)
         name = teacher_name or path.name
         return cls(path, said, source, format_name=format_name, teacher_name=name)
 
@@ -291,7 +293,9 @@ class Import:
                 codec or natural_codec(facts), description, temperature=temperature, device=device
             )
             if facts.stages:
-                made = write_staged(labels, chosen, facts.stages, out, progress=progress)
+                made = write_staged(
+                    labels, chosen, facts.stages, out, identity=identity, progress=progress
+                )
             else:
                 made = write_label_set(
                     labels,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set_directory import MANIFEST_NAME
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import DESCRIPTION_NAME
 from labelcast_producers.formats.known import IMPORTERS
 from labelcast_producers.formats.nearest import nearest_reason
@@ -42,8 +43,20 @@ def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]
     return found[0]
 
 
-def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -> Source:
+def open_source(
+    path: Path,
+    options: ImportOptions,
+    format_name: str = "auto",
+    *,
+    progress: Progress = unwatched,
+) -> Source:
     """Recognise files and scan everything but their labels.
+
+    Args:
+        path: file or directory.
+        options: of the user.
+        format_name: an importer's name, or "auto".
+        progress: counts files.
 
     Raises:
         LabelFileError: files of no known layout are among the others.
@@ -58,7 +71,7 @@ def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -
             " away",
             path=path,
         )
-    return importer.open(path, options)
+    return importer.open(path, options, progress=progress)
 
 
 def _what_else(path: Path, format_name: str) -> str:

@@ -26,6 +26,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.encoding.add_stage import StageFacts
 
@@ -246,8 +247,13 @@ class Importer(ABC):
         """
 
     @abstractmethod
-    def open(self, path: Path, options: ImportOptions) -> Source:
+    def open(self, path: Path, options: ImportOptions, *, progress: Progress = unwatched) -> Source:
         """Scan everything but the labels.
+
+        Args:
+            path: file or directory.
+            options: of the user.
+            progress: counts files.
 
         Raises:
             LabelFileError: a file is wrong; names file and position, and says what to do.

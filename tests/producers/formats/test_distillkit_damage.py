@@ -132,9 +132,11 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
     assert f"{tmp_path / 'data_0.parquet'}: row 1" in raised.value.message
 
 
-def test_renormalise_takes_sums_above_one(tmp_path: Path) -> None:
+def test_sums_above_one_are_divided_as_the_trainer_does(tmp_path: Path) -> None:
     edit, *_ = DAMAGE["above 1"]
     write_distillkit(tmp_path, EXACT, lengths=[3, 4, 2], edit=edit)
+    with pytest.raises(LabelValueError, match=r"--recovery renormalise divides by the sum"):
+        opened(tmp_path)
 
     source = opened(tmp_path, ImportOptions(recovery=Recovery.RENORMALISE))
 
@@ -189,7 +191,7 @@ def test_a_file_that_changes_after_the_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ImportOptions(), "--recovery zero"),
+        (ImportOptions(), "--recovery renormalise"),
         (replace(ZERO, temperature=2.0), "temperature 1"),
         (replace(ZERO, label_kind=LabelKind.LOGITS), "keeps probabilities"),
         (replace(ZERO, images=Path("images")), "no images"),

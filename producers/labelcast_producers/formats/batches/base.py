@@ -9,6 +9,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind, Layout, find_layout
 from labelcast_producers.formats.batches.numbering import (
     SampleIDs,
@@ -96,7 +97,9 @@ class BatchImporter(Importer):
             foreign=layout.foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> BatchSource:
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> BatchSource:
         """See `Importer.open`; reads everything in every file but its labels."""
         layout = find_layout(path)
         if layout is None or layout.kind is not self.kind:
@@ -116,6 +119,7 @@ class BatchImporter(Importer):
             layout,
             view_size=options.view_pixels,
             num_classes=None if known.class_names is None else len(known.class_names),
+            progress=progress,
         )
         signature = scanned.signature
         num_classes = self._class_count(layout, signature, known)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelcast.errors import LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.batches.batch import Batch, Place, check_indices, read_batch
 from labelcast_producers.formats.batches.layout import Kind, Layout, StoredFile
 from labelcast_producers.formats.batches.record import (
@@ -19,6 +20,7 @@ from labelcast_producers.formats.batches.record import (
     as_record,
     describe,
 )
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.torchfile import open_torch_file
 
 # Size and time of a file, by which a change is noticed.
@@ -69,6 +71,7 @@ def scan(
     *,
     view_size: int,
     num_classes: int | None,
+    progress: Progress = unwatched,
 ) -> Scan:
     """Read and check everything but the labels.
 
@@ -76,6 +79,7 @@ def scan(
         layout: layout without gaps and foreign files.
         view_size: pixels per side of the producer's views.
         num_classes: upper limit of the indices of top-k labels; dense labels tell it themselves.
+        progress: counts files.
 
     Raises:
         LabelFileError: something is wrong; names file and position.
@@ -83,7 +87,7 @@ def scan(
     batches: list[Batch] = []
     stamps: dict[Path, Stamp] = {}
     first: tuple[Signature, Place] | None = None
-    for file in layout.files:
+    for file in counted(layout.files, progress):
         stamps[file.path] = stamp(file.path)
         with opened_records(file, layout.kind) as records:
             for place, value in records:

@@ -19,6 +19,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import GridIndex, RowOrder, SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_finite
 from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
@@ -86,7 +87,9 @@ class DistilledImporter(Importer):
             foreign=_foreign(path),
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "DistilledSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "DistilledSource":
         """See `Importer.open`; labels are read and checked on the way.
 
         Raises:
@@ -112,6 +115,7 @@ class DistilledImporter(Importer):
             file, load = path, _read_npz
         check_shapes(file, shapes)
         part = Part(file, np.arange(shapes.labels[1][0], dtype=np.int64))
+        progress(1, 1)
         return DistilledSource([part], load, options, format_name=FORMAT, notes=notes)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
 from labelcast_producers.formats.distilled.files import (
@@ -35,6 +36,7 @@ from labelcast_producers.formats.distilled.files import (
     is_labels,
 )
 from labelcast_producers.formats.distilled.learning_rates import one_number
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
@@ -90,7 +92,9 @@ class PddImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> DistilledSource:
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> DistilledSource:
         """See `Importer.open`; compares labels and images of all stages on the way."""
         stages, foreign = _stages(path)
         if foreign:
@@ -101,7 +105,7 @@ class PddImporter(Importer):
         facts, parts = [], []
         rows_by_file: dict[Path, NDArray[np.int64]] = {}
         earlier: list[bytes] = []
-        for stage in stages:
+        for stage in counted(stages, progress):
             labels, images, rate = _content(stage)
             digests = _digests(labels, images)
             rows = _rows_by_sample(stage, earlier, digests)

@@ -6,14 +6,16 @@ from pathlib import Path
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, Settings, settings_beside
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, is_distillkit
 from labelcast_producers.formats.distillkit.source import FORMAT, DistillKitSource
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions
 
 _RECOVERIES = (
-    "zero (the other tokens get probability 0, DistillKit's `zero`), spread (they share what is"
-    " missing to 1, its `symmetric_uniform`) or renormalise (the k are divided by their sum)"
+    "renormalise (the k are divided by their sum, as DistillKit's trainer does for `zero`, its"
+    " default), spread (the other tokens share what is missing to 1, its `symmetric_uniform`) or"
+    " zero (the k stay as stored, the others get nothing)"
 )
 
 
@@ -42,7 +44,9 @@ class DistillKitImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> DistillKitSource:
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> DistillKitSource:
         """See `Importer.open`; decodes and checks every label on the way.
 
         Raises:
@@ -60,7 +64,7 @@ class DistillKitImporter(Importer):
             raise LabelFileError(_no_settings(files[0]))
         recovery = _checked_recovery(options, settings)
         source = DistillKitSource(
-            [SequenceFile(each, settings) for each in files], settings, recovery
+            [SequenceFile(each, settings) for each in files], settings, recovery, progress
         )
         if options.num_samples not in {None, len(source.facts.index.sample_ids)}:
             raise InvalidRequestError(

@@ -88,8 +88,9 @@ def decoded(
     large = np.logical_not(totals <= (_LARGEST if renormalise else MAX_SCALED_TOTAL))
     if large.any():
         raise LabelValueError(
-            f"{where(large)}: probabilities sum to {totals[np.argmax(large)]:.4g};"
-            f" check {SETTINGS_NAME}, or ask for --recovery renormalise"
+            f"{where(large)}: probabilities sum to {totals[np.argmax(large)]:.4g}: the fit to their"
+            " tail gives several per cent too much where few are exact; --recovery renormalise"
+            f" divides by the sum, as DistillKit's trainer does; or check {SETTINGS_NAME}"
         )
     low = probabilities.max(axis=1) < _SMALLEST
     if low.any():

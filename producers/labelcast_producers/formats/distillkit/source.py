@@ -17,10 +17,12 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import MAX_TOTAL, Recovery
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
 
 FORMAT = "distillkit"
@@ -45,13 +47,19 @@ class DistillKitSource(Source):
         LabelValueError: see `DistillKitImporter.open`.
     """
 
-    def __init__(self, files: list[SequenceFile], settings: Settings, recovery: Recovery) -> None:
+    def __init__(
+        self,
+        files: list[SequenceFile],
+        settings: Settings,
+        recovery: Recovery,
+        progress: Progress = unwatched,
+    ) -> None:
         self._files = files
         self._settings = settings
         self._recovery = recovery
         scan = _Scan(settings, recovery)
         self._first_sequences = [0]
-        for file in files:
+        for file in counted(files, progress):
             for sequences in file.sequences():
                 scan.add(file, sequences)
             self._first_sequences.append(scan.num_sequences)
@@ -193,7 +201,8 @@ class _Scan:
     def notes(self, paths: list[Path]) -> tuple[str, ...]:
         """Notes for people on what was found."""
         notes = [
-            "sample IDs number the sequences; seeds are positions, and a label is of what follows"
+            "sample IDs are rows of the Parquet files, counted on from file to file",
+            "seeds are positions, and a label is of what follows",
         ]
         if paths != sorted(paths):
             notes.append("files are ordered by the numbers in their names: 2 comes before 10")

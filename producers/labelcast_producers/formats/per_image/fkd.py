@@ -18,6 +18,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.per_image.fkd_files import (
     Form,
     checked_coords,
@@ -29,6 +30,7 @@ from labelcast_producers.formats.per_image.fkd_files import (
     three_of,
 )
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
     check_class_names,
@@ -115,7 +117,9 @@ class FkdImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "FkdSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "FkdSource":
         """See `Importer.open`; all but full labels, which are large, are read and checked too.
 
         Raises:
@@ -126,7 +130,7 @@ class FkdImporter(Importer):
             raise LabelFileError(f"{path}: {foreign[0]} is no label of FKD's; move it away")
         if not files or is_above_classes(path, files):
             raise LabelFileError(f"{path} holds no class directories with label files")
-        return FkdSource(path, files, options)
+        return FkdSource(path, files, options, progress)
 
 
 class FkdSource(Source):
@@ -138,7 +142,9 @@ class FkdSource(Source):
         options: options of the user.
     """
 
-    def __init__(self, path: Path, files: list[Path], options: ImportOptions) -> None:
+    def __init__(
+        self, path: Path, files: list[Path], options: ImportOptions, progress: Progress = unwatched
+    ) -> None:
         classes = class_directories(path)
         images = ImageNames.of(options)
         sample_ids = np.arange(len(files), dtype=np.uint64)
@@ -151,7 +157,7 @@ class FkdSource(Source):
         self._num_classes = _num_classes(path, self._form, label, options, images, len(classes))
         scan = _Scan()
         recovery = top_k_recovery(options.recovery, self._kind)
-        for file in files:
+        for file in counted(files, progress):
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
         if len(scan.dtypes) > 1:

@@ -27,8 +27,10 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.per_image.ml_dr_views import Augmentation, View, view_of
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
     check_class_names,
@@ -96,7 +98,9 @@ class MlDrImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "MlDrSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "MlDrSource":
         """See `Importer.open`; every label is read and checked on the way.
 
         Raises:
@@ -114,7 +118,7 @@ class MlDrImporter(Importer):
             raise InvalidRequestError(
                 f"these files do not say how labels are recovered: {_RECOVERY}"
             )
-        return MlDrSource(path, files, options, recovery)
+        return MlDrSource(path, files, options, recovery, progress)
 
 
 class MlDrSource(Source):
@@ -128,7 +132,12 @@ class MlDrSource(Source):
     """
 
     def __init__(
-        self, path: Path, files: list[Path], options: ImportOptions, recovery: Recovery
+        self,
+        path: Path,
+        files: list[Path],
+        options: ImportOptions,
+        recovery: Recovery,
+        progress: Progress = unwatched,
     ) -> None:
         images = ImageNames.of(options)
         ids = [int(file.name.partition(".")[0]) for file in files]
@@ -143,7 +152,7 @@ class MlDrSource(Source):
         self._num_classes = _num_classes(path, names)
         check_class_names(options, self._num_classes, path)
         self._augmentation = _augmentation(path)
-        scanned = [self._scan(file) for file in files]
+        scanned = [self._scan(file) for file in counted(files, progress)]
         counts = np.array([len(views) for views, _ in scanned], dtype=np.int64)
         widths = np.array([k for _, k in scanned])
         if (widths != widths[0]).any():

@@ -26,7 +26,9 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import ImageNames
 from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.shared.top_k import (
@@ -99,7 +101,9 @@ class TinyVitImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "TinyVitSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "TinyVitSource":
         """See `Importer.open`; every record is read and checked on the way.
 
         Raises:
@@ -108,7 +112,7 @@ class TinyVitImporter(Importer):
         _, foreign = epoch_folders(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no file of TinyViT's; move it away")
-        return TinyVitSource(path, options)
+        return TinyVitSource(path, options, progress)
 
 
 class TinyVitSource(Source):
@@ -119,7 +123,7 @@ class TinyVitSource(Source):
         options: options of the user.
     """
 
-    def __init__(self, path: Path, options: ImportOptions) -> None:
+    def __init__(self, path: Path, options: ImportOptions, progress: Progress = unwatched) -> None:
         k, self._epochs = epochs_of(path)
         self._record = np.dtype([("seed", "<i4"), ("ids", "<i2", (k,)), ("values", "<f2", (k,))])
         images = ImageNames.of(options)
@@ -131,7 +135,7 @@ class TinyVitSource(Source):
         # Not kept: keys of many millions of images take more memory than their labels.
         self._places: _Places | None = None
         present, repeated = [], 0
-        for number, epoch in enumerate(self._epochs):
+        for number, epoch in enumerate(counted(self._epochs, progress)):
             self._check_values(epoch)
             places = self._places_of(number)
             held = np.flatnonzero(places.rank >= 0)

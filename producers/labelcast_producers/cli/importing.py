@@ -113,6 +113,10 @@ def import_(
     class_names: Annotated[
         Path | None, typer.Option(help="File of class names, one per line, in order.")
     ] = None,
+    input_ids: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file to write the tokens of DistillKit's sequences to."),
+    ] = None,
     apply_patches: Annotated[
         bool,
         typer.Option(
@@ -185,6 +189,8 @@ def import_(
         )
     for note in labels.notes:
         typer.echo(f"note: {note}", err=True)
+    if input_ids is not None:
+        labels.write_input_ids(input_ids)
     with (
         warnings.catch_warnings(action="ignore", category=SampleOrderWarning),
         progress_bar("import", "label", quiet=quiet) as progress,

@@ -21,6 +21,7 @@ from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.add_stage import write_staged
 from labelcast_producers.encoding.label_set_writer import write_label_set
+from labelcast_producers.formats.distillkit import DistillKitSource
 from labelcast_producers.formats.output.agreement import first_and_last_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
@@ -250,6 +251,24 @@ class Import:
         dense = write_dense(self.source, described, out, identity=identity, progress=progress)
         self._look_at(dense)
         return dense
+
+    def write_input_ids(self, path: Path) -> None:
+        """Write the tokens of language labels, a row each sequence, under their sample IDs.
+
+        Args:
+            path: of a Parquet file with the columns `sample_id` and `input_ids`.
+
+        Raises:
+            InvalidRequestError: the files hold no tokens, or `path` lies among them.
+            LabelFileError: they are damaged.
+        """
+        if not isinstance(self.source, DistillKitSource):
+            raise InvalidRequestError(
+                f"files of {self.facts.format} hold no tokens; leave --input-ids out"
+            )
+        if self.path.resolve() in path.resolve().parents:
+            raise InvalidRequestError(f"{path} is among the imported files: give another path")
+        self.source.write_input_ids(path)
 
     def write_label_set(
         self,

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from labelcast.augmentation import PositionPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
-from labelcast.errors import LabelFileError
+from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
 from labelcast_producers.formats.distillkit import source as scanned
 from labelcast_producers.formats.distillkit.config import settings_beside
 from labelcast_producers.formats.distillkit.decompress import unpack_integers
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.truth_checks import finding_of, open_own
 from tests.producers.formats.writers.distillkit import (
@@ -301,3 +302,25 @@ def test_integers_of_any_width(data: st.DataObject) -> None:
     stored = stored.reshape(len(rows), -(-bits * count // 8))
 
     assert unpack_integers(stored, bits=bits, count=count).tolist() == rows
+
+
+def test_tokens_travel_along(tmp_path: Path) -> None:
+    write_distillkit(tmp_path / "files", EXACT, lengths=[4, 1, 6], per_file=2, labels_missing=1)
+    labels = Import.open(tmp_path / "files", ZERO)
+    assert any("sample IDs are rows of the Parquet files" in note for note in labels.notes)
+    labels.write_input_ids(tmp_path / "out" / "tokens.parquet")
+    files = [pq.read_table(tmp_path / "files" / f"data_{number}.parquet") for number in (0, 1)]
+    expected = [tokens for file in files for tokens in file["input_ids"].to_pylist()]
+    found = pq.read_table(tmp_path / "out" / "tokens.parquet")
+    assert found["sample_id"].to_pylist() == [0, 1, 2]
+    assert found["input_ids"].to_pylist() == expected
+    with pytest.raises(InvalidRequestError, match="among the imported files"):
+        labels.write_input_ids(tmp_path / "files" / "tokens.parquet")
+    # The second sequence has no labels, but its tokens.
+    assert labels.facts.index.sample_ids.tolist() == [0, 2]
+
+
+def test_other_files_have_no_tokens(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.random.default_rng(0).normal(0, 3, (4, 5)).astype("f4"))
+    with pytest.raises(InvalidRequestError, match="hold no tokens; leave --input-ids out"):
+        Import.open(tmp_path / "labels.npy").write_input_ids(tmp_path / "tokens.parquet")

@@ -110,6 +110,23 @@ class SequenceFile:
             yield self._checked(batch, row)
             row += batch.num_rows
 
+    def tokens(self) -> Iterator[Any]:
+        """Input tokens of all sequences, without reading their labels.
+
+        Returns:
+            Arrow arrays of lists of uint64, a list a sequence.
+
+        Raises:
+            LabelFileError: nulls, or damage.
+        """
+        row = 0
+        for batch in self._batches([TOKENS]):
+            column = batch.column(TOKENS)
+            self._lengths(column, TOKENS, row)
+            row += batch.num_rows
+            with _translated(self.path):
+                yield column.cast(pa.list_(pa.uint64()))
+
     def count_tokens(self) -> int:
         """Count the input tokens of all sequences, without reading their labels.
 

@@ -21,6 +21,7 @@ from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
+from labelcast_producers.formats.distillkit.tokens import write_tokens
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
@@ -131,6 +132,10 @@ class DistillKitSource(Source):
             probabilities.append(block.probabilities)
             at = end
         return np.concatenate(ids), np.concatenate(probabilities)
+
+    def write_input_ids(self, path: Path) -> None:
+        """Write the tokens that the labels belong to; see `write_tokens`."""
+        write_tokens(self._files, path)
 
     def _holding(self, row: int) -> "_Held":
         """The sequences that hold a row."""

@@ -31,8 +31,8 @@ def measure(directory: Path) -> dict[str, Any]:
     codec = label_set.codec()
     if not isinstance(codec, VqaeCodec):
         raise SystemExit(f"{directory}: only codes of a vqae can be entropy-coded")
-    index = label_set.index()
-    rows = np.concatenate([label_set.gather(index, part.views()) for part in index.segments])
+    parts = label_set.index().segments
+    rows = np.concatenate([label_set.gather(part.views()) for part in parts])
     codes = codec.unpack(rows).astype(np.int32)
     K = codec.shape.codebook_size
     per_chunk = rows_per_chunk(codec.row_stride)

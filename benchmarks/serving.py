@@ -42,11 +42,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     on_disk = LabelSetDirectory(options.label_set)
-    index = on_disk.index()
-    views = index.segments[0].views()
+    views = on_disk.index().segments[0].views()
     order = np.random.default_rng(0).permutation(len(views))
     shuffled = views[order]
-    rows = on_disk.gather(index, views)
+    rows = on_disk.gather(views)
     with tempfile.TemporaryDirectory() as directory:
         with local_service(Path(directory) / "service") as service:
             with service.registry() as registry:

@@ -24,12 +24,13 @@ import numpy as np
 from labelcast import Representation, Views
 from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
+from labelcast.identifiers import digest_from_hash
 from labelcast.label_set.index.grid import GridIndex
 from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.segment import RowOrder
 
 RESULT = Path(__file__).parent / "results" / "subject.json"
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 SAMPLES, SEEDS, STRIDE = 50_000, 300, 8
 
 

@@ -1,10 +1,10 @@
 """labelcast: soft labels by view, from compressed codes.
 
     label_set = labelcast.open("mine:v1", address="labels.example.org:7070")
-    label_set = labelcast.open("label-set/")                      # or a directory; used alike
+    label_set = labelcast.open("label-set/")                      # or a directory
     soft = label_set.labels(sample_ids, seeds)                    # float32, shape (N, C)
 
-    read = label_set.reader()                                     # for a training loop of your own
+    read = label_set.reader()                                     # for your own training loop
     views = label_set.views(sample_ids, seed)                     # which crop, flip, partner
     soft = read(views)
 

@@ -1,10 +1,10 @@
-"""What an answer is about, as a checksum: whose labels, of which set, in which form.
+"""A checksum of what an answer is about: the views, the label set and the form.
 
-Both ends compute it, each from what it holds itself. The service takes the views back from the rows
-that it found, the client from what it asked for; where the two differ, labels would be delivered
-under the wrong names. A CRC-32 is enough against accidents; against adversaries there is TLS.
+Both ends compute it, each from its own data: the service takes the views back from the rows that it
+found, the client takes them from its request. If the two differ, labels would be delivered for the
+wrong views. A CRC-32 is enough against accidents; TLS protects against adversaries.
 
-The bytes are laid down in `proto/labelcast/v2/labels.proto` and FORMAT.md, with golden values.
+`proto/labelcast/v2/labels.proto` and FORMAT.md define the bytes, with golden values.
 """
 
 import struct
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
+from labelcast.identifiers import Digest
 from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
@@ -30,11 +31,11 @@ class LabelSubject:
     """Subjects of the rows of one label set in one form.
 
     Args:
-        label_set: digest.
+        label_set: digest of the label set.
         representation: form of the labels.
     """
 
-    def __init__(self, label_set: str, representation: Representation) -> None:
+    def __init__(self, label_set: Digest, representation: Representation) -> None:
         self._preamble = crc32(
             _LABELS + label_set.encode("ascii") + representation_bytes(representation)
         )
@@ -58,13 +59,13 @@ def representation_bytes(representation: Representation) -> bytes:
 
 
 def resolution_checksum(
-    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: Digest, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> int:
-    """CRC-32 of resolved views: what was asked, under which rule, and what was found.
+    """CRC-32 of resolved views: the request, the rule, and the views found.
 
     Args:
-        label_set: digest.
-        missing: the rule.
+        label_set: digest of the label set.
+        missing: rule for missing views.
         asked: views of the request.
         found: views of the answer.
         rows: int64, shape (len(found),): rows of the request that they answer.

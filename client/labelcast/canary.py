@@ -1,9 +1,9 @@
 """How often a label's likeliest class is one that its view shows: the canary's measure.
 
 A label set records the figure when it is encoded; a student measures it again on the labels that
-it gets. Labels of other samples or in another class order agree hardly more often than chance does.
-Labels of another seed lose the partner's class only, which shows where views are mixed and cannot
-be told where they are not.
+it receives. Labels of other samples or in another class order agree hardly more often than chance.
+Labels of another seed lose only the partner's class, which shows if views are mixed and cannot be
+detected if they are not.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ class Canary:
     """Watches the first labels of a run.
 
     Args:
-        expected: the agreement that was recorded for the label set.
+        expected: agreement recorded for the label set.
         views_to_watch: number of views after which the labels are trusted.
     """
 
@@ -63,11 +63,11 @@ class Canary:
         return self._views < self._views_to_watch
 
     def watch(self, likeliest: NDArray[np.integer], shown: NDArray[np.int64]) -> None:
-        """Take a batch.
+        """Check a batch.
 
         Args:
             likeliest: arg-max of each label, shape (N,).
-            shown: from `shown_classes`, shape (2, N).
+            shown: output of `shown_classes`, shape (2, N).
 
         Raises:
             MisalignedLabelsError: the agreement is too low to be chance.
@@ -75,7 +75,7 @@ class Canary:
         self._views += shown.shape[1]
         self._agreeing += int((shown == likeliest).any(axis=0).sum())
         observed, expected = self._agreeing / self._views, self._expected
-        # Chance is that of the least agreement that passes: a recorded 100 % has none of its own.
+        # Chance is that of the lowest agreement that passes: a recorded 100 % has none itself.
         least = max(expected - _MARGIN, 0.0)
         deviation = (least * (1 - least) / self._views) ** 0.5
         if self._views >= _LEAST_VIEWS and observed < least - _DEVIATIONS * deviation:

@@ -23,7 +23,7 @@
     │   ├── LabelFileError           a dense label file is unusable
     │   └── CodecError
     │       ├── CodecFormatError     an artifact or packed row is malformed
-    │       ├── CodeRangeError       a code lies outside its codebook
+    │       ├── CodeRangeError       a code is outside its codebook
     │       ├── GoldenRowsError      a decoder strays from the artifact's golden rows
     │       └── LabelValueError      NaN, infinity, overflow or not a distribution
     ├── AuthorizationError
@@ -32,14 +32,14 @@
     ├── StorageError
     │   ├── StoreUnavailableError    Redis cannot be reached
     │   ├── StoreFullError           not enough memory or disk
-    │   └── StoreUnsafeError         Redis could forget what it is given
+    │   └── StoreUnsafeError         Redis could forget what is stored in it
     └── NetworkError
         ├── ServiceUnavailableError
         ├── DeadlineExceededError
         ├── ForkedChannelError       the process was forked from one that used a channel
         ├── OverloadedError          the service has no room for another request
         ├── LostRequestError         a request of a stream never arrived
-        ├── WrongSubjectError        an answer for other rows than were asked for
+        ├── WrongSubjectError        an answer for other rows than requested
         ├── ProtocolError            the peer broke the protocol
         └── InternalServiceError     not ours: logged at the service under `error_id`
 
@@ -49,25 +49,25 @@ class that the service raised. Facts are attributes in `facts`, always strings.
 
 from typing import ClassVar
 
-# Between what torch says of a worker and the traceback of the worker, in one text.
+# Separates torch's message about a worker from the worker's traceback, in one text.
 _WORKERS_TRACEBACK = "\nOriginal Traceback (most recent call last):\n"
 
 
 class LabelcastError(Exception):
     """Root of every error that labelcast raises on purpose.
 
-    Pickled and copied it stays what it is. Raised in a worker of a torch DataLoader it arrives with
-    its class and its message, without its facts; the worker's traceback is added as a note.
+    It can be pickled and copied. Raised in a worker of a torch DataLoader, it arrives with its
+    class and its message, without its facts; the worker's traceback is added as a note.
 
     Args:
         message: one line that says what is wrong and what to do next; never holds a secret.
-        **facts: what the message is about, kept for programs; values become strings.
+        **facts: facts behind the message, for programs; values become strings.
     """
 
     reason: ClassVar[str] = "labelcast"
 
     def __init__(self, message: str = "", /, **facts: object) -> None:
-        # Torch makes the error anew from `message=`; beside a message, that is a fact like others.
+        # Torch makes the error again from `message=`; beside a message, that is an ordinary fact.
         message = message or str(facts.pop("message", ""))
         _, in_worker, traceback = message.partition(_WORKERS_TRACEBACK)
         if in_worker:
@@ -95,7 +95,7 @@ class InvalidRequestError(RequestError):
 
 
 class UnsupportedFormError(RequestError):
-    """This label set cannot give labels in the form asked for."""
+    """This label set cannot give labels in the requested form."""
 
     reason = "unsupported_form"
 
@@ -155,13 +155,13 @@ class TransitionError(StateError):
 
 
 class UploadOffsetError(StateError):
-    """Upload bytes came out of order; `facts["received_bytes"]` says where to go on."""
+    """Upload bytes came out of order; `facts["received_bytes"]` is the offset to continue from."""
 
     reason = "upload_offset"
 
 
 class BusyError(StateError):
-    """A data directory or a port is in use by someone else."""
+    """A data directory or a port is in use by another process."""
 
     reason = "busy"
 
@@ -215,7 +215,7 @@ class CodecFormatError(CodecError):
 
 
 class CodeRangeError(CodecError):
-    """A code lies outside its codebook."""
+    """A code is outside its codebook."""
 
     reason = "code_range"
 
@@ -269,13 +269,13 @@ class StoreFullError(StorageError):
 
 
 class StoreUnsafeError(StorageError):
-    """Redis is set up in a way that could forget what it is given."""
+    """Redis is set up in a way that could forget what is stored in it."""
 
     reason = "store_unsafe"
 
 
 class NetworkError(LabelcastError):
-    """What happened between client and service."""
+    """Something went wrong between client and service."""
 
     reason = "network"
 
@@ -317,7 +317,7 @@ class ProtocolError(NetworkError):
 
 
 class WrongSubjectError(NetworkError):
-    """The answer is for other rows than were asked for."""
+    """The answer is for other rows than requested."""
 
     reason = "wrong_subject"
 
@@ -338,11 +338,11 @@ ERRORS_BY_REASON: dict[str, type[LabelcastError]] = {
 
 
 def error_from_reason(reason: str, message: str, facts: dict[str, str]) -> LabelcastError:
-    """Raise-able twin of an error that the other side reported.
+    """Make the error that the other side reported.
 
     Args:
         reason: the other side's `reason`; one that this version does not know gives
-            `InternalServiceError`, so that a newer service stays intelligible.
+            `InternalServiceError`, so that clients can talk to newer services.
         message: its one-line message.
         facts: its facts.
     """

@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all, and the digest that names them.
+"""Files that appear whole or not at all, and their digests.
 
-What is written in place can be read half-written, or be half there after a power cut. Here content
+A file written in place can be read half-written, or be half gone after a power cut. Here content
 goes to a partial file beside its target, reaches the disk, and takes the target's name in one step.
 """
 
@@ -12,16 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from labelcast.identifiers import Digest, digest_from_hash
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Replace a file in one step, once everything of it is on the disk.
+    """Replace a file in one step, once all its content is on the disk.
 
     Args:
-        path: of the file; it stays as it was where the block raises.
+        path: path of the file, which stays unchanged if the block raises.
 
     Yields:
-        Where the block writes: a path beside `path` that does not exist.
+        The path for the block to write: beside `path`, not existing.
 
     Raises:
         OSError: the file cannot be written, or the block wrote none.
@@ -51,10 +53,10 @@ def sync_file(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path) -> Digest:
     """Digest of a file's content, read in pieces."""
     with path.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_from_hash(hashlib.file_digest(stream, "sha256").digest())
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A label set as a directory: what `encode` writes, `push` reads and `pull` fetches.
+"""A label set as a directory: `encode` writes it, `push` reads it and `pull` fetches it.
 
 manifest.json            canonical JSON
 blobs/sha256-<hex>       every blob that the manifest names, under its digest
@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.codec import Rows
 from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import check_digest, digest_of
 from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews
 from labelcast.label_set.index.tables import index_of
-from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES, Manifest
 from labelcast.label_set.section import (
     SHARD_BYTES,
@@ -43,8 +43,8 @@ class LabelSetDirectoryWriter:
     """Writes blobs first and the manifest last: a directory without a manifest is unfinished.
 
     Args:
-        directory: made if missing; blobs that are there already are kept.
-        shard_bytes: largest shard.
+        directory: directory to write, created if missing; existing blobs are kept.
+        shard_bytes: size of the largest shard.
     """
 
     def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
@@ -59,14 +59,14 @@ class LabelSetDirectoryWriter:
         return ref
 
     def add_rows(self, stride: int, blocks: Iterable[Rows]) -> Section:
-        """Write a section as its rows come, in memory of one shard.
+        """Write a section as its rows come, in memory for one shard.
 
         Args:
-            stride: bytes a row.
+            stride: bytes per row.
             blocks: uint8, shape (n, stride) each.
 
         Raises:
-            ManifestError: no rows at all.
+            ManifestError: there are no rows.
         """
         per_chunk = rows_per_chunk(stride)
         shard_rows = max(self._shard_bytes // (per_chunk * stride), 1) * per_chunk
@@ -84,7 +84,7 @@ class LabelSetDirectoryWriter:
         return Section(stride, rows, per_chunk, tuple(shards))
 
     def add_column(self, values: ArrayLike, dtype: str) -> Section:
-        """Write one integer a row, such as sample IDs."""
+        """Write one integer per row, such as sample IDs."""
         column = np.ascontiguousarray(values, dtype=dtype)
         rows = column.view(np.uint8).reshape(len(column), column.dtype.itemsize)
         return self.add_rows(column.dtype.itemsize, [rows])
@@ -108,7 +108,7 @@ class LabelSetDirectory(LabelSet):
         directory: directory of the label set.
 
     Raises:
-        ManifestError: no manifest, or one that is damaged.
+        ManifestError: the manifest is missing or damaged.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -121,7 +121,7 @@ class LabelSetDirectory(LabelSet):
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path} is too large for a manifest")
         super().__init__(Manifest.from_bytes(path.read_bytes()))
-        self._shards: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
+        self._shards: dict[Digest, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_shards": {}}
@@ -130,7 +130,7 @@ class LabelSetDirectory(LabelSet):
         """File of a blob.
 
         Raises:
-            BlobNotFoundError: missing, or of the wrong size.
+            BlobNotFoundError: it is missing, or of the wrong size.
         """
         path = blob_path(self.directory, ref.digest)
         if not path.is_file() or path.stat().st_size != ref.size:
@@ -141,7 +141,7 @@ class LabelSetDirectory(LabelSet):
         return path
 
     def read_blob(self, ref: BlobRef) -> bytes:
-        """A blob whole.
+        """Read a whole blob.
 
         Raises:
             DigestMismatchError: it is damaged.
@@ -151,37 +151,37 @@ class LabelSetDirectory(LabelSet):
         return content
 
     def column(self, section: Section, dtype: str) -> NDArray[Any]:
-        """A section of one integer a row, whole."""
+        """Read a whole section of one integer per row."""
         return self.rows(section).reshape(-1).view(dtype)
 
     def rows(self, section: Section) -> NDArray[np.uint8]:
-        """A section whole: uint8, shape (rows, stride), read-only."""
+        """Read a whole section: uint8, shape (rows, stride), read-only."""
         parts = [self.read_blob(shard.data) for shard in section.shards]
         return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, section.stride)
 
     def segment_index(self, segment: Segment) -> SegmentIndex:
-        """The tables of a segment."""
+        """Read the tables of a segment."""
         return index_of(segment, self.rows)
 
     def stream(
         self, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
-        """As `LabelSet.stream`; codes are decoded here, with numpy, where labels are asked for."""
+        """See `LabelSet.stream`; codes are decoded here, with numpy, if labels are requested."""
         header = self.codec().header
         if representation.form is not Form.CODES:
             representation.check(header)
         for views in batches:
-            rows = self.gather(self.index(), views)
+            rows = self.gather(views)
             if representation.form is not Form.CODES:
                 rows = present(self.decoder().decode(rows, views), representation, header)
             rows.flags.writeable = False
             yield DeliveredLabels(views, rows, representation, header.num_classes)
 
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
-        """As `LabelSet.resolve`."""
+        """See `LabelSet.resolve`."""
         return self.stored_views().resolve(views, missing)
 
-    def gather(self, index: ViewIndex, views: Views) -> Rows:
+    def gather(self, views: Views) -> Rows:
         """Packed rows of views.
 
         Returns:
@@ -191,7 +191,7 @@ class LabelSetDirectory(LabelSet):
             ViewNotFoundError: a view is not in the label set.
             ChecksumMismatchError: a chunk is damaged.
         """
-        segments, rows = index.locate(views)
+        segments, rows = self.index().locate(views)
         packed = np.empty((len(views), self.manifest.segments[0].codes.stride), dtype=np.uint8)
         for number, segment in enumerate(self.manifest.segments):
             chosen = np.flatnonzero(segments == number)
@@ -216,6 +216,6 @@ class LabelSetDirectory(LabelSet):
         return data.reshape(-1, section.stride)[rows]
 
 
-def blob_path(directory: Path, digest: str) -> Path:
-    """Where a label set on disk keeps a blob; `digest` must have been checked by `is_digest`."""
+def blob_path(directory: Path, digest: Digest) -> Path:
+    """Where a label set on disk keeps a blob."""
     return directory / "blobs" / digest.replace(":", "-")

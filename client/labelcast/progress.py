@@ -1,23 +1,23 @@
-"""How far along something is that takes a while."""
+"""Progress of something that takes a while."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called again and again while something runs.
+    """Called repeatedly while something runs.
 
-    The first call says what earlier runs have done already, the last that all is done; what is done
-    never falls. Bytes, labels, views or steps are counted: whoever takes a `Progress` says which.
+    The first call reports what earlier runs have done, the last that all is done; `done` never
+    falls. Each function that takes a `Progress` says what it counts: bytes, labels, views or steps.
     """
 
     def __call__(self, done: int, total: int, /) -> None:
-        """Take note.
+        """Note progress.
 
         Args:
-            done: so far.
-            total: in all.
+            done: amount done so far.
+            total: amount in all.
         """
 
 
 def unwatched(done: int, total: int, /) -> None:
-    """Progress that nobody wants to see."""
+    """Progress that nobody watches."""

@@ -1,4 +1,4 @@
-"""In which form labels are asked for and delivered."""
+"""The forms in which labels are requested and delivered."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,7 +31,7 @@ class Representation:
         form: codes as they are stored, or labels decoded by the service.
         precision: precision of dense values; None for codes. Top-k probabilities are fp16.
         temperature: softmax temperature, for probabilities and top-k.
-        k: classes a row, for top-k.
+        k: classes per row, for top-k.
     """
 
     form: Form
@@ -96,11 +96,11 @@ class Representation:
         return self.precision.dtype
 
     def check(self, header: CodecHeader) -> None:
-        """Refuse a form that labels of this codec cannot take without becoming other labels.
+        """Refuse a form into which labels of this codec cannot be converted.
 
         Raises:
-            UnsupportedFormError: logits of stored probabilities, or k above the classes.
-            ContractMismatchError: a temperature at which the labels are wrong.
+            UnsupportedFormError: logits of stored probabilities, or k above the number of classes.
+            ContractMismatchError: the labels are not valid at the temperature.
         """
         if self.k is not None and not 1 <= self.k <= header.num_classes:
             raise UnsupportedFormError(f"k is {self.k}, must be 1 to {header.num_classes}")

@@ -1,4 +1,4 @@
-"""`Views`: which labels are asked for, as two columns."""
+"""`Views`: which labels are requested, as two columns."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -16,7 +16,8 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
-from labelcast.label_set import MissingViews, is_digest
+from labelcast.identifiers import Digest, is_digest
+from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import MAX_SEED, Views
@@ -46,12 +47,12 @@ _PRECISIONS = {Precision.FP16: pb.PRECISION_FP16, Precision.FP32: pb.PRECISION_F
 def parse(kind: type[AnyMessage], content: bytes, malformed: type[LabelcastError]) -> AnyMessage:
     """Read a message.
 
-    gRPC is not asked to: what its own parsing raises becomes a status without a reason.
+    gRPC does not parse: its errors would become a status without a reason.
 
     Args:
         kind: class of the message.
-        content: as it came.
-        malformed: raised where the content is no such message.
+        content: bytes as received.
+        malformed: error to raise if the content is no such message.
     """
     try:
         return kind.FromString(content)
@@ -79,7 +80,7 @@ def column_from_proto(column: pb.Column, count: int, what: str) -> NDArray[np.ui
 
 
 def _read_column(column: pb.Column, count: int, what: str) -> NDArray[Any]:
-    """A column of `count` values without a copy, as narrow as it came; a shared value once."""
+    """A column of `count` values without a copy, as narrow as received; a shared value once."""
     width, size = column.width, len(column.data)
     if width == 0 and size == 8:
         return np.broadcast_to(np.frombuffer(column.data, dtype="<u8"), count)
@@ -98,7 +99,7 @@ def views_to_proto(views: Views) -> pb.Views:
 
 
 class AskedViews:
-    """The views of a request, expanded as they are needed.
+    """The views of a request, expanded when needed.
 
     A request of a hundred bytes may ask for a million of them.
 
@@ -139,7 +140,7 @@ def views_from_proto(message: pb.Views) -> Views:
 
 
 def representation_to_proto(representation: Representation) -> pb.Representation:
-    """Form of the labels in a request."""
+    """Pack the form of the labels in a request."""
     return pb.Representation(
         form=_FORMS[representation.form],
         precision=_PRECISIONS[representation.precision]
@@ -168,12 +169,12 @@ def representation_from_proto(message: pb.Representation) -> Representation:
 
 
 def missing_to_proto(missing: MissingViews) -> pb.Missing:
-    """What becomes of views that a label set lacks."""
+    """Pack what happens to views that a label set lacks."""
     return _MISSING[missing]
 
 
 def missing_from_proto(value: pb.Missing) -> MissingViews:
-    """Read what becomes of views that a label set lacks.
+    """Read what happens to views that a label set lacks.
 
     Raises:
         InvalidRequestError: unknown.
@@ -185,9 +186,9 @@ def missing_from_proto(value: pb.Missing) -> MissingViews:
 
 
 def resolved_to_proto(
-    label_set: str, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
+    label_set: Digest, missing: MissingViews, asked: Views, found: Views, rows: NDArray[np.int64]
 ) -> pb.ResolveViewsResponse:
-    """Views that are stored, and which rows of the request they answer."""
+    """Pack stored views, and which rows of the request they answer."""
     return pb.ResolveViewsResponse(
         views=views_to_proto(found),
         rows=column_to_proto(rows.astype(np.uint64)),
@@ -196,17 +197,17 @@ def resolved_to_proto(
 
 
 def resolved_from_proto(
-    message: pb.ResolveViewsResponse, label_set: str, missing: MissingViews, asked: Views
+    message: pb.ResolveViewsResponse, label_set: Digest, missing: MissingViews, asked: Views
 ) -> tuple[Views, NDArray[np.int64]]:
     """Read stored views.
 
     Raises:
-        ProtocolError: of other samples than were asked for, or out of order.
-        WrongSubjectError: the answer to another request, or damaged.
+        ProtocolError: they belong to other samples than requested, or are out of order.
+        WrongSubjectError: it answers another request, or is damaged.
     """
     count = message.views.count
     if count > len(asked):
-        raise ProtocolError("the service sent more views than were asked for")
+        raise ProtocolError("the service sent more views than requested")
     try:
         ids = column_from_proto(message.views.sample_ids, count, "sample_ids")
         seeds = column_from_proto(message.views.seeds, count, "seeds")
@@ -215,32 +216,32 @@ def resolved_from_proto(
     except InvalidRequestError as error:
         raise ProtocolError(f"the service sent malformed views: {error.message}") from None
     if resolution_checksum(label_set, missing, asked, found, rows) != message.subject_crc32:
-        raise WrongSubjectError("the service resolved other views than were asked for")
+        raise WrongSubjectError("the service resolved other views than requested")
     if count and not (rows[-1] < len(asked) and (np.diff(rows) > 0).all() and rows[0] >= 0):
         raise ProtocolError("the service sent views out of order")
     if not np.array_equal(found.sample_ids, asked.sample_ids[rows]):
-        raise ProtocolError("the service sent views of other samples than were asked for")
+        raise ProtocolError("the service sent views of other samples than requested")
     drawn = missing in (MissingViews.DRAW, MissingViews.DRAW_ALL)
     if not drawn and not np.array_equal(found.seeds, asked.seeds[rows]):
-        raise ProtocolError("the service sent other views than were asked for")
+        raise ProtocolError("the service sent other views than requested")
     return found, rows
 
 
-def label_set_from_proto(digest: str) -> str:
+def label_set_from_proto(digest: str) -> Digest:
     """Read the digest of a pinned label set.
 
     Raises:
-        InvalidRequestError: a tag, or nothing: a run resolves its tag once, with GetLabelSet.
+        InvalidRequestError: it is a tag, or empty: a run resolves its tag once, with GetLabelSet.
     """
     if not is_digest(digest):
-        raise InvalidRequestError("labels are asked for by digest; resolve a tag with GetLabelSet")
+        raise InvalidRequestError("labels are requested by digest; resolve a tag with GetLabelSet")
     return digest
 
 
 def rows_to_proto(
     first_row: int, count: int, payload: bytes, *, payload_crc32: int, subject_crc32: int
 ) -> pb.LabelRows:
-    """Rows of a reply."""
+    """Pack the rows of a reply."""
     return pb.LabelRows(
         first_row=first_row,
         count=count,
@@ -251,19 +252,19 @@ def rows_to_proto(
 
 
 def rows_from_proto(message: pb.LabelRows, *, first_row: int, stride: int) -> Rows:
-    """Read the rows of a reply, zero-copy; whose they are is for the caller to check.
+    """Read the rows of a reply, zero-copy; the caller checks which views they belong to.
 
     Args:
         message: the reply.
-        first_row: the row that comes next.
-        stride: bytes a row.
+        first_row: number of the expected row.
+        stride: bytes per row.
 
     Returns:
         uint8, shape (count, stride), read-only.
 
     Raises:
-        ProtocolError: not the rows that come next, none at all, or not of that stride.
-        ChecksumMismatchError: damaged on the way.
+        ProtocolError: they are not the expected rows, there are none, or their stride is wrong.
+        ChecksumMismatchError: they were damaged on the way.
     """
     count, payload = message.count, message.payload
     if message.first_row != first_row or not count or len(payload) != count * stride:
@@ -272,5 +273,5 @@ def rows_from_proto(message: pb.LabelRows, *, first_row: int, stride: int) -> Ro
             f" for {count} rows; expected row {first_row} and {stride} bytes a row"
         )
     if crc32(payload) != message.payload_crc32:
-        raise ChecksumMismatchError("labels were damaged on their way; ask for them again")
+        raise ChecksumMismatchError("labels were damaged on their way; request them again")
     return np.frombuffer(payload, dtype=np.uint8).reshape(count, stride)

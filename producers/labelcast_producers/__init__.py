@@ -1,1 +1,1 @@
-"""Label sets from teachers and other people's files: files in, files out."""
+"""Makes label sets from teachers and other projects' files: files in, files out."""

@@ -1,1 +1,1 @@
-"""The labelcast service and the producers of label sets."""
+"""The labelcast service."""

@@ -1,14 +1,14 @@
-"""How much may be held in memory at once, by all who hold something."""
+"""A shared limit on bytes held in memory."""
 
 import asyncio
 from collections import deque
 
 
 class ByteBudget:
-    """Bounds what is held in memory: who wants more waits.
+    """Bounds the bytes held in memory; callers wait until there is room.
 
-    First come, first served. What is larger than the whole budget is let in when nothing else is
-    held, so that it is slow rather than impossible. Everything happens in one event loop.
+    First come, first served. A request larger than the whole budget is admitted when nothing else
+    is held, so that it is slow rather than impossible. Everything happens in one event loop.
 
     Args:
         limit: bytes.
@@ -30,7 +30,7 @@ class ByteBudget:
         return self._held == 0 and not self._waiting
 
     async def take(self, size: int) -> None:
-        """Hold `size` bytes, once there is room; `give` them back."""
+        """Hold `size` bytes once there is room; release them with `give`."""
         if self.try_take(size):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -47,14 +47,14 @@ class ByteBudget:
             raise
 
     def try_take(self, size: int) -> bool:
-        """Hold `size` bytes if there is room right now; whether there was."""
+        """Hold `size` bytes if there is room right now; returns whether there was."""
         if self._waiting or not self._fits(size):
             return False
         self._held += size
         return True
 
     def give(self, size: int) -> None:
-        """Give back what was taken."""
+        """Release bytes taken before."""
         self._held -= size
         self._admit()
 

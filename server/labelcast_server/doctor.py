@@ -1,6 +1,6 @@
-"""What `labelcast-server doctor` looks at: everything that keeps a service from running well.
+"""What `labelcast-server doctor` checks: everything that could keep a service from running well.
 
-Looks, and changes nothing. Knows no command line: the caller prints.
+It changes nothing and knows no command line: the caller prints.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at, a stable word for programs.
+        check: name of the check, a stable word for programs.
         level: "error" keeps a service from running, "warning" may hurt it later.
-        message: one line of what was found.
-        remedy: what to do about it, None if nothing need be done.
+        message: what was found, in one line.
+        remedy: what to do about it; None if nothing needs to be done.
     """
 
     check: str
@@ -66,7 +66,7 @@ async def diagnose(
         store_url: the Redis to use; None if the service starts its own in `data_dir`.
         data_dir: the data directory; None if there is none to look at.
         ports: TCP ports that the service will listen on.
-        disk_reserve_bytes: what the service keeps free; by default as `Disk.of` says.
+        disk_reserve_bytes: disk space that the service keeps free; by default as in `Disk.of`.
 
     Returns:
         One finding or more for each check, in the order of the checks. A problem is a finding,
@@ -86,7 +86,7 @@ async def diagnose(
 
 
 def check_python() -> Finding:
-    """Whether this Python is one that we are tested on."""
+    """Check that this Python is one that labelcast supports."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info >= _OLDEST_PYTHON:
         return Finding("python", "ok", f"Python {version}")
@@ -94,19 +94,19 @@ def check_python() -> Finding:
 
 
 def check_torch() -> Finding:
-    """Whether torch is installed; importing it here would take seconds and is not our place."""
+    """Check that torch is installed, without importing it, which takes seconds."""
     if importlib.util.find_spec("torch") is None:
         return Finding(
             "torch",
             "warning",
-            "torch is not installed: the service can give codes, but not finished labels",
+            "torch is not installed: the service can deliver codes, but not finished labels",
             "pip install 'labelcast[server]'",
         )
     return Finding("torch", "ok", f"torch {importlib.metadata.version('torch')}")
 
 
 def check_gpu() -> Finding:
-    """Whether the NVIDIA driver sees a GPU."""
+    """Check whether the NVIDIA driver sees a GPU."""
     no_gpu = "labels are decoded on the CPU"
     command = shutil.which("nvidia-smi")
     if command is None:
@@ -133,7 +133,7 @@ def check_gpu() -> Finding:
 
 
 def check_redis_server() -> Finding:
-    """Whether there is a redis-server for the embedded store."""
+    """Check that there is a redis-server for the embedded store."""
     try:
         found = find_redis_server()
     except StorageError as error:
@@ -142,11 +142,11 @@ def check_redis_server() -> Finding:
 
 
 def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> list[Finding]:
-    """Whether the data directory can be written, has room and is free.
+    """Check that the data directory is writable, has room and is not in use.
 
     Args:
-        data_dir: need not exist.
-        disk_reserve_bytes: what the service keeps free there; by default as `Disk.of` says.
+        data_dir: data directory; need not exist.
+        disk_reserve_bytes: disk space that the service keeps free; by default as in `Disk.of`.
     """
     existing = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -191,7 +191,7 @@ def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> lis
 
 
 def check_port(port: int) -> Finding:
-    """Whether a TCP port can be listened on; port 0 stands for any."""
+    """Check that a TCP port is free to listen on; port 0 stands for any."""
     with socket.socket() as probe:
         # As servers do it: connections of a service that just ended do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -209,7 +209,7 @@ def check_port(port: int) -> Finding:
 
 
 async def check_store(store_url: str) -> list[Finding]:
-    """Whether the store answers, keeps what it is given and has room."""
+    """Check that the store answers, is safe and has room."""
     try:
         store = open_store(store_url, timeout_seconds=_STORE_TIMEOUT_SECONDS)
         try:
@@ -229,7 +229,7 @@ async def check_store(store_url: str) -> list[Finding]:
             "change how Redis is set up, or allow an unsafe store on purpose",
         )
         for problem in problems
-    ] or [Finding("store-safety", "ok", "the store keeps what it is given")]
+    ] or [Finding("store-safety", "ok", "the store keeps what is written to it")]
     headroom = capacity.headroom_bytes
     if headroom is None:
         findings.append(Finding("store-room", "ok", f"bounded by {capacity.bound}"))
@@ -239,7 +239,7 @@ async def check_store(store_url: str) -> list[Finding]:
                 "store-room",
                 "warning",
                 f"only {_gib(headroom)} left under {capacity.bound}",
-                "raise maxmemory, add memory, or drop label sets",
+                "raise maxmemory or add memory",
             )
         )
     else:
@@ -250,7 +250,7 @@ async def check_store(store_url: str) -> list[Finding]:
 
 
 def check_kernel(overcommit: Path, huge_pages: Path) -> list[Finding]:
-    """Whether the kernel is set up as Redis wants it; silent where there is no such setting.
+    """Check that the kernel is set up as Redis recommends; a missing setting is skipped.
 
     Args:
         overcommit: file with the value of vm.overcommit_memory.
@@ -286,7 +286,7 @@ def check_kernel(overcommit: Path, huge_pages: Path) -> list[Finding]:
 
 
 def check_open_files() -> Finding:
-    """Whether this process may open enough files for its connections and its cache."""
+    """Check that this process may open enough files for its connections and its cache."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= _ENOUGH_OPEN_FILES:
         return Finding("open-files", "ok", f"{limit} open files allowed")
@@ -299,7 +299,7 @@ def check_open_files() -> Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Level:
-    """The worst level among findings, "ok" for none."""
+    """The worst level among findings; "ok" if there are none."""
     levels = {finding.level for finding in findings}
     return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 

@@ -1,4 +1,4 @@
-"""Exception → gRPC status, HTTP status. Pure names and numbers: neither library is imported."""
+"""Exception → gRPC status and HTTP status, as plain names and numbers: imports neither library."""
 
 import logging
 import secrets
@@ -23,7 +23,7 @@ class Status:
     http: int
 
 
-# The nearest entry among an error's bases counts; a test checks that every family has one.
+# The nearest base class listed here counts; a test checks that every family has one.
 CATALOG: dict[type[LabelcastError], Status] = {
     errors.RequestError: Status("INVALID_ARGUMENT", 400),
     errors.NotFoundError: Status("NOT_FOUND", 404),
@@ -44,7 +44,7 @@ CATALOG: dict[type[LabelcastError], Status] = {
 
 
 def status_of(error: LabelcastError) -> Status:
-    """Statuses of an error by its nearest base in the catalogue."""
+    """Statuses of an error, by its nearest base in the catalogue."""
     for base in type(error).__mro__:
         if base in CATALOG:
             return CATALOG[base]
@@ -52,9 +52,9 @@ def status_of(error: LabelcastError) -> Status:
 
 
 def publicise(error: Exception) -> LabelcastError:
-    """What the outside may see of an exception.
+    """Return what callers may see of an exception.
 
-    Ours pass as they are. Whatever is not ours is logged with an ID and its text stays here: it
+    Our own errors pass unchanged. Anything else is logged with an ID and its text stays here: it
     may hold addresses or secrets.
     """
     if isinstance(error, LabelcastError):

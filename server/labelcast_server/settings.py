@@ -1,4 +1,4 @@
-"""What the service can be told, and the only place that reads the environment.
+"""The service's settings, and the only place that reads the environment.
 
 Every field of `ServerSettings` is a variable with the prefix ``LABELCAST_``; keyword arguments of
 `load_settings`, which the command line passes, win over variables.
@@ -23,7 +23,7 @@ from labelcast.errors import RequestError
 PREFIX = "LABELCAST_"
 ADMIN_TOKEN_NAME = "admin.token"  # noqa: S105 - a file's name
 
-# The client's token and the compose file's address share our prefix and may be set beside us.
+# The client's token and the compose file's address share our prefix and may be set too.
 _VARIABLES_OF_OTHERS = {"LABELCAST_TOKEN", "LABELCAST_BIND"}
 # Kubernetes describes a service named `labelcast` or `labelcast-…` to every pod in such variables.
 _KUBERNETES_NAME = re.compile(r"LABELCAST_.*(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_[A-Z]+.*)")
@@ -33,14 +33,14 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
 class SettingsError(RequestError):
-    """The service was told something that cannot be; commands end with exit status 2."""
+    """A setting of the service is invalid; commands end with exit status 2."""
 
     reason = "settings"
     exit_code: ClassVar[int] = 2
 
 
 def _token(secret: SecretStr) -> SecretStr:
-    # An empty token would open what it was meant to close; other characters cannot be sent.
+    # An empty token would disable the check; other characters cannot be sent.
     if _TOKEN.fullmatch(secret.get_secret_value()) is None:
         raise ValueError("must be 1 to 4096 visible ASCII characters; unset it to go without")
     return secret
@@ -67,24 +67,24 @@ class ServerSettings(BaseSettings):
 
     Attributes:
         host: address that both ports are bound to.
-        grpc_port: labels for students; 0 picks a free one.
-        admin_port: REST for publishing; 0 picks a free one.
-        data_dir: embedded Redis, admin token and cache.
-        redis_url: Redis to use; None runs an embedded one.
-        admin_token: grants everything; None keeps a generated one, see `resolve_admin_token`.
-        read_token: grants reading; None lets everyone read who reaches the ports.
-        allow_unsafe_store: accept a Redis that could forget what it is given.
-        workers: I/O processes.
-        device: where dense labels are decoded: auto, cpu, cuda or cuda:N.
-        disk_reserve_bytes: kept free on the disk of the embedded Redis, which takes no more writes
+        grpc_port: port for students; 0 picks a free one.
+        admin_port: port of the admin API; 0 picks a free one.
+        data_dir: directory of the embedded Redis, the admin token and the cache.
+        redis_url: Redis to use; None starts an embedded one.
+        admin_token: token that grants everything; None generates one, see `resolve_admin_token`.
+        read_token: token that grants reading; None lets everyone read who reaches the ports.
+        allow_unsafe_store: accept a Redis that could forget labels.
+        workers: number of I/O worker processes.
+        device: device that decodes labels: auto, cpu, cuda or cuda:N.
+        disk_reserve_bytes: space kept free on the disk of the embedded Redis, which refuses writes
             below it; None is 64 MiB, or a sixteenth of a small disk.
-        cache_dir: cache of chunks; None is `data_dir`/cache, see `chunk_cache_dir`.
+        cache_dir: directory of the chunk cache; None is `data_dir`/cache, see `chunk_cache_dir`.
         decoder_threads: CPU threads of the decoder; 0 takes half of the cores, since a student or
-            an I/O worker often runs beside it.
+            an I/O worker often runs on the same machine.
         drain_seconds: time for running requests to end when the service stops.
-        max_streams: label streams of one worker at once; more are refused and come again.
+        max_streams: label streams that one worker serves at once; further ones are told to retry.
         unsent_mib: mebibytes of replies that one worker prepares before they are read.
-        log_level: least severity that is logged.
+        log_level: lowest severity that is logged.
     """
 
     model_config = SettingsConfigDict(
@@ -111,7 +111,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def chunk_cache_dir(self) -> Path:
-        """Where chunks are cached."""
+        """Directory where chunks are cached."""
         return self.data_dir / "cache" if self.cache_dir is None else self.cache_dir
 
     @model_validator(mode="after")
@@ -122,14 +122,14 @@ class ServerSettings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> ServerSettings:
-    """Read the environment.
+    """Read settings from the environment.
 
     Args:
-        **overrides: what the command line says, by field; None leaves a field to its variable.
+        **overrides: values from the command line, by field; None leaves a field to its variable.
 
     Raises:
-        SettingsError: a variable with our prefix that we do not know, or an impossible value; the
-            message names the variable and never repeats a value.
+        SettingsError: a variable with our prefix is unknown, or a value is impossible; the message
+            names the variable and never repeats a value.
     """
     _refuse_unknown(os.environ)
     try:
@@ -144,7 +144,7 @@ def load_settings(**overrides: Any) -> ServerSettings:
 
 
 def make_data_dir(settings: ServerSettings) -> None:
-    """Create the data directory where it is missing.
+    """Create the data directory if it is missing.
 
     Raises:
         SettingsError: it is a file, or cannot be created.
@@ -159,10 +159,10 @@ def make_data_dir(settings: ServerSettings) -> None:
 
 
 def resolve_admin_token(settings: ServerSettings) -> str:
-    """The admin token: the one that was set, else one generated at the first start and kept.
+    """Return the admin token: the one that is set, else one generated at the first start and kept.
 
-    It lies in `<data_dir>/admin.token`, readable by its owner only. Services that start together
-    agree on one.
+    The generated one is in `<data_dir>/admin.token`, readable by its owner only. Services that
+    start together use the same one.
 
     Raises:
         SettingsError: the file is damaged, readable by everyone, or cannot be written.
@@ -175,7 +175,7 @@ def resolve_admin_token(settings: ServerSettings) -> str:
             _keep_new_token(path)
         if path.stat().st_mode & stat.S_IRWXO:
             raise SettingsError(
-                f"{path} is open to every user of this machine; delete it to get a new token"
+                f"{path} is readable by every user of this machine; delete it to get a new token"
             )
         token = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
@@ -190,7 +190,7 @@ def resolve_admin_token(settings: ServerSettings) -> str:
 
 def _keep_new_token(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp opens with 0600; the link appears whole, and only if nobody else was faster.
+    # mkstemp opens with 0600; the link appears whole, and only if no other service was faster.
     descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:

@@ -28,6 +28,7 @@ from benchmarks.codec.top_k import TopK
 from benchmarks.codec.uniform import Uniform
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind, Recovery
+from labelcast.identifiers import digest_from_hash
 from labelcast.label_set import GridIndex, RowOrder
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
@@ -37,7 +38,7 @@ from labelcast_producers.dense.labels import (
 )
 
 CLASSES, SAMPLES, SEEDS = 12, 60, 12
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 
 
 @pytest.fixture(scope="module", autouse=True)

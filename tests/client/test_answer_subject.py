@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from labelcast import Representation, Views, wire
 from labelcast.answer_subject import LabelSubject, representation_bytes, resolution_checksum
 from labelcast.codec import Precision
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.representation import Form
 from labelcast.v2 import labels_pb2 as pb
 
-ZEROS, LETTERS = "sha256:" + "0" * 64, "sha256:" + "ab" * 32
+ZEROS, LETTERS = digest_from_hash(bytes(32)), digest_from_hash(b"\xab" * 32)
 
 # Form and precision (one byte each), k (uint32), temperature (float64), all little-endian.
 CODES = bytes.fromhex("01 00 00000000 0000000000000000")
@@ -41,7 +42,7 @@ NOTHING = Views.of(np.zeros(0, np.uint64), np.zeros(0, np.uint32))
     ],
 )
 def test_golden_labels(
-    digest: str, representation: Representation, canonical: bytes, expected: int
+    digest: Digest, representation: Representation, canonical: bytes, expected: int
 ) -> None:
     assert representation_bytes(representation) == canonical
     by_hand = zlib.crc32(b"\x01" + digest.encode() + canonical + IDS + SEEDS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import check_tag
+from labelcast.identifiers import tag_from
 from labelcast.registry.client import Registry
 from tests.factories.label_sets import make_label_set
 
@@ -14,7 +14,7 @@ NO_TAGS = ["", " ", "Glyphs", "glyphs:", ":v1", "a:b:c", "-a", "a" * 65, "a\n", 
 
 @pytest.mark.parametrize("tag", ["a", "0", "glyphs:v1", "a.b_c-d:0.1", "a" * 64 + ":" + "b" * 64])
 def test_tags(tag: str) -> None:
-    check_tag(tag)
+    assert tag_from(tag) == tag
 
 
 @pytest.mark.parametrize("tag", NO_TAGS, ids=ascii)

@@ -36,13 +36,12 @@ def test_round_trip_over_several_shards(tmp_path: Path, codec: CodecName, order:
     )
     (segment,) = label_set.manifest.segments
     assert len(segment.codes.shards) > 1
-    index = label_set.index()
-    views = index.segments[0].views()
+    views = label_set.index().segments[0].views()
     assert len(views) == len(labels) == label_set.manifest.num_labels == 27_000
 
     rng = np.random.default_rng(0)
     for chosen in (np.arange(len(views)), rng.integers(len(views), size=500), np.arange(0)):
-        rows = label_set.gather(index, views[chosen])
+        rows = label_set.gather(views[chosen])
         assert rows.shape == (len(chosen), segment.codes.stride)
         assert_decoded(label_set.codec(), label_set.codec().decode(rows), labels[chosen])
 
@@ -102,12 +101,11 @@ def test_a_large_or_damaged_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def read_everything(label_set: LabelSetDirectory) -> None:
-    index = label_set.index()
     label_set.codec()
     for segment in label_set.manifest.segments:
         if segment.hard_labels is not None:
             label_set.column(segment.hard_labels, "<u4")
-    label_set.gather(index, index.segments[0].views())
+    label_set.gather(label_set.index().segments[0].views())
 
 
 @pytest.mark.parametrize("damage", ["flip", "shorten", "lengthen", "remove"])
@@ -154,13 +152,12 @@ def test_only_the_damaged_chunk_is_refused(tmp_path: Path) -> None:
     content[0] ^= 1
     path.write_bytes(content)
     damaged = LabelSetDirectory(tmp_path)
-    index = damaged.index()
-    views = index.segments[0].views()
+    views = damaged.index().segments[0].views()
     after = slice(segment.codes.rows_per_chunk, None)
-    rows = damaged.gather(index, views[after])
+    rows = damaged.gather(views[after])
     assert np.array_equal(damaged.codec().decode(rows), labels[after])
     with pytest.raises(ChecksumMismatchError) as caught:
-        damaged.gather(index, views[:1])
+        damaged.gather(views[:1])
     assert caught.value.facts == {"digest": shard.data.digest, "chunk": "0"}
 
 
@@ -172,15 +169,14 @@ def test_several_segments(tmp_path: Path) -> None:
     writer.finish(replace(first.manifest, segments=(segment, later)))
     label_set = LabelSetDirectory(tmp_path)
     assert label_set.manifest.num_labels == 40
-    index = label_set.index()
-    sample_ids = index.segments[0].sample_ids
+    sample_ids = label_set.index().segments[0].sample_ids
     views = Views.of(np.repeat(sample_ids, 2), np.tile([200, 0], 10))
-    rows = label_set.gather(index, views)
+    rows = label_set.gather(views)
     decoded = label_set.codec().decode(rows)
     assert np.array_equal(decoded[0::2], labels[10:])
     assert np.array_equal(decoded[1::2], labels[:10])
     with pytest.raises(ViewNotFoundError):
-        label_set.gather(index, Views.of(sample_ids, 101))
+        label_set.gather(Views.of(sample_ids, 101))
 
 
 def test_the_same_arguments_give_the_same_label_set(tmp_path: Path) -> None:

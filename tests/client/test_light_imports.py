@@ -22,8 +22,7 @@ import labelcast.codec, labelcast.augmentation
 from labelcast import Views
 from labelcast.label_set_directory import LabelSetDirectory
 label_set = LabelSetDirectory(Path({directory!r}))
-index = label_set.index()
-rows = label_set.gather(index, index.segments[0].views())
+rows = label_set.gather(label_set.index().segments[0].views())
 print(label_set.codec().decode(rows).astype(float).tolist())
 """
 

@@ -17,6 +17,7 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
+from labelcast.identifiers import digest_from, digest_from_hash
 from labelcast.label_set import MissingViews
 from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -32,7 +33,7 @@ REPRESENTATIONS = st.one_of(
     st.builds(Representation.top_k, st.integers(1, 2**32 - 1), FP32_TEMPERATURES),
 )
 
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 UNKNOWN: Any = 99  # what a newer peer may send
 
 
@@ -249,7 +250,7 @@ def test_resolved_views_prove_what_they_answer(missing: MissingViews) -> None:
     assert answered.tolist() == [0, 2]
     other = next(each for each in MissingViews if each is not missing)
     for changed in (
-        (DIGEST.replace("0", "1"), missing, asked),
+        (digest_from(DIGEST.replace("0", "1")), missing, asked),
         (DIGEST, other, asked),
         (DIGEST, missing, Views.of([3, 5, 8], [0, 1, 3])),
         (DIGEST, missing, Views.of([3, 6, 8], [0, 1, 2])),

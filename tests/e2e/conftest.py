@@ -43,3 +43,19 @@ def client(service: RunningService, label_sets: dict[str, KnownLabelSet]) -> Ite
 def stub(service: RunningService) -> Iterator[labels_pb2_grpc.LabelServiceStub]:
     with grpc.insecure_channel(service.grpc) as channel:
         yield labels_pb2_grpc.LabelServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with one worker, whose parts may be killed and stopped."""
+    with running_service(tmp_path_factory.mktemp("fragile")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
+    known = known_label_set(
+        tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
+    )
+    fragile.push(known.on_disk, "dense")
+    return known

@@ -17,6 +17,7 @@ import psutil
 from redis import Redis
 
 from labelcast import AsyncLabelClient, LabelClient
+from labelcast.errors import LabelcastError
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.registry.client import Registry
 
@@ -178,6 +179,13 @@ class RunningService:
 
     def registry(self) -> Registry:
         return Registry(self.admin, self.token())
+
+    def admin_answers(self) -> bool:
+        """Whether the registry lists its label sets, over REST."""
+        with contextlib.suppress(LabelcastError), self.registry() as registry:
+            registry.list()
+            return True
+        return False
 
     def push(self, label_set: LabelSetDirectory, tag: str) -> str:
         with self.registry() as registry:

@@ -7,6 +7,7 @@ import numpy as np
 
 from labelcast import Representation, Views
 from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
+from labelcast.identifiers import Digest
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Form
 from tests.factories.label_sets import write_label_set
@@ -26,7 +27,7 @@ class SpellingSet:
     views: Views
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> Digest:
         return self.on_disk.digest
 
     def expected(self, at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> bytes:

@@ -1,6 +1,5 @@
 """Parts of a running service die: streams go on by themselves, and no label is wrong."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,49 +16,18 @@ from labelcast.errors import (
     StoreUnavailableError,
 )
 from labelcast_server.rpc.probe import is_serving
+from tests.e2e.accidents import read_with_an_accident
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set, known_label_set
-from tests.e2e.running_service import RunningService, eventually, running_service
+from tests.e2e.running_service import RunningService, eventually
 
 pytestmark = pytest.mark.e2e
 
 CODES, LOGITS = Representation.codes(), Representation.logits()
 
 
-@pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with one worker, whose parts may be killed."""
-    with running_service(tmp_path_factory.mktemp("fragile")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
-    known = known_label_set(
-        tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
-    )
-    fragile.push(known.on_disk, "dense")
-    return known
-
-
-def read_with_an_accident(
-    client: LabelClient,
-    known: KnownLabelSet,
-    tag: str,
-    representation: Representation,
-    accident: psutil.Process,
-) -> None:
-    """Stream every view once, in random order, while a process is killed a third of the way."""
-    at = np.random.default_rng(7).permutation(len(known.views))
-    done, killed = 0, False
-    label_set = client.open(tag)
-    for batch in client.stream(label_set, known.views[at].batches(50), representation):
-        known.check(batch, at[done : done + len(batch.rows)], representation)
-        done += len(batch.rows)
-        if not killed and done > len(at) // 3:
-            accident.kill()
-            accident.wait(100)
-            killed = True
-    assert done == len(at)
+def end(process: psutil.Process) -> None:
+    process.kill()
+    process.wait(100)
 
 
 @pytest.mark.parametrize("rows_in_flight", [300, 16_384])
@@ -68,14 +36,14 @@ def test_stream_survives_its_decoder(
 ) -> None:
     decoder = fragile.processes().decoder
     with fragile.client(rows_in_flight=rows_in_flight) as client:
-        read_with_an_accident(client, dense, "dense", LOGITS, decoder)
+        read_with_an_accident(client, dense, "dense", LOGITS, lambda: end(decoder))
     assert fragile.processes().decoder.pid != decoder.pid
 
 
 def test_stream_survives_its_worker(fragile: RunningService, dense: KnownLabelSet) -> None:
     (worker,) = fragile.processes().workers
     with fragile.client(rows_in_flight=300) as client:
-        read_with_an_accident(client, dense, "dense", LOGITS, worker)
+        read_with_an_accident(client, dense, "dense", LOGITS, lambda: end(worker))
     (successor,) = fragile.processes().workers
     assert successor.pid != worker.pid
 
@@ -98,16 +66,7 @@ async def test_async_stream_survives_its_worker(
 def test_admin_process_comes_back(fragile: RunningService) -> None:
     admin = fragile.processes().admin
     admin.kill()
-
-    def answers() -> bool:
-        try:
-            with fragile.registry() as registry:
-                registry.list()
-        except LabelcastError:
-            return False
-        return True
-
-    eventually(answers, "the admin API answers again")
+    eventually(fragile.admin_answers, "the admin API answers again")
 
 
 def test_without_redis_cached_codes_go_on(fragile: RunningService, tmp_path: Path) -> None:

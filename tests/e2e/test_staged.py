@@ -117,7 +117,7 @@ def test_the_next_stage_shares_the_earlier_segments(
         logits = Representation.logits()
         before, after = client.labels(one, old, logits), client.labels(two, old, logits)
         np.testing.assert_array_equal(before.values, after.values)
-        expected = begun.decoder().decode(begun.gather(begun.index(), old), old)
+        expected = begun.decoder().decode(begun.gather(old), old)
         np.testing.assert_array_equal(after.values.astype(np.float32), expected)
 
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from labelcast import Representation
-from labelcast.errors import LabelcastError
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
-from tests.e2e.label_sets import KnownLabelSet, known_label_set
+from tests.e2e.accidents import read_with_an_accident
+from tests.e2e.label_sets import KnownLabelSet
 from tests.e2e.running_service import (
     RunningService,
     eventually,
@@ -27,22 +27,6 @@ from tests.e2e.running_service import (
 pytestmark = pytest.mark.e2e
 
 CODES, LOGITS = Representation.codes(), Representation.logits()
-
-
-@pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with one worker, whose parts may be killed and stopped."""
-    with running_service(tmp_path_factory.mktemp("fragile")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
-    known = known_label_set(
-        tmp_path_factory.mktemp("dense"), "vqae", num_samples=1500, num_seeds=4, num_classes=500
-    )
-    fragile.push(known.on_disk, "dense")
-    return known
 
 
 @contextmanager
@@ -106,14 +90,8 @@ def test_codes_go_on_while_the_decoder_dies_again_and_again(
 @pytest.mark.timeout(300)
 def test_a_decoder_that_hangs_is_replaced(fragile: RunningService, dense: KnownLabelSet) -> None:
     decoder = fragile.processes().decoder
-    at, done = np.random.default_rng(3).permutation(len(dense.views)), 0
     with fragile.client(rows_in_flight=300) as client, codes_going_on(fragile, dense):
-        for batch in client.stream(client.open("dense"), dense.views[at].batches(50), LOGITS):
-            dense.check(batch, at[done : done + len(batch.rows)], LOGITS)
-            done += len(batch.rows)
-            if done == 2000:
-                decoder.suspend()
-    assert done == len(at)
+        read_with_an_accident(client, dense, "dense", LOGITS, decoder.suspend)
     assert "decoder hangs" in fragile.log()
     assert not is_alive(decoder)
 
@@ -121,14 +99,8 @@ def test_a_decoder_that_hangs_is_replaced(fragile: RunningService, dense: KnownL
 @pytest.mark.timeout(300)
 def test_a_worker_that_hangs_is_replaced(fragile: RunningService, dense: KnownLabelSet) -> None:
     (worker,) = fragile.processes().workers
-    at, done = np.random.default_rng(4).permutation(len(dense.views)), 0
     with fragile.client(rows_in_flight=300) as client:
-        for batch in client.stream(client.open("dense"), dense.views[at].batches(50), LOGITS):
-            dense.check(batch, at[done : done + len(batch.rows)], LOGITS)
-            done += len(batch.rows)
-            if done == 2000:
-                worker.suspend()
-    assert done == len(at)
+        read_with_an_accident(client, dense, "dense", LOGITS, worker.suspend)
     assert "io-worker-0 hangs" in fragile.log()
     assert not is_alive(worker)
 
@@ -137,15 +109,8 @@ def test_an_admin_process_that_hangs_is_replaced(fragile: RunningService) -> Non
     admin = fragile.processes().admin
     admin.suspend()
     eventually(lambda: "admin hangs" in fragile.log(), "it is noticed")
-    eventually(lambda: answers(fragile), "another answers")
+    eventually(fragile.admin_answers, "another answers")
     assert not is_alive(admin)
-
-
-def answers(service: RunningService) -> bool:
-    with suppress(LabelcastError), service.registry() as registry:
-        registry.list()
-        return True
-    return False
 
 
 def codes_are_served(service: RunningService) -> bool:
@@ -183,11 +148,6 @@ def address(url: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def is_listening(url: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(address(url)) == 0
-
-
 @pytest.mark.timeout(300)
 def test_idle_clients_do_not_hold_the_ports(tmp_path: Path) -> None:
     """Starting again at once on the same ports, after a stop and after a SIGKILL."""
@@ -203,7 +163,7 @@ def test_idle_clients_do_not_hold_the_ports(tmp_path: Path) -> None:
                 end()
                 eventually(lambda: service.processes_left_but_redis() == [], "workers end")
                 service.start()
-                assert answers(service)
+                assert service.admin_answers()
                 eventually(lambda: is_serving(service.grpc, timeout_seconds=5), "it serves")
 
 

@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator
 
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import CHUNK_BYTES
 from labelcast.label_set_directory import LabelSetDirectory
-from labelcast_server.registry.publishing import Publisher
+from labelcast_server.registry.services import RegistryServices
 from labelcast_server.store.store import Store
 
 
+def services_over(store: Store) -> RegistryServices:
+    """The registry over a store that forgets, which tests may use."""
+    return RegistryServices.over(store, allow_unsafe_store=True)
+
+
 async def push(store: Store, label_set: LabelSetDirectory, *, stage: bool = True) -> None:
-    publisher = Publisher(store, allow_unsafe_store=True)
     chunk_bytes = {
         shard.data.digest: section.chunk_bytes
         for segment in label_set.manifest.segments
@@ -18,15 +23,16 @@ async def push(store: Store, label_set: LabelSetDirectory, *, stage: bool = True
     }
     for digest, ref in label_set.manifest.blobs().items():
         content = label_set.read_blob(ref)
-        await upload(publisher, digest, content, chunk_bytes.get(digest, CHUNK_BYTES))
+        await upload(store, digest, content, chunk_bytes.get(digest, CHUNK_BYTES))
     if stage:
-        await publisher.stage(label_set.digest, label_set.manifest.to_bytes())
+        await services_over(store).publisher.stage(label_set.digest, label_set.manifest.to_bytes())
 
 
-async def upload(publisher: Publisher, digest: str, content: bytes, chunk_bytes: int) -> None:
+async def upload(store: Store, digest: Digest, content: bytes, chunk_bytes: int) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield content
 
-    session = await publisher.begin_upload(digest, len(content), chunk_bytes)
-    await publisher.receive(session.upload_id, 0, body())
-    await publisher.finish_upload(session.upload_id, digest)
+    uploads = services_over(store).uploads
+    session = await uploads.begin(digest, len(content), chunk_bytes)
+    await uploads.receive(session.upload_id, 0, body())
+    await uploads.finish(session.upload_id, digest)

@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -24,7 +22,6 @@ from labelcast_producers.relabel.recipes import Recipe
 from labelcast_producers.relabel.relabeller import relabel
 from tests.factories.pictures import CLASSES, Pictures
 
-ROOT = Path(__file__).parents[2]
 SAMPLES, EPOCHS, BATCH_ROWS = 40, 9, 7
 RECIPE = Recipe(
     name="small", paper="0", batch_size=8, patch_grid=2, epochs=EPOCHS, crop_scale=(0.3, 1.0)
@@ -114,22 +111,6 @@ def write_images(root: Path) -> Path:
             pixels = rng.integers(0, 256, (8, 11, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number}.png")
     return root
-
-
-@contextmanager
-def torchrun(module: str, *words: object) -> Iterator[subprocess.Popen[str]]:
-    """Two workers, killed if the test leaves them running."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", module, *map(str, words)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-                process.kill()
 
 
 def batches_noted(out: Path) -> set[int]:

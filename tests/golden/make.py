@@ -120,13 +120,12 @@ def _labels_of(directory: Path, number: int) -> LabelSetDirectory:
 
 
 def _contents(label_set: LabelSetDirectory) -> Expected:
-    index = label_set.index()
-    parts = [segment.views() for segment in index.segments]
+    parts = [segment.views() for segment in label_set.index().segments]
     views = Views(
         np.concatenate([part.sample_ids for part in parts]),
         np.concatenate([part.seeds for part in parts]),
     )
-    rows = label_set.gather(index, views)
+    rows = label_set.gather(views)
     return Expected(
         digest=label_set.digest,
         views=views,

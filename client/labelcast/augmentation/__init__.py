@@ -1,4 +1,4 @@
-"""Views, drawn from a policy and two integers or recorded by others. Needs numpy alone."""
+"""Views drawn from a policy and two integers, or recorded by other projects. Needs only numpy."""
 
 from labelcast.augmentation.kinds import ViewPolicy, policy_from_json
 from labelcast.augmentation.recorded.packing import MIX_STRIDE, MixTable, RecordLayout

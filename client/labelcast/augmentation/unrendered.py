@@ -9,7 +9,7 @@ from labelcast.errors import ManifestError
 
 @dataclass(frozen=True, slots=True)
 class UnrenderedPolicy:
-    """A policy that says no more than its name."""
+    """A policy that consists of its name."""
 
     name: ClassVar[str]
     meaning: ClassVar[str]
@@ -40,7 +40,7 @@ class PositionPolicy(UnrenderedPolicy):
 
 @dataclass(frozen=True, slots=True)
 class ForeignPolicy(UnrenderedPolicy):
-    """Views were made by someone else in ways that their files do not say, or labelcast cannot."""
+    """Views that were made in ways that their files do not say, or that labelcast cannot repeat."""
 
     name: ClassVar[str] = "foreign/1"
     meaning: ClassVar[str] = "its maker's own, which cannot be made again from what is known"

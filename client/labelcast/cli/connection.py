@@ -54,8 +54,8 @@ def connect(admin: str, token: str | None, token_file: Path | None, timeout: flo
 
     Args:
         admin: URL of the admin API.
-        token: as given on the command line.
-        token_file: holds the token; read if there is no `token`.
+        token: token given on the command line.
+        token_file: file with the token; read if there is no `token`.
         timeout: seconds to wait for each response.
 
     Raises:
@@ -66,11 +66,11 @@ def connect(admin: str, token: str | None, token_file: Path | None, timeout: flo
 
 
 def chosen_token(token: str | None, token_file: Path | None) -> str | None:
-    """The token that counts: the command line's, else the file's, else the environment's.
+    """The token to use: the command line's, else the file's, else the environment's.
 
     Args:
-        token: as given on the command line.
-        token_file: holds the token; read if there is no `token`.
+        token: token given on the command line.
+        token_file: file with the token; read if there is no `token`.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""What there is to say about a label set, from its manifest."""
+"""Describes a label set from its manifest."""
 
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -14,15 +14,15 @@ _K = "codebook_size"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes a label, in both meanings.
+    """Bytes per label, in both meanings.
 
     Attributes:
-        payload: the stride of a row of codes.
-        augmentation: records of foreign views; 0 where views are drawn from seeds.
-        total: everything at rest (codes, chunk indices, tables, codec, report, manifest) divided
-            by the labels.
-        total_at: total that this codec would reach, by number of labels: codec, report and
-            manifest are taken to stay as they are.
+        payload: bytes of a row of codes.
+        augmentation: bytes of recorded views; 0 where views are drawn from seeds.
+        total: bytes of everything stored (codes, chunk indices, tables, codec, report, manifest)
+            per label.
+        total_at: total that this codec would reach, by number of labels, if codec, report and
+            manifest stay the same.
     """
 
     payload: float
@@ -32,7 +32,7 @@ class Sizes:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Sizes":
-        """Work them out."""
+        """Compute them."""
         labels = manifest.num_labels
         report = 0 if manifest.report is None else manifest.report.size
         fixed = manifest.codec.size + report + len(manifest.to_bytes())
@@ -52,7 +52,7 @@ class Sizes:
 
 
 def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None) -> dict[str, Any]:
-    """A label set as JSON values."""
+    """Describe a label set in JSON values."""
     contract, sizes = manifest.contract, Sizes.of(manifest)
     ends = contract.temperatures
     return {
@@ -91,7 +91,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
 
 
 def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same for people."""
+    """Describe it for people."""
     codec, size, teacher = described["codec"], described["bytes_a_label"], described["teacher"]
     ends = described["temperatures"]
     grids = [_grid(entry) for entry in described["segments"]]
@@ -147,10 +147,10 @@ def _stage_pairs(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _report_pairs(report: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """How well the codes keep the labels: over the whole set, and on views nobody fitted."""
+    """How well the codes keep the labels: over the whole set, and on views that were not fitted."""
     fit = _table(report, "fit")
     unseen = _table(fit, "unseen")
-    # Where nothing was held out, what was fitted is all there is to judge by.
+    # If nothing was held out, the fitted views are all there is to judge by.
     name, measured = ("unseen", unseen) if unseen else ("fitted", _table(fit, "seen"))
     agreement = _number(report or {}, "hard_label_agreement")
     found = [
@@ -175,7 +175,7 @@ def _figures(measured: dict[str, Any]) -> str:
 
 
 def _perplexities(measured: dict[str, Any], size: float | None) -> str:
-    """Codewords in use: of each codebook while a line holds them, else their range."""
+    """Codewords in use: of each codebook if they fit a line, else their range."""
     values = measured.get("perplexities")
     if not isinstance(values, list) or not values or not all(map(_is_number, values)):
         return ""
@@ -188,14 +188,14 @@ def _perplexities(measured: dict[str, Any], size: float | None) -> str:
 
 
 def _shape(report: dict[str, Any] | None) -> str:
-    """What a fit says of its codes; "" for codecs that are not fitted."""
+    """Describe a fit's codes; "" for codecs that are not fitted."""
     config = _table(_table(report, "fit"), "config")
     codes, size = _number(config, "codes"), _number(config, _K)
     return "" if codes is None or size is None else f", {codes:.0f} codes of {size:.0f} codewords"
 
 
 def _table(within: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    # Reports come from whoever pushed the set: what has another form than ours is left out.
+    # Reports come from whoever pushed the set: fields of another form than ours are skipped.
     found = (within or {}).get(name)
     return found if isinstance(found, dict) else {}
 

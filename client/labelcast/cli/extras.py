@@ -1,4 +1,4 @@
-"""What is said where a part of labelcast is not installed."""
+"""What to say if a part of labelcast is not installed."""
 
 # Modules that an extra brings, by the names under which they are imported.
 _MODULES = {
@@ -22,7 +22,7 @@ def advice(error: ModuleNotFoundError, extra: str | None) -> str | None:
     """One line that says what to install, or None where an extra would not bring the module.
 
     Args:
-        error: what an import raised.
+        error: error of an import.
         extra: extra of the distribution that brings what the commands import.
     """
     module = (error.name or "").partition(".")[0]

@@ -87,18 +87,18 @@ def decode(
     each row belongs to: it has the columns sample_id and seed.
     """
     label_set = LabelSetDirectory(directory)
-    decoder, index = label_set.decoder(), label_set.index()
+    decoder = label_set.decoder()
     header = decoder.codec.header
     kind = header.label_kind
     if temperature is not None:
         label_set.manifest.contract.require_temperature(temperature)
-    views = _chosen_views([segment.views() for segment in index.segments], seed)
+    views = _chosen_views([segment.views() for segment in label_set.index().segments], seed)
     shape = (len(views), header.num_classes)
     with whole_file(out) as partial, _progress() as progress:
         labels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
         for start in progress.track(range(0, len(views), _BLOCK_ROWS), description="decode"):
             block = slice(start, start + _BLOCK_ROWS)
-            decoded = decoder.decode(label_set.gather(index, views[block]), views[block])
+            decoded = decoder.decode(label_set.gather(views[block]), views[block])
             if temperature is not None and kind is LabelKind.LOGITS:
                 decoded = _softmax(decoded / np.float32(temperature))
             labels[block] = decoded

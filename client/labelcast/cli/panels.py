@@ -1,4 +1,4 @@
-"""How commands are listed and shown: panels by what a user came for, an example for each."""
+"""How commands are listed and shown: in panels by use, with an example for each."""
 
 from importlib.metadata import version
 from textwrap import indent
@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 USE, PUBLISH, MAKE = "Use", "Publish", "Make"
 _UNNAMED = "Commands"
-# Click leaves a paragraph with this mark as it is instead of wrapping it.
+# Click does not wrap a paragraph with this mark.
 _VERBATIM = "\b"
 
 
@@ -17,7 +17,7 @@ class PanelGroup(TyperGroup):
     """A program whose help lists each command under its panel, in plain text."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section a panel, in the order in which commands were added."""
+        """Write one section per panel, in the order in which commands were added."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", None) or _UNNAMED
@@ -38,8 +38,8 @@ def add_command(
 
     Args:
         app: made by `new_app`.
-        function: with typer's annotations; its docstring is the help text.
-        *examples: command lines, as they would be typed; a long one goes on after a backslash.
+        function: command with typer's annotations; its docstring is the help text.
+        *examples: command lines to type; a long one continues after a backslash.
         name: command name; the function's by default.
         panel: panel that lists the command.
     """

@@ -8,19 +8,19 @@ import typer
 
 
 def print_json(value: Any) -> None:
-    """One JSON document."""
+    """Print one JSON document."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Names and values in two columns."""
+    """Print names and values in two columns."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         typer.echo(plain(f"{name:<{width}}  {value}".rstrip()))
 
 
 def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; digests stay whole whatever the terminal's width, so that they can be copied."""
+    """Print a table; digests stay whole at any terminal width, so that they can be copied."""
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     for row in (head, *rows):
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
@@ -28,7 +28,7 @@ def print_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def plain(text: str) -> str:
-    """Text without what a terminal would obey: names come from other people's manifests."""
+    """Remove what a terminal would obey: names come from other people's manifests."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

@@ -1,11 +1,11 @@
-"""From a typer application to an exit status: the service's command line uses it too.
+"""From a typer application to an exit status; the service's command line uses it too.
 
     0   done
     1   a LabelcastError, or the operating system refused something
     2   the command line or the settings are wrong
     130 interrupted
 
-Errors are one line on standard error. Only what nobody foresaw shows a traceback.
+Errors are one line on standard error. Only unforeseen ones show a traceback.
 """
 
 import os
@@ -34,7 +34,7 @@ def run(app: typer.Typer, *, name: str, extra: str | None = None) -> NoReturn:
 
 
 def new_app(summary: str) -> typer.Typer:
-    """An application that prints plainly and leaves errors to `run`.
+    """Make an application that prints plainly and leaves errors to `run`.
 
     Args:
         summary: the program's help text.
@@ -60,7 +60,7 @@ def exit_code_of(
     Args:
         app: made by `new_app`.
         name: program name.
-        arguments: None for those of the process.
+        arguments: arguments to parse; None for those of the process.
         extra: extra of the distribution that brings what the commands import.
     """
     try:
@@ -93,7 +93,7 @@ def exit_code_of(
         _tell(f"{wording()} (see {name} --help)")
         return int(getattr(error, "exit_code", 2))
     if status == _INTERRUPTED:
-        # Newer typers turn Ctrl-C into a status of their own accord.
+        # Newer versions of typer turn Ctrl-C into a status themselves.
         _tell("interrupted")
     return status if isinstance(status, int) else 0
 

@@ -1,4 +1,4 @@
-"""Codecs: how rows of bytes become soft labels. Needs numpy alone and does no I/O."""
+"""Codecs: how rows of bytes become soft labels. Needs only numpy and does no I/O."""
 
 from labelcast.codec.artifact import check_golden, golden_rows, read_artifact, write_artifact
 from labelcast.codec.base import (

@@ -1,9 +1,9 @@
 """Codec ⇄ artifact: one safetensors file that carries its own proof.
 
 The metadata of the file has one key, `labelcast.codec`: canonical JSON of the codec's name, header
-and parameters. Beside the codec's tensors lie *golden rows*: packed rows and the labels that the
-numpy reference decoder gave for them. Every load decodes them again, so that a decoder which strays
-(another platform, a damaged weight, a changed library) is refused before it labels anything.
+and parameters. Besides the codec's tensors it holds *golden rows*: packed rows and the labels that
+the numpy reference decoder gave for them. Every load decodes them again, so that a decoder which
+strays (another platform, a damaged weight, a changed library) is refused before it labels anything.
 See FORMAT.md.
 """
 
@@ -47,9 +47,9 @@ def write_artifact(codec: Codec, golden_rows: Rows, golden_context: Rows | None 
     """Serialise a codec.
 
     Args:
-        codec: what to write.
+        codec: codec to write.
         golden_rows: uint8, shape (G, row_stride), 1 to 64 real rows of this codec.
-        golden_context: uint8, shape (G, context_stride), where the codec is conditioned.
+        golden_context: uint8, shape (G, context_stride), if the codec is conditioned.
 
     Returns:
         The artifact; the same bytes for the same codec and rows.
@@ -112,19 +112,19 @@ def read_artifact(content: bytes) -> Codec:
 
 
 def golden_rows(content: bytes) -> tuple[Rows, Rows | None, NDArray[np.float32]]:
-    """Golden rows, their context and labels of an artifact that `read_artifact` has accepted.
+    """Golden rows of an artifact that `read_artifact` has accepted, with context and labels.
 
-    Other decoders than the numpy one prove themselves on these with `check_golden`.
+    Decoders other than numpy's prove themselves on these with `check_golden`.
     """
     tensors = safetensors.numpy.load(content)
     return tensors["golden.rows"], tensors.get("golden.context"), tensors["golden.labels"]
 
 
 def check_golden(actual: NDArray[np.float32], expected: NDArray[np.float32], decoder: str) -> None:
-    """Refuse a decoder that strays.
+    """Refuse a decoder that strays from the golden rows.
 
     Raises:
-        GoldenRowsError: outside the fp32 tolerance, which is fixed by FORMAT.md.
+        GoldenRowsError: a value is outside the fp32 tolerance, which FORMAT.md defines.
     """
     if not TOLERANCES[Precision.FP32].accepts(actual, expected):
         worst = float(np.nanmax(np.abs(actual - expected), initial=0))

@@ -1,6 +1,6 @@
 """The contract of every codec, on its decoding side.
 
-Shape letters: `N` rows, `C` classes, `M` codes a label, `K` codebook size, `D` codeword width.
+Shape letters: `N` rows, `C` classes, `M` codes per label, `K` codebook size, `D` codeword width.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ MAX_STRIDE = 2**23
 
 
 class LabelKind(StrEnum):
-    """What the values of a soft label are."""
+    """Kind of the values in a soft label."""
 
     LOGITS = "logits"
     PROBABILITIES = "probabilities"
@@ -43,7 +43,7 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far two right decoders may differ: |a - b| <= absolute + relative * |b|."""
+    """How far two correct decoders may differ: |a - b| <= absolute + relative * |b|."""
 
     absolute: float
     relative: float
@@ -66,7 +66,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class TemperatureRange:
-    """Softmax temperatures at which labels are right, both ends included."""
+    """Softmax temperatures at which labels are valid, both ends included."""
 
     low: float
     high: float
@@ -83,13 +83,13 @@ class TemperatureRange:
 
 @dataclass(frozen=True, slots=True)
 class CodecHeader:
-    """What every codec says of the labels that it gives.
+    """What every codec says about its labels.
 
     Attributes:
-        num_classes: C.
-        label_kind: what `decode` returns.
-        temperatures: where the labels are right; None where any temperature is (exact logits).
-            Probabilities have exactly one: the one that they were taken at.
+        num_classes: number of classes, C.
+        label_kind: kind of the labels that `decode` returns.
+        temperatures: temperatures at which the labels are valid; None for any (exact logits).
+            Probabilities have exactly one: their own.
     """
 
     num_classes: int
@@ -111,7 +111,7 @@ class Codec(ABC):
     """How rows of bytes become labels.
 
     Every codec MUST:
-      * be immutable, and decode a row the same way whatever rows lie beside it;
+      * be immutable, and decode a row the same way beside any other rows;
       * have rows of one fixed `row_stride`;
       * refuse a malformed row (`check_rows`) rather than decode it to something;
       * be rebuilt from `config` and `tensors` alone.
@@ -125,11 +125,11 @@ class Codec(ABC):
     @property
     @abstractmethod
     def row_stride(self) -> int:
-        """Bytes a row."""
+        """Bytes per row."""
 
     @property
     def context_stride(self) -> int:
-        """Bytes of the context row that decoding a label takes beside its own row; 0 for none."""
+        """Bytes of the context row that decoding needs besides a label's own row; 0 for none."""
         return 0
 
     @abstractmethod
@@ -161,26 +161,26 @@ class Codec(ABC):
         """Refuse rows that no encoder writes.
 
         Raises:
-            CodecFormatError: wrong shape or padding bits that are not zero.
+            CodecFormatError: wrong shape, or padding bits that are not zero.
             CodeRangeError: a code or class ID out of range.
             LabelValueError: stored values that are not finite, or no distribution.
         """
 
     @abstractmethod
     def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
-        """Labels of `rows`.
+        """Decode `rows`.
 
         Args:
             rows: uint8, shape (N, row_stride).
-            context: uint8, shape (N, context_stride), in the same order; None where the codec
-                takes none.
+            context: uint8, shape (N, context_stride), in the same order; None if the codec takes
+                none.
 
         Returns:
             float32, shape (N, C), in row order, newly allocated.
 
         Raises:
-            CodecFormatError: also where a context is missing, or given for nothing.
-            As `check_rows`.
+            CodecFormatError: the context is missing, or given though the codec takes none.
+                Otherwise as `check_rows`.
         """
 
     def _check_shape(self, rows: Rows) -> None:
@@ -196,7 +196,7 @@ class Codec(ABC):
         if context is None:
             raise CodecFormatError(
                 f"this {self.name} codec is conditioned on context; decode with the label set's"
-                " decoder (LabelClient.decoder), which derives it"
+                " decoder (`label_set.decoder()`), which derives it"
             )
         if not self.context_stride:
             raise CodecFormatError(f"this {self.name} codec takes no context")
@@ -238,7 +238,7 @@ def only_keys(config: Mapping[str, Any], *names: str) -> None:
     """Refuse parameters that this version does not know: ignoring one could change labels.
 
     Raises:
-        CodecFormatError: an unknown one is there.
+        CodecFormatError: a parameter is unknown.
     """
     unknown = sorted(set(config) - set(names))
     if unknown:

@@ -48,7 +48,7 @@ def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray
     Args:
         packed: uint8, shape (N, ceil(count * bits / 8)).
         bits: width of one code, 1 to 16.
-        count: codes a row (M); stored beside the bytes because the last byte may be padded.
+        count: codes per row (M); stored beside the bytes because the last byte may be padded.
 
     Returns:
         uint32, shape (N, M), newly allocated.

@@ -1,4 +1,4 @@
-"""What a codec takes of a context, and how its decoder's first layer gets it."""
+"""What a codec takes from a context, and how its decoder's first layer gets it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ MAX_CLASS_WIDTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class ContextShape:
-    """What a codec takes of a context.
+    """What a codec takes from a context.
 
     Attributes:
-        class_width: values of a class embedding.
+        class_width: values per class embedding.
     """
 
     class_width: int
@@ -48,7 +48,7 @@ class ContextShape:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read and bound.
+        """Parse and check.
 
         Raises:
             CodecFormatError: missing, unknown or out of bounds.
@@ -59,11 +59,11 @@ class ContextShape:
         return cls(class_width=integer(value, "class_width", 1, MAX_CLASS_WIDTH))
 
     def unpack(self, rows: Rows, num_classes: int) -> Context:
-        """Read context rows.
+        """Unpack context rows.
 
         Args:
             rows: uint8, shape (N, row_stride).
-            num_classes: C.
+            num_classes: number of classes, C.
 
         Raises:
             CodecFormatError: wrong shape, or geometry that no policy draws.
@@ -88,10 +88,10 @@ class ContextShape:
         return Context(classes, geometry)
 
     def values(self, context: Context, classes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the decoder's first layer gets beside the codewords.
+        """What the decoder's first layer gets besides the codewords.
 
         Args:
-            context: of N views.
+            context: context of N views.
             classes: class embeddings, float32, shape (C, class_width).
 
         Returns:

@@ -1,4 +1,4 @@
-"""Rows of a label set → labels, with whatever context they need."""
+"""Rows of a label set → labels, with the context that they need."""
 
 from dataclasses import dataclass
 
@@ -20,16 +20,16 @@ class LabelDecoder:
     context: ViewContext | None
 
     def decode(self, rows: Rows, views: Views) -> Labels:
-        """Labels of packed rows.
+        """Decode packed rows.
 
         Args:
             rows: uint8, shape (N, row_stride).
-            views: whose rows they are.
+            views: view of each row.
 
         Returns:
             float32, shape (N, C), in row order.
 
         Raises:
-            As `Codec.decode`; ViewNotFoundError: a view of no sample of the label set.
+            Those of `Codec.decode`; ViewNotFoundError: a view has no sample in the label set.
         """
         return self.codec.decode(rows, None if self.context is None else self.context.rows(views))

@@ -1,4 +1,4 @@
-"""`raw`: the labels themselves, the yardstick of every other codec."""
+"""`raw`: the labels themselves, the reference for every other codec."""
 
 from collections.abc import Mapping
 from typing import Any, Self

@@ -1,7 +1,7 @@
 """`topk`: the k likeliest classes with their probabilities or logits, and a rule for the rest.
 
 Spreading and renormalising are FKD's rules (Shen and Xing, arXiv 2112.01528); leaving the rest at
-zero is DistillKit's. Logits of k classes, as LPQLD keeps them, are right at any temperature.
+zero is DistillKit's. Logits of k classes, as LPQLD keeps them, are valid at any temperature.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ from labelcast.views import Rows
 
 # fp16 rounds each of up to k probabilities by at most 2**-11 of itself.
 MAX_TOTAL = 1 + 2**-10
-# The logit of a class that is not among the k: its probability is 0 in fp32 at every temperature
-# below 300, and it fits fp16 with room for every difference.
+# The logit of a class outside the k: its probability is 0 in fp32 at every temperature below 300,
+# and it fits fp16 with room for every difference.
 MISSING_LOGIT = -32768.0
 
 
@@ -139,8 +139,8 @@ def split_top_k(rows: Rows, k: int, num_classes: int) -> tuple[NDArray[np.int64]
 
     Args:
         rows: uint8, shape (N, k * (ID width + 2)).
-        k: classes a row.
-        num_classes: C; decides the width of an ID.
+        k: classes per row.
+        num_classes: number of classes, C; decides the width of an ID.
 
     Returns:
         int64 and float32, each of shape (N, k).

@@ -42,12 +42,13 @@ class VqaeShape:
     """Everything that fixes the tensors of a VQAE decoder.
 
     Attributes:
-        codes: M; 0 only with a context, which then says all that the label is decoded from.
-        codebook_size: K, 2 to 65,536.
-        codeword_width: D.
+        codes: codes per label, M; 0 only with a context, from which the label is then decoded
+            alone.
+        codebook_size: codewords per codebook, K, 2 to 65,536.
+        codeword_width: values per codeword, D.
         hidden: widths of the decoder's hidden layers, each followed by a ReLU.
         precision: precision of the stored tensors; decoding computes in fp32.
-        context: what the decoder is conditioned on beside the codes; None for nothing.
+        context: what the decoder knows besides the codes; None for nothing.
     """
 
     codes: int
@@ -64,7 +65,7 @@ class VqaeShape:
 
     @property
     def row_stride(self) -> int:
-        """Bytes a row."""
+        """Bytes per row."""
         return packed_bytes(self.bits, self.codes)
 
     def layer_widths(self, num_classes: int) -> list[tuple[int, int]]:
@@ -86,7 +87,7 @@ class VqaeShape:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Read and bound the parameters of an artifact.
+        """Parse and check the parameters of an artifact.
 
         Raises:
             CodecFormatError: missing, unknown or out of bounds.
@@ -122,7 +123,7 @@ class VqaeCodec(Codec):
     Args:
         header: label kind must be logits: a decoder fitted by KL gives log-probabilities up to a
             constant, which softmax does not see.
-        shape: sizes.
+        shape: sizes of the decoder.
         codebooks: shape (M, K, D).
         layers: (weight of shape (out, in), bias of shape (out,)) of each linear layer.
         classes: class embeddings of the context, shape (C, class_width); None without a context.

@@ -1,1 +1,1 @@
-"""What both ends know of a view without any code."""
+"""What producer and student both know about a view without any code."""

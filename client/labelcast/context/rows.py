@@ -1,9 +1,9 @@
-"""Context rows: what both ends know of a view without any code.
+"""Context rows: what producer and student both know about a view without any code.
 
-The hard labels of the sample and of its mix partner, where each was cropped, and what share of the
-view shows the partner cost no bits: both ends derive them from tables that the manifest pins by
-digest (`labelcast.context.view_context`). A context row is never part of a request and never
-stored: a wrong one would be a wrong label.
+The hard labels of the sample and of its mix partner, their crops, and the partner's share of the
+view cost no bits: both ends derive them from tables that the manifest pins by digest
+(`labelcast.context.view_context`). A context row is never part of a request and never stored: a
+wrong one would be a wrong label.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Context:
     geometry: NDArray[np.float32]
 
     def pack(self) -> Rows:
-        """As uint8, shape (N, stride)."""
+        """Pack as uint8, shape (N, stride)."""
         return np.concatenate(
             [
                 np.ascontiguousarray(self.classes.astype("<u4")).view(np.uint8),

@@ -22,7 +22,7 @@ _ROTATION_UNIT_DEGREES = 45
 
 
 class ViewContext:
-    """What is known of the views of a label set.
+    """What is known about the views of a label set.
 
     Args:
         policy: policy of the label set; None for unaugmented samples.
@@ -60,7 +60,7 @@ class ViewContext:
             partner_ids, geometry = views.sample_ids, np.tile(_unaugmented(), (len(views), 1))
         else:
             records = draw_records(self.policy, views.sample_ids, views.seeds, sample_table=table)
-            # A view whose box was clipped away shows no partner, whoever was drawn.
+            # A view whose box was clipped away shows no partner, whichever was drawn.
             mixed = records.box_pixels() > 0
             partner_ids = np.where(mixed, records.partner_sample_ids, views.sample_ids)
             partners = draw_records(
@@ -76,7 +76,7 @@ def _geometry(
 ) -> NDArray[np.float32]:
     height, width = policy.view_height, policy.view_width
     pixels = records.box_pixels()
-    # Where an empty box was drawn says nothing of the view.
+    # The place of an empty box says nothing about the view.
     box = [
         np.where(pixels > 0, 2 * side / size - 1, -1)
         for side, size in (

@@ -1,6 +1,5 @@
 """Label sets: manifests, contracts, sections and the digests that pin them."""
 
-from labelcast.identifiers import check_reference, check_tag
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.contract import (
@@ -15,7 +14,6 @@ from labelcast.label_set.digests import (
     class_list_digest,
     dataset_digest,
     digest_of,
-    is_digest,
 )
 from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews, StoredViews
@@ -59,8 +57,6 @@ __all__ = [
     "ViewIndex",
     "check_chunk",
     "check_digest",
-    "check_reference",
-    "check_tag",
     "chunk_checksum",
     "class_list_digest",
     "dataset_digest",
@@ -68,7 +64,6 @@ __all__ = [
     "from_canonical",
     "index_of",
     "index_of_cells",
-    "is_digest",
     "policy_digest",
     "rows_per_chunk",
     "stage_segments",

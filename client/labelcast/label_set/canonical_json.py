@@ -12,15 +12,15 @@ def to_canonical(value: Any) -> bytes:
 
 
 def from_canonical(content: bytes, what: str, *, max_bytes: int) -> Any:
-    """Read canonical JSON and nothing else.
+    """Parse canonical JSON and nothing else.
 
     Args:
-        content: the bytes.
-        what: names the document in errors.
-        max_bytes: refuse more than this before parsing.
+        content: bytes to parse.
+        what: name of the document, for errors.
+        max_bytes: limit, checked before parsing.
 
     Raises:
-        ManifestError: too large, not JSON, duplicate keys, or spelled otherwise.
+        ManifestError: it is too large, not JSON, has duplicate keys, or is spelled differently.
     """
     if len(content) > max_bytes:
         raise ManifestError(f"{what} has {len(content)} bytes, at most {max_bytes} are read")

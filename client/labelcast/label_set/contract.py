@@ -7,40 +7,41 @@ from typing import Any, Self
 from labelcast.augmentation import ViewPolicy, policy_from_json
 from labelcast.codec import LabelKind, TemperatureRange
 from labelcast.errors import ContractMismatchError, ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import to_canonical
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 
 ID_SCHEME = "uint64"
-# What a manifest calls the derivation of `labelcast.context.view_context`; another derivation gets
-# another name.
+# The manifest's name for the derivation in `labelcast.context.view_context`; another derivation
+# gets another name.
 CONTEXT_NAME = "view/1"
 
 
 class SampleOrder(StrEnum):
-    """Where the sample IDs of a label set come from."""
+    """How the sample IDs of a label set are known."""
 
-    GIVEN = "given"  # by whoever made the labels
+    GIVEN = "given"  # by the maker of the labels
     VERIFIED = "verified"  # derived, and confirmed by a teacher on some views
     UNVERIFIED = "unverified"  # derived from a sampler's seed, on trust
 
 
-def policy_digest(policy: ViewPolicy | None) -> str:
+def policy_digest(policy: ViewPolicy | None) -> Digest:
     """Digest of an augmentation policy; None is the policy of unaugmented samples."""
     return digest_of(to_canonical(None if policy is None else policy.as_json()))
 
 
 @dataclass(frozen=True, slots=True)
 class ContextRef:
-    """How the context that labels are decoded under is derived, and proof that it was.
+    """How the context of the labels is derived, and a proof of the derivation.
 
     Attributes:
-        digest: over derived context rows (`labelcast.context.view_context`), so that a reader which
-            derives anything else refuses the label set.
+        digest: digest over derived context rows (`labelcast.context.view_context`), so that a
+            reader which derives anything else refuses the label set.
         name: name of the derivation.
     """
 
-    digest: str
+    digest: Digest
     name: str = CONTEXT_NAME
 
     def as_json(self) -> dict[str, Any]:
@@ -65,28 +66,28 @@ class LabelContract:
     """The part of a manifest that gives labels their meaning.
 
     Attributes:
-        teacher: digest of the teacher's weights, or of its name where there are none.
+        teacher: digest of the teacher's weights, or of its name if there are none.
         teacher_name: name of the teacher, to show.
         dataset: digest over sample IDs and contents.
-        num_classes: C.
+        num_classes: number of classes, C.
         class_list: digest of the ordered class names.
-        policy: how views are made; None for unaugmented samples.
-        label_kind: logits or probabilities.
-        temperatures: where the labels are right; None for any.
+        policy: policy that makes the views; None for unaugmented samples.
+        label_kind: kind of the labels, logits or probabilities.
+        temperatures: temperatures at which the labels are valid; None for any.
         codec: digest of the codec artifact.
-        context: what labels are decoded under beside their codes; None where codes say all.
-        sample_order: where the sample IDs come from.
+        context: context that decoding needs besides the codes; None if it needs none.
+        sample_order: how the sample IDs are known.
     """
 
-    teacher: str
+    teacher: Digest
     teacher_name: str
-    dataset: str
+    dataset: Digest
     num_classes: int
-    class_list: str
+    class_list: Digest
     policy: ViewPolicy | None
     label_kind: LabelKind
     temperatures: TemperatureRange | None
-    codec: str
+    codec: Digest
     context: ContextRef | None = None
     sample_order: SampleOrder = SampleOrder.GIVEN
 
@@ -168,7 +169,7 @@ class LabelContract:
         """Refuse a softmax temperature at which the labels are wrong.
 
         Raises:
-            ContractMismatchError: outside the label set's range.
+            ContractMismatchError: it is outside the label set's range.
         """
         ends = self.temperatures
         if ends is not None and temperature not in ends:
@@ -177,7 +178,7 @@ class LabelContract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What a student expects of a label set; None where it does not care.
+    """What a student expects of a label set; None accepts anything.
 
     Attributes:
         teacher: digest of the teacher.
@@ -190,13 +191,13 @@ class Expectation:
         temperature: softmax temperature of the student.
     """
 
-    teacher: str | None = None
-    dataset: str | None = None
-    class_list: str | None = None
+    teacher: Digest | None = None
+    dataset: Digest | None = None
+    class_list: Digest | None = None
     num_classes: int | None = None
-    augmentation: str | None = None
+    augmentation: Digest | None = None
     label_kind: LabelKind | None = None
-    codec: str | None = None
+    codec: Digest | None = None
     temperature: float | None = None
 
 

@@ -1,29 +1,30 @@
 """Content digests: what pins every byte of a label set."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import DigestMismatchError
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def is_digest(text: str) -> bool:
-    """Whether `text` has the form ``sha256:`` + 64 lower-case hex digits."""
-    return _DIGEST.fullmatch(text) is not None
+from labelcast.identifiers import Digest, digest_from_hash
 
 
-def digest_of(content: bytes | bytearray | memoryview) -> str:
+def digest_of(content: bytes | bytearray | memoryview) -> Digest:
     """Digest of one piece of content."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+    return digest_from_hash(hashlib.sha256(content).digest())
 
 
-def check_digest(content: bytes | bytearray | memoryview, expected: str, what: str) -> None:
-    """Refuse content that is not what its digest says.
+def check_digest(content: bytes | bytearray | memoryview, expected: str, what: str) -> Digest:
+    """Refuse content that does not match its digest.
+
+    Args:
+        content: everything that the digest is of.
+        expected: the digest; text that is none fails as any other mismatch.
+        what: names the content, for the error.
+
+    Returns:
+        `expected`, which the content has proven to be its digest.
 
     Raises:
         DigestMismatchError: the digests differ.
@@ -35,18 +36,19 @@ def check_digest(content: bytes | bytearray | memoryview, expected: str, what: s
             expected=expected,
             actual=actual,
         )
+    return actual
 
 
-def class_list_digest(class_names: Sequence[str]) -> str:
+def class_list_digest(class_names: Sequence[str]) -> Digest:
     """Digest of an ordered class list: length-prefixed UTF-8 names, so no two lists collide."""
     hasher = hashlib.sha256(b"labelcast class list\0")
     for name in class_names:
         encoded = name.encode()
         hasher.update(len(encoded).to_bytes(4, "little") + encoded)
-    return "sha256:" + hasher.hexdigest()
+    return digest_from_hash(hasher.digest())
 
 
-def dataset_digest(sample_ids: NDArray[np.uint64], content_digests: Iterable[bytes]) -> str:
+def dataset_digest(sample_ids: NDArray[np.uint64], content_digests: Iterable[bytes]) -> Digest:
     """Digest over (sample ID, content) pairs, independent of their order.
 
     Args:
@@ -57,4 +59,4 @@ def dataset_digest(sample_ids: NDArray[np.uint64], content_digests: Iterable[byt
     hasher = hashlib.sha256(b"labelcast data set\0")
     for sample_id, content in pairs:
         hasher.update(sample_id.to_bytes(8, "little") + content)
-    return "sha256:" + hasher.hexdigest()
+    return digest_from_hash(hasher.digest())

@@ -1,18 +1,18 @@
-"""Reading typed fields out of parsed JSON, with errors that name the field."""
+"""Takes typed fields out of parsed JSON, with errors that name the field."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from labelcast.errors import ManifestError
-from labelcast.label_set.digests import is_digest
+from labelcast.identifiers import Digest, is_digest
 
 
 class Fields:
-    """A JSON object whose fields are taken one by one; what is left over is an error.
+    """A JSON object whose fields are taken one by one; fields left over are an error.
 
     Args:
-        value: the parsed value.
-        path: where it lies, for errors, like "segments[0].codes".
+        value: parsed value.
+        path: place of the object, for errors, like "segments[0].codes".
     """
 
     def __init__(self, value: Any, path: str) -> None:
@@ -35,11 +35,11 @@ class Fields:
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """As `text`, or None where the field is absent."""
+        """Like `text`, or None if the field is absent."""
         return self.text(name) if name in self._left else None
 
     def optional_object(self, name: str) -> "Fields | None":
-        """As `object`, or None where the field is absent."""
+        """Like `object`, or None if the field is absent."""
         return self.object(name) if name in self._left else None
 
     def integer(self, name: str, low: int, high: int) -> int:
@@ -56,7 +56,7 @@ class Fields:
             raise ManifestError(f"{self.path}.{name} must be a number with a decimal point")
         return value
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str) -> Digest:
         """A sha256 digest."""
         value = self.text(name)
         if not is_digest(value):
@@ -75,11 +75,11 @@ class Fields:
         return [Fields(entry, f"{self.path}.{name}[{at}]") for at, entry in enumerate(value)]
 
     def optional_objects(self, name: str) -> "list[Fields]":
-        """As `objects`, or none where the field is absent."""
+        """Like `objects`, or none if the field is absent."""
         return self.objects(name) if name in self._left else []
 
     def optional_texts(self, name: str) -> tuple[str, ...] | None:
-        """A list of strings, each as `text`, or None where the field is absent."""
+        """A list of strings, each like `text`, or None if the field is absent."""
         if name not in self._left:
             return None
         value = self.take(name)
@@ -89,10 +89,10 @@ class Fields:
         return tuple(entries.text(str(at)) for at in range(len(value)))
 
     def names(self) -> list[str]:
-        """Fields that nobody took yet."""
+        """Names of the fields that were not taken yet."""
         return list(self._left)
 
     def done(self) -> None:
-        """Refuse what nobody took: an ignored field could change what the labels mean."""
+        """Refuse fields that were not taken: an ignored field could change what the labels mean."""
         if self._left:
             raise ManifestError(f"{self.path} has unknown fields {sorted(self._left)}")

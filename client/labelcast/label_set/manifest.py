@@ -6,6 +6,7 @@ from typing import Any, Self
 from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy
 from labelcast.codec import Codec
 from labelcast.errors import ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import LabelContract
 from labelcast.label_set.digests import digest_of
@@ -25,12 +26,12 @@ class Manifest:
     """A label set.
 
     Attributes:
-        contract: what the labels mean.
+        contract: meaning of the labels.
         segments: segments, at least one.
         codec: the artifact.
-        report: canonical JSON on how well the codes keep the labels; or None.
+        report: report on how well the codes keep the labels, canonical JSON; or None.
         stages: stages of a staged set, in order; () for others.
-        parts: optional blobs, by name; see `label_set.parts`.
+        parts: optional blobs, by name; see `label_set.optional_parts`.
         requires: features that a reader must know, in order.
     """
 
@@ -49,11 +50,11 @@ class Manifest:
 
     @property
     def total_bytes(self) -> int:
-        """Everything at rest: every blob, and the manifest itself."""
+        """Size of everything stored: every blob, and the manifest itself."""
         return sum(ref.size for ref in self.blobs().values()) + len(self.to_bytes())
 
     def require_codec(self, codec: Codec) -> None:
-        """Refuse a codec that the manifest misdescribes: its labels would be taken for others.
+        """Refuse a codec that the manifest describes wrongly: its labels would be misread.
 
         Raises:
             ManifestError: names the field that differs.
@@ -115,7 +116,7 @@ class Manifest:
                     " samples for all segments"
                 )
 
-    def blobs(self) -> dict[str, BlobRef]:
+    def blobs(self) -> dict[Digest, BlobRef]:
         """Every blob by digest."""
         refs = [self.codec, *([] if self.report is None else [self.report])]
         refs += [ref for _, ref in self.parts]
@@ -140,8 +141,8 @@ class Manifest:
         return to_canonical(value | parts_as_json(self.parts, BlobRef.as_json))
 
     @property
-    def digest(self) -> str:
-        """The label set's identity."""
+    def digest(self) -> Digest:
+        """Digest that identifies the label set."""
         return digest_of(self.to_bytes())
 
     @classmethod
@@ -155,7 +156,7 @@ class Manifest:
         fields = Fields(value, "manifest")
         if fields.text("format") != FORMAT:
             raise ManifestError(f"the manifest's format is unknown; this labelcast reads {FORMAT}")
-        # First, so that what nobody here can read is not called malformed.
+        # First, so that a newer manifest is not called malformed.
         requires = required_features(fields)
         report = fields.take("report")
         manifest = cls(

@@ -1,8 +1,8 @@
 """Optional parts of a manifest, and the features that its reader must know.
 
-Whatever a later version adds to a label set is one of these, so that this version knows what to do
-with it: carry a part that it does not know, refuse a feature that it does not know. Manifests that
-use neither are spelled as if there were neither, and keep their digests.
+Everything that a later version adds to a label set is one of these, so that this version knows what
+to do with it: keep a part that it does not know, refuse a feature that it does not know. Manifests
+that use neither are spelled as if there were neither, and keep their digests.
 """
 
 import re
@@ -24,10 +24,10 @@ Parts: TypeAlias = tuple[tuple[str, T], ...]
 
 
 def parts_from(fields: Fields, read: Callable[[Fields], T]) -> Parts[T]:
-    """The optional parts of a manifest or segment; () where it has none.
+    """The optional parts of a manifest or segment; () if it has none.
 
     Raises:
-        ManifestError: an empty list of them, too many, or a name that is none.
+        ManifestError: the list is empty or too long, or a name is malformed.
     """
     listed = fields.optional_object("parts")
     if listed is None:
@@ -39,15 +39,15 @@ def parts_from(fields: Fields, read: Callable[[Fields], T]) -> Parts[T]:
 
 
 def parts_as_json(parts: Parts[T], write: Callable[[T], Any]) -> dict[str, Any]:
-    """JSON fields that `parts_from` reads back: none where there are no parts."""
+    """JSON fields that `parts_from` reads back: none if there are no parts."""
     return {"parts": {name: write(part) for name, part in parts}} if parts else {}
 
 
 def required_features(fields: Fields) -> tuple[str, ...]:
-    """What a reader must know, in order; () where that is nothing.
+    """The features that a reader must know, in order; () if there are none.
 
     Raises:
-        ManifestError: something that this version does not know.
+        ManifestError: this version does not know one.
     """
     names = fields.optional_texts("requires")
     if names is None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
 from labelcast.errors import ChecksumMismatchError, ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import CHUNK_BYTES, rows_per_chunk
 from labelcast.label_set.fields import Fields
 
@@ -22,14 +23,14 @@ SHARD_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """A blob by content.
+    """A blob, identified by its content.
 
     Attributes:
         digest: sha256 of the content.
-        size: bytes.
+        size: size in bytes.
     """
 
-    digest: str
+    digest: Digest
     size: int
 
     def as_json(self) -> dict[str, Any]:
@@ -49,9 +50,9 @@ class Shard:
     """Consecutive rows of a section.
 
     Attributes:
-        rows: how many.
-        data: the packed rows.
-        index: the chunk index: one little-endian uint32 CRC-32 a chunk.
+        rows: number of rows.
+        data: blob with the packed rows.
+        index: blob with the chunk index: one little-endian uint32 CRC-32 per chunk.
     """
 
     rows: int
@@ -79,10 +80,10 @@ class Section:
     """A column of packed rows.
 
     Attributes:
-        stride: bytes a row.
-        rows: N.
+        stride: bytes per row.
+        rows: number of rows, N.
         rows_per_chunk: rows of every chunk but the last of a shard.
-        shards: in row order; each but the last holds a whole number of chunks.
+        shards: shards in row order; each but the last holds a whole number of chunks.
     """
 
     stride: int
@@ -147,7 +148,7 @@ def chunk_checksum(chunk: bytes | memoryview) -> int:
     return crc32(chunk)
 
 
-def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: str) -> None:
+def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest) -> None:
     """Refuse a damaged chunk.
 
     Raises:

@@ -24,8 +24,8 @@ class Augmentation:
 
     Attributes:
         layout: layout of a record.
-        records: one packed record a view, in the order of the codes.
-        mixes: rows of MIX_STRIDE bytes that records name; None where no view is mixed.
+        records: one packed record per view, in the order of the codes.
+        mixes: rows of MIX_STRIDE bytes that records name; None if no view is mixed.
     """
 
     layout: RecordLayout
@@ -63,12 +63,12 @@ class Segment:
         row_order: order of the rows of `codes`.
         sample_ids: rows of one little-endian uint64, strictly increasing.
         seeds: rows of one little-endian uint32, strictly increasing.
-        codes: one packed row a view that exists.
+        codes: one packed row per existing view.
         hard_labels: rows of one little-endian uint32, in the order of `sample_ids`; or None.
-        presence: one bit a view, in row order, eight to a row, the lowest first; None where every
+        presence: one bit per view, in row order, eight to a row, the lowest first; None if every
             view exists.
-        augmentation: recorded views; None where views are drawn, or samples left as they are.
-        parts: optional sections, by name; see `label_set.parts`.
+        augmentation: recorded views; None where views are drawn from seeds or not augmented.
+        parts: optional sections, by name; see `label_set.optional_parts`.
     """
 
     row_order: RowOrder

@@ -18,8 +18,8 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: name of the stage, to show.
-        segments: how many segments of the manifest, from the first on, the set has at this stage.
+        name: name of the stage, for people.
+        segments: number of segments, from the first on, that the set has at this stage.
         learning_rate: learning rate to train the stage with; None if its maker did not say.
         epochs: epochs to train the stage for; None if its maker did not say.
     """
@@ -74,7 +74,7 @@ def stage_segments(stages: Sequence[Stage], stage: int, *, new: bool) -> range:
 
     Args:
         stages: stages of a manifest.
-        stage: counted from 0.
+        stage: number of the stage, from 0.
         new: only those that the stage adds, instead of all up to it.
 
     Raises:
@@ -95,8 +95,8 @@ def stage_views(
 
     Args:
         stages: stages of a manifest.
-        index: where its views lie.
-        stage: counted from 0.
+        index: index of its views.
+        stage: number of the stage, from 0.
         new: only the views that the stage adds, instead of all up to it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a student's side is the one that labels were made for: one comparison, for everybody."""
+"""Checks that a student's data are those that the labels were made for: one comparison for all."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -13,25 +13,25 @@ from labelcast.label_set.contract import policy_digest
 
 
 class Unchecked(Enum):
-    """Type of `UNCHECKED`."""
+    """Marks a comparison that is deliberately left out."""
 
     UNCHECKED = auto()
 
 
 UNCHECKED: Final = Unchecked.UNCHECKED
-"""What a side says that does not know: a comparison is left out only where this is written."""
+"""Says that one side does not know: only this leaves a comparison out."""
 
 Known: TypeAlias = NDArray[np.integer] | Unchecked
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Side:
-    """What views and samples are to one side, the student's or the labels'.
+    """What one side, the student's or the labels', knows about views and samples.
 
     Attributes:
-        policy: by which views are made; None for samples as they are.
-        sample_ids: uint64, shape (S,), strictly increasing: of the whole data set.
-        hard_labels: integers, shape (S,), in that order.
+        policy: policy that makes the views; None for samples without augmentation.
+        sample_ids: uint64, shape (S,), strictly increasing: samples of the whole data set.
+        hard_labels: integers, shape (S,), in the order of `sample_ids`.
     """
 
     policy: ViewPolicy | Unchecked | None
@@ -54,7 +54,7 @@ def require_same_side(student: Side, labels: Side) -> None:
 def require_same_policy(
     student: ViewPolicy | Unchecked | None, labels: ViewPolicy | Unchecked | None
 ) -> None:
-    """The part of `require_same_side` that is known before any sample is.
+    """The part of `require_same_side` that is known before any sample is read.
 
     Raises:
         ContractMismatchError: the views are made by another policy.
@@ -64,7 +64,7 @@ def require_same_policy(
     expected, actual = policy_digest(student), policy_digest(labels)
     if expected != actual:
         raise ContractMismatchError(
-            "the labels are of views that are made by another policy; give"
+            "the labels are for views made by another policy; give"
             " policy=label_set.contract.policy",
             field="augmentation",
             expected=expected,

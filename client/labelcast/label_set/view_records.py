@@ -30,7 +30,7 @@ class SegmentRecords:
     Attributes:
         layout: layout of a packed record.
         rows: uint8, shape (rows of the segment, stride).
-        mixes: what batches share; None where no view is mixed.
+        mixes: what batches share; None if no view is mixed.
     """
 
     layout: RecordLayout
@@ -43,8 +43,8 @@ class ViewRecords:
 
     Args:
         policy: policy of the label set.
-        index: where every view lies.
-        segments: in the order of the index.
+        index: index of every view.
+        segments: records of each segment, in the order of the index.
 
     Raises:
         ManifestError: not one record for each row.
@@ -103,7 +103,7 @@ class ViewRecords:
 
 
 def record_sections(segment: Segment) -> list[Section]:
-    """What must be read to know a segment's recorded views."""
+    """The sections that hold a segment's recorded views."""
     kept = segment.augmentation
     if kept is None:
         return []
@@ -116,19 +116,19 @@ def read_records(
     index: ViewIndex,
     read: Callable[[Section], NDArray[np.uint8]],
 ) -> ViewRecords | None:
-    """Put the records of a label set together.
+    """Assemble the records of a label set.
 
     Args:
         contract: contract of the label set.
         segments: segments of its manifest.
-        index: where every view lies.
+        index: index of every view.
         read: gives the rows of a section: uint8, shape (rows, stride).
 
     Returns:
         None where views are drawn from seeds.
 
     Raises:
-        ManifestError: a mix that is none, or not one record for each row.
+        ManifestError: a mix is malformed, or there is not one record for each row.
     """
     policy = contract.policy
     if not isinstance(policy, RecordedPolicy):
@@ -149,20 +149,21 @@ def mixing(
     sample_table: NDArray[np.uint64],
     records: ViewRecords | None,
 ) -> tuple[Views, NDArray[np.float32]]:
-    """With whom views are mixed, and how much.
+    """Find each view's mix partner, and the partner's share.
 
     Args:
         views: N views.
         policy: policy of the label set.
-        sample_table: uint64, shape (S,), strictly increasing: what seeded partners are drawn from.
+        sample_table: uint64, shape (S,), strictly increasing: table that seeded partners are drawn
+            from.
         records: recorded views of a recorded policy; None for others.
 
     Returns:
-        The partner of each view, itself where nothing of a partner shows, and the partner's share:
-        float32, shape (N,).
+        The partner of each view, the view itself if nothing of a partner shows, and the partner's
+        share: float32, shape (N,).
 
     Raises:
-        ViewNotFoundError: a view of no sample.
+        ViewNotFoundError: a view has no sample in the table.
     """
     if isinstance(policy, RecordedPolicy) and records is not None:
         recorded = records.of(views)

@@ -1,1 +1,1 @@
-"""Reaching a service: what both of its clients share."""
+"""Reaching a service: code that the gRPC and the REST client share."""

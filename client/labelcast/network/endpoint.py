@@ -1,4 +1,4 @@
-"""What is checked of an address and a token before anything is sent: gRPC would only log it."""
+"""Checks an address and a token before anything is sent: gRPC would only log the mistake."""
 
 import re
 
@@ -12,21 +12,21 @@ _MAX_PORT = 2**16 - 1
 
 
 def check_token(token: str | None) -> None:
-    """Refuse a token that no header can carry; None is no token.
+    """Refuse a token that no header can carry; None means no token.
 
     Raises:
-        InvalidRequestError: does not repeat it.
+        InvalidRequestError: it cannot be sent; the message does not repeat it.
     """
     if token is not None and _TOKEN.fullmatch(token) is None:
         raise InvalidRequestError("a token consists of visible ASCII characters, at least one")
 
 
 def check_address(address: str) -> None:
-    """Refuse what gRPC could not reach, or would reach on a port of its own choice.
+    """Refuse an address that gRPC could not reach, or would reach on a port of its choice.
 
     Raises:
-        InvalidRequestError: says what an address looks like; does not repeat it, since people
-            paste URLs with credentials.
+        InvalidRequestError: it is none; says what an address looks like, but does not repeat it,
+            since people paste URLs with credentials.
     """
     found = _ADDRESS.fullmatch(address)
     if found is not None and 1 <= int(found["port"]) <= _MAX_PORT:

@@ -1,4 +1,4 @@
-"""Going on through failures that pass: a service that restarts, a network that hiccups."""
+"""Retrying after temporary failures: a service that restarts, a network that hiccups."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from labelcast.errors import (
 
 PATIENCE_SECONDS = 60.0
 
-# A wrong address is told quickly, if not before a service beside us has started; one that has
-# answered once will be back.
+# A wrong address is reported soon, but not before a service that is just starting can answer; one
+# that has answered once will be back.
 _FIRST_CONTACT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 3.0
@@ -29,12 +29,12 @@ _T = TypeVar("_T")
 
 
 class Patience:
-    """Time for one service to come back; every progress gives it anew.
+    """Time that one service gets to recover; any progress starts it again.
 
     Args:
-        seconds: without progress, before a failure that could pass is final; 0 tries once. While
-            nothing has ever answered it is at most ten.
-        answered: whether somebody has answered before.
+        seconds: time without progress after which a temporary failure is final; 0 tries once. Until
+            the service has answered once, it is at most ten seconds.
+        answered: whether the service has answered before.
     """
 
     def __init__(self, seconds: float, *, answered: bool = False) -> None:
@@ -44,13 +44,13 @@ class Patience:
         self._failures = 0
 
     def progress(self) -> None:
-        """Something went well: whatever fails from here on has all the time again."""
+        """Something went well: later failures have the whole time again."""
         self._answered = True
         self._failing_since = None
         self._failures = 0
 
     def answered(self) -> None:
-        """Somebody is there, though it did not go well."""
+        """The service answers, even if with an error."""
         self._answered = True
 
     def next_pause(self, error: LabelcastError) -> float:
@@ -73,7 +73,7 @@ class Patience:
         return min(growing, _LONGEST_PAUSE_SECONDS, left)
 
     def wait_after(self, error: LabelcastError) -> None:
-        """Sleep for `next_pause`; raises as that does."""
+        """Sleep for `next_pause`, which may raise."""
         time.sleep(self.next_pause(error))
 
     def run(
@@ -82,14 +82,14 @@ class Patience:
         *,
         also: tuple[type[LabelcastError], ...] = (),
     ) -> _T:
-        """Repeat what may be repeated until it goes well or patience ends.
+        """Repeat a call until it succeeds or patience ends.
 
         Args:
-            attempt: what to do; done twice it must be as if done once.
-            also: errors that pass as well, beside those of network and store.
+            attempt: call to repeat; doing it twice must be the same as doing it once.
+            also: temporary errors besides those of network and store.
 
         Raises:
-            LabelcastError: what the last attempt raised.
+            LabelcastError: the error of the last attempt.
         """
         while True:
             try:

@@ -1,1 +1,1 @@
-"""From the blobs of a label set to what can be used, wherever the blobs are."""
+"""From the blobs of a label set to its usable parts, wherever the blobs are."""

@@ -1,4 +1,4 @@
-"""Labels as they were delivered: bytes, and what they are."""
+"""Labels as they were delivered: bytes, and how to read them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,10 @@ class DeliveredLabels:
     """Labels of one batch, in the order of its views.
 
     Attributes:
-        views: what was asked for.
-        rows: uint8, shape (N, stride), read-only; the bytes as they came.
-        representation: what the bytes are.
-        num_classes: C.
+        views: requested views.
+        rows: uint8, shape (N, stride), read-only; the bytes as delivered.
+        representation: form of the rows.
+        num_classes: number of classes, C.
     """
 
     views: Views

@@ -1,4 +1,4 @@
-"""`labelcast.open`: one way to a label set, wherever it is."""
+"""`labelcast.open`: opens a label set from a directory or a service."""
 
 from importlib import import_module
 from os import PathLike
@@ -21,22 +21,22 @@ def open(  # noqa: A001 - a label set is opened as a file is
     """Open a label set from a directory, or from a service if its address is given.
 
     Args:
-        reference: a directory from `labelcast encode` or `labelcast pull`; with an address, a tag
-            or a digest.
+        reference: directory from `labelcast encode` or `labelcast pull`; with an address, a tag or
+            a digest.
         address: host:port of a service, [v6]:port or unix:path.
-        token: for a service that wants one for reading.
-        expect: what the student needs the labels to be.
-        cache_directory: keeps what is fetched between runs; None for none.
+        token: token for a service that needs one for reading.
+        expect: what the student expects of the labels.
+        cache_directory: directory that keeps what is fetched between runs; None for none.
 
     Raises:
-        InvalidRequestError: no such directory and no address.
+        InvalidRequestError: there is no such directory, and no address was given.
         ManifestError, DataError: the label set is damaged.
-        ContractMismatchError: names the field that is not as expected.
-        NotFoundError, NetworkError: what the service said, or that it said nothing.
+        ContractMismatchError: the label set is not as expected; names the field.
+        NotFoundError, NetworkError: the service reported an error, or did not answer.
     """
     if address is None:
         return _from_directory(Path(reference), expect)
-    # Those who have the directory alone may have no grpc.
+    # With a directory alone, grpc may not be installed.
     client: Any = import_module("labelcast.remote.client")
     opened: LabelSet = client.LabelClient(
         address, token=token, cache_directory=cache_directory

@@ -1,4 +1,4 @@
-"""How the views of a label set are made, for those who render them themselves."""
+"""How the views of a label set are made, for loops that render them themselves."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from labelcast.augmentation import (
     ViewPolicy,
     draw_records,
 )
+from labelcast.identifiers import Digest
 from labelcast.label_set import ViewIndex
 from labelcast.label_set.view_records import ViewRecords, mixing
 from labelcast.views import Views
@@ -23,15 +24,15 @@ class DrawnViews:
     """N views of a label set, and how each is made.
 
     Attributes:
-        label_set: digest of the label set that says so.
-        views: which views.
-        made_by: crop, flip and whatever else the policy draws, a column each; None where samples
-            are taken as they are, or where labelcast cannot make the views.
-        partners: the view that each is mixed with; itself where it is mixed with none.
-        partner_share: float32, shape (N,): how much of the view the partner is.
+        label_set: digest of the label set.
+        views: views that the rows describe.
+        made_by: crop, flip and everything else that the policy draws, one column each; None where
+            samples are not augmented, or where labelcast cannot make the views.
+        partners: view that each is mixed with; the view itself if it is not mixed.
+        partner_share: float32, shape (N,): the partner's share of the view.
     """
 
-    label_set: str
+    label_set: Digest
     views: Views
     made_by: Records | RecordedViews | None
     partners: Views
@@ -46,20 +47,20 @@ class DrawnViews:
 
 
 def draw_views(
-    label_set: str,
+    label_set: Digest,
     policy: ViewPolicy | None,
     views: Views,
     index: ViewIndex,
     records: ViewRecords | None,
 ) -> DrawnViews:
-    """Draw views again from their seeds, or look up what was recorded of them.
+    """Draw views again from their seeds, or look up their records.
 
     Args:
-        label_set: digest.
-        policy: of its contract.
-        views: which.
-        index: of the label set.
-        records: of a recorded policy.
+        label_set: digest of the label set.
+        policy: policy of its contract.
+        views: views to draw.
+        index: index of the label set.
+        records: recorded views of a recorded policy; None for others.
 
     Raises:
         ViewNotFoundError: a view that the label set lacks.
@@ -76,7 +77,7 @@ def draw_views(
 
 
 def _sample_table(index: ViewIndex) -> NDArray[np.uint64]:
-    # What partners are drawn from: the manifest has seen to it that mixed segments share one table.
+    # The table of partners: the manifest guarantees that mixed segments share one.
     first, *others = [part.sample_ids for part in index.segments]
     if all(np.array_equal(first, other) for other in others):
         return first

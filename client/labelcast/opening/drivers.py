@@ -1,4 +1,4 @@
-"""Running an opening over whatever has the blobs."""
+"""Runs an opening over any source of blobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ def run(opening: Opening[T], read: Callable[[BlobRef], bytes]) -> T:
     """Run an opening.
 
     Args:
-        opening: from `parts`.
+        opening: generator from `parts_from_blobs`.
         read: gives the verified content of a blob.
     """
     step = _Steps(opening)
@@ -25,7 +25,7 @@ def run(opening: Opening[T], read: Callable[[BlobRef], bytes]) -> T:
 
 
 async def run_async(opening: Opening[T], read: Callable[[BlobRef], Awaitable[bytes]]) -> T:
-    """The same without holding up the event loop: what is made of the blobs is made in a thread."""
+    """Run an opening without blocking the event loop: parts are made from blobs in a thread."""
     step = _Steps(opening)
     content: bytes | None = None
     while (wanted := await asyncio.to_thread(step, content)) is not None:
@@ -34,7 +34,7 @@ async def run_async(opening: Opening[T], read: Callable[[BlobRef], Awaitable[byt
 
 
 class _Steps(Generic[T]):
-    """An opening whose end is told by a value: no coroutine may raise StopIteration."""
+    """An opening that reports its end by a value: no coroutine may raise StopIteration."""
 
     def __init__(self, opening: Opening[T]) -> None:
         self._opening = opening

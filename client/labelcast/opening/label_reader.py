@@ -1,4 +1,4 @@
-"""The label side of a training loop of one's own: no images, no workers, no order."""
+"""The label side of your own training loop: no images, no workers, no order."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,21 +21,21 @@ _BATCH_ROWS = 8192
 
 
 class LabelReader:
-    """Gives the labels of views to whoever renders them.
+    """Gives labels to a loop that renders the views.
 
-    A label belongs to one rendering. So the reader takes views that the label set itself has drawn
-    (`label_set.views`); or any, if it was told by which policy they are rendered and that is the
-    label set's; or sample IDs, where each sample has one view and that is the sample as it is.
+    A label belongs to one rendering. The reader therefore takes views that the label set has drawn
+    (`label_set.views`); or any views, if it was told the policy that renders them and that is the
+    label set's; or sample IDs, if each sample has one view and is not augmented.
 
     Args:
-        label_set: whose labels.
+        label_set: label set to read.
         representation: codes, decoded here, or dense labels.
-        policy: by which views are rendered.
+        policy: policy that renders the views.
 
     Raises:
-        ContractMismatchError: another policy than the label set's.
-        UnsupportedFormError: labels cannot take that form.
-        InvalidRequestError: top-k, which is no array of labels.
+        ContractMismatchError: the policy is not the label set's.
+        UnsupportedFormError: the labels do not come in that form.
+        InvalidRequestError: the form is top-k, which is no array of labels.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class LabelReader:
         require_same_policy(policy, contract.policy)
         self._label_set = label_set
         self._representation = representation
-        # Whoever takes samples as they are needs nobody to say how they are rendered.
+        # Samples without augmentation need nobody to say how they are rendered.
         self._rendering_is_known = policy is not UNCHECKED or contract.policy is None
 
     def __call__(self, views: DrawnViews | Views | ArrayLike) -> Any:
-        """Labels of views, in their order.
+        """Read the labels of views, in their order.
 
         Returns:
-            float, shape (N, C): a numpy array, or a tensor where the reader was given a device.
+            float, shape (N, C): a numpy array, or a tensor if the reader has a device.
 
         Raises:
-            ContractMismatchError: views drawn for another label set.
-            InvalidRequestError: views of which nobody has said how they are rendered.
+            ContractMismatchError: the views were drawn for another label set.
+            InvalidRequestError: nothing says how the views are rendered.
             ViewNotFoundError: a view that the label set lacks.
         """
         return self._joined([self._decoded(batch) for batch in self._delivered(self._own(views))])

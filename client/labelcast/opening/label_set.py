@@ -1,4 +1,4 @@
-"""A label set in use: the same whether it lies in a directory or a service has it."""
+"""A label set in use: the same from a directory and from a service."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -39,10 +39,10 @@ from labelcast.views import Views
 
 
 class LabelSetFacts:
-    """What the manifest says.
+    """The contents of the manifest.
 
     Args:
-        manifest: verified against the digest that was asked for.
+        manifest: manifest, verified against the requested digest.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -51,7 +51,7 @@ class LabelSetFacts:
 
     @property
     def contract(self) -> LabelContract:
-        """What the labels mean."""
+        """The meaning of the labels."""
         return self.manifest.contract
 
     @property
@@ -65,7 +65,7 @@ class LabelSetFacts:
         return any(segment.augmentation is not None for segment in self.manifest.segments)
 
     def __len__(self) -> int:
-        """Labels in all."""
+        """Number of labels."""
         return sum(segment.codes.rows for segment in self.manifest.segments)
 
     def __repr__(self) -> str:
@@ -79,8 +79,7 @@ class LabelSetFacts:
 class LabelSet(LabelSetFacts, ABC):
     """A label set in use.
 
-    Its parts are read when they are first asked for, verified, and kept; a pickled label set keeps
-    none of them.
+    Its parts are read at first use, verified, and kept; a pickled label set keeps none of them.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -98,30 +97,30 @@ class LabelSet(LabelSetFacts, ABC):
 
     @abstractmethod
     def read_blob(self, ref: BlobRef) -> bytes:
-        """A blob that the manifest names, verified.
+        """Read a blob that the manifest names, and verify it.
 
         Raises:
-            BlobNotFoundError, DigestMismatchError: missing, damaged.
+            BlobNotFoundError, DigestMismatchError: it is missing or damaged.
         """
 
     @abstractmethod
     def stream(
         self, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
-        """Labels of many batches, in order.
+        """Read the labels of many batches, in order.
 
         Args:
-            batches: read lazily.
+            batches: batches of views, read lazily.
             representation: form of the labels.
 
         Raises:
             ViewNotFoundError: a view that the label set lacks.
-            UnsupportedFormError, ContractMismatchError: labels cannot take that form.
+            UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
         """
 
     @abstractmethod
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored, where not every view is; see `labelcast.label_set.MissingViews`.
+        """Find stored views, if not every view is stored; see `labelcast.label_set.MissingViews`.
 
         `resolve(Views.of(sample_ids, draw), MissingViews.DRAW_ALL)` gives a stored view of each
         sample, as label pruning (LPLD) trains.
@@ -130,11 +129,11 @@ class LabelSet(LabelSetFacts, ABC):
             The views, and which rows of the request they answer: int64, increasing.
 
         Raises:
-            ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
+            ViewNotFoundError: a view is refused, or a sample has no stored view.
         """
 
     def labels(self, sample_ids: ArrayLike, seeds: ArrayLike) -> Labels:
-        """Labels by sample and augmentation seed, decoded here.
+        """Read labels by sample and augmentation seed, decoded here.
 
         Args:
             sample_ids: integers, shape (N,).
@@ -144,15 +143,15 @@ class LabelSet(LabelSetFacts, ABC):
             float32, shape (N, C): logits or probabilities, as the contract says.
 
         Raises:
-            InvalidRequestError: no views, or values that are no IDs and seeds.
+            InvalidRequestError: there are no views, or values that are no IDs and seeds.
             ViewNotFoundError: a view that the label set lacks.
         """
-        # Whoever names a seed means that view, however it is rendered.
+        # A caller that names a seed means that view, however it is rendered.
         soft: Labels = self.reader(policy=self.contract.policy)(Views.of(sample_ids, seeds))
         return soft
 
     def views(self, sample_ids: ArrayLike, seeds: ArrayLike) -> DrawnViews:
-        """How views are made (crop, flip, partner), for rendering them oneself.
+        """Draw how views are made (crop, flip, partner), for your own rendering.
 
         Args:
             sample_ids: integers, shape (N,).
@@ -176,29 +175,29 @@ class LabelSet(LabelSetFacts, ABC):
         device: str | None = None,
         policy: ViewPolicy | Unchecked | None = UNCHECKED,
     ) -> LabelReader:
-        """Labels for a training loop that renders its own images.
+        """Make a reader of labels for a training loop that renders its own images.
 
         Args:
             representation: codes, which are decoded here, by default; or dense labels.
             device: torch device that decodes and gets the labels; None for numpy arrays.
-            policy: by which the loop renders, compared with the label set's; without it the reader
-                takes views from `views` alone.
+            policy: policy that the loop renders by, compared with the label set's; without it the
+                reader takes views only from `views`.
 
         Raises:
             ContractMismatchError: the loop renders by another policy.
-            UnsupportedFormError: labels cannot take that form.
+            UnsupportedFormError: the labels do not come in that form.
         """
         form = Representation.codes() if representation is None else representation
         if device is None:
             return LabelReader(self, form, policy=policy)
-        # Torch stays with those who have it: nothing below labelcast.torch imports it.
+        # Nothing below labelcast.torch imports torch, so that it stays optional.
         torch_reader: Any = import_module("labelcast.torch.label_reader")
         read: LabelReader = torch_reader.TorchLabelReader(self, form, policy=policy, device=device)
         return read
 
     @property
     def report(self) -> dict[str, Any]:
-        """How well the codes keep the labels; {} where nobody said."""
+        """How well the codes keep the labels; {} if the set does not say."""
         if self._report is None:
             self._report = run(open_report(self.manifest), self.read_blob)
         return self._report
@@ -216,17 +215,17 @@ class LabelSet(LabelSetFacts, ABC):
         return self._codec
 
     def index(self) -> ViewIndex:
-        """Which views the label set has, and where."""
+        """The index of its views."""
         if self._index is None:
             self._index = run(open_index(self.manifest), self.read_blob)
         return self._index
 
     def stored_views(self) -> StoredViews:
-        """The same, for choosing among them."""
+        """The stored views of each sample, for choosing among them."""
         return StoredViews(self.index())
 
     def context(self) -> ViewContext | None:
-        """What both ends know of the views; None where the codec is not conditioned on it."""
+        """What producer and student both know about the views; None without conditioning."""
         if self._context is None and self.contract.context is not None:
             self._context = run(open_context(self.manifest, self.index()), self.read_blob)
         return self._context
@@ -238,15 +237,15 @@ class LabelSet(LabelSetFacts, ABC):
         return self._records
 
     def decoder(self) -> LabelDecoder:
-        """Decodes rows of this label set here, with numpy alone."""
+        """Make a decoder of this label set's rows, with numpy alone."""
         return LabelDecoder(self.codec(), self.context())
 
     def stage_views(self, stage: int, *, new: bool = False) -> Views:
-        """Views of a staged label set up to a stage, or only those that are new at it.
+        """Views of a staged label set up to a stage, or only those that it adds.
 
         Args:
-            stage: counted from 0.
-            new: leave out what earlier stages have.
+            stage: number of the stage, from 0.
+            new: leave out the views of earlier stages.
 
         Raises:
             InvalidRequestError: there is no such stage.

@@ -9,7 +9,7 @@ from labelcast.representation import Form, Representation
 
 
 def present(labels: Labels, representation: Representation, header: CodecHeader) -> Rows:
-    """Bring labels into the form that was asked for.
+    """Convert labels to the requested form.
 
     Args:
         labels: float32, shape (N, C), as the codec decodes them.

@@ -1,8 +1,8 @@
-"""What each part of a label set needs of its blobs, and what it makes of them.
+"""Which blobs each part of a label set needs, and how it is made from them.
 
 Everything here is a generator that reads nothing itself: it yields a reference to a blob, is sent
-the verified content, and returns the part in the end. `drivers` runs one over a directory, a client
-or a store, so that what is fetched and what is checked is written once.
+the verified content, and returns the part at the end. `drivers` runs one over a directory, a client
+or a store, so that reading and checking are written once.
 """
 
 from collections.abc import Generator, Iterable
@@ -15,6 +15,7 @@ from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import ManifestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
     BlobRef,
@@ -48,7 +49,7 @@ def open_codec(manifest: Manifest) -> Opening[Codec]:
 
 
 def open_index(manifest: Manifest) -> Opening[ViewIndex]:
-    """Where every view lies.
+    """The index of all views.
 
     Raises:
         ManifestError: tables that do not increase, or segments that overlap.
@@ -60,13 +61,12 @@ def open_index(manifest: Manifest) -> Opening[ViewIndex]:
 
 
 def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | None]:
-    """What both ends know of the views; None where the codec is not conditioned on it.
+    """What producer and student both know about the views; None without conditioning.
 
     All segments of a conditioned set share the tables of the first: `Manifest.require_codec`.
 
     Raises:
-        ManifestError: another context is derived here than where the label set was made, which is
-            the one that its codes were chosen under.
+        ManifestError: the context derived here is not the one that the codes were chosen under.
     """
     declared, hard_labels = manifest.contract.context, manifest.segments[0].hard_labels
     if declared is None or hard_labels is None:
@@ -85,7 +85,7 @@ def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | 
     return context
 
 
-def context_digest(context: ViewContext, index: SegmentIndex) -> str:
+def context_digest(context: ViewContext, index: SegmentIndex) -> Digest:
     """Digest over the context of at most 4,096 evenly spaced rows of a segment."""
     count = min(index.num_rows, _CONTEXT_DIGEST_ROWS)
     spaced = np.arange(count) * index.num_rows // count
@@ -93,10 +93,10 @@ def context_digest(context: ViewContext, index: SegmentIndex) -> str:
 
 
 def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | None]:
-    """Recorded views; None where views are drawn from seeds, or samples left as they are.
+    """Recorded views; None where views are drawn from seeds or not augmented.
 
     Raises:
-        ManifestError: a mix that is none, or not one record for each row.
+        ManifestError: a mix is malformed, or there is not one record for each row.
     """
     rows = yield from _whole(
         part for segment in manifest.segments for part in record_sections(segment)
@@ -105,14 +105,14 @@ def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | 
 
 
 def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
-    """How well the codes keep the labels; {} where nobody said.
+    """How well the codes keep the labels; {} if the set does not say.
 
     Raises:
         ManifestError: the report is too large, or no JSON object.
     """
     if manifest.report is None:
         return {}
-    # Checked before anything of it is read: the report is shown, so it is held in memory.
+    # Checked before it is read: the report is shown, so it is held in memory.
     if manifest.report.size > MAX_REPORT_BYTES:
         raise ManifestError(f"the fit report has more than {MAX_REPORT_BYTES} bytes")
     report = from_canonical((yield manifest.report), "the fit report", max_bytes=MAX_REPORT_BYTES)
@@ -122,8 +122,8 @@ def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
 
 
 def _whole(sections: Iterable[Section]) -> Opening[dict[Section, NDArray[np.uint8]]]:
-    """Sections whole: uint8, shape (rows, stride), read-only; each blob is asked for once."""
-    blobs: dict[str, bytes] = {}
+    """Read whole sections: uint8, shape (rows, stride), read-only; each blob is read once."""
+    blobs: dict[Digest, bytes] = {}
     rows: dict[Section, NDArray[np.uint8]] = {}
     for section in sections:
         for shard in section.shards:

@@ -11,12 +11,11 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.files import file_digest
+from labelcast.identifiers import Digest, Tag, check_reference, digest_from, tag_from
 from labelcast.label_set import (
     CHUNK_BYTES,
     BlobRef,
     Manifest,
-    check_reference,
-    check_tag,
     to_canonical,
 )
 from labelcast.label_set_directory import LabelSetDirectory
@@ -31,15 +30,15 @@ class PushResult:
     """What a push did.
 
     Attributes:
-        digest: identity of the label set.
-        tag: tag that points to it now.
-        uploaded_blobs: how many were sent.
-        uploaded_bytes: their content.
-        known_blobs: how many the service had already.
+        digest: digest of the label set.
+        tag: tag that now points to it.
+        uploaded_blobs: number of blobs sent.
+        uploaded_bytes: size of the blobs sent.
+        known_blobs: number of blobs that the service already had.
     """
 
-    digest: str
-    tag: str
+    digest: Digest
+    tag: Tag
     uploaded_blobs: int
     uploaded_bytes: int
     known_blobs: int
@@ -50,19 +49,19 @@ class LabelSetSummary:
     """One label set in a list.
 
     Attributes:
-        digest: its identity.
+        digest: digest of the label set.
         state: staged, published or retired.
         tags: tags that point to it.
-        created_at: when it was recorded, ISO 8601.
-        labels: views that have a label.
-        num_classes: C.
-        payload_bytes: codes alone.
-        teacher_name: name of the teacher, to show.
+        created_at: time at which it was recorded, ISO 8601.
+        labels: number of labels.
+        num_classes: number of classes, C.
+        payload_bytes: size of the codes alone.
+        teacher_name: name of the teacher, for people.
     """
 
-    digest: str
+    digest: Digest
     state: str
-    tags: tuple[str, ...]
+    tags: tuple[Tag, ...]
     created_at: str
     labels: int
     num_classes: int
@@ -72,20 +71,20 @@ class LabelSetSummary:
 
 @dataclass(frozen=True, slots=True)
 class LabelSetDetails:
-    """One label set with everything that the service knows of it.
+    """One label set with everything that the service knows about it.
 
     Attributes:
-        summary: as in the list.
-        manifest: checked against the digest.
+        summary: summary as in the list.
+        manifest: manifest, checked against the digest.
         codec_name: "raw", "topk", "vqae" …
-        store_bytes: memory that the store spends on each blob, by digest.
+        store_bytes: memory that each blob takes in the store, by digest.
         report: fit report, if there is one.
     """
 
     summary: LabelSetSummary
     manifest: Manifest
     codec_name: str
-    store_bytes: dict[str, int]
+    store_bytes: dict[Digest, int]
     report: dict[str, Any] | None
 
 
@@ -96,10 +95,10 @@ class Registry:
         base_url: URL of the admin API, like http://127.0.0.1:7071.
         token: admin token; a read token is enough to list and inspect.
         timeout_seconds: seconds to wait for each response; validating a large label set gets more
-                by its size.
-        patience_seconds: how long a service or its store may stay away, as while it restarts,
-            before a call gives up; every step that goes well starts it anew. A service that has
-            never answered is given five seconds at most.
+            time, by its size.
+        patience_seconds: seconds that a service or its store may be unavailable, as during a
+            restart, before a call gives up; any progress starts them again. A service that has
+            never answered gets five seconds at most.
 
     Raises:
         InvalidRequestError: an impossible URL or token.
@@ -130,11 +129,11 @@ class Registry:
     def push(
         self, label_set: LabelSetDirectory, tag: str, *, progress: Progress = unwatched
     ) -> PushResult:
-        """Upload what the service lacks of a label set, and publish it.
+        """Upload the missing blobs of a label set, and publish it.
 
-        Blobs that the service has are not sent, so a push that failed is simply run again. A
-        connection that breaks off, or a service that restarts, is waited for as long as the
-        registry has patience.
+        Blobs that the service has are not sent, so a failed push is simply run again. If the
+        connection breaks off or the service restarts, the push waits as long as the registry has
+        patience.
 
         Args:
             label_set: the label set.
@@ -142,14 +141,14 @@ class Registry:
             progress: called with (bytes sent, bytes to send).
 
         Raises:
-            InvalidRequestError: not a tag; nothing is sent.
+            InvalidRequestError: the tag is malformed; nothing is sent.
             BlobNotFoundError, DigestMismatchError: a file of the label set is missing or damaged.
             StoreFullError, StoreUnsafeError: the service's store cannot take it.
             DataError: the service found something wrong with the content; nothing is published.
             AuthorizationError: the token does not suffice.
             NetworkError: the service cannot be reached.
         """
-        check_tag(tag)
+        name = tag_from(tag)
         refs = list(label_set.manifest.blobs().values())
         missing = [ref for ref in refs if not self._has(ref)]
         total = sum(ref.size for ref in missing)
@@ -170,8 +169,8 @@ class Registry:
             sent += ref.size
         digest = label_set.digest
         self._stage(label_set.manifest)
-        self.tag(tag, digest)
-        return PushResult(digest, tag, len(missing), total, len(refs) - len(missing))
+        self.tag(name, digest)
+        return PushResult(digest, name, len(missing), total, len(refs) - len(missing))
 
     def list(self) -> list[LabelSetSummary]:
         """Every label set in any state, oldest first."""
@@ -180,12 +179,12 @@ class Registry:
             return [_summary(entry) for entry in body["label_sets"]]
 
     def inspect(self, reference: str) -> LabelSetDetails:
-        """One label set by tag or digest.
+        """Look up one label set by tag or digest.
 
         Raises:
             InvalidRequestError: the reference is no text.
-            LabelSetNotFoundError: neither is known.
-            DigestMismatchError: the service shows another manifest than the digest stands for.
+            LabelSetNotFoundError: the service does not know it.
+            DigestMismatchError: the service shows a manifest that does not match the digest.
         """
         check_reference(reference)
         body = self._get(f"/v1/label-sets/{quote(reference, safe='')}")
@@ -195,7 +194,7 @@ class Registry:
                 summary=_summary(body),
                 manifest=Manifest.from_bytes(content),
                 codec_name=str(body["codec"]["name"]),
-                store_bytes={str(k): int(v) for k, v in body["store_memory"]["blobs"].items()},
+                store_bytes=_store_bytes(body["store_memory"]["blobs"]),
                 report=body["report"],
             )
         if details.manifest.digest != details.summary.digest:
@@ -203,7 +202,7 @@ class Registry:
         return details
 
     def retire(self, reference: str) -> None:
-        """Take a label set away from its readers, with all its tags.
+        """Stop the delivery of a label set and remove all its tags.
 
         Raises:
             InvalidRequestError: the reference is no text.
@@ -211,7 +210,7 @@ class Registry:
             TransitionError: it is retired already.
         """
         check_reference(reference)
-        # By digest: after a step whose answer was lost the tag would be gone.
+        # By digest: if the answer to a completed step was lost, the tag is gone.
         tags = self._get("/v1/tags")
         with understood():
             digest = str(tags["tags"].get(reference, reference))
@@ -234,15 +233,15 @@ class Registry:
         """Publish a label set under a tag; a tag that points elsewhere moves.
 
         Raises:
-            InvalidRequestError: not a tag.
-            LabelSetNotFoundError: no such label set.
+            InvalidRequestError: the tag is malformed.
+            LabelSetNotFoundError: there is no such label set.
         """
-        check_tag(tag)
+        name = tag_from(tag)
         check_reference(digest)
-        # Any state can become published, so a refused step means that someone was faster.
+        # Any state can become published, so a refused step means that another caller was faster.
         self._rest.patience.run(
             lambda: self._rest.request(
-                "PUT", f"/v1/tags/{quote(tag, safe='')}", json={"digest": digest}
+                "PUT", f"/v1/tags/{quote(name, safe='')}", json={"digest": digest}
             ),
             also=(TransitionError,),
         )
@@ -270,7 +269,7 @@ class Registry:
         )
 
 
-def _chunk_bytes(manifest: Manifest) -> dict[str, int]:
+def _chunk_bytes(manifest: Manifest) -> dict[Digest, int]:
     """Chunk size of every blob of rows; all others are stored in `CHUNK_BYTES`."""
     return {
         shard.data.digest: section.chunk_bytes
@@ -280,11 +279,15 @@ def _chunk_bytes(manifest: Manifest) -> dict[str, int]:
     }
 
 
+def _store_bytes(blobs: dict[str, Any]) -> dict[Digest, int]:
+    return {digest_from(blob): int(size) for blob, size in blobs.items()}
+
+
 def _summary(body: dict[str, Any]) -> LabelSetSummary:
     return LabelSetSummary(
-        digest=str(body["digest"]),
+        digest=digest_from(body["digest"]),
         state=str(body["state"]),
-        tags=tuple(str(tag) for tag in body["tags"]),
+        tags=tuple(tag_from(tag) for tag in body["tags"]),
         created_at=str(body["created_at"]),
         labels=int(body["labels"]),
         num_classes=int(body["num_classes"]),

@@ -1,4 +1,4 @@
-"""Requests to the admin API: what httpx raises and what the service reports become our errors."""
+"""Requests to the admin API; exceptions of httpx and errors of the service become ours."""
 
 import re
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ class RestLink:
     """One service's admin API.
 
     Args:
-        base_url: like http://127.0.0.1:7071.
-        token: sent as bearer token; None sends none.
+        base_url: URL of the admin API, like http://127.0.0.1:7071.
+        token: bearer token; None sends none.
         timeout_seconds: seconds to wait for each response.
-        patience_seconds: seconds to wait for a service that stays away, see `Patience`.
+        patience_seconds: seconds to wait for a service that is unavailable, see `Patience`.
 
     Attributes:
         patience: for callers that repeat a request; `request` itself tries once.
@@ -81,8 +81,8 @@ class RestLink:
             params: query.
             json: body, if it is JSON.
             content: body, if it is bytes.
-            headers: beside the standing ones.
-            timeout_seconds: seconds to wait for this response, where it takes longer than usual.
+            headers: headers besides the usual ones.
+            timeout_seconds: seconds to wait for this response, if it takes longer than usual.
 
         Returns:
             The JSON object of the answer; {} for an answer without body.
@@ -90,7 +90,7 @@ class RestLink:
         Raises:
             ServiceUnavailableError: nobody answers, or the connection broke off.
             DeadlineExceededError: no answer in time.
-            ProtocolError: what answers is no labelcast admin API.
+            ProtocolError: the answer is not that of a labelcast admin API.
             LabelcastError: what the service reported, as the class it raised.
         """
         limit = timeout_seconds or self.timeout_seconds
@@ -154,10 +154,10 @@ class RestLink:
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """Turn what an answer of an unexpected shape raises inside into `ProtocolError`."""
+    """Turn an answer of an unexpected shape into `ProtocolError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, ManifestError):
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidRequestError, ManifestError):
         raise ProtocolError(
             "the service's answer is not what this labelcast understands; compare versions"
         ) from None

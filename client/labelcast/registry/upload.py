@@ -24,13 +24,13 @@ VALIDATED_BYTES_A_SECOND = 20e6
 
 
 class BlobUpload:
-    """One blob on its way.
+    """The upload of one blob.
 
     Args:
-        rest: the service.
-        ref: the blob.
+        rest: link to the service.
+        ref: blob to upload.
         path: file with its content.
-        chunk_bytes: what the store is to keep together.
+        chunk_bytes: bytes that the store keeps together.
     """
 
     def __init__(self, rest: RestLink, ref: BlobRef, path: Path, chunk_bytes: int) -> None:
@@ -43,18 +43,18 @@ class BlobUpload:
     def run(self) -> Iterator[int]:
         """Send the blob and have it verified.
 
-        After a broken connection the service is asked where it stands. Only a service that stays
-        away for longer than the patience of the link ends the attempt; a session whose beginning
+        After a broken connection the service is asked how much it has. The upload fails only if the
+        service is unavailable for longer than the link's patience; a session whose begin request
         was not answered holds no bytes and expires by itself.
 
         Yields:
-            Bytes of the blob that the service has, ever more; last its size.
+            Bytes of the blob that the service has, increasing up to its size.
 
         Raises:
-            BlobNotFoundError: the file was cut short meanwhile.
+            BlobNotFoundError: the file became shorter meanwhile.
             DigestMismatchError: the service received something else.
             StoreFullError: the service dropped what it had received.
-            NetworkError: the service stayed away.
+            NetworkError: the service remained unavailable.
         """
         begun = self._rest.patience.run(self._begin)
         if not begun.get("complete"):
@@ -66,7 +66,7 @@ class BlobUpload:
             except NetworkError:
                 raise
             except LabelcastError:
-                # A full store must not be kept full by what nobody will finish.
+                # An upload that nobody will finish must not keep a full store full.
                 with suppress(LabelcastError):
                     self._rest.request("DELETE", self._address)
                 raise
@@ -135,7 +135,7 @@ class BlobUpload:
                 + self._ref.size / VALIDATED_BYTES_A_SECOND,
             )
         except UploadNotFoundError:
-            # Finished by an earlier try whose answer was lost, if the blob is there.
+            # If the blob exists, an earlier try has finished and its answer was lost.
             self._rest.request("HEAD", f"/v1/blobs/{self._ref.digest}")
 
 

@@ -44,7 +44,7 @@ class AsyncLabelClient(Session):
     async def open(
         self, reference: str, *, expect: Expectation | None = None
     ) -> AsyncRemoteLabelSet:
-        """As `LabelClient.open`."""
+        """See `LabelClient.open`."""
         request = label_set_request(reference)
         manifest, report = await self._ask(
             "GetLabelSet", request, lambda reply: read_label_set(reply, reference, expect)
@@ -52,7 +52,7 @@ class AsyncLabelClient(Session):
         return AsyncRemoteLabelSet(self, manifest, report)
 
     async def read_blob(self, label_set: LabelSetFacts, ref: BlobRef) -> bytes:
-        """As `LabelClient.read_blob`."""
+        """See `LabelClient.read_blob`."""
         content = self._cached(ref)
         if content is None:
             parts = [part async for part in self.blob(label_set, ref)]
@@ -60,7 +60,7 @@ class AsyncLabelClient(Session):
         return content
 
     async def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> AsyncIterator[bytes]:
-        """As `LabelClient.blob`."""
+        """See `LabelClient.blob`."""
         parts, retries = BlobParts(label_set.digest, ref), self._retries()
         while not parts.done:
             call = self._transport.unary_stream("GetBlob")(
@@ -85,7 +85,7 @@ class AsyncLabelClient(Session):
     async def resolve(
         self, label_set: LabelSetFacts, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
-        """As `LabelClient.resolve`."""
+        """See `LabelClient.resolve`."""
         request = resolve_request(label_set, views, missing)
         return await self._ask(
             "ResolveViews", request, lambda reply: read_resolved(reply, label_set, views, missing)
@@ -94,7 +94,7 @@ class AsyncLabelClient(Session):
     async def labels(
         self, label_set: LabelSetFacts, views: Views, representation: Representation
     ) -> DeliveredLabels:
-        """As `LabelClient.labels`."""
+        """See `LabelClient.labels`."""
         request = labels_request(label_set, views, representation)
         return await self._ask(
             "GetLabels",
@@ -105,7 +105,7 @@ class AsyncLabelClient(Session):
     async def stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
     ) -> AsyncIterator[DeliveredLabels]:
-        """As `LabelClient.stream`."""
+        """See `LabelClient.stream`."""
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         while not exchange.done:
             call = self._transport.stream_stream("StreamLabels")(metadata=self._transport.metadata)
@@ -140,7 +140,7 @@ class AsyncLabelClient(Session):
         exchange.raise_failure()
 
     async def close(self) -> None:
-        """As `LabelClient.close`."""
+        """See `LabelClient.close`."""
         channel = self._transport.take_channel()
         if channel is not None:
             await channel.close()
@@ -183,7 +183,7 @@ class _Watch(StallWatch):
             self.waiting = True
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
 
@@ -194,10 +194,10 @@ class _Watch(StallWatch):
 
 
 class _Requests:
-    """Request side of an asynchronous stream: a task of its own.
+    """Request side of an asynchronous stream, in its own task.
 
-    Replies must be read while requests are being written. Once requests outweigh HTTP/2's window,
-    a service that waits for its replies to be taken would read no more of them.
+    Replies must be read while requests are being written. Once requests exceed HTTP/2's window, a
+    service that waits for its replies to be read would read no more of them.
     """
 
     def __init__(self, call: Any, exchange: StreamExchange) -> None:
@@ -207,16 +207,16 @@ class _Requests:
         self._writing = asyncio.create_task(self._write())
 
     def look_again(self) -> None:
-        """Rows have arrived: there may be room."""
+        """Rows have arrived: there may be room for another request."""
         self._room.set()
 
     async def stop(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         self._writing.cancel()
         await asyncio.gather(self._writing, return_exceptions=True)
 
     async def _write(self) -> None:
-        # What ends the call meanwhile is learnt by whoever reads its replies.
+        # The reader of the replies learns why the call ended.
         with contextlib.suppress(RpcError, asyncio.InvalidStateError):
             await self._call.write(self._exchange.opening())
             while (request := await self._next()) is not None:

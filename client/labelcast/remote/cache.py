@@ -14,20 +14,20 @@ class BlobCache:
     """A directory that processes may share: files appear whole, under their digest.
 
     Args:
-        directory: made on the first `put`.
+        directory: directory, created at the first `put`.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def get(self, ref: BlobRef) -> bytes | None:
-        """The blob, or None; a damaged file is removed and counts as absent."""
+        """Read the blob, or None; a damaged file is removed and counts as absent."""
         path = self._path(ref)
         try:
             content = path.read_bytes()
             check_digest(content, ref.digest, str(path))
         except OSError:
-            # A cache that cannot be read is only slow.
+            # A cache that cannot be read only costs time.
             return None
         except DigestMismatchError:
             path.unlink(missing_ok=True)
@@ -35,7 +35,7 @@ class BlobCache:
         return content
 
     def put(self, ref: BlobRef, content: bytes) -> None:
-        """Keep a blob that its caller has verified, if the disk lets us."""
+        """Keep a blob that its caller has verified, if the disk allows it."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             write_whole(self._path(ref), content)

@@ -1,4 +1,4 @@
-"""What both clients ask and how they read the answers; opens nothing itself."""
+"""Requests and replies that both clients share; opens nothing itself."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.codec import CodecHeader
 from labelcast.errors import ProtocolError, WrongSubjectError
+from labelcast.identifiers import Digest, check_reference
 from labelcast.label_set import (
     BlobRef,
     Expectation,
     Manifest,
     MissingViews,
     check_digest,
-    check_reference,
 )
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
@@ -28,34 +28,34 @@ from labelcast.views import Views
 
 
 class BlobParts:
-    """Asks for the pieces of a blob, and checks that they come in order and within its size.
+    """Requests the pieces of a blob, and checks that they come in order and within its size.
 
     Args:
         label_set: digest of a label set that has the blob.
-        ref: the blob.
+        ref: blob to fetch.
     """
 
-    def __init__(self, label_set: str, ref: BlobRef) -> None:
+    def __init__(self, label_set: Digest, ref: BlobRef) -> None:
         self._label_set = label_set
         self._ref = ref
         self._received = 0
 
     @property
     def done(self) -> bool:
-        """Whether every byte has come."""
+        """Whether every byte has arrived."""
         return self._received == self._ref.size
 
     def request(self) -> pb.GetBlobRequest:
-        """Request for what is lacking."""
+        """Request for the missing rest."""
         return pb.GetBlobRequest(
             label_set=self._label_set, blob=self._ref.digest, offset=self._received
         )
 
     def accept(self, content: bytes) -> bytes:
-        """The content of the next piece.
+        """Check the next piece and return its content.
 
         Raises:
-            ProtocolError: no piece, out of order, or more than was announced.
+            ProtocolError: the piece is empty, out of order, or exceeds the blob's size.
         """
         part = wire.parse(pb.GetBlobResponse, content, ProtocolError)
         end = part.offset + len(part.data)
@@ -65,7 +65,7 @@ class BlobParts:
         return part.data
 
     def finish(self) -> None:
-        """The service sent no more.
+        """Check that the blob is complete when the service has sent its last piece.
 
         Raises:
             ProtocolError: bytes are missing.
@@ -113,10 +113,10 @@ def read_label_set(
 
 
 def check_form(label_set: LabelSetFacts, representation: Representation) -> None:
-    """Refuse here what the service would refuse.
+    """Refuse a form here that the service would refuse.
 
     Raises:
-        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+        UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
     """
     if representation.form is not Form.CODES:
         contract = label_set.contract
@@ -157,10 +157,10 @@ def label_exchange(
     *,
     rows_in_flight: int,
 ) -> StreamExchange:
-    """An exchange for labels of a set.
+    """Make an exchange for labels of a set.
 
     Raises:
-        UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
+        UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
         InvalidRequestError: a window that would admit nothing.
     """
     check_form(label_set, representation)

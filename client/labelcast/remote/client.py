@@ -1,7 +1,7 @@
-"""`LabelClient`: a thin shell around `exchange` and `transport`.
+"""`LabelClient`: a thin shell around `stream` and `transport`.
 
-It holds configuration only until it is used: it can be pickled, sent to another process and used
-there, each process opening its own channel.
+It holds only configuration until it is used: it can be pickled and sent to another process, where
+it opens its own channel.
 """
 
 import threading
@@ -49,8 +49,8 @@ class LabelClient(Session):
 
         Raises:
             InvalidRequestError: the reference is no text.
-            LabelSetNotFoundError, LabelSetRetiredError: nothing to read there.
-            ContractMismatchError: names the field that differs.
+            LabelSetNotFoundError, LabelSetRetiredError: there is nothing to read.
+            ContractMismatchError: the label set is not as expected; names the field.
             NetworkError: the service cannot be reached, or does not answer in time.
         """
         request = label_set_request(reference)
@@ -60,11 +60,11 @@ class LabelClient(Session):
         return RemoteLabelSet(self, manifest, report)
 
     def read_blob(self, label_set: LabelSetFacts, ref: BlobRef) -> bytes:
-        """A blob whole and verified, from the cache directory if there is one.
+        """Read a whole blob and verify it, from the cache directory if there is one.
 
         Raises:
-            DigestMismatchError: it came damaged.
-            As `blob`.
+            DigestMismatchError: it arrived damaged.
+            Otherwise as `blob`.
         """
         content = self._cached(ref)
         if content is None:
@@ -72,14 +72,13 @@ class LabelClient(Session):
         return content
 
     def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> Iterator[bytes]:
-        """Any blob of a label set, piece by piece; the caller checks it against its digest.
+        """Read a blob of a label set, piece by piece; the caller checks it against its digest.
 
-        A transfer that breaks goes on where it broke, for up to `reconnect_seconds` without
-        progress.
+        A broken transfer resumes where it stopped, for up to `reconnect_seconds` without progress.
 
         Raises:
             BlobNotFoundError: the label set has no such blob.
-            StorageError, NetworkError: what happened on the way.
+            StorageError, NetworkError: the transfer failed.
         """
         parts, retries = BlobParts(label_set.digest, ref), self._retries()
         while not parts.done:
@@ -107,7 +106,7 @@ class LabelClient(Session):
     def resolve(
         self, label_set: LabelSetFacts, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored, where not every view is; see `labelcast.label_set.MissingViews`.
+        """Find stored views, if not every view is stored; see `labelcast.label_set.MissingViews`.
 
         `resolve(label_set, Views.of(sample_ids, draw), MissingViews.DRAW_ALL)` gives a stored view
         of each sample, as label pruning (LPLD) trains.
@@ -116,8 +115,8 @@ class LabelClient(Session):
             The views, and which rows of the request they answer: int64, increasing.
 
         Raises:
-            ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
-            NetworkError: what happened on the way.
+            ViewNotFoundError: a view is refused, or a sample has no stored view.
+            NetworkError: the call failed.
         """
         request = resolve_request(label_set, views, missing)
         return self._ask(
@@ -127,12 +126,12 @@ class LabelClient(Session):
     def labels(
         self, label_set: LabelSetFacts, views: Views, representation: Representation
     ) -> DeliveredLabels:
-        """One batch of labels, in the order of `views`.
+        """Read one batch of labels, in the order of `views`.
 
         Raises:
             ViewNotFoundError: a view that the label set lacks.
-            UnsupportedFormError, ContractMismatchError: labels cannot take that form.
-            StorageError, NetworkError: what happened on the way.
+            UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
+            StorageError, NetworkError: the call failed.
         """
         request = labels_request(label_set, views, representation)
         return self._ask(
@@ -144,18 +143,18 @@ class LabelClient(Session):
     def stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
-        """Labels of many batches, in order, asked for ahead of the consumer.
+        """Read labels of many batches, in order, requested ahead of the consumer.
 
-        A stream that breaks (service restarted, Redis away) is taken up again where it broke, for
-        up to `reconnect_seconds` without progress.
+        A broken stream (service restarted, Redis down) resumes where it stopped, for up to
+        `reconnect_seconds` without progress.
 
         Args:
-            label_set: from `open`.
-            batches: read lazily, on a thread of gRPC's.
+            label_set: label set from `open`.
+            batches: batches of views, read lazily on a thread of gRPC.
             representation: form of the labels.
 
         Raises:
-            As `labels`.
+            See `labels`.
         """
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
@@ -183,7 +182,7 @@ class LabelClient(Session):
             else:
                 continue
             finally:
-                # Nothing may be asked for on the broken stream's account after the rewind.
+                # After the rewind, the broken stream must request nothing more.
                 requests.close()
                 watch.close()
                 if call is not None:
@@ -243,7 +242,7 @@ class _Watch(StallWatch):
             yield reply
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
@@ -256,13 +255,13 @@ class _Watch(StallWatch):
 
 
 class _Requests:
-    """Request side of a synchronous stream: gRPC iterates it on a thread of its own.
+    """Request side of a synchronous stream, which gRPC iterates on its own thread.
 
     Args:
-        exchange: shared with the reply side.
-        condition: guards the exchange.
-        reading: held while a batch is read and offered. Streams that follow each other share both
-            locks: the thread of a broken one may still be reading when the next one begins.
+        exchange: exchange shared with the reply side.
+        condition: condition that guards the exchange.
+        reading: lock held while a batch is read and offered. Successive streams share both locks:
+            the thread of a broken one may still be reading when the next one begins.
     """
 
     def __init__(
@@ -294,10 +293,10 @@ class _Requests:
             self._read_batch()
 
     def _read_batch(self) -> None:
-        # The caller's iterable may be slow: replies must go on being delivered meanwhile.
+        # The caller's iterable may be slow: replies must still be delivered meanwhile.
         with self._reading:
             with self.condition:
-                # The thread of a broken stream may have read what was wanted, or the end.
+                # The thread of a broken stream may have read the wanted batch, or the end.
                 if self._closed or not self._exchange.wants_batch:
                     return
             batch = self._exchange.read_batch()

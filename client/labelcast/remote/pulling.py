@@ -1,4 +1,4 @@
-"""Fetching a whole label set into a directory, to be decoded without a network."""
+"""Fetches a whole label set into a directory, for decoding without a network."""
 
 from pathlib import Path
 
@@ -18,17 +18,17 @@ def pull(
     *,
     progress: Progress = unwatched,
 ) -> LabelSetDirectory:
-    """Fetch every blob of a label set; blobs that are there already are kept.
+    """Fetch every blob of a label set; existing blobs are kept.
 
     Args:
         client: client of the service.
         reference: tag or digest.
-        directory: of the label set; finished only once the manifest is there.
-        progress: of the bytes.
+        directory: directory for the label set; finished once it holds the manifest.
+        progress: called as bytes arrive.
 
     Raises:
-        DigestMismatchError: a blob is not what the manifest names; nothing of it is kept.
-        As `LabelClient.open` and `LabelClient.blob`.
+        DigestMismatchError: a blob does not match the manifest; it is not kept.
+        Otherwise as `LabelClient.open` and `LabelClient.blob`.
     """
     label_set = client.open(reference)
     writer = LabelSetDirectoryWriter(directory)

@@ -1,4 +1,4 @@
-"""Label sets that a service has, as each client gives them."""
+"""Label sets of a service, as each client returns them."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,9 @@ class RemoteLabelSet(LabelSet):
     """A label set that a client has resolved, checked and pinned by digest.
 
     Args:
-        client: where everything is asked for.
-        manifest: verified against the digest.
-        report: how well the codes keep the labels, verified against the manifest; {} if none.
+        client: client that sends every request.
+        manifest: manifest, verified against the digest.
+        report: report on how well the codes keep the labels, verified; {} if there is none.
     """
 
     def __init__(self, client: "LabelClient", manifest: Manifest, report: dict[str, Any]) -> None:
@@ -38,27 +38,27 @@ class RemoteLabelSet(LabelSet):
         self._report = report
 
     def read_blob(self, ref: BlobRef) -> bytes:
-        """As `LabelSet.read_blob`, from the client's cache directory if it has one."""
+        """See `LabelSet.read_blob`; reads the client's cache directory if it has one."""
         return self._client.read_blob(self, ref)
 
     def stream(
         self, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
-        """As `LabelClient.stream`."""
+        """See `LabelClient.stream`."""
         return self._client.stream(self, batches, representation)
 
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
-        """As `LabelClient.resolve`."""
+        """See `LabelClient.resolve`."""
         return self._client.resolve(self, views, missing)
 
 
 class AsyncRemoteLabelSet(LabelSetFacts):
-    """The same for the asynchronous client.
+    """A label set of the asynchronous client; see `RemoteLabelSet`.
 
     Args:
-        client: where everything is asked for.
-        manifest: verified against the digest.
-        report: how well the codes keep the labels, verified against the manifest; {} if none.
+        client: client that sends every request.
+        manifest: manifest, verified against the digest.
+        report: report on how well the codes keep the labels, verified; {} if there is none.
     """
 
     def __init__(
@@ -74,55 +74,55 @@ class AsyncRemoteLabelSet(LabelSetFacts):
         self._records: ViewRecords | None = None
 
     async def read_blob(self, ref: BlobRef) -> bytes:
-        """As `RemoteLabelSet.read_blob`."""
+        """See `RemoteLabelSet.read_blob`."""
         return await self._client.read_blob(self, ref)
 
     def stream(
         self, batches: Iterable[Views], representation: Representation
     ) -> AsyncIterator[DeliveredLabels]:
-        """As `AsyncLabelClient.stream`."""
+        """See `AsyncLabelClient.stream`."""
         return self._client.stream(self, batches, representation)
 
     async def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
-        """As `AsyncLabelClient.resolve`."""
+        """See `AsyncLabelClient.resolve`."""
         return await self._client.resolve(self, views, missing)
 
     async def artifact(self) -> bytes:
-        """As `LabelSet.artifact`."""
+        """See `LabelSet.artifact`."""
         if self._artifact is None:
             self._artifact = await self.read_blob(self.manifest.codec)
         return self._artifact
 
     async def codec(self) -> Codec:
-        """As `LabelSet.codec`."""
+        """See `LabelSet.codec`."""
         if self._codec is None:
             self._codec = await run_async(open_codec(self.manifest), lambda _: self.artifact())
         return self._codec
 
     async def index(self) -> ViewIndex:
-        """As `LabelSet.index`."""
+        """See `LabelSet.index`."""
         if self._index is None:
             self._index = await run_async(open_index(self.manifest), self.read_blob)
         return self._index
 
     async def context(self) -> ViewContext | None:
-        """As `LabelSet.context`."""
+        """See `LabelSet.context`."""
         if self._context is None and self.contract.context is not None:
             opening = open_context(self.manifest, await self.index())
             self._context = await run_async(opening, self.read_blob)
         return self._context
 
     async def records(self) -> ViewRecords | None:
-        """As `LabelSet.records`."""
+        """See `LabelSet.records`."""
         if self._records is None and self.has_records:
             opening = open_records(self.manifest, await self.index())
             self._records = await run_async(opening, self.read_blob)
         return self._records
 
     async def decoder(self) -> LabelDecoder:
-        """As `LabelSet.decoder`."""
+        """See `LabelSet.decoder`."""
         return LabelDecoder(await self.codec(), await self.context())
 
     async def stage_views(self, stage: int, *, new: bool = False) -> Views:
-        """As `LabelSet.stage_views`."""
+        """See `LabelSet.stage_views`."""
         return stage_views(self.manifest.stages, await self.index(), stage, new=new)

@@ -1,4 +1,4 @@
-"""When a call is made again. gRPC's own retries are off: its replay of a stream loses requests."""
+"""When a call is repeated. gRPC's own retries are off: its replay of a stream loses requests."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ from labelcast.network.patience import Patience
 logger = logging.getLogger("labelcast.remote")
 
 UNPROVEN = (ChecksumMismatchError, DigestMismatchError, ProtocolError, WrongSubjectError)
-"""What a reader of replies raises: nothing of such a reply is used, and it is asked for again."""
+"""Errors of a reader of replies: such a reply is not used, and is requested again."""
 
 _PASSING = (
     LostRequestError,
@@ -31,17 +31,17 @@ _PASSING = (
 
 
 class Retries(Patience):
-    """When a call to a service is made again, and why."""
+    """Decides whether and when a call to a service is repeated."""
 
     def next_pause(self, error: LabelcastError, *, unproven: bool = False) -> float:
         """Seconds to wait before the next try.
 
         Args:
-            error: why the last one failed.
-            unproven: the reply failed a check here, rather than the service having refused.
+            error: error of the last try.
+            unproven: whether the reply failed a check here, instead of the service having refused.
 
         Raises:
-            LabelcastError: `error`, if it will not pass or patience has ended.
+            LabelcastError: `error`, if it is permanent or patience has ended.
         """
         if not (unproven or isinstance(error, _PASSING)):
             raise error from None
@@ -54,8 +54,8 @@ class Attempts(Retries):
     """Attempts at one unary call, all within its deadline.
 
     Args:
-        seconds: as of `Patience`.
-        answered: as of `Patience`.
+        seconds: see `Patience`.
+        answered: see `Patience`.
         deadline_seconds: seconds for all of them together.
     """
 
@@ -69,7 +69,7 @@ class Attempts(Retries):
         return max(0.001, self._deadline - time.monotonic())
 
     def next_pause(self, error: LabelcastError, *, unproven: bool = False) -> float:
-        """As `Retries.next_pause`; no pause outlasts the deadline."""
+        """See `Retries.next_pause`; no pause outlasts the deadline."""
         pause = super().next_pause(error, unproven=unproven)
         if time.monotonic() + pause >= self._deadline:
             raise error from None

@@ -50,17 +50,17 @@ class Session:
 
         Args:
             address: host:port of the service, [v6]:port or unix:path.
-            token: bearer token, where the service wants one for reading.
-            deadline_seconds: seconds for a unary call, with all its attempts.
+            token: bearer token, if the service needs one for reading.
+            deadline_seconds: seconds for a unary call, including all its attempts.
             reconnect_seconds: seconds to retry a broken stream or call before giving up;
                 the first call to a service that has never answered gives up after ten seconds.
-            reply_seconds: seconds that a stream waits for rows it asked for before it counts as
+            reply_seconds: seconds that a stream waits for requested rows before it counts as
                 broken; a message may have been lost.
-            rows_in_flight: labels asked for ahead of the consumer on a stream.
+            rows_in_flight: labels requested ahead of the consumer on a stream.
             cache_directory: directory that keeps codecs between runs; None for none.
 
         Raises:
-            InvalidRequestError: an impossible address or token.
+            InvalidRequestError: the address or token is impossible.
         """
         self._settings = _Settings(
             address=address,

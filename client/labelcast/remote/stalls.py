@@ -1,16 +1,16 @@
-"""A stream whose service owes a reply and sends none.
+"""Detects a stream whose service should reply and does not.
 
-A message that is lost on its way breaks nothing: both ends would wait for each other for ever.
+A lost message breaks nothing visible: both ends would wait for each other forever.
 """
 
 from typing import Protocol
 
 CHECKS = 8
-"""How often to look in the time that a reply may take."""
+"""How often to check in the time that a reply may take."""
 
 
 class WatchedStream(Protocol):
-    """What a watch must know of a stream; a `StreamExchange` is one."""
+    """What a watch must know about a stream; a `StreamExchange` is one."""
 
     @property
     def answered_rows(self) -> int:
@@ -19,16 +19,16 @@ class WatchedStream(Protocol):
 
     @property
     def owes_reply(self) -> bool:
-        """Whether the service must say something."""
+        """Whether the service must send something."""
         ...
 
 
 class StallWatch:
-    """Tells a stall from a pause, by being asked now and then.
+    """Tells a stall from a pause; it must be called at intervals.
 
     Args:
         exchange: exchange of the stream.
-        seconds: seconds that a reply may be overdue.
+        seconds: seconds by which a reply may be late.
     """
 
     def __init__(self, exchange: WatchedStream, seconds: float) -> None:
@@ -37,7 +37,7 @@ class StallWatch:
         self._answered_rows = -1
         self._since = 0.0
         self.waiting = False
-        """Whether the next reply is being waited for; a consumer that is slow stalls nothing."""
+        """Whether someone is waiting for the next reply; a slow consumer is not a stall."""
         self.stalled = False
 
     def look(self, now: float) -> bool:

@@ -1,13 +1,13 @@
-"""What is said on a label stream, without saying it: no sockets, no threads, no clock.
+"""The protocol of a label stream without input and output: no sockets, no threads, no clock.
 
 `LabelClient` and `AsyncLabelClient` are thin shells around this.
 
 Rules:
-  * rows arrive in the order they were asked for, each exactly once, or an error is raised;
-  * a reply is taken only if it proves to be for the views that come next; one that does not changes
+  * rows arrive in the order of their requests, each exactly once, or an error is raised;
+  * a reply is accepted only if it proves to be for the views that come next; any other changes
     nothing;
-  * at most `rows_in_flight` rows are asked for and not yet answered, beside one request;
-  * rows are numbered over the whole run: after `rewind` a new stream goes on with the first row
+  * at most `rows_in_flight` rows are requested and not yet answered, besides one request;
+  * rows are numbered over the whole run: after `rewind` a new stream continues with the first row
     that has not been answered, under its old number.
 """
 
@@ -20,6 +20,7 @@ from labelcast import wire
 from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
+from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -30,22 +31,22 @@ class StreamExchange:
     """State of one label stream.
 
     Args:
-        label_set: digest.
+        label_set: digest of the label set.
         representation: form of the labels.
         row_stride: bytes of a delivered row.
-        num_classes: C.
-        batches: what to deliver, in order; read lazily, ahead of what has been delivered, so it
-            must not wait for that.
-        rows_in_flight: read-ahead, at least 1.
+        num_classes: number of classes, C.
+        batches: batches of views to deliver, in order; read lazily, ahead of delivery, so it must
+            not wait for delivery.
+        rows_in_flight: number of rows to request ahead, at least 1.
 
     Raises:
-        InvalidRequestError: a window that would admit nothing.
+        InvalidRequestError: `rows_in_flight` is below 1.
     """
 
     def __init__(
         self,
         *,
-        label_set: str,
+        label_set: Digest,
         representation: Representation,
         row_stride: int,
         num_classes: int,
@@ -74,7 +75,7 @@ class StreamExchange:
 
     @property
     def done(self) -> bool:
-        """Whether every batch has been delivered, up to where reading them failed if it did."""
+        """Whether every batch, up to a possible failure to read one, has been delivered."""
         return self._ended and not self._undelivered
 
     @property
@@ -84,7 +85,7 @@ class StreamExchange:
 
     @property
     def owes_reply(self) -> bool:
-        """Whether the service must say something: rows, or that the stream has ended."""
+        """Whether the service must send something: rows, or the end of the stream."""
         return self._asked_rows > self._answered_rows or self._ended
 
     @property
@@ -107,10 +108,10 @@ class StreamExchange:
         return unasked < self._request_rows and not self._ended
 
     def read_batch(self) -> Views | BaseException | None:
-        """The caller's next batch, None after the last, or what reading it raised.
+        """Read the caller's next batch: None after the last, or the error of reading it.
 
-        Touches no other state: a shell with threads may wait here without holding its lock, as
-        long as batches are offered in the order in which they were read.
+        Touches no other state: a threaded shell may wait here without holding its lock, as long as
+        batches are offered in the order in which they were read.
         """
         try:
             batch = next(self._batches)
@@ -127,7 +128,7 @@ class StreamExchange:
         return batch
 
     def offer(self, batch: Views | BaseException | None) -> None:
-        """Take what `read_batch` gave."""
+        """Take the result of `read_batch`."""
         if batch is None:
             self._ended = True
         elif isinstance(batch, BaseException):
@@ -140,7 +141,7 @@ class StreamExchange:
             self._unasked.append(batch)
 
     def next_request(self) -> pb.StreamLabelsRequest | None:
-        """Next message, or None once everything has been asked for. Call only with room."""
+        """Next message, or None once everything has been requested. Call only with room."""
         while self.wants_batch:
             self.offer(self.read_batch())
         views = self._take()
@@ -152,20 +153,20 @@ class StreamExchange:
         return pb.StreamLabelsRequest(first_row=first_row, views=wire.views_to_proto(views))
 
     def accept(self, message: pb.LabelRows) -> Iterator[DeliveredLabels]:
-        """Take a reply; yields the batches that it completes.
+        """Accept a reply; yields the batches that it completes.
 
         Raises:
-            ProtocolError: rows that nobody asked for, or out of order.
-            ChecksumMismatchError: damaged rows.
-            WrongSubjectError: rows of other views than those that come next.
+            ProtocolError: the rows were not requested, or are out of order.
+            ChecksumMismatchError: the rows are damaged.
+            WrongSubjectError: the rows belong to other views than those that come next.
         """
         rows = wire.rows_from_proto(message, first_row=self._answered_rows, stride=self._row_stride)
         if self._answered_rows + len(rows) > self._asked_rows:
-            raise ProtocolError("the service sent rows that nobody asked for")
+            raise ProtocolError("the service sent rows that were not requested")
         if self._subject.checksum(self._next_unanswered(len(rows))) != message.subject_crc32:
             raise WrongSubjectError(
                 f"the {len(rows)} rows from row {self._answered_rows} on came for other views than"
-                " were asked for"
+                " requested"
             )
         self._answered_rows += len(rows)
         self._forget_answered(len(rows))
@@ -173,7 +174,7 @@ class StreamExchange:
         yield from self._complete()
 
     def finish(self) -> None:
-        """The service closed the stream.
+        """Check that all rows have arrived when the service closes the stream.
 
         Raises:
             ProtocolError: rows are missing.
@@ -182,12 +183,12 @@ class StreamExchange:
             raise ProtocolError("the service closed the stream before the last row")
 
     def raise_failure(self) -> None:
-        """Once done: raise what reading `batches` raised, where its batch would have come."""
+        """Once done: raise the error of reading `batches`, where its batch would have come."""
         if self._failure is not None:
             raise self._failure
 
     def rewind(self) -> None:
-        """Go on in a new stream after the last one broke."""
+        """Continue in a new stream after the last one broke."""
         self._unasked.extendleft(reversed(self._unanswered))
         self._unanswered.clear()
         self._asked_rows = self._answered_rows
@@ -226,7 +227,7 @@ class StreamExchange:
             wanted = len(self._undelivered[0])
             if sum(len(part) for part in self._parts) < wanted:
                 return
-            # Mostly a batch lies within one message, and is a slice of it.
+            # Usually a batch lies within one message, and is a slice of it.
             whole = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
             whole.flags.writeable = False
             self._parts = [whole[wanted:]] if len(whole) > wanted else []

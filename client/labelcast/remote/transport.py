@@ -24,7 +24,7 @@ from labelcast.errors import (
 from labelcast.network.endpoint import check_address, check_token
 
 ERROR_DOMAIN = "labelcast"
-# Without a reason of the service's own, these come from gRPC or from what lies between: the link
+# Without a `reason` from the service, these come from gRPC or the network in between: the link
 # broke, was reset, or grpc.aio was writing a message just when the call ended.
 _BROKEN = (
     grpc.StatusCode.UNAVAILABLE,
@@ -39,11 +39,11 @@ _MAX_RECEIVE_BYTES = 64 * 2**20
 
 _OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
-    # gRPC's replay of a stream loses requests, by a retry policy or, where a peer drains with
-    # GOAWAY, without one: whoever answers then answers under the wrong row numbers. Calls are made
-    # again by us (`remote.retry`).
+    # gRPC's replay of a stream loses requests, by a retry policy or, when a peer drains with
+    # GOAWAY, without one: the next peer then answers under the wrong row numbers. We repeat
+    # calls ourselves (`remote.retry`).
     ("grpc.enable_retries", 0),
-    # A peer that vanished without a word must not hold a stream for ever. The service allows this.
+    # A peer that vanished silently must not hold a stream forever. The service allows this.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -69,7 +69,7 @@ class WireBytes:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, *, sent: int = 0, received: int = 0) -> None:
-        """Count messages; gRPC serialises on threads of its own."""
+        """Count messages; gRPC serialises on its own threads."""
         with self._lock:
             self.sent += sent
             self.received += received
@@ -84,15 +84,15 @@ _channel_was_opened = False
 
 
 class Transport:
-    """One lazily opened channel a process.
+    """One lazily opened channel per process.
 
     Args:
         address: host:port, or another form that gRPC knows.
         token: bearer token, or None.
-        asynchronous: use grpc.aio.
+        asynchronous: whether to use grpc.aio.
 
     Raises:
-        InvalidRequestError: an impossible address or token.
+        InvalidRequestError: the address or token is impossible.
     """
 
     def __init__(self, address: str, token: str | None, *, asynchronous: bool) -> None:
@@ -114,15 +114,15 @@ class Transport:
         return [] if self._token is None else [("authorization", f"Bearer {self._token}")]
 
     def unary(self, method: str) -> Any:
-        """A unary-unary method; it gives the bytes of its reply."""
+        """Make a unary-unary call that returns the bytes of its reply."""
         return self._method("unary_unary", method)
 
     def unary_stream(self, method: str) -> Any:
-        """A unary-stream method; it gives the bytes of its replies."""
+        """Make a unary-stream call that returns the bytes of its replies."""
         return self._method("unary_stream", method)
 
     def stream_stream(self, method: str) -> Any:
-        """A stream-stream method; it gives the bytes of its replies."""
+        """Make a stream-stream call that returns the bytes of its replies."""
         return self._method("stream_stream", method)
 
     def _method(self, kind: str, method: str) -> Any:
@@ -156,7 +156,7 @@ class Transport:
             return self._channel
 
     def take_channel(self) -> Any:
-        """The open channel or None, for its owner to close; the next call opens another."""
+        """Hand over the open channel, or None, to be closed; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
             return channel if self._pid == os.getpid() else None
@@ -171,8 +171,8 @@ def _note_channel() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # A channel that the parent has closed counts: its threads end later, and of 168 children that
-    # were forked after that, 5 hung.
+    # A closed channel of the parent counts too: its threads end later, and of 168 children forked
+    # after that, 5 hung.
     global _parent_had_channel
     _parent_had_channel = _channel_was_opened
 
@@ -192,7 +192,7 @@ RpcError = grpc.RpcError
 
 
 def translate(error: grpc.RpcError, address: str) -> LabelcastError:
-    """GRPC status → the exception that the service raised, or what happened on the way."""
+    """Translate a gRPC status to the exception that the service raised, or to a network error."""
     call: Any = error
     reported = _reported(call)
     if reported is not None:

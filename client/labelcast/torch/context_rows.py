@@ -1,4 +1,4 @@
-"""Context rows on any torch device; see `labelcast.context.rows`, which this must equal."""
+"""Context rows on any torch device; must equal `labelcast.context.rows`."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,11 @@ _CLASS_BYTES = 2 * 4
 
 
 def unpack_context(rows: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Read context rows on their device.
+    """Unpack context rows on their device.
 
     Args:
         rows: uint8, shape (N, CONTEXT_STRIDE).
-        num_classes: C.
+        num_classes: number of classes, C.
 
     Returns:
         Classes, int64 (N, 2), and geometry, float32 (N, GEOMETRY_WIDTH).
@@ -40,7 +40,7 @@ def unpack_context(rows: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 def context_values(classes: Tensor, geometry: Tensor, embeddings: Tensor) -> Tensor:
-    """What the decoder's first layer gets beside the codewords.
+    """What the decoder's first layer gets besides the codewords.
 
     Args:
         classes: int64, shape (N, 2).

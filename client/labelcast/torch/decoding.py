@@ -1,7 +1,7 @@
 """Codecs on any torch device, equal to the numpy decoders within the fp32 tolerance.
 
-Rows travel to the device packed, so a batch of VQAE labels is a few bytes a label on the bus;
-unpacking, checking and decoding happen there.
+Rows travel to the device packed, so a VQAE label is a few bytes on the bus; unpacking, checking and
+decoding happen there.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
 from labelcast.torch.context_rows import context_values, unpack_context
 from labelcast.torch.precision import exact_fp32
 
-# Bounds what one block holds beside the labels themselves (activations, unpacked codes).
+# Bounds what one block holds besides the labels themselves (activations, unpacked codes).
 _BLOCK_BYTES = 2**26
 _MAX_BLOCK_ROWS = 2**16
 
@@ -52,10 +52,10 @@ class TorchDecoder(ABC):
     """Decodes packed rows on one device; safe to call from several threads.
 
     Attributes:
-        header: what the labels are.
-        row_stride: bytes a row.
-        context_stride: bytes of the context row that belongs to each; 0 for none.
-        device: where rows are decoded and labels lie.
+        header: kind, classes and temperatures of the labels.
+        row_stride: bytes per row.
+        context_stride: bytes of the context row of each; 0 for none.
+        device: device that decodes rows and holds labels.
     """
 
     _by_codec: ClassVar[dict[type[Codec], type["TorchDecoder"]]] = {}
@@ -73,7 +73,7 @@ class TorchDecoder(ABC):
 
     @staticmethod
     def from_codec(codec: Codec, device: torch.device | str) -> "TorchDecoder":
-        """Build the decoder of `codec`; whoever has its artifact calls `prove` next.
+        """Build the decoder of `codec`; if you have its artifact, call `prove` next.
 
         Raises:
             CodecFormatError: this codec has no torch decoder.
@@ -84,24 +84,24 @@ class TorchDecoder(ABC):
         return decoder_class(codec, torch.device(device))
 
     def __call__(self, rows: Bytes, context: Bytes | None = None) -> torch.Tensor:
-        """As `decode`."""
+        """See `decode`."""
         return self.decode(rows, context)
 
     def decode(self, rows: Bytes, context: Bytes | None = None) -> torch.Tensor:
-        """Labels of `rows`.
+        """Decode `rows`.
 
         Args:
             rows: uint8, shape (N, row_stride), on any device; read-only arrays are welcome.
-            context: uint8, shape (N, context_stride); None where the codec takes none.
+            context: uint8, shape (N, context_stride); None if the codec takes none.
 
         Returns:
             float32, shape (N, C), in row order, newly allocated on the device, without gradient.
 
         Raises:
             CodecFormatError: wrong shape or dtype, padding bits set, a class named twice, or a
-                context that is missing or that no policy draws.
-            CodeRangeError: a code or class ID out of range.
-            LabelValueError: stored values that are not finite, or no distribution.
+                context that is missing, not needed, or impossible under any policy.
+            CodeRangeError: a code or class ID is out of range.
+            LabelValueError: stored values are not finite, or no distribution.
         """
         rows = self._on_device(rows, self.row_stride)
         if (context is None) != (self.context_stride == 0):
@@ -149,7 +149,7 @@ class TorchDecoder(ABC):
         if rows.dtype not in (torch.uint8, np.uint8):
             raise CodecFormatError(f"{self.name} rows must be uint8, got {rows.dtype}")
         if isinstance(rows, np.ndarray):
-            # torch warns of read-only memory, and a gRPC payload is nothing else.
+            # torch warns of read-only memory, and a gRPC payload is always read-only.
             rows = torch.from_numpy(np.require(rows, requirements=("C", "W")))
         return rows.to(self.device, non_blocking=True)
 
@@ -251,7 +251,7 @@ class _VqaeDecoder(TorchDecoder, codec=VqaeCodec):
         self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
     ) -> None:
         codes = unpack_codes(rows, bits=self._shape.bits, count=self._shape.codes)
-        # A full codebook has no code outside it, and looking would stall the device.
+        # A full codebook has no code outside it, and checking would stall the device.
         full = self._shape.codebook_size == 1 << self._shape.bits
         if not full and bool((codes >= self._shape.codebook_size).any()):
             raise CodeRangeError(
@@ -273,7 +273,7 @@ def unpack_codes(packed: torch.Tensor, *, bits: int, count: int) -> torch.Tensor
     Args:
         packed: uint8, shape (N, ceil(count * bits / 8)), little-endian bit order.
         bits: width of one code, 1 to 16.
-        count: codes a row (M).
+        count: codes per row (M).
 
     Returns:
         int64, shape (N, M), newly allocated.
@@ -304,7 +304,7 @@ def _little_endian(digits: torch.Tensor) -> torch.Tensor:
 
 
 def _floats(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Reinterpret bytes; copied first where they do not lie on a multiple of the value's size."""
+    """Reinterpret bytes; copied first if they are not aligned to the value's size."""
     rows = rows.contiguous()
     if rows.data_ptr() % dtype.itemsize or rows.storage_offset() % dtype.itemsize:
         rows = rows.clone()

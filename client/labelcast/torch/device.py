@@ -1,4 +1,4 @@
-"""Which device, how many threads."""
+"""Chooses the device and the number of threads."""
 
 import torch
 
@@ -6,10 +6,10 @@ from labelcast.errors import InvalidRequestError
 
 
 def choose_device(name: str) -> torch.device:
-    """Torch device by name; "auto" takes a GPU where there is one.
+    """Find a torch device by name; "auto" takes a GPU if there is one.
 
     Raises:
-        InvalidRequestError: no such device on this machine.
+        InvalidRequestError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The label side of a training loop of one's own, on a torch device."""
+"""The label side of your own training loop, on a torch device."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,13 +17,13 @@ from labelcast.views import Views
 
 
 class TorchLabelReader(LabelReader):
-    """As `LabelReader`; labels are tensors on a device, and codes are decoded there.
+    """A `LabelReader` whose labels are tensors on a device; codes are decoded there.
 
     Args:
-        label_set: whose labels.
+        label_set: label set to read.
         representation: codes, or dense labels.
-        policy: by which views are rendered.
-        device: of the labels.
+        policy: policy that renders the views.
+        device: device of the labels.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TorchLabelReader(LabelReader):
         self._decoder: TorchDecoder | None = None
 
     def over(self, batches: Iterable[Views]) -> Iterator[Tensor]:
-        """Labels of many batches of views, one tensor a batch, asked for ahead."""
+        """Read labels of many batches of views, one tensor per batch, requested ahead."""
         for batch in self._label_set.stream(batches, self._representation):
             yield self._decoded(batch)
 

@@ -40,13 +40,13 @@ def distillation_loss(
     """Compute the loss that a recipe names.
 
     Args:
-        loss: which.
+        loss: loss to compute.
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
-        label_kind: what `labels` are.
+        label_kind: kind of `labels`.
         temperature: softmax temperature of the student; MSE_HARD and COSINE have none.
         label_temperature: temperature that probabilities were taken at; must be given with them.
-        hard_labels: int64, shape (N,): MSE_HARD needs them, others leave them alone.
+        hard_labels: int64, shape (N,): needed by MSE_HARD, ignored by the others.
         hard_weight: weight of MSE_HARD's second term.
 
     Returns:
@@ -54,7 +54,7 @@ def distillation_loss(
 
     Raises:
         InvalidRequestError: `label_temperature` or `hard_labels` is missing.
-        ContractMismatchError: probabilities of another temperature, or where logits are needed.
+        ContractMismatchError: probabilities at another temperature, or where logits are needed.
     """
     if loss is Loss.MSE_HARD:
         if hard_labels is None:
@@ -98,18 +98,18 @@ def soft_label_loss(
     Args:
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
-        label_kind: what `labels` are; probabilities are taken as they are, at their temperature.
+        label_kind: kind of `labels`; probabilities are used unchanged, at their temperature.
         temperature: softmax temperature of the student, and of the teacher where labels are logits.
-        label_temperature: that probabilities were taken at, to refuse any other; None to trust
-            `temperature`. Of no effect on logits.
-        scale_by_temperature_squared: keep gradients of one size at any temperature
+        label_temperature: temperature of the probabilities, to refuse any other; None to trust
+            `temperature`. Has no effect on logits.
+        scale_by_temperature_squared: whether gradients keep one size at any temperature
             (arXiv 1503.02531); the recipes of dataset distillation do not.
 
     Returns:
-        Scalar, in nats, times T² if asked for.
+        Scalar, in nats, times T² if requested.
 
     Raises:
-        ContractMismatchError: probabilities of another temperature.
+        ContractMismatchError: probabilities at another temperature.
     """
     _require_temperature(label_kind, temperature, label_temperature)
     log_student = functional.log_softmax(student_logits / temperature, dim=1)
@@ -137,16 +137,16 @@ def soft_cross_entropy(
     Args:
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C).
-        label_kind: what `labels` are; probabilities are taken as they are, at their temperature.
+        label_kind: kind of `labels`; probabilities are used unchanged, at their temperature.
         temperature: softmax temperature of the student, and of the teacher where labels are logits.
-        label_temperature: that probabilities were taken at, to refuse any other; None to trust
-            `temperature`. Of no effect on logits.
+        label_temperature: temperature of the probabilities, to refuse any other; None to trust
+            `temperature`. Has no effect on logits.
 
     Returns:
         Scalar, in nats.
 
     Raises:
-        ContractMismatchError: probabilities of another temperature.
+        ContractMismatchError: probabilities at another temperature.
     """
     _require_temperature(label_kind, temperature, label_temperature)
     labels = labels.to(student_logits.dtype)
@@ -165,14 +165,14 @@ def mse_hard_loss(
 ) -> Tensor:
     """EDC's loss: squared error of the logits plus weighted cross-entropy with hard labels.
 
-    EDC (facts: shaoshitong/EDC at 98360665) takes the class of the sample alone, also where CutMix
-    shows a partner. Labels must hold a logit for every class: top-k labels do not.
+    EDC (facts: shaoshitong/EDC at 98360665) takes only the class of the sample, even if CutMix
+    shows a partner. Labels must hold a logit for every class, which top-k labels do not.
 
     Args:
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C): the teacher's logits.
         hard_labels: int64, shape (N,).
-        label_kind: what `labels` are.
+        label_kind: kind of `labels`.
         hard_weight: weight of the cross-entropy; by default that of EDC's ImageNet-1K scripts.
 
     Returns:
@@ -192,12 +192,12 @@ def cosine_loss(
     """One minus the cosine of student's and teacher's logits, mean over the batch.
 
     This is GIFT's loss without its refinement of labels by smoothed hard labels (arXiv 2405.14736).
-    Labels must hold a logit for every class: top-k labels do not.
+    Labels must hold a logit for every class, which top-k labels do not.
 
     Args:
         student_logits: float, shape (N, C).
         labels: float of any precision, shape (N, C): the teacher's logits.
-        label_kind: what `labels` are.
+        label_kind: kind of `labels`.
 
     Returns:
         Scalar, from 0 to 2.

@@ -1,4 +1,4 @@
-"""True fp32 products, whatever the training script has allowed for its own."""
+"""True fp32 products, whatever the training script allows for itself."""
 
 import threading
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ _saved: list[tuple[Any, str]] = []
 def exact_fp32(device: torch.device) -> Iterator[None]:
     """Compute in fp32 inside the block: no TF32, no bf16, no autocast, no gradients.
 
-    PyTorch's switches for TF32 are process-wide, so they are touched only where the user has
-    allowed less than fp32, and are as before once the last thread has left the block. What another
-    thread computes meanwhile can only be more exact than it asked for.
+    PyTorch's switches for TF32 are process-wide, so they are changed only if the user has allowed
+    less than fp32, and restored once the last thread has left the block. Meanwhile other threads
+    can only compute more exactly than they asked for.
 
     Args:
-        device: where the block computes; its autocast is switched off.
+        device: device that the block computes on; its autocast is switched off.
     """
     with ExitStack() as stack:
         # Not inference_mode: its tensors cannot be saved for a student's backward pass.
@@ -61,7 +61,7 @@ def _matmul_backends() -> list[Any]:
 
 
 class _LegacySwitch:
-    """The one switch of PyTorch before 2.9, under the name of its successors."""
+    """The only switch of PyTorch before 2.9, under the name of its successors."""
 
     @property
     def fp32_precision(self) -> str:

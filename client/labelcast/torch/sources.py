@@ -23,10 +23,10 @@ from labelcast.views import Views
 
 
 class LabelSource(ABC):
-    """Where a loader gets labels: gives them for batches of views, and says what views they are of.
+    """Gives a loader labels for batches of views, and says which views they are for.
 
-    Whatever a loader compares is required, so that no source can forget it; one that does not know
-    its policy says UNCHECKED.
+    Everything that a loader compares is required, so that no source can forget it; one that does
+    not know its policy says UNCHECKED.
     """
 
     @property
@@ -37,17 +37,17 @@ class LabelSource(ABC):
     @property
     @abstractmethod
     def view_policy(self) -> ViewPolicy | Unchecked | None:
-        """By which the views are made; None for samples as they are."""
+        """Policy that makes the views; None for samples without augmentation."""
 
     @property
     @abstractmethod
     def view_records(self) -> ViewRecords | None:
-        """How a foreign producer made the views; None where they are drawn from seeds."""
+        """Records of the views of another producer; None where views are drawn from seeds."""
 
     @property
     @abstractmethod
     def view_context(self) -> ViewContext | None:
-        """Samples and hard labels that codes were chosen under; None where codes say all."""
+        """Samples and hard labels that codes were chosen under; None without conditioning."""
 
     @property
     @abstractmethod
@@ -57,11 +57,11 @@ class LabelSource(ABC):
     @property
     @abstractmethod
     def recorded_agreement(self) -> float | None:
-        """Agreement with hard labels when the labels were made; None if nobody measured it."""
+        """Agreement with hard labels when the labels were made; None if it was not measured."""
 
     @abstractmethod
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
-        """Float labels, shape (n, C), one tensor a batch."""
+        """Yield float labels, shape (n, C), one tensor per batch."""
 
 
 class LabelSetSource(LabelSource):
@@ -70,10 +70,10 @@ class LabelSetSource(LabelSource):
     Args:
         label_set: opened from a service or a directory.
         representation: codes, logits or probabilities.
-        device: where codes are decoded and labels delivered.
+        device: device that decodes codes and receives labels.
 
     Raises:
-        UnsupportedFormError: labels cannot take that form.
+        UnsupportedFormError: the labels do not come in that form.
     """
 
     def __init__(
@@ -85,45 +85,45 @@ class LabelSetSource(LabelSource):
     ) -> None:
         self._label_set = label_set
         self._representation = representation
-        # Its policy is the label set's: who renders by it is compared by the loader.
+        # The policy is the label set's: the loader compares it with the rendering one.
         policy = label_set.contract.policy
         self._reader = TorchLabelReader(label_set, representation, policy=policy, device=device)
 
     @property
     def label_kind(self) -> LabelKind:
-        """Of the labels as they are delivered."""
+        """Kind of the delivered labels."""
         if self._representation.form is Form.PROBABILITIES:
             return LabelKind.PROBABILITIES
         return self._label_set.contract.label_kind
 
     @property
     def view_policy(self) -> ViewPolicy | None:
-        """Of the contract."""
+        """Policy of the contract."""
         return self._label_set.contract.policy
 
     @property
     def view_records(self) -> ViewRecords | None:
-        """Read once, verified."""
+        """Recorded views, read once and verified."""
         return self._label_set.records()
 
     @property
     def view_context(self) -> ViewContext | None:
-        """Read once, verified."""
+        """Context, read once and verified."""
         return self._label_set.context()
 
     @property
     def stored_views(self) -> StoredViews:
-        """Read once, verified."""
+        """Stored views, read once and verified."""
         return self._label_set.stored_views()
 
     @property
     def recorded_agreement(self) -> float | None:
-        """What the label set's report says that the canary should see."""
+        """Agreement in the label set's report, which the canary expects."""
         value = self._label_set.report.get("hard_label_agreement")
         return value if isinstance(value, float) else None
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
-        """As `LabelSource`; float32 where decoded here, else the precision asked for."""
+        """See `LabelSource`; float32 if decoded here, else the requested precision."""
         return self._reader.over(batches)
 
 
@@ -132,10 +132,10 @@ class ArrayLabels(LabelSource):
 
     Args:
         array: float, shape (rows, C).
-        index: which row is which view's; it must have one segment.
+        index: view of each row; it must have one segment.
         label_kind: kind of the values.
-        view_policy: by which the views were made; UNCHECKED where nobody knows.
-        view_records: where views are replayed.
+        view_policy: policy that made the views; UNCHECKED if nobody knows.
+        view_records: records of replayed views; None for others.
 
     Raises:
         InvalidRequestError: several segments, or not one row for every view of the index.
@@ -171,11 +171,11 @@ class ArrayLabels(LabelSource):
 
     @property
     def stored_views(self) -> StoredViews:
-        """Those of the index."""
+        """Views of the index."""
         return StoredViews(self._index)
 
     def labels(self, batches: Iterable[Views]) -> Iterator[Tensor]:
-        """As `LabelSource`; in the array's precision."""
+        """See `LabelSource`; in the array's precision."""
         for views in batches:
             _, rows = self._index.locate(views)
             yield torch.from_numpy(np.ascontiguousarray(self._array[rows]))

@@ -1,7 +1,7 @@
-"""What labels weigh beside their samples: by formula, as published, and as measured on disk.
+"""How many bytes labels take beside their samples: by formula, as published, and on disk.
 
 The storage analysis of the VQAE paper (arXiv 2603.03808) for any setting. Nothing here reads or
-fits labels; only `measured` opens files, and only to ask for their sizes.
+fits labels; only `measured` opens files, and only to get their sizes.
 """
 
 from labelcast_producers.budget.forms import Codes, Dense, Hard, LabelForm, TopK, parse_form

@@ -1,4 +1,4 @@
-"""Forms of a stored label, and the bits that each takes."""
+"""Forms of a stored label, and how many bits each takes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,21 +16,21 @@ class LabelForm(Protocol):
         """Bits of one label of `classes` values.
 
         Raises:
-            InvalidRequestError: such a label cannot have this form.
+            InvalidRequestError: labels of so few or many classes cannot have this form.
         """
         ...
 
     def __str__(self) -> str:
-        """What `parse_form` reads back."""
+        """The text that `parse_form` reads back."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Every value.
+    """All values.
 
     Attributes:
-        value_bits: of one value, b_value.
+        value_bits: bits of one value, b_value.
     """
 
     value_bits: int
@@ -52,9 +52,9 @@ class TopK:
     """The largest values with their classes.
 
     Attributes:
-        k: how many.
-        value_bits: of one value.
-        index_bits: of one class index.
+        k: number of values kept.
+        value_bits: bits of one value.
+        index_bits: bits of one class index.
     """
 
     k: int
@@ -77,7 +77,7 @@ class TopK:
         return self.k * (self.value_bits + self.index_bits)
 
     def __str__(self) -> str:
-        """`top-k:10`, with its bits where they are not 16 and 16."""
+        """`top-k:10`, with the numbers of bits if they are not 16 and 16."""
         plain = (self.value_bits, self.index_bits) == (16, 16)
         return f"top-k:{self.k}" + ("" if plain else f":{self.value_bits}:{self.index_bits}")
 
@@ -87,8 +87,8 @@ class Codes:
     """Integers into codebooks: the VQAE.
 
     Attributes:
-        codes: M.
-        codebook_size: K.
+        codes: codes per label, M.
+        codebook_size: codewords per codebook, K.
     """
 
     codes: int
@@ -127,7 +127,7 @@ def parse_form(text: str) -> LabelForm:
         text: `fp16`, `fp32`, `top-k:K`, `top-k:K:VALUE_BITS:INDEX_BITS`, `codes:M:K` or `hard`.
 
     Raises:
-        InvalidRequestError: anything else.
+        InvalidRequestError: the text is none of these.
     """
     name, *words = text.split(":")
     if all(word.isascii() and word.isdigit() and len(word) <= 12 for word in words):

@@ -1,8 +1,9 @@
-"""What a label set on disk really weighs, split the same way."""
+"""The measured size of a label set on disk, split into the same parts."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelcast.identifiers import Digest
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast_producers.budget.model import SCALES
@@ -10,23 +11,23 @@ from labelcast_producers.budget.model import SCALES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredLabelSet:
-    """Bytes of a label set's files.
+    """Sizes of a label set's files, by part.
 
     Attributes:
-        digest: the label set's identity.
-        labels: stored labels.
-        samples: rows of all sample tables.
-        payload_bytes: shards of codes.
-        augmentation_bytes: records of foreign views; 0 where views are drawn from seeds.
-        tables_bytes: samples, seeds, presence and hard labels, and all chunk indexes but that of
-            the codes.
-        index_bytes: chunk indexes of the codes.
-        manifest_bytes: the manifest.
-        codec_bytes: the artifact.
-        report_bytes: what says how well the codes keep the labels.
+        digest: digest of the label set.
+        labels: number of stored labels.
+        samples: number of rows in all sample tables.
+        payload_bytes: size of the shards of codes.
+        augmentation_bytes: size of recorded views; 0 where views are drawn from seeds.
+        tables_bytes: size of samples, seeds, presence and hard labels, and of all chunk indexes but
+            that of the codes.
+        index_bytes: size of the codes' chunk indexes.
+        manifest_bytes: size of the manifest.
+        codec_bytes: size of the codec artifact.
+        report_bytes: size of the report on how well the codes keep the labels.
     """
 
-    digest: str
+    digest: Digest
     labels: int
     samples: int
     payload_bytes: int
@@ -55,21 +56,21 @@ class MeasuredLabelSet:
 
     @property
     def total_bytes(self) -> int:
-        """Sizes of all files: the sum of the parts."""
+        """Size of all files: the sum of the parts."""
         return sum(self.parts.values())
 
     @property
     def total_here(self) -> float:
-        """Total bytes a label of this set."""
+        """Total bytes per label of this set."""
         return self.total_bytes / self.labels
 
     @property
     def total_at(self) -> dict[int, float]:
-        """Total bytes a label that this codec would reach at 1, 10 and 100 million labels.
+        """Total bytes per label that this codec would reach at 1, 10 and 100 million labels.
 
-        Payload, tables and indexes grow with the labels (as many views a sample as here); codec,
-        report and manifest do not, but for a few hundred bytes of manifest for each 32 MiB of
-        codes. `labelcast info` counts alike.
+        Payload, tables and indexes grow with the labels (at the same number of views per sample);
+        codec, report and manifest do not, except for a few hundred bytes of manifest for each
+        32 MiB of codes. `labelcast info` counts the same way.
         """
         fixed = self.codec_bytes + self.report_bytes + self.manifest_bytes
         growing = (self.total_bytes - fixed) / self.labels
@@ -77,13 +78,13 @@ class MeasuredLabelSet:
 
 
 def measure(directory: Path) -> MeasuredLabelSet:
-    """Add up the sizes of a label set's files; no content but the manifest is read.
+    """Add up the sizes of a label set's files, reading nothing but the manifest.
 
-    A blob that serves twice lies on disk once and is counted once, where it is named first.
+    A blob that is used twice exists once on disk and is counted once, where it is named first.
     Files that the manifest does not name are not counted.
 
     Raises:
-        ManifestError: no label set, or a damaged manifest.
+        ManifestError: there is no label set, or its manifest is damaged.
         BlobNotFoundError: a file is missing or of the wrong size.
     """
     label_set = LabelSetDirectory(directory)

@@ -1,4 +1,4 @@
-"""The bit budget of a distilled data set: samples, labels and what surrounds the labels.
+"""The bit budget of a distilled data set: samples, labels and everything around the labels.
 
     bits(labels) = N·E·(C·b_value + b_aug) + batches·b_container + b_codec
 
@@ -28,9 +28,9 @@ class Samples:
     """The distilled samples.
 
     Attributes:
-        classes: C, of the samples and of their labels.
+        classes: number of classes of the samples and labels, C.
         images_per_class: IPC; N = classes × images_per_class.
-        bits_a_sample: as stored: of its JPEG file, or pixels × channels × bits.
+        bits_a_sample: bits of a stored sample: its JPEG file, or pixels × channels × bits.
     """
 
     classes: int
@@ -50,17 +50,17 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What surrounds labels: files, indexes, tables.
+    """What is stored around the labels: files, indexes, tables.
 
     Attributes:
-        batch: labels a file or chunk; an epoch starts a new one.
+        batch: labels in a file or chunk; an epoch starts a new one.
         bytes_a_batch: headers, names and checksums of a file, or the index entry of a chunk.
-        drop_last: the incomplete last batch of an epoch is not stored.
-        order_bytes_a_label: of a list that says which sample each label belongs to.
-        bytes_a_sample: of tables with a row for each sample.
-        fixed_bytes: whatever else, once.
+        drop_last: whether the incomplete last batch of an epoch is left out.
+        order_bytes_a_label: bytes per label of a list that says which sample each label belongs to.
+        bytes_a_sample: bytes per sample of tables with a row for each sample.
+        fixed_bytes: bytes of everything that is stored once.
         block_bytes: allocation unit of the file system, a power of two. 1 counts the files' own
-            bytes; 4096 counts what `du` counts on most: files in whole blocks, and directories.
+            bytes; 4096 counts what `du` counts on most systems: whole blocks, and directories.
         epoch_directories: a directory for each epoch rather than one; counted as one block each,
             and not at all where `block_bytes` is 1.
     """
@@ -87,17 +87,17 @@ class Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Everything that decides a budget.
+    """Everything that determines a budget.
 
     Attributes:
-        name: for people.
-        samples: the distilled samples.
-        views: augmented views of a sample that were labelled.
-        pruning: one view is stored in `pruning`; E = views / pruning.
-        form: of a label.
-        augmentation_bits: b_aug, stored a view: SRe2L 200 on disk (75 would do), a seed 0 to 32.
-        container: around the labels.
-        codec_bytes: codebooks and decoder; 0 where labels are stored as they are.
+        name: name for people.
+        samples: distilled samples.
+        views: labelled augmented views per sample.
+        pruning: one view in `pruning` is stored; E = views / pruning.
+        form: form of a label.
+        augmentation_bits: bits per view, b_aug: SRe2L 200 on disk (75 would do), a seed 0 to 32.
+        container: what is stored around the labels.
+        codec_bytes: size of codebooks and decoder; 0 where labels are stored unencoded.
     """
 
     name: str
@@ -117,27 +117,27 @@ class Setting:
 
     @property
     def stored_views(self) -> Fraction:
-        """E; LPLD 40× stores 7.5 of 300."""
+        """Stored views per sample, E; LPLD 40× stores 7.5 of 300."""
         return self.views / self.pruning
 
     def with_blocks(self, block_bytes: int) -> "Setting":
-        """The same as a file system with such blocks counts it."""
+        """The same setting, counted as a file system with these blocks counts it."""
         return replace(self, container=replace(self.container, block_bytes=block_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Bits of a setting.
+    """The bits of a setting.
 
     Attributes:
-        samples: N.
-        labels: stored labels, N·E less what `drop_last` drops.
-        batches: files or chunks.
-        payload_bits: the labels themselves.
-        augmentation_bits: what says how each view was made.
-        container_bits: headers, indexes, tables and padding.
-        codec_bits: codebooks and decoder.
-        sample_bits: the samples' own bits, beside the labels and in no total of them.
+        samples: number of samples, N.
+        labels: number of stored labels, N·E minus those that `drop_last` leaves out.
+        batches: number of files or chunks.
+        payload_bits: bits of the labels themselves.
+        augmentation_bits: bits that say how each view was made.
+        container_bits: bits of headers, indexes, tables and padding.
+        codec_bits: bits of codebooks and decoder.
+        sample_bits: the samples' own bits, which no total of the labels includes.
     """
 
     samples: int
@@ -161,20 +161,20 @@ class Budget:
 
     @property
     def label_bits(self) -> int:
-        """bits(labels): the sum of the parts."""
+        """Bits of all labels: the sum of the parts."""
         return sum(self.parts.values())
 
     @property
     def label_bits_a_sample(self) -> float:
-        """Bits of labels that a sample drags along."""
+        """Label bits per sample."""
         return self.label_bits / self.samples
 
     def bytes_a_label(self, bits: int) -> float:
-        """A part's bytes, spread over the labels."""
+        """Bytes per label of a part."""
         return bits / 8 / self.labels
 
     def bytes_a_label_at(self, labels: int) -> float:
-        """Total bytes a label of so many labels: the codec is spread over more or fewer."""
+        """Total bytes per label of this many labels: the codec is spread over more or fewer."""
         growing = (self.label_bits - self.codec_bits) / self.labels
         return (growing + self.codec_bits / labels) / 8
 
@@ -184,10 +184,10 @@ class Budget:
 
 
 def budget_of(setting: Setting) -> Budget:
-    """Work out a setting's bits.
+    """Compute the bits of a setting.
 
     Raises:
-        InvalidRequestError: the form does not suit the classes, or nothing is stored.
+        InvalidRequestError: the form does not fit the classes, or nothing is stored.
     """
     box, count = setting.container, setting.samples.count
     an_epoch = count - count % box.batch if box.drop_last else count

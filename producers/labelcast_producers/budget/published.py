@@ -1,4 +1,4 @@
-"""Published settings at ImageNet-1K, their published sizes, and how far the formula meets them.
+"""Published settings at ImageNet-1K, their published sizes, and how well the formula meets them.
 
 Sizes are those of LPLD's and LPQLD's tables (he-y/soft-label-pruning-for-dataset-distillation
 63eee186, he-y/soft-label-pruning-quantization-for-dataset-distillation 107c7a5d): labels only, two
@@ -68,9 +68,9 @@ class Published:
     """A published setting.
 
     Attributes:
-        setting: as its code stores it; files by their own bytes.
-        counted: the same as the published figure counts it.
-        size_gib: the published figure, two decimals; None where there is none.
+        setting: the setting as its code stores it, counted by the files' own bytes.
+        counted: the same setting, counted as the published figure counts it.
+        size_gib: published figure, two decimals; None if there is none.
         remark: what the figure counts.
     """
 
@@ -81,17 +81,17 @@ class Published:
 
     @property
     def counted_gib(self) -> float:
-        """What we find for `size_gib`, before rounding."""
+        """The size that we compute for `size_gib`, before rounding."""
         return budget_of(self.counted).label_bits / 8 / GIB
 
     @property
     def deviation(self) -> float | None:
-        """Ours against the published figure, as a fraction of it."""
+        """How far ours is from the published figure, as a fraction of it."""
         return None if self.size_gib is None else self.counted_gib / self.size_gib - 1
 
     @property
     def reproduced(self) -> bool | None:
-        """Whether ours, rounded like it, is the published figure."""
+        """Whether ours, rounded the same way, equals the published figure."""
         return None if self.size_gib is None else round(self.counted_gib, 2) == self.size_gib
 
 
@@ -103,7 +103,7 @@ def published(name: str, images_per_class: int) -> Published:
         images_per_class: one of `IPCS`.
 
     Raises:
-        InvalidRequestError: no such setting.
+        InvalidRequestError: there is no such setting.
     """
     if images_per_class not in IPCS:
         known = ", ".join(map(str, IPCS))
@@ -182,9 +182,9 @@ def setting_of(name: str, samples: Samples) -> Setting:
 def ours(bytes_a_label: int, samples: Samples, views: int = VIEWS) -> Setting:
     """A label set of labelcast: codes of one byte each, and the decoder that `fit` makes.
 
-    Augmentation is 0 bits: it follows from the seed. The container holds a checksum for each chunk
-    of labels, IDs and hard labels of samples (12 bytes each), seeds (4 bytes each) and a manifest
-    (2,144 bytes, measured for one segment).
+    Augmentation takes 0 bits: it follows from the seed. The container holds a checksum for each
+    chunk of labels, IDs and hard labels of samples (12 bytes each), seeds (4 bytes each) and a
+    manifest (2,144 bytes, measured for one segment).
     """
     form = Codes(bytes_a_label, 256)
     return Setting(
@@ -209,7 +209,7 @@ def ours_container(form: LabelForm, classes: int, views: int) -> Container:
 
 
 def codec_bytes(form: Codes, classes: int) -> int:
-    """Artifact of the decoder that `fit` makes by default, conditioned on hard labels and views.
+    """Size of the decoder that `fit` makes by default, conditioned on hard labels and views.
 
     Golden rows are about 64 KiB more, the header about one.
     """
@@ -221,9 +221,9 @@ def codec_bytes(form: Codes, classes: int) -> int:
 
 
 def default_shape(form: Codes) -> VqaeShape:
-    """That of a `FitConfig` which leaves all but the codes open; fp16.
+    """The shape from a `FitConfig` with these codes and default settings; fp16.
 
-    Spelled out, because `fitting` needs torch and a budget does not.
+    Written out here, because `fitting` needs torch and a budget does not.
     """
     return VqaeShape(
         form.codes,

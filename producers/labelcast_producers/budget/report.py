@@ -13,11 +13,11 @@ class Entry:
     """One setting of a report.
 
     Attributes:
-        setting: what was worked out.
+        setting: setting of this entry.
         budget: its bits.
-        reference: bits of what ratios refer to.
-        reference_name: its name.
-        published: the published figure beside it; None where there is none.
+        reference: bits of the setting that ratios refer to.
+        reference_name: name of that setting.
+        published: published figure for it; None if there is none.
     """
 
     setting: Setting
@@ -28,7 +28,7 @@ class Entry:
 
 
 def entry_as_json(entry: Entry) -> dict[str, Any]:
-    """A setting: bits, bytes a label and totals, in GB (10⁹) and GiB (2³⁰)."""
+    """Convert a setting: bits, bytes per label and totals, in GB (10⁹) and GiB (2³⁰)."""
     setting, budget = entry.setting, entry.budget
     split = {name: budget.bytes_a_label(bits) for name, bits in budget.parts.items()}
     return {
@@ -59,7 +59,7 @@ def entry_as_json(entry: Entry) -> dict[str, Any]:
 
 
 def published_as_json(published: Published) -> dict[str, Any]:
-    """A published figure beside ours, counted the same way."""
+    """Convert a published figure and ours, counted the same way."""
     return {
         "gib": published.size_gib,
         "computed_gib": None if published.size_gib is None else published.counted_gib,
@@ -70,7 +70,7 @@ def published_as_json(published: Published) -> dict[str, Any]:
 
 
 def reproduction_as_json() -> dict[str, Any]:
-    """How many published sizes the formula meets, and every one that it does not."""
+    """How many published sizes the formula matches, and every one that it does not."""
     every = reproduction()
     return {
         "reproduced": sum(bool(one.reproduced) for one in every),
@@ -88,7 +88,7 @@ def reproduction_as_json() -> dict[str, Any]:
 
 
 def measured_as_json(measured: MeasuredLabelSet) -> dict[str, Any]:
-    """A label set on disk."""
+    """Convert the sizes of a label set on disk."""
     split = {name: size / measured.labels for name, size in measured.parts.items()}
     return {
         "digest": measured.digest,
@@ -112,7 +112,7 @@ def entry_of(
     reference: Setting,
     published: Published | None = None,
 ) -> Entry:
-    """Work a setting and its reference out.
+    """Compute a setting and its reference.
 
     Raises:
         InvalidRequestError: one of them is impossible.

@@ -20,7 +20,7 @@ _PART_REMARKS = {
 
 
 def print_overview(groups: Iterable[Sequence[Entry]]) -> None:
-    """A table for each group of settings over the same samples, and what does not reproduce."""
+    """Print a table for each group of settings over the same samples, and what differs."""
     console, remarks = _console(), dict[str, str]()
     for entries in groups:
         first = entries[0]
@@ -47,7 +47,7 @@ def print_overview(groups: Iterable[Sequence[Entry]]) -> None:
 
 
 def print_entry(entry: Entry) -> None:
-    """One setting in full."""
+    """Print one setting in full."""
     console, setting, budget = _console(), entry.setting, entry.budget
     table = _table(
         f"{setting.name}: {setting.samples.classes:,} classes ×"
@@ -90,7 +90,7 @@ def print_entry(entry: Entry) -> None:
 
 
 def print_measured(measured: MeasuredLabelSet) -> None:
-    """A label set on disk."""
+    """Print the sizes of a label set on disk."""
     console = _console()
     table = _table(
         f"{measured.labels:,} labels of {measured.samples:,} samples, {measured.digest}",
@@ -171,7 +171,7 @@ def _console() -> Console:
 
 
 def _print_table(console: Console, table: Table) -> None:
-    # A column cut short would show another figure: wide tables overflow a narrow terminal.
+    # A truncated column would show another figure: wide tables overflow a narrow terminal instead.
     unbounded = console.options.update(max_width=1000)
     wanted = Measurement.get(console, unbounded, table).maximum
     console.width = max(console.width, wanted)
@@ -179,7 +179,7 @@ def _print_table(console: Console, table: Table) -> None:
 
 
 def _size(value: float) -> str:
-    """A number with about four figures, plain down to a thousandth."""
+    """Format a number with about four figures, plain down to a thousandth."""
     if value == 0:
         return "0"
     if value >= 1000:

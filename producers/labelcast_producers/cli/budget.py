@@ -1,4 +1,4 @@
-"""The command that works out what labels weigh."""
+"""The command that computes how many bytes labels take."""
 
 import json
 import math
@@ -190,7 +190,7 @@ def _changed(chosen: dict[str, Any], samples: "Samples") -> "Setting":
     if chosen.keys() != {"setting"}:
         setting = replace(setting, name=f"{start} changed")
     if form is not None:
-        # Codes need their decoder whatever holds them; nothing else needs one.
+        # Codes need their decoder in any container; no other form needs one.
         decoder = codec_bytes(form, samples.classes) if isinstance(form, Codes) else 0
         setting = replace(setting, form=form, codec_bytes=decoder)
         if start.startswith("labelcast-"):

@@ -1,4 +1,4 @@
-"""The command that writes label sets as files of other layouts."""
+"""The command that writes label sets in other projects' file layouts."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from labelcast_producers.cli.progress_bar import progress_bar
 
 
 class ScriptDraws(StrEnum):
-    """Permutations that a training script's torch draws an epoch."""
+    """How many permutations a training script's torch draws per epoch."""
 
     ONE = "one"
     TWO = "two"

@@ -1,4 +1,4 @@
-"""Commands for labels that others made: inspect, import."""
+"""Commands for labels from other projects: inspect, import."""
 
 import json
 from enum import StrEnum
@@ -16,6 +16,7 @@ from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_posit
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    from labelcast.identifiers import Digest
     from labelcast_producers.formats.source import Finding, SourceFacts
 
 Labels = Annotated[Path, typer.Argument(metavar="PATH", help="File or directory with labels.")]
@@ -23,7 +24,7 @@ Format = Annotated[str, typer.Option("--format", help="Name of the format, or au
 
 
 class Draws(StrEnum):
-    """Permutations an epoch that a producer's torch drew; auto finds out."""
+    """How many permutations a producer's torch drew per epoch; auto finds out."""
 
     AUTO = "auto"
     ONE = "one"
@@ -103,7 +104,7 @@ def import_(
     ] = None,
     recovery: Annotated[
         Recovery | None,
-        typer.Option(help="What the classes outside the top k get, where files do not say."),
+        typer.Option(help="What the classes outside the top k get, if the files do not say."),
     ] = None,
     view_size: Annotated[
         int | None,
@@ -111,6 +112,10 @@ def import_(
     ] = None,
     class_names: Annotated[
         Path | None, typer.Option(help="File of class names, one per line, in order.")
+    ] = None,
+    input_ids: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file to write the tokens of DistillKit's sequences to."),
     ] = None,
     apply_patches: Annotated[
         bool,
@@ -147,7 +152,7 @@ def import_(
     if verify_args is not None and verify_with is None:
         raise InvalidRequestError("--verify-args needs --verify-with: give that too")
     if verify_with is not None and images is None:
-        # Refused by `Import.verify` too, but after minutes of scanning.
+        # `Import.verify` refuses it too, but only after minutes of scanning.
         raise InvalidRequestError("--verify-with labels images again and needs --images")
     if temperature is not None:
         require_positive("--temperature", temperature)
@@ -166,7 +171,14 @@ def import_(
         apply_patches=apply_patches,
     )
     teacher = None if verify_with is None else load_object(verify_with, verify_args)
-    labels = Import.open(path, options, format_name=format_name, teacher_name=teacher_name)
+    with progress_bar("scan", "file", quiet=quiet) as progress:
+        labels = Import.open(
+            path,
+            options,
+            format_name=format_name,
+            teacher_name=teacher_name,
+            progress=progress,
+        )
     if teacher is not None:
         found = labels.verify(teacher, device=device)
         drawn = {
@@ -180,6 +192,8 @@ def import_(
         )
     for note in labels.notes:
         typer.echo(f"note: {note}", err=True)
+    if input_ids is not None:
+        labels.write_input_ids(input_ids)
     with (
         warnings.catch_warnings(action="ignore", category=SampleOrderWarning),
         progress_bar("import", "label", quiet=quiet) as progress,
@@ -213,7 +227,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-def _tell_imported(facts: "SourceFacts", digest: str | None, out: Path, *, as_json: bool) -> None:
+def _tell_imported(
+    facts: "SourceFacts", digest: "Digest | None", out: Path, *, as_json: bool
+) -> None:
     result: dict[str, Any] = {
         "format": facts.format,
         "labels": facts.index.num_rows,

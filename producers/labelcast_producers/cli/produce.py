@@ -192,7 +192,7 @@ def _draw(curve: "Sweep", out: Path) -> None:
     try:
         draw(curve, out / PLOT_FILE)
     except ModuleNotFoundError as error:
-        # The fits took hours and are done: the curve is there as JSON.
+        # The fits took hours and are done: the curve exists as JSON.
         typer.echo(
             f"{out / PLOT_FILE} is left out: there is no {error.name}; pip install"
             " 'labelcast[producers]', then run this again",
@@ -208,7 +208,7 @@ def _sizes(config: "FitConfig") -> str:
 
 
 def _sweep_table(curve: "Sweep") -> str:
-    """A line for each point, under a head."""
+    """A line for each point, below a header."""
     head = ["bytes", "at 1 M", "at 10 M", "at 100 M", "KL nats", "top-1", "top-5"]
     head += ["perplexity", "codec", "fitted in"]
     lines = [head]
@@ -264,10 +264,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that a user names.
+    """Read a JSON object from a file that a user names.
 
     Raises:
-        InvalidRequestError: there is none.
+        InvalidRequestError: the file is unreadable or holds no JSON object.
     """
     try:
         value = json.loads(path.read_bytes())

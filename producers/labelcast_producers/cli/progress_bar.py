@@ -19,13 +19,13 @@ class ProgressBar:
         """Show progress."""
         bar = self._bar
         if bar.total is None:
-            # What earlier runs did says nothing of how fast this one is.
+            # Work of earlier runs says nothing about the speed of this one.
             bar.reset(total)
             bar.initial = bar.n = bar.last_print_n = done
         bar.update(done - bar.n)
 
     def show_fit(self, line: Mapping[str, float]) -> None:
-        """Show how well labels are kept, beside the bar: a line of a fit's log."""
+        """Show a line of a fit's log beside the bar: how well labels are kept."""
         self._bar.set_postfix(kl=f"{line['kl']:.3f}", perplexity=f"{line['perplexity']:.0f}")
 
     def write(self, text: str) -> None:
@@ -38,11 +38,11 @@ def progress_bar(what: str, unit: str, *, quiet: bool) -> Iterator[ProgressBar]:
     """Show a bar while the block runs.
 
     Args:
-        what: is done.
-        unit: of what is counted.
+        what: name of the work.
+        unit: name of the unit that is counted.
         quiet: show no bar.
     """
-    # Loaded with the commands that need it: others answer at once.
+    # Imported only by commands that show a bar, so that others answer at once.
     from tqdm import tqdm
 
     with tqdm(desc=what, unit=unit, disable=quiet) as bar:

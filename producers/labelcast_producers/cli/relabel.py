@@ -1,4 +1,4 @@
-"""The command that lets a teacher label views."""
+"""The command that runs a teacher over views."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RecipeName(StrEnum):
-    """Papers whose views can be made; `RECIPES` has one of each name."""
+    """Papers whose views can be made; the keys of `RECIPES`."""
 
     CDA = "cda"
     FKD = "fkd"

@@ -34,6 +34,7 @@ def stage(
     as_json: AsJson = False,
 ) -> None:
     """Add a stage to a label set. Earlier segments are shared, not copied."""
+    from labelcast.identifiers import digest_from
     from labelcast.label_set_directory import LabelSetDirectory
     from labelcast_producers.encoding.add_stage import add_stage
 
@@ -46,7 +47,7 @@ def stage(
         name=name,
         learning_rate=learning_rate,
         epochs=epochs,
-        dataset=dataset,
+        dataset=None if dataset is None else digest_from(dataset),
     )
     stages = len(label_set.manifest.stages)
     if as_json:

@@ -1,7 +1,7 @@
 """Dense label files, read in blocks: `.npy` and `.safetensors`, never loaded whole.
 
-Rows are read, not mapped: every page of a mapping that was touched counts as resident memory, which
-would grow with the rows read until it is as large as the file.
+Rows are read, not mapped: every touched page of a mapping counts as resident memory, which would
+grow with the rows read until it is as large as the file.
 """
 
 import json
@@ -19,14 +19,14 @@ from labelcast.errors import LabelFileError, LabelValueError
 
 _MAX_HEADER_BYTES = 2**26
 _SAFETENSORS_DTYPES = {"F16": "<f2", "F32": "<f4", "BF16": "<u2"}
-# Stays in a core's cache.
+# Fits a core's cache.
 _FINITE_BLOCK = 2**18
 
 LabelBlock = NDArray[np.float16] | NDArray[np.float32]
 
 
 class LabelRows(Protocol):
-    """Soft labels by row number: what fitting and encoding read."""
+    """Soft labels by row number, as fitting and encoding read them."""
 
     @property
     def num_rows(self) -> int:
@@ -40,7 +40,7 @@ class LabelRows(Protocol):
 
     @property
     def rows_per_seed(self) -> int | None:
-        """Rows of one augmentation seed where rows are seed-major, else None."""
+        """Rows of one augmentation seed if rows are seed-major, else None."""
         ...
 
     def read(self, start: int, stop: int) -> LabelBlock:
@@ -54,14 +54,14 @@ class LabelRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """Rows of soft labels in a file, which is opened anew for every read: nothing to close.
+    """Rows of soft labels in a file, which is reopened for every read: nothing to close.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         rows_per_seed: N of a file of shape (seeds, N, C), whose rows are flattened seed-major;
             None for a file of shape (rows, C).
-        num_rows: rows in the file, seeds times samples where it has three axes.
-        num_classes: values a row.
+        num_rows: number of rows; seeds times samples if the file has three axes.
+        num_classes: values in a row.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class LabelFile:
         """Refuse a file with another number of classes.
 
         Raises:
-            LabelFileError: it has.
+            LabelFileError: the number differs.
         """
         if self.num_classes != num_classes:
             raise LabelFileError(
@@ -85,30 +85,30 @@ class LabelFile:
             )
 
     def read(self, start: int, stop: int) -> LabelBlock:
-        """Consecutive rows.
+        """Read consecutive rows.
 
         Returns:
             float16 as stored, else float32; shape (stop - start, C), newly allocated.
 
         Raises:
-            LabelFileError: the range lies outside the file, or the file has become shorter.
-            LabelValueError: NaN or infinity, naming the first such row.
+            LabelFileError: the range is outside the file, or the file has become shorter.
+            LabelValueError: a row holds NaN or infinity; names the first.
         """
         if not 0 <= start <= stop <= self.num_rows:
             raise LabelFileError(f"{self.path} has no rows {start} to {stop}", path=self.path)
         return self._read_runs(np.arange(start, stop))
 
     def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
-        """Any rows, in the order given; consecutive ones are read together.
+        """Read rows in the order given; consecutive ones are read together.
 
         Args:
             rows: integers, shape (n,).
 
         Returns:
-            As `read`, shape (n, C).
+            See `read`; shape (n, C).
 
         Raises:
-            As `read`.
+            See `read`.
         """
         if rows.size and not (rows.min() >= 0 and rows.max() < self.num_rows):
             raise LabelFileError(f"{self.path} has only {self.num_rows} rows", path=self.path)
@@ -156,13 +156,13 @@ def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile
 
     Args:
         path: `.npy` or `.safetensors`, of shape (rows, C) or, seed-major, (seeds, samples, C).
-        tensor: name of the tensor in a safetensors file; needed only where there are several.
+        tensor: name of the tensor in a safetensors file; needed only if there are several.
 
     Returns:
         The file's rows; values are checked as they are read.
 
     Raises:
-        LabelFileError: missing, truncated, pickled, of another type or shape, or empty.
+        LabelFileError: it is missing, truncated, pickled, empty, or of another type or shape.
     """
     path = Path(path)
     try:
@@ -181,8 +181,8 @@ def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile
 def all_finite(values: NDArray[Any]) -> bool:
     """Whether no value is NaN or infinity.
 
-    Half precision is looked at as integers, whose exponent says it: numpy widens every half before
-    it asks, which took a third of the time of an import.
+    Half precision is checked as integers, by the exponent: numpy widens every half before it
+    checks, which took a third of the time of an import.
     """
     if values.dtype != np.float16 or not values.flags.c_contiguous:
         return bool(np.isfinite(values).all())
@@ -196,10 +196,10 @@ def check_finite(values: NDArray[Any], rows: NDArray[np.int64] | None = None) ->
 
     Args:
         values: shape (n, C).
-        rows: the row numbers to name them by; by default their place in `values`.
+        rows: row numbers for messages; by default their positions in `values`.
 
     Raises:
-        LabelValueError: naming the first row in `values` that holds one.
+        LabelValueError: a row holds NaN or infinity; names the first in `values`.
     """
     if not all_finite(values):
         finite = np.isfinite(values)
@@ -275,7 +275,7 @@ def _locate_safetensors(
             f"{path} holds {dtype}; save F16, F32 or BF16 (for instance labels.float())", path=path
         )
     stored = np.dtype(_SAFETENSORS_DTYPES[dtype])
-    # Python integers: a product of hostile sides must not wrap around.
+    # Python integers: a product of hostile sizes must not wrap around.
     expected = stored.itemsize
     for side in shape:
         expected *= side

@@ -9,21 +9,21 @@ from labelcast.codec import LabelKind
 from labelcast.errors import LabelValueError
 from labelcast_producers.dense.files import LabelRows
 
-# Probabilities in fp16 are each off by up to 2**-11 of themselves; files in the wild are also
-# rounded on their way, so a whole per cent is granted.
+# Probabilities in fp16 are each off by up to 2**-11 of their value; files in the wild are rounded
+# further on their way, so one per cent is allowed.
 _SUM_TOLERANCE = 1e-2
-# A few spoiled rows do not turn probabilities into logits.
+# A few damaged rows do not turn probabilities into logits.
 _MOSTLY = 0.9
 _FIRST_ROWS = 256
 _BLOCK_VALUES = 2**22
 
 
 def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool:
-    """Whether rows are distributions; of one class nothing can be told.
+    """Whether rows are distributions; False for one class, which cannot tell.
 
     Args:
         block: shape (n, C).
-        share: of the rows that must be.
+        share: fraction of the rows that must be distributions.
     """
     values = block.astype(np.float32)
     if values.shape[1] < 2 or not len(values):
@@ -38,12 +38,12 @@ def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool
 def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
     """Refuse probabilities called logits, and the reverse: a fit on either would look healthy.
 
-    Nine tenths of the rows are enough to tell probabilities that are called logits; where they are
-    called probabilities, every row must be one.
+    Nine tenths of the rows are enough to recognise probabilities that are called logits; if they
+    are called probabilities, every row must be a distribution.
 
     Args:
         block: shape (n, C), n large enough to tell.
-        kind: what the caller says that they are.
+        kind: kind that the caller claims.
 
     Raises:
         LabelValueError: they look like the other kind.

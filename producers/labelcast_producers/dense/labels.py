@@ -1,4 +1,4 @@
-"""Dense labels with everything that gives them their meaning: what `relabel` writes.
+"""Dense labels with everything that gives them meaning: the output of `relabel`.
 
 labels.npy            fp16 or fp32, shape (seeds, samples, C), or (rows, C) where views are missing
                       or rows are sample-major
@@ -28,6 +28,7 @@ from labelcast.codec import LabelKind
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, LabelFileError, ManifestError
 from labelcast.files import file_digest
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -57,23 +58,23 @@ class Description:
     """What dense labels mean.
 
     Attributes:
-        teacher: digest of its weights.
-        teacher_name: for people.
+        teacher: digest of the teacher's weights.
+        teacher_name: name of the teacher, for people.
         dataset: digest over sample IDs and contents.
-        num_classes: C.
+        num_classes: number of classes, C.
         class_list: digest of the ordered class names.
         policy: how the views were made; None for unaugmented samples.
-        label_kind: of the values.
-        temperature: that probabilities were taken at; None for logits.
-        row_order: of the labels.
+        label_kind: kind of the values.
+        temperature: softmax temperature of probabilities; None for logits.
+        row_order: order of the rows.
         sample_order: where the sample IDs come from.
     """
 
-    teacher: str
+    teacher: Digest
     teacher_name: str
-    dataset: str
+    dataset: Digest
     num_classes: int
-    class_list: str
+    class_list: Digest
     policy: ViewPolicy | None
     label_kind: LabelKind
     temperature: float | None
@@ -100,11 +101,11 @@ class Description:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Read strictly."""
+        """Parse strictly."""
         value = from_canonical(content, DESCRIPTION_NAME, max_bytes=2**20)
         fields = Fields(value, DESCRIPTION_NAME)
         if fields.text("format") != FORMAT:
-            raise LabelFileError(f"{DESCRIPTION_NAME} is of another format than {FORMAT}")
+            raise LabelFileError(f"{DESCRIPTION_NAME} has another format than {FORMAT}")
         policy, temperature = fields.take("policy"), fields.take("temperature")
         kind = fields.text("label_kind")
         row_order = fields.optional_text("row_order") or RowOrder.SEED_MAJOR
@@ -128,7 +129,7 @@ class Description:
         fields.done()
         if (read.label_kind is LabelKind.PROBABILITIES) != (temperature is not None):
             raise LabelFileError(
-                f"{DESCRIPTION_NAME}: probabilities and only they have temperatures"
+                f"{DESCRIPTION_NAME}: probabilities need a temperature, and logits have none"
             )
         if temperature is not None and temperature <= 0:
             raise LabelFileError(f"{DESCRIPTION_NAME}: temperature {temperature} is not above 0")
@@ -137,14 +138,14 @@ class Description:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class DenseLabels:
-    """Dense labels, open.
+    """An open directory of dense labels.
 
     Attributes:
         description: what they mean.
-        index: which row is which view's.
+        index: view of every row.
         hard_labels: int64, shape (S,), in the order of `index.sample_ids`; None if unknown.
-        rows: the labels, read in blocks.
-        records: of recorded views, in row order; None for others.
+        rows: labels, read in blocks.
+        records: recorded views, in row order; None if views were not recorded.
     """
 
     description: Description
@@ -154,7 +155,7 @@ class DenseLabels:
     records: RecordedViews | None = None
 
     def context(self) -> RowContext | None:
-        """What both ends know of the views.
+        """What both producer and student know about the views.
 
         None where hard labels are unknown, or views are not drawn from seeds.
         """
@@ -166,15 +167,15 @@ class DenseLabels:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Open what `write_tables` and a memory-mapped `labels.npy` have left.
+        """Open a directory that `write_tables` and a writer of `labels.npy` have filled.
 
         Raises:
-            LabelFileError: unfinished, truncated or contradictory.
+            LabelFileError: it is unfinished, truncated or contradictory.
         """
         path = directory / DESCRIPTION_NAME
         if not path.is_file():
             raise LabelFileError(
-                f"{directory} holds no {DESCRIPTION_NAME}: finish `labelcast relabel`"
+                f"{directory} holds no {DESCRIPTION_NAME}; finish `labelcast relabel` or `import`"
             )
         tables = _read_tables(directory / TABLES_NAME)
         try:
@@ -192,14 +193,14 @@ class DenseLabels:
         hard = tables.get("hard_labels")
         if hard is not None and not ((hard >= 0) & (hard < description.num_classes)).all():
             raise LabelFileError(
-                f"{directory}: hard labels must be 0 to {description.num_classes - 1}; correct the"
-                " data set's and relabel"
+                f"{directory}: hard labels must be 0 to {description.num_classes - 1}; correct"
+                " those of the data set and relabel"
             )
         samples = len(index.sample_ids)
-        # Of shape (samples, seeds, C) it would have as many rows, each under another view's name.
+        # Labels of shape (samples, seeds, C) have as many rows, but in another order of views.
         if rows.num_rows != index.num_rows or rows.rows_per_seed not in (None, samples):
             raise LabelFileError(
-                f"{directory}: {rows.num_rows} labels are not those of {index.num_rows} views of"
+                f"{directory}: {rows.num_rows} labels do not match {index.num_rows} views of"
                 f" {samples} samples under {len(index.seeds)} seeds; make them again"
             )
         recorded = isinstance(description.policy, RecordedPolicy)
@@ -218,7 +219,7 @@ def write_tables(
     hard_labels: NDArray[np.int64] | None,
     records: RecordedViews | None = None,
 ) -> None:
-    """Write which row is which view's, and how views were made where that was recorded."""
+    """Write the view of every row, and how views were made if that was recorded."""
     tables: dict[str, NDArray[Any]] = {"sample_ids": index.sample_ids, "seeds": index.seeds}
     if hard_labels is not None:
         tables["hard_labels"] = hard_labels
@@ -267,10 +268,10 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
 def open_for_fitting(
     path: Path, label_kind: LabelKind | None
 ) -> tuple[LabelRows, LabelKind, RowContext | None]:
-    """As `open_labels`, for readers who need no identity: a plain file is not read for its digest.
+    """Like `open_labels`, for callers that need no identity: does not digest a plain file.
 
     Returns:
-        The labels, their kind, and what is known of their views.
+        The labels, their kind, and what is known about their views.
     """
     if path.is_dir():
         dense = _open_directory(path, label_kind)
@@ -283,17 +284,17 @@ def open_labels(
 ) -> DenseLabels:
     """Open a directory of dense labels, or a plain file as labels of unaugmented samples.
 
-    A plain file of shape (rows, C) gives sample IDs 0 … rows − 1 under the one seed 0; one of
-    shape (seeds, samples, C) gives sample IDs 0 … samples − 1 under seeds 0 … seeds − 1. Teacher
-    and data set are named by the file's own digest, since nothing else is known of them.
+    A plain file of shape (rows, C) gives sample IDs 0 … rows − 1 under the single seed 0; one of
+    shape (seeds, samples, C) gives sample IDs 0 … samples − 1 under seeds 0 … seeds − 1. The file's
+    digest identifies teacher and data set, since nothing else is known about them.
 
     Args:
         path: directory or file.
-        label_kind: of a plain file, logits where it is None; a directory says it itself.
-        temperature: of a plain file of probabilities.
+        label_kind: kind of the labels in a plain file; None means logits. A directory says its own.
+        temperature: softmax temperature of probabilities in a plain file.
 
     Raises:
-        LabelFileError: unusable; says why.
+        LabelFileError: it cannot be used; says why.
         InvalidRequestError: a directory says another kind.
         LabelValueError: a plain file of logits looks like probabilities.
     """

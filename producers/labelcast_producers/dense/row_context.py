@@ -1,4 +1,4 @@
-"""Context of dense labels, by row number: what fitting and encoding read beside the labels."""
+"""Context of dense labels by row number, which fitting and encoding read beside the labels."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from labelcast.label_set import SegmentIndex
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RowContext:
-    """What is known of the views of a label file.
+    """What is known about the views of a label file.
 
     Attributes:
-        index: which row is which view's.
-        context: of the views.
+        index: view of every row.
+        context: context of the views.
     """
 
     index: SegmentIndex

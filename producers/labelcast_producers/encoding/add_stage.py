@@ -1,5 +1,6 @@
-"""Staged label sets: the next stage shares the segments of the earlier ones by digest."""
+"""Staged label sets: the next stage shares the segments of earlier ones by digest."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from labelcast.codec import Codec
 from labelcast.errors import InvalidRequestError, ManifestError
-from labelcast.files import whole_file
+from labelcast.files import whole_file, write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set import (
     GridIndex,
     RowOrder,
@@ -31,16 +33,18 @@ from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder
 
+_NOTE_NAME = "stages.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageFacts:
     """One stage of a staged source.
 
     Attributes:
-        name: for people.
-        sample_ids: uint64, the samples that are *new* at this stage, strictly increasing.
-        learning_rate: that the producer used; None if unknown.
-        epochs: likewise.
+        name: name for people.
+        sample_ids: uint64, samples that are *new* at this stage, strictly increasing.
+        learning_rate: learning rate that the producer used; None if unknown.
+        epochs: epochs that the producer trained for; None if unknown.
     """
 
     name: str
@@ -57,21 +61,21 @@ def add_stage(
     name: str,
     learning_rate: float | None = None,
     epochs: int | None = None,
-    dataset: str | None = None,
+    dataset: Digest | None = None,
 ) -> LabelSetDirectory:
     """Make the label set of the next stage.
 
     Args:
-        base: the label set so far; one without stages becomes the first. None starts a staged set.
-        added: labels of the samples that are new; encoded with the codec of `base`.
-        out: directory of the new label set; blobs are linked, where the disk can, or copied.
-        name: of the stage, for people.
-        learning_rate: that the stage is to be trained with.
+        base: label set so far; one without stages becomes the first. None starts a staged set.
+        added: labels of the new samples, encoded with the codec of `base`.
+        out: directory of the new label set; blobs are linked, if the disk can, or copied.
+        name: name of the stage, for people.
+        learning_rate: learning rate to train the stage with.
         epochs: epochs to train the stage for.
         dataset: digest of the data set at this stage; by default one over those of both sets.
 
     Raises:
-        ManifestError: both hold the same view, or their contracts differ; names the field.
+        ManifestError: both sets hold the same view, or their contracts differ; names the field.
     """
     stage = Stage(
         name=name,
@@ -92,7 +96,7 @@ def add_stage(
             _bring(label_set, manifest, out)
     if report is not None:
         manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
-    # Read back as everybody will: what contradicts itself is not written.
+    # Read back as every reader will: a contradictory set is not written.
     Manifest.from_bytes(manifest.to_bytes())
     parts = [*(base.index().segments if base else ()), *added.index().segments]
     ViewIndex(parts)
@@ -101,7 +105,7 @@ def add_stage(
 
 
 def _combined(
-    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: str | None
+    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: Digest | None
 ) -> Manifest:
     base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract
@@ -126,7 +130,7 @@ def _combined(
 
 
 def _reports(base: LabelSetDirectory, added: LabelSetDirectory) -> dict[str, Any] | None:
-    """Means over both sets, which the canary goes by; None unless both were measured."""
+    """Means over both sets, which the canary uses; None unless both were measured."""
     refs = (base.manifest.report, added.manifest.report)
     first, second = (
         {}
@@ -173,32 +177,42 @@ def write_staged(
     stages: Sequence[StageFacts],
     out: Path,
     *,
+    identity: str | None = None,
     progress: Progress = unwatched,
 ) -> LabelSetDirectory:
-    """Encode labels of all stages into one staged label set, a segment a stage.
+    """Encode labels of all stages into one staged label set, a segment per stage.
+
+    Interrupted, it goes on where it was when it is called again with the same identity and encoder:
+    finished stages are taken as they are.
 
     Args:
         dense: labels of every sample, seed-major without gaps.
-        chosen: the encoder.
-        stages: in order, each with its new samples; rising, so that stages are runs of samples.
-        out: directory of the label set; the sets of the single stages are kept in `out/stages`.
-        progress: of the labels of all stages.
+        chosen: encoder to use.
+        stages: stages in order, each with its new samples, whose IDs rise over all stages.
+        out: directory of the label set; sets of the single stages are kept in `out/stages`.
+        identity: of the labels; None starts anew.
+        progress: called as labels of all stages are encoded.
 
     Raises:
-        InvalidRequestError: stages that are no runs of the samples.
+        InvalidRequestError: the stages are not consecutive runs of the samples.
     """
     expected = np.concatenate([stage.sample_ids for stage in stages])
     if not np.array_equal(expected, dense.index.sample_ids):
         raise InvalidRequestError("the stages do not add up to the samples, in their order")
     staged, first, seeds = None, 0, len(dense.index.seeds)
+    note = _StagesNote(out / "stages" / _NOTE_NAME, identity, chosen)
     for number, stage in enumerate(stages):
         last = first + len(stage.sample_ids)
+        if number < note.done:
+            staged, first = LabelSetDirectory(out / "stages" / str(number)), last
+            continue
         single = write_label_set(
             _samples(dense, first, last),
             chosen.encoder,
             out / "stages" / f"{number}-alone",
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
+            identity=None if identity is None else f"{identity}, stage {number}",
             progress=_shifted(progress, first * seeds, len(expected) * seeds),
         )
         target = out if number == len(stages) - 1 else out / "stages" / str(number)
@@ -212,13 +226,47 @@ def write_staged(
             dataset=dense.description.dataset if target == out else None,
         )
         first = last
+        if target != out:
+            note.finish(number + 1)
     if staged is None:
         raise InvalidRequestError("a staged set needs at least one stage")
+    note.path.unlink(missing_ok=True)
     return staged
 
 
+class _StagesNote:
+    """How many stages of a staged set are finished, on disk beside them.
+
+    Args:
+        path: of the note.
+        identity: of the labels; None never goes on.
+        chosen: the encoder, with which stages were written.
+
+    Attributes:
+        done: finished stages.
+    """
+
+    def __init__(self, path: Path, identity: str | None, chosen: ChosenEncoder) -> None:
+        self.path = path
+        codec = chosen.encoder.codec
+        about = repr((identity, codec.name, codec.header, codec.config())).encode()
+        self._identity = None if identity is None else digest_of(about + (chosen.artifact or b""))
+        self.done = 0
+        try:
+            noted = json.loads(path.read_bytes())
+            if identity is not None and noted["identity"] == self._identity:
+                self.done = int(noted["done"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+
+    def finish(self, done: int) -> None:
+        """Note that this many stages are finished."""
+        note = {"identity": self._identity, "done": done}
+        write_whole(self.path, json.dumps(note).encode())
+
+
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    """Progress of a stage as that of all of them."""
+    """Make the progress of a stage count towards all stages."""
     return lambda done, _: progress(before + done, total)
 
 
@@ -239,7 +287,7 @@ def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
 
 @dataclass(frozen=True, eq=False)
 class _ChosenRows:
-    """Some rows of others."""
+    """Some rows of another label source."""
 
     source: LabelRows
     chosen: NDArray[np.int64]

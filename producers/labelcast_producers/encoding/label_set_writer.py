@@ -38,7 +38,7 @@ _LEAST_LOG = np.float32(-104)
 
 
 class RowEncoder(Protocol):
-    """What bundling needs of an encoder (`labelcast_producers.neural.encoding`)."""
+    """What writing a label set needs from an encoder (`labelcast_producers.neural.encoding`)."""
 
     codec: Codec
 
@@ -62,19 +62,19 @@ def write_label_set(
     """Encode a whole file of dense labels into a label set.
 
     Args:
-        dense: the labels with their meaning.
+        dense: labels with their meaning.
         encoder: writes rows of `encoder.codec`.
-        out: directory of the label set; one that is finished there is replaced.
-        artifact: of a fitted codec; codecs that are not fitted get theirs here.
-        fit_report: how the codec was fitted, kept in the set's report.
-        identity: of the labels; an encoding of the same labels by the same codec that was
-            interrupted goes on where it was. None starts anew.
-        progress: of the labels.
+        out: directory of the label set; a finished one there is replaced.
+        artifact: artifact of a fitted codec; None for other codecs, whose artifact is made here.
+        fit_report: how the codec was fitted; kept in the set's report.
+        identity: identity of the labels; an interrupted encoding of the same labels by the same
+            codec resumes where it stopped. None starts over.
+        progress: called as labels are encoded.
 
     Raises:
         InvalidRequestError: the codec has no codes.
-        LabelValueError: labels that cannot be encoded.
-        LabelFileError: labels of another class count than the codec.
+        LabelValueError: a label cannot be encoded.
+        LabelFileError: labels and codec have different numbers of classes.
     """
     description, codec = dense.description, encoder.codec
     if codec.row_stride == 0:
@@ -105,17 +105,17 @@ def write_label_set(
 def write_packed_label_set(
     dense: DenseLabels, codec: Codec, blocks: Iterable[Rows], out: Path
 ) -> LabelSetDirectory:
-    """Write labels that a codec without tables keeps as they are; nothing of them is measured.
+    """Write labels that a codec without tables keeps unchanged; nothing is measured.
 
     Args:
-        dense: what the labels mean; its rows are not read.
-        codec: of the rows.
-        blocks: packed rows of every label, in row order: uint8, shape (n, stride) each.
-        out: directory of the label set; one that is finished there is replaced.
+        dense: meaning of the labels; its rows are not read.
+        codec: codec of the rows.
+        blocks: packed rows of all labels, in row order: uint8, shape (n, stride) each.
+        out: directory of the label set; a finished one there is replaced.
 
     Raises:
-        CodecError: a row that the codec cannot decode.
-        LabelFileError: not one row for each label.
+        CodecError: the codec cannot decode a row.
+        LabelFileError: there is not one row for each label.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     writer, first = LabelSetDirectoryWriter(out), list[Rows]()
@@ -189,7 +189,7 @@ def _encode(
     *,
     resumable: bool,
 ) -> None:
-    """Append the rows that the log lacks."""
+    """Append the rows that are missing from the log."""
     progress(log.rows, dense.rows.num_rows)
     block = max(1, _BLOCK_BYTES // (4 * dense.description.num_classes))
     for start in range(log.rows, dense.rows.num_rows, block):
@@ -207,12 +207,12 @@ def _encode(
 
 
 def _keeps(codec: Codec, labels: NDArray[Any]) -> bool:
-    """Whether labels come out as they went in: there is nothing to measure then."""
+    """Whether the codec keeps labels exactly: then there is nothing to measure."""
     return isinstance(codec, RawCodec) and codec.precision.dtype.itemsize >= labels.itemsize
 
 
 class _Agreement:
-    """How well codes keep labels, and how often labels name a class that their view shows."""
+    """How well codes keep labels, and how often labels name a class shown in their view."""
 
     def __init__(self, dense: DenseLabels, codec: Codec) -> None:
         self._dense = dense
@@ -232,27 +232,27 @@ class _Agreement:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; {} starts anew."""
+        """Continue from `state`; {} starts over."""
         if state:
             self._rows, self._kl = int(state["rows"]), float(state["kl"])
             self._same_top1, self._shown = int(state["same_top1"]), int(state["shown"])
 
     def add_kept(self, start: int, labels: NDArray[Any]) -> None:
-        """Take a block of labels that the codec keeps as they are."""
+        """Count a block of labels that the codec keeps exactly."""
         self._rows += len(labels)
         self._same_top1 += len(labels)
         if self._dense.hard_labels is not None:
             self._count_shown(start, labels.argmax(axis=1), self._dense.hard_labels)
 
     def add(self, start: int, labels: NDArray[Any], decoded: NDArray[np.float32]) -> None:
-        """Take a block of labels with what their codes decode to."""
+        """Count a block of labels and what their codes decode to."""
         self._rows += len(labels)
         likeliest = decoded.argmax(axis=1)
         # Where classes are tied for the likeliest, any of them is right.
         best = np.take_along_axis(labels, likeliest[:, None], axis=1)[:, 0]
         self._same_top1 += int((best == labels.max(axis=1)).sum())
         ends = self._codec.header.temperatures
-        # The middle of the range is where a codec was fitted.
+        # A codec was fitted at the middle of its range.
         temperature = 1.0 if ends is None else (ends.low * ends.high) ** 0.5
         description = self._dense.description
         wanted = _log_probabilities(labels, description.label_kind, temperature)
@@ -269,7 +269,7 @@ class _Agreement:
         self._shown += int((classes == likeliest).any(axis=0).sum())
 
     def _shown_ids(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Sample IDs of views and of the partners that show in them."""
+        """Sample IDs of views and of the partners mixed into them."""
         dense, views = self._dense, self._dense.index.views_at(rows)
         policy = dense.description.policy
         if dense.records is not None and isinstance(policy, RecordedPolicy):

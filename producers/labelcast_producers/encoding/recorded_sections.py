@@ -18,21 +18,21 @@ def write_augmentation(writer: LabelSetDirectoryWriter, dense: DenseLabels) -> A
     """Pack the records of dense labels.
 
     Args:
-        writer: of the label set.
-        dense: with its records, if views were recorded.
+        writer: writer of the label set.
+        dense: labels with records, if views were recorded.
 
     Returns:
         None where no views were recorded.
 
     Raises:
-        LabelFileError: a partner that is no view of the set.
+        LabelFileError: a partner is not a view of the set.
     """
     policy, records, index = dense.description.policy, dense.records, dense.index
     if records is None or not isinstance(policy, RecordedPolicy):
         return None
     table, mixes = None, np.zeros(index.num_rows, dtype=np.int64)
     if policy.mix is not Mix.NONE:
-        # What a batch shares is stored once: a batch's λ and box are those of all its views.
+        # A batch's λ and box are those of all its views, so they are stored once per batch.
         shared = np.column_stack([records.lam, records.box.astype(np.float64)])
         unique, mixes = np.unique(shared, axis=0, return_inverse=True)
         mixes = mixes.reshape(-1)

@@ -1,4 +1,4 @@
-"""Packed rows on disk while a label set is being made, so that an interrupted encoding goes on."""
+"""Packed rows on disk while a label set is being made, so that an interrupted encoding resumes."""
 
 import json
 import os
@@ -16,12 +16,12 @@ _BLOCK_BYTES = 2**24
 
 
 class RowLog:
-    """Rows that are appended, with a note of how many there are and what was measured on them.
+    """An append-only log of rows, with a note of their number and of the measurements so far.
 
     Args:
-        directory: of the log; made if missing.
-        identity: of everything that decides the rows: a log of another identity is started anew.
-        stride: bytes a row.
+        directory: directory of the log; created if missing.
+        identity: identity of everything that determines the rows; another identity starts over.
+        stride: bytes in a row.
     """
 
     def __init__(self, directory: Path, identity: str, stride: int) -> None:
@@ -36,13 +36,13 @@ class RowLog:
         self._file.seek(0, os.SEEK_END)
 
     def append(self, rows: Rows) -> None:
-        """Add rows; they count once `note` was called."""
+        """Append rows; they count once `note` is called."""
         self._file.write(np.ascontiguousarray(rows).data.cast("B"))
         self.rows += len(rows)
 
     def note(self, measured: dict[str, Any]) -> None:
         """Make everything that was appended survive a crash."""
-        # The rows first: a note of rows that a power cut took away would leave a gap.
+        # The rows first: a note about rows that a power cut took away would leave a gap.
         sync_file(self._file)
         note = {"identity": self._identity, "rows": self.rows, "measured": measured}
         write_whole(self._note_path, json.dumps(note).encode())
@@ -64,7 +64,7 @@ class RowLog:
     def discard(self) -> None:
         """Delete the log."""
         self._file.close()
-        # With what a kill may have left half-written.
+        # Including files that a kill may have left half-written.
         shutil.rmtree(self._rows_path.parent)
 
     def _read_note(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Label sets in the files of other projects."""
+"""Writes label sets as files of other projects."""

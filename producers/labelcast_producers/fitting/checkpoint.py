@@ -1,8 +1,8 @@
 """State of an unfinished fit: one safetensors file, replaced atomically. No pickle.
 
-The file holds all that the rest of a fit depends on (weights, codebooks, the optimizer's moments,
-the number of the next step; batches and draws are functions of the step), so a resumed fit ends
-with the same bits as one that was never stopped, on one CPU with one number of threads and workers.
+The file holds everything that the rest of a fit depends on (weights, codebooks, the optimizer's
+moments, the number of the next step; batches and draws are functions of the step), so a resumed fit
+ends with the same bits as an uninterrupted one, on one CPU with one number of threads and workers.
 """
 
 from pathlib import Path
@@ -19,17 +19,17 @@ from labelcast.files import write_whole
 from labelcast_producers.fitting.config import FitConfig
 
 METADATA_KEY = "labelcast.checkpoint"
-START_ANEW = "start anew with --fresh (in Python: resume=False)"
+START_ANEW = "start over with --fresh (in Python: resume=False)"
 
 
 class CheckpointHeader(BaseModel):
-    """What a checkpoint belongs to.
+    """Identifies the fit that a checkpoint belongs to.
 
     Attributes:
         format: version of this file.
-        step: the next step.
-        seconds: spent on fitting so far.
-        labels_digest: identifies the labels.
+        step: number of the next step.
+        seconds: time spent on fitting so far.
+        labels_digest: digest that identifies the labels.
         config: settings of the fit.
     """
 

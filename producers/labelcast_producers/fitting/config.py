@@ -1,4 +1,4 @@
-"""Everything that decides a fit, beside the labels."""
+"""Everything that determines a fit, besides the labels."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -12,7 +12,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast_producers.neural.compute import Compute
 from labelcast_producers.neural.encoding import Search
 
-# Decodings that the finished encoder tries for a label: about 1,500 labels a second and core.
+# Decodings that the finished encoder tries for a label: about 1,500 labels per second and core.
 _SEARCH_TRIALS = 96
 _CONDITIONED_WEIGHT_DECAY = 0.1
 
@@ -23,44 +23,44 @@ class FitConfig(BaseModel):
     """Settings of a fit; frozen, and written into everything that the fit makes.
 
     Attributes:
-        codes: codes a label (M); 0 decodes labels from their context alone.
-        codebook_size: codewords a codebook (K).
-        codeword_width: values a codeword (D).
-        encoder_hidden: widths of the encoder's hidden layers; they cost nothing at the student.
+        codes: codes per label (M); 0 decodes labels from their context alone.
+        codebook_size: codewords per codebook (K).
+        codeword_width: values per codeword (D).
+        encoder_hidden: widths of the encoder's hidden layers; they cost the student nothing.
         decoder_hidden: widths of the decoder's hidden layers; they are in the artifact.
-        precision: of the stored decoder.
-        class_width: values of a class embedding, by which encoder and decoder are conditioned on
-            what both ends know of a view (see `labelcast.context.rows`); 0 conditions on nothing,
-            and so does a fit of labels whose hard labels are unknown.
-        steps: fitting steps.
-        batch_rows: labels a step.
+        precision: precision of the stored decoder.
+        class_width: values per class embedding, which conditions encoder and decoder on what
+            producer and student both know about a view (see `labelcast.context.rows`); 0 conditions
+            on nothing, and so does a fit of labels whose hard labels are unknown.
+        steps: number of fitting steps.
+        batch_rows: labels per step.
         run_rows: consecutive rows read together, so that a file larger than memory streams.
         learning_rate: peak, reached after `warmup_steps`, then a half cosine down to 2 %.
-        warmup_steps: steps of linear rise; capped to a tenth of `steps`.
-        weight_decay: of AdamW; None takes 0.1 for a fit that is conditioned on context, which would
-            otherwise learn pairs of classes by heart (measured at 4 bytes: KL on unseen views 0.410
-            with, 0.425 without), and 0 for others.
-        ema_decay: of the codebooks' moving averages.
-        commitment: weight of the latents' pull towards their codewords.
-        revive_below: share of an even use under which a codeword is moved to a latent.
-        revive_until: share of the steps after which codewords stay where they are.
+        warmup_steps: steps of linear rise; capped at a tenth of `steps`.
+        weight_decay: weight decay of AdamW; None takes 0.1 for a fit that is conditioned on
+            context, which would otherwise learn pairs of classes by heart (measured at 4 bytes: KL
+            on unseen views 0.410 with, 0.425 without), and 0 for others.
+        ema_decay: decay of the codebooks' moving averages.
+        commitment: weight of the loss that pulls latents towards their codewords.
+        revive_below: share of an even use below which a codeword is moved to a latent.
+        revive_until: share of the steps after which codewords are not moved any more.
         temperature: softmax temperature at which labels are compared.
-        temperature_reach: the codec is declared right from temperature / reach to temperature *
+        temperature_reach: the codec is declared valid from temperature / reach to temperature *
             reach. Measured at 8 bytes, fitted at 1: the KL is 5 % of that of the mean label at 1,
             4 % at 0.67, 8 % at 1.5, 12 % at 2 and 21 % at 4.
         holdout_every: one block of rows in every `holdout_every` is never fitted; 0 fits all.
-        block_rows: rows of one block; None takes one augmentation seed where the file is
-            seed-major, else a tenth of a hold-out period.
-        metric_rows: greatest number of rows, evenly spaced, that are measured on either side.
+        block_rows: rows of one block; None takes one augmentation seed if the file is seed-major,
+            else a tenth of a hold-out period.
+        metric_rows: most rows, evenly spaced, that are measured on either side.
         search_from: share of the steps after which the fit itself searches for codes, so that
             codebooks and decoder learn the choices that the finished encoder will make.
         search_candidates: nearest codewords that the finished encoder tries for each code; None
-            shares 96 trials a label out among the codes and rounds: rounds are dropped first, to
-            one, so that each code has two to choose from. Beyond 48 codes, one round of two is more
-            than 96 (512 at 256 codes), and encoding slows down in proportion.
-        search_rounds: passes over the codes; the greatest number where `search_candidates` is None.
+            divides 96 trials per label among the codes and rounds: rounds are dropped first, to
+            one, so that each code has two to choose from. Beyond 48 codes, one round of two takes
+            more than 96 (512 at 256 codes), and encoding slows down in proportion.
+        search_rounds: passes over the codes; the most passes if `search_candidates` is None.
         compute: arithmetic of steps and search; metrics and decoding are always fp32.
-        seed: of weights, batches and codewords.
+        seed: seed of weights, batches and codewords.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +103,7 @@ class FitConfig(BaseModel):
 
     @property
     def vqae(self) -> VqaeShape:
-        """The decoding half's sizes."""
+        """Sizes of the decoding half."""
         return VqaeShape(
             codes=self.codes,
             codebook_size=self.codebook_size,
@@ -114,10 +114,10 @@ class FitConfig(BaseModel):
         )
 
     def without_context(self) -> "FitConfig":
-        """The same, conditioned on nothing.
+        """The same settings, conditioned on nothing.
 
         Raises:
-            InvalidRequestError: then nothing is left to decode labels from.
+            InvalidRequestError: without codes, nothing would be left to decode labels from.
         """
         if not self.codes:
             raise InvalidRequestError(
@@ -129,13 +129,13 @@ class FitConfig(BaseModel):
 
     @property
     def temperatures(self) -> TemperatureRange:
-        """Where the fitted codec is declared right."""
+        """Temperatures at which the fitted codec is declared valid."""
         reach = self.temperature_reach
         return TemperatureRange(self.temperature / reach, self.temperature * reach)
 
     @property
     def chosen_weight_decay(self) -> float:
-        """`weight_decay`, or what None stands for."""
+        """`weight_decay`, or the value that None stands for."""
         if self.weight_decay is not None:
             return self.weight_decay
         return _CONDITIONED_WEIGHT_DECAY if self.class_width else 0.0
@@ -153,10 +153,10 @@ class FitConfig(BaseModel):
 
 
 def parse_fit_config(values: Mapping[str, Any]) -> FitConfig:
-    """A configuration from a file or a command line.
+    """Parse a configuration from a file or a command line.
 
     Raises:
-        InvalidRequestError: one line that names the first wrong setting.
+        InvalidRequestError: a setting is wrong; names the first in one line.
     """
     try:
         return FitConfig.model_validate(values)

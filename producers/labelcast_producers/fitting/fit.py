@@ -1,4 +1,4 @@
-"""The entry: dense labels in, a proven codec with its encoder and its report out."""
+"""The entry point: dense labels in; a proven codec, its encoder and its report out."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -44,14 +44,14 @@ _DIGEST_ROWS = 4096
 
 @dataclass(frozen=True, eq=False)
 class FittedCodec:
-    """What a fit leaves behind.
+    """The result of a fit.
 
     Attributes:
-        out: the directory that holds it all as files.
+        out: directory with all of it as files.
         artifact: bytes of the codec.
-        codec: the decoding half (numpy).
-        encoder: the encoding half, on the device of the fit.
-        report: how good it is.
+        codec: decoding half (numpy).
+        encoder: encoding half, on the device of the fit.
+        report: how well the codec keeps labels.
     """
 
     out: Path
@@ -79,21 +79,22 @@ def fit(
 
     Args:
         labels: rows of a teacher's labels; seed-major, so that held-out blocks are whole seeds.
-        config: settings.
-        out: directory, created when missing; gets codec, encoder, report and log.
-        label_kind: what `labels` are; refused where they plainly are the other kind.
-        context: what both ends know of each row's view, from `DenseLabels.context`; None where
-            hard labels are unknown, and then nothing is conditioned on it.
-        device: "auto", "cpu" or any torch device; of several workers, each takes its own GPU.
-        progress: of the steps.
+        config: settings of the fit.
+        out: directory, created if missing; receives codec, encoder, report and log.
+        label_kind: kind of `labels`; refused if they plainly are the other kind.
+        context: what producer and student both know about each row's view, from
+            `DenseLabels.context`; None if hard labels are unknown: then nothing is conditioned on
+            it.
+        device: "auto", "cpu" or any torch device; with several workers, each takes its own GPU.
+        progress: called after steps.
         on_log: called with each line of the log: step, kl, agreement and perplexity of a batch.
-        resume: go on from what `out` holds: a checkpoint, or a finished fit of the same settings
-            on the same labels, which is then returned as it is. Labels are told apart by their
+        resume: continue from what `out` holds: a checkpoint, or a finished fit of the same settings
+            on the same labels, which is then returned unchanged. Labels are identified by their
             shape, type, kind and the values of 4,096 evenly spaced rows (of fewer, all): after a
-            change that may spare these, start anew. Else discard what `out` holds.
-        checkpoint_seconds: at least so long between two checkpoints.
+            change that may miss these, start over. If False, discard what `out` holds.
+        checkpoint_seconds: least time between two checkpoints.
         workers: the processes that fit together, from `joined_workers`; each calls this with the
-            same arguments and sees the same files. The first writes and tells its progress.
+            same arguments and sees the same files. The first writes files and reports progress.
 
     Returns:
         The fitted codec, proven by numpy and by torch; the same on every worker.
@@ -101,13 +102,14 @@ def fit(
     Raises:
         LabelFileError: there are no labels.
         LabelValueError: NaN or infinity, or labels of the other kind.
-        InvalidRequestError: no such device, the fit diverged, there are more workers than rows in
-            a batch, or `out` holds another fit, unfinished or finished, and `resume` is set.
+        InvalidRequestError: there is no such device, the fit diverged, there are more workers than
+            rows in a batch, or `out` holds another fit, unfinished or finished, and `resume` is
+            set.
         CodecFormatError: `out` holds this fit, finished but damaged, and `resume` is set.
-        DigestMismatchError: the same, of files that belong to different fits.
+        DigestMismatchError: so are its files, which belong to different fits.
         GoldenRowsError: the decoders disagree.
         NetworkError: another worker has gone.
-        KeyboardInterrupt: SIGINT; calling again goes on from there.
+        KeyboardInterrupt: SIGINT; calling again resumes from there.
     """
     if labels.num_rows < 1 or labels.num_classes < 1:
         raise LabelFileError("there are no labels to fit")
@@ -123,7 +125,7 @@ def fit(
     digest = _labels_digest(labels, label_kind, context)
     chosen = workers.choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
-    # The first worker looks for all; then all read the same report, which nobody writes.
+    # The first worker checks for all; then all read the same report, which nobody writes.
     if workers.any(resume and workers.is_first and (out / REPORT_FILE).exists()):
         with _naming_the_way_out():
             _expect_same_fit(out, config, digest)
@@ -150,7 +152,7 @@ def fit(
         on_log=on_log,
     )
     if workers.is_first and not resume:
-        # Interrupted, this fit must not be taken for the one that was here before.
+        # If interrupted, this fit must not be taken for the earlier one.
         _discard(out)
     loop.run(resume=resume)
     fitted = _finish(loop, out) if workers.is_first else None
@@ -169,11 +171,11 @@ def expect_no_other_fit(
     """Refuse a directory in which `fit` with `resume` would find another finished fit.
 
     Args:
-        labels: as for `fit`, and so are the others.
-        config: settings.
-        out: the directory, which need not be there.
-        label_kind: what `labels` are.
-        context: what is known of them.
+        labels: labels to fit; see `fit` for all arguments.
+        config: settings of the fit.
+        out: directory, which need not exist.
+        label_kind: kind of `labels`.
+        context: what is known about their views.
 
     Raises:
         InvalidRequestError: it holds a fit of other settings or labels.
@@ -187,12 +189,12 @@ def expect_no_other_fit(
 
 
 def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
-    """Read what `fit` wrote.
+    """Load what `fit` wrote.
 
     Raises:
         CodecFormatError: a file is missing or malformed.
-        DigestMismatchError: the files are of different fits.
-        InvalidRequestError: no such device.
+        DigestMismatchError: the files belong to different fits.
+        InvalidRequestError: there is no such device.
     """
     files = read_fitted_files(out, device=device)
     report = read_report(out / REPORT_FILE)
@@ -202,7 +204,7 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
 def _conditioned(
     config: FitConfig, context: RowContext | None
 ) -> tuple[FitConfig, RowContext | None]:
-    """Both as the fit uses them: conditioned where it is asked for and context is known."""
+    """Both as the fit uses them: conditioned if that is asked for and context is known."""
     if config.class_width and context is not None:
         return config, context
     return config.without_context(), None
@@ -219,7 +221,7 @@ def _expect_same_fit(out: Path, config: FitConfig, labels_digest: str) -> None:
 
 @contextmanager
 def _naming_the_way_out() -> Iterator[None]:
-    """Say of a damaged fit what may be done about it."""
+    """Add to the error about a damaged fit what to do about it."""
     try:
         yield
     except (CodecFormatError, DigestMismatchError) as error:
@@ -227,7 +229,7 @@ def _naming_the_way_out() -> Iterator[None]:
 
 
 def _discard(out: Path) -> None:
-    # The report first: without it, the others are no finished fit.
+    # The report first: without it, the other files are not a finished fit.
     for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
         (out / name).unlink(missing_ok=True)
 
@@ -235,8 +237,8 @@ def _discard(out: Path) -> None:
 def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:
     """Sha256 (hex) over shape, type, kind, values and context of `_DIGEST_ROWS` spaced rows.
 
-    A file of no more rows is covered whole. Of a larger one, rows between those may change
-    unnoticed: to read it all would take longer than many a fit.
+    A file with at most this many rows is covered whole. In a larger one, rows in between may change
+    unnoticed: reading it all would take longer than many fits.
     """
     rows = spaced(labels.num_rows, _DIGEST_ROWS)
     hasher = hashlib.sha256(f"{labels.num_rows} {labels.num_classes} {label_kind}".encode())
@@ -252,7 +254,7 @@ def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext
 
 
 def _finish(loop: Loop, out: Path) -> FittedCodec:
-    """Round, export, prove, measure and write; the report comes last and says that all is there."""
+    """Round, export, prove, measure and write; the report is last and marks the fit finished."""
     labels, context, config, split = loop.labels, loop.context, loop.config, loop.split
     round_to_stored(loop.model, temperature=config.temperature)
     codec = export_codec(loop.model, config.temperatures)

@@ -1,4 +1,4 @@
-"""How much of the teacher survives its codes, measured with the decoder that students get."""
+"""How much of the teacher survives the codes, measured with the decoder that students get."""
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ class Metrics(BaseModel):
     """Means over some rows.
 
     Attributes:
-        rows: how many were measured.
+        rows: number of rows measured.
         kl_nats: KL(teacher ‖ decoded) at the fit's temperature.
-        teacher_entropy_nats: entropy of the teacher there: the scale to see the KL against.
+        teacher_entropy_nats: the teacher's entropy at that temperature, as a scale for the KL.
         top1_agreement: share of rows whose likeliest class is the teacher's, or one of those that
             are tied for it.
         top5_agreement: share of rows whose five likeliest classes hold one of the teacher's
@@ -41,7 +41,7 @@ class Metrics(BaseModel):
 
     @property
     def mean_perplexity(self) -> float:
-        """Over the codebooks; 1 where there are none."""
+        """Mean over the codebooks; 1 if there are none."""
         return sum(self.perplexities) / len(self.perplexities) if self.perplexities else 1.0
 
 
@@ -52,13 +52,13 @@ def measure(
     """Encode and decode `rows`, block by block.
 
     Args:
-        encoder: whose model has been rounded to what artifacts store.
-        labels: where the rows lie.
-        context: of a conditioned encoder.
+        encoder: encoder whose model has been rounded to what artifacts store.
+        labels: source of the rows.
+        context: context of a conditioned encoder.
         rows: int64, shape (n,), n at least 1, ascending for fast reading.
 
     Raises:
-        LabelValueError: NaN or infinity, naming the row.
+        LabelValueError: a row holds NaN or infinity; names it.
     """
     model, temperature = encoder.model, encoder.temperature
     device = model.quantizer.codebooks.device

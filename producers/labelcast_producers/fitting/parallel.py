@@ -1,9 +1,9 @@
-"""Several processes at one fit, as `torchrun` starts them.
+"""Several processes that share one fit, as `torchrun` starts them.
 
 Every worker computes a share of each step's batch; sums over the workers then give each of them
-what one process would have had, up to the order of summation, so that all hold the same weights and
-codebooks without ever sending those. All workers see the same files. What is written is written by
-the first of them.
+the result of one process, up to the order of summation, so that all hold the same weights and
+codebooks without ever sending them. All workers see the same files, and the first of them writes
+them.
 """
 
 import os
@@ -20,7 +20,7 @@ from labelcast.errors import InvalidRequestError, NetworkError
 from labelcast.torch.device import choose_device
 from labelcast_producers.fitting.sampling import RowNumbers
 
-# Longer than the first worker measures a finished fit while the others wait.
+# Longer than the first worker needs to measure a finished fit while the others wait.
 _TIMEOUT = timedelta(minutes=10)
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -29,12 +29,12 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 class Workers:
     """The processes of a fit, seen from one of them; alone, every method returns at once.
 
-    Methods that name all workers must be called by all of them, in the same order.
+    Methods that mention all workers must be called by all of them, in the same order.
 
     Attributes:
-        rank: number of this one.
-        size: how many there are.
-        local_rank: number of this one on its machine, which is that of its GPU.
+        rank: number of this worker.
+        size: number of workers.
+        local_rank: number of this worker on its machine, and of its GPU.
     """
 
     rank: int = 0
@@ -43,14 +43,14 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes files and speaks to people."""
+        """Whether this worker writes files and talks to people."""
         return self.rank == 0
 
     def choose_device(self, name: str) -> torch.device:
-        """As `neural.device.choose_device`; on GPUs, each worker of a machine takes its own.
+        """Like `neural.device.choose_device`; on GPUs, each worker of a machine takes its own.
 
         Raises:
-            InvalidRequestError: no such device on this machine.
+            InvalidRequestError: this machine has no such device.
         """
         device = choose_device(name)
         if self.size > 1 and device.type == "cuda" and device.index is None:
@@ -59,15 +59,15 @@ class Workers:
         return device
 
     def share(self, rows: RowNumbers) -> RowNumbers:
-        """This worker's part of `rows`: the parts of all, in order of their ranks, are `rows`."""
+        """This worker's part of `rows`; the parts of all workers, by rank, make up `rows`."""
         return rows[self._slice(len(rows))]
 
     def placed(self, part: Tensor, count: int) -> Tensor:
-        """Values of this worker's share among zeros, so that `sum_` puts all shares together.
+        """Put this worker's share among zeros, so that `sum_` combines all shares.
 
         Args:
             part: shape (rows of `share`, …).
-            count: rows of all shares.
+            count: number of rows in all shares together.
 
         Returns:
             Shape (count, …); without gradient.
@@ -82,8 +82,8 @@ class Workers:
         """Replace each tensor by its sum over all workers, the same bits on each.
 
         Args:
-            tensors: of the same shapes on every worker, on one device; travel together in the
-                widest of their types, so integers beside float32 must be below 2**24.
+            tensors: tensors of the same shapes on every worker, on one device; sent in the widest
+                of their types, so integers beside float32 must be below 2**24.
 
         Raises:
             NetworkError: another worker has gone.
@@ -98,7 +98,7 @@ class Workers:
             tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is set on any of all workers.
+        """Whether `flag` is set on any worker.
 
         Raises:
             NetworkError: another worker has gone.
@@ -112,7 +112,7 @@ class Workers:
         return bool(flags.item())
 
     def wait(self) -> None:
-        """Until all workers have come here.
+        """Wait until all workers have come here.
 
         Raises:
             NetworkError: another worker has gone.
@@ -144,7 +144,7 @@ def joined_workers() -> Iterator[Workers]:
 
     Raises:
         InvalidRequestError: some of torchrun's variables are missing or malformed.
-        NetworkError: the others do not answer.
+        NetworkError: the other workers do not answer.
     """
     if "WORLD_SIZE" not in os.environ:
         yield ALONE

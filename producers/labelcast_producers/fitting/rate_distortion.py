@@ -1,4 +1,4 @@
-"""The curve of a sweep, drawn. Needs matplotlib, which nothing else of the service does."""
+"""Draws the curve of a sweep. Needs matplotlib, which no other module of the producers needs."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ def draw(curve: Sweep, path: Path) -> None:
     """Write the curve as PNG: KL against payload, both logarithmic, and top-1 agreement below.
 
     Args:
-        curve: at least one point.
-        path: of the PNG; replaced.
+        curve: curve with at least one point.
+        path: path of the PNG, which is replaced.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.

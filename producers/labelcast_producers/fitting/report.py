@@ -1,4 +1,4 @@
-"""What a fit says of itself; read by people, by the canary and by `budget`."""
+"""The report of a fit, for people, the canary and `budget`."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ _SCALES = (1_000_000, 10_000_000, 100_000_000)
 
 
 class BytesALabel(BaseModel):
-    """The two figures that never go without each other.
+    """Bytes per label; payload and total are never given one without the other.
 
     Attributes:
-        payload: the row's stride in codes.
-        total_here: payload and codec, over the labels of this set.
+        payload: bytes of a label's codes.
+        total_here: payload and codec, per label of this set.
         total_at: the same at 1, 10 and 100 million labels.
-        dense_fp16: what a label weighs uncompressed.
+        dense_fp16: bytes of an uncompressed label.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class BytesALabel(BaseModel):
     def of(
         cls, *, payload: int, codec_bytes: int, num_rows: int, num_classes: int
     ) -> "BytesALabel":
-        """Work them out."""
+        """Compute them."""
         return cls(
             payload=payload,
             total_here=payload + codec_bytes / num_rows,
@@ -47,19 +47,19 @@ class FitReport(BaseModel):
     """A finished fit.
 
     Attributes:
-        config: its settings.
-        label_kind: what was fitted.
-        num_rows: N of the whole file.
-        num_classes: C.
-        labels_digest: identifies the labels (shape and a sample of their values).
+        config: settings of the fit.
+        label_kind: kind of the labels.
+        num_rows: rows in the whole file, N.
+        num_classes: number of classes, C.
+        labels_digest: digest that identifies the labels (shape and a sample of their values).
         codec_digest: sha256 (hex) of the artifact.
         codec_bytes: size of the artifact.
         seconds: wall time of the fitting steps, over all resumptions.
-        device: where they ran.
-        compute: their arithmetic.
-        seen: measured on rows that were fitted.
-        unseen: measured on held-out rows; None where nothing was held out.
-        bytes_a_label: payload and totals.
+        device: device of the fitting steps.
+        compute: arithmetic of the fitting steps.
+        seen: quality on rows that were fitted.
+        unseen: quality on held-out rows; None if there are none.
+        bytes_a_label: payload and totals per label.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,7 +88,7 @@ def read_report(path: Path) -> FitReport:
     """Read what `to_json` wrote.
 
     Raises:
-        CodecFormatError: missing, or no fit report.
+        CodecFormatError: it is missing, or no fit report.
     """
     try:
         return FitReport.model_validate_json(path.read_bytes())

@@ -3,8 +3,8 @@
 Rows:  | block 0 | block 1 | … | block E-1 | block E | …      E = holdout_every
        | fitted  | fitted  | … | held out  | fitted  | …
 
-With one augmentation seed a block, the held-out rows are views that the fit has never seen, of
-samples that it has: what a student asks of seeds that are labelled later.
+With one augmentation seed per block, the held-out rows are views that the fit has never seen, of
+samples that it has: what a student requests if seeds are labelled later.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ RowNumbers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows cut into blocks, of which every `holdout_every`-th is held out.
+    """Rows cut into blocks, of which one in every `holdout_every` is held out.
 
     Attributes:
-        num_rows: N.
-        block_rows: rows a block; the last may be shorter.
-        holdout_every: E; 0 holds nothing out.
+        num_rows: number of rows, N.
+        block_rows: rows per block; the last may be shorter.
+        holdout_every: blocks per period, E; 0 holds nothing out.
     """
 
     num_rows: int
@@ -33,7 +33,7 @@ class Split:
     def of(
         cls, num_rows: int, *, rows_per_seed: int | None, block_rows: int | None, holdout_every: int
     ) -> "Split":
-        """Choose the block: as asked, else a seed, else so that there are ten hold-out periods."""
+        """Choose the block: as given, else one seed, else to make ten hold-out periods."""
         blocks = 10 * max(1, holdout_every)
         chosen = block_rows or rows_per_seed or max(1, num_rows // blocks)
         return cls(num_rows, chosen, holdout_every)
@@ -72,11 +72,11 @@ def batch_rows(split: Split, *, seed: int, step: int, count: int, run_rows: int)
     """Rows of one fitting step: random short runs of consecutive fitted rows.
 
     Args:
-        split: what is fitted.
-        seed: of the fit.
+        split: the rows that are fitted.
+        seed: seed of the fit.
         step: number of the step; the same (seed, step) gives the same rows on every machine.
-        count: rows wanted.
-        run_rows: length of a run; capped so that a batch has at least 8.
+        count: number of rows.
+        run_rows: length of a run; capped so that a batch has at least 8 runs.
 
     Returns:
         int64, shape (count,); drawn with replacement.

@@ -1,12 +1,12 @@
 """The fitting steps: KL to the teacher through quantized latents.
 
 The loss is KL(teacher ‖ decoded) at the fit's temperature plus the commitment of arXiv 1711.00937;
-codebooks follow by moving averages. The network gives logits already divided by the temperature, so
-that a fit at one temperature runs as smoothly as at another; `round_to_stored` multiplies them back
-once it is over. Nothing here depends on how often the fit was interrupted.
+codebooks follow by moving averages. The network gives logits divided by the temperature, so that a
+fit runs equally smoothly at any temperature; `round_to_stored` multiplies them back at the end.
+Nothing here depends on how often the fit was interrupted.
 
 Several workers take a step together: each computes its share of the batch, then all sum gradients
-and put the latents of the whole batch together, from which each moves its own codebooks alike.
+and collect the latents of the whole batch, from which each moves its own codebooks in the same way.
 """
 
 import json
@@ -49,14 +49,14 @@ from labelcast_producers.neural.encoding import context_tensor
 from labelcast_producers.neural.quantizer import straight_through
 
 LOG_EVERY_STEPS = 50
-# k-means wants some tens of latents a codeword; more than this costs seconds for nothing.
+# k-means needs some tens of latents per codeword; more than this costs seconds for nothing.
 _START_ROWS_PER_CODEWORD = 32
 _MAX_START_ROWS = 2**15
 _MAX_START_VALUES = 2**26
 _FINAL_LEARNING_RATE = 0.02
-# Fitting takes the step of the search that pays most: more candidates cost more than they bring.
+# Fitting takes the step of the search that pays most: more candidates cost more than they gain.
 _FIT_CANDIDATES = 3
-# Several workers must stop at the same step; to ask one another at every step would slow them down.
+# Several workers must stop at the same step; asking each other at every step would slow them down.
 _ASK_EVERY_STEPS = 10
 # 2**64 over the golden ratio: neighbouring steps and seeds do not share a generator.
 _ODD = 0x9E3779B97F4A7C15
@@ -64,25 +64,25 @@ _ODD = 0x9E3779B97F4A7C15
 
 @dataclass(eq=False)
 class Loop:
-    """One fit, from its first or its resumed step to its last.
+    """One fit, from its first or resumed step to its last.
 
     Attributes:
-        labels: what is fitted.
-        label_kind: what they are.
-        context: what is known of them; None where the config conditions on nothing.
-        config: settings.
+        labels: labels to fit.
+        label_kind: kind of the labels.
+        context: what is known about their views; None if the config conditions on nothing.
+        config: settings of the fit.
         split: which rows are fitted.
-        device: where.
-        labels_digest: identifies the labels to checkpoints.
-        checkpoint: file of the unfinished fit.
-        log: JSON lines of step, kl, agreement and perplexity of the batch at hand.
-        checkpoint_seconds: at least so long between two checkpoints.
-        workers: who fits; the first of them writes `checkpoint` and `log`.
-        progress: of the steps; called in the first worker alone.
-        on_log: called with every line of the log, likewise.
+        device: device of the fit.
+        labels_digest: digest that identifies the labels in checkpoints.
+        checkpoint: path of the unfinished fit's checkpoint.
+        log: path of JSON lines with step, kl, agreement and perplexity of a batch.
+        checkpoint_seconds: least time between two checkpoints.
+        workers: processes that fit together; the first writes `checkpoint` and `log`.
+        progress: called after steps, only in the first worker.
+        on_log: called with every line of the log, only in the first worker.
         model: the autoencoder.
-        step: the next step.
-        seconds: spent on fitting.
+        step: number of the next step.
+        seconds: time spent on fitting.
     """
 
     labels: LabelRows
@@ -125,16 +125,16 @@ class Loop:
         """Fit to the last step.
 
         Args:
-            resume: go on from the checkpoint where there is one; else start anew.
+            resume: continue from the checkpoint if there is one; otherwise start over.
 
         Raises:
-            InvalidRequestError: the checkpoint is not of this fit, or the fit diverged.
+            InvalidRequestError: the checkpoint belongs to another fit, or the fit diverged.
             LabelValueError: a label holds NaN or infinity.
             NetworkError: another worker has gone.
             KeyboardInterrupt: SIGINT, to any of the workers; a checkpoint has been written.
         """
         workers = self.workers
-        # The first worker looks for all: another could look when the file has come or gone.
+        # The first worker checks for all: another could check after the file has come or gone.
         if workers.any(resume and workers.is_first and self.checkpoint.exists()):
             self._resume()
         else:
@@ -179,7 +179,7 @@ class Loop:
         return due or self.workers.size == 1
 
     def _start(self) -> None:
-        """Take from data what the first step needs."""
+        """Initialise what depends on data before the first step."""
         config = self.config
         wanted = max(config.batch_rows, _START_ROWS_PER_CODEWORD * config.codebook_size)
         bound = max(1, min(_MAX_START_ROWS, _MAX_START_VALUES // self.labels.num_classes))
@@ -206,7 +206,7 @@ class Loop:
         self.step, self.seconds = header.step, header.seconds
         if not self.workers.is_first:
             return
-        # A crash may have come after lines that the checkpoint does not know of.
+        # A crash may have come after lines that the checkpoint does not know about.
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         known = [line for line in lines if _is_before(line, self.step)]
         self.log.write_text("".join(f"{line}\n" for line in known))
@@ -239,11 +239,11 @@ class Loop:
         return log_probabilities(values, self.label_kind, self.config.temperature)
 
     def _fit_batch(self, batch: LabelBlock, about: Rows | None) -> dict[str, float]:
-        """One step; returns the line to log, or {}.
+        """Take one step; returns the line to log, or {}.
 
         Args:
-            batch: this worker's share of it.
-            about: its packed context.
+            batch: this worker's share of the batch.
+            about: packed context of the share.
         """
         config, model, workers = self.config, self.model, self.workers
         # Means over a share, weighted so that their sum is the mean over the batch.
@@ -260,8 +260,8 @@ class Loop:
         kl = kl_divergence(teacher, decoded).mean()
         # Without codes there is nothing to commit to, and the mean of nothing is NaN.
         pull = F.mse_loss(latents, codewords) if config.codes else 0.0
-        # Differences count for less by the square of the temperature (Hinton et al., arXiv
-        # 1503.02531); without it the commitment alone would be learnt at high ones.
+        # Differences shrink with the square of the temperature (Hinton et al., arXiv 1503.02531);
+        # without this factor only the commitment would be learnt at high ones.
         loss = weight * (config.temperature**2 * kl + config.commitment * pull)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -285,7 +285,7 @@ class Loop:
         return self._line(*means.tolist())
 
     def _choose(self, latents: Tensor, teacher: Tensor, context: Tensor | None) -> Tensor:
-        """Codes of a batch: the nearest at first, in the end those that the encoder will choose."""
+        """Codes of a batch: the nearest at first, later those that the encoder will choose."""
         config = self.config
         if self.step < config.search_from * config.steps:
             return self.model.quantizer.nearest(latents)
@@ -294,7 +294,7 @@ class Loop:
             latents.detach(),
             teacher,
             None if context is None else context.detach(),
-            temperature=1.0,  # the network gives logits that are divided already
+            temperature=1.0,  # the network gives logits that are already divided
             candidates=_FIT_CANDIDATES,
             rounds=1,
             compute=self.compute,
@@ -333,11 +333,12 @@ def _is_before(line: str, step: int) -> bool:
 
 @contextmanager
 def _sigint_noted(*, once: bool) -> Iterator[threading.Event]:
-    """Turn SIGINT into a flag, so that the step at hand is finished and saved.
+    """Turn SIGINT into a flag, so that the current step is finished and saved.
 
     Args:
-        once: a second SIGINT ends the process at once. Not for workers, to whom torchrun passes on
-            what the terminal has sent them already; if they do not end, it kills them.
+        once: whether a second SIGINT ends the process at once. Not for workers, to whom torchrun
+            passes on a SIGINT that the terminal has sent them too; it kills them if they do not
+            end.
     """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():

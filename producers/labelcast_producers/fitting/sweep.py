@@ -1,8 +1,8 @@
-"""Several targets, one curve: how much of the teacher is kept at how many bytes a label.
+"""Several targets, one curve: how much of the teacher is kept at how many bytes per label.
 
-OUT/8/             what `fit` leaves for 8 bytes a label: a codec like any other
-OUT/sweep.json     the curve's points; written after all fits, so without it they are unfinished
-OUT/sweep.png      the curve, drawn from those (see `rate_distortion`)
+OUT/8/             result of `fit` for 8 bytes per label: a codec like any other
+OUT/sweep.json     points of the curve; written after all fits, so without it they are unfinished
+OUT/sweep.png      the curve drawn (see `rate_distortion`)
 """
 
 import json
@@ -31,11 +31,11 @@ class Quality(BaseModel):
     """What a point keeps, over some rows.
 
     Attributes:
-        rows: how many were measured.
+        rows: number of rows measured.
         kl_nats: KL(teacher ‖ decoded).
         top1_agreement: share of rows whose likeliest class is the teacher's.
         top5_agreement: share of rows whose five likeliest classes hold the teacher's likeliest.
-        mean_perplexity: codewords in use, over the codebooks.
+        mean_perplexity: codewords in use, mean over the codebooks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Quality(BaseModel):
 
     @classmethod
     def of(cls, metrics: Metrics) -> Self:
-        """The same with one perplexity."""
+        """Reduce the perplexities to their mean."""
         return cls(
             rows=metrics.rows,
             kl_nats=metrics.kl_nats,
@@ -62,18 +62,18 @@ class SweepPoint(BaseModel):
     """One fit of a sweep.
 
     Attributes:
-        target_bytes: what was asked for.
-        directory: of the fit, inside that of the sweep.
-        codes: M.
-        codebook_size: K.
-        codeword_width: D.
-        payload: bytes of a row.
-        total_at: bytes a label with the codec, over 1, 10 and 100 million labels.
+        target_bytes: requested bytes per label.
+        directory: directory of the fit, inside the sweep's.
+        codes: codes per label, M.
+        codebook_size: codewords per codebook, K.
+        codeword_width: values per codeword, D.
+        payload: bytes of a label's codes.
+        total_at: bytes per label including the codec, over 1, 10 and 100 million labels.
         codec_bytes: size of the artifact: codebooks, decoder and golden rows.
         codec_digest: sha256 (hex) of the artifact.
         seconds: wall time of the fitting steps.
-        seen: measured on rows that were fitted.
-        unseen: measured on held-out rows; None where nothing was held out.
+        seen: quality on rows that were fitted.
+        unseen: quality on held-out rows; None if there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +93,7 @@ class SweepPoint(BaseModel):
 
     @classmethod
     def of(cls, target_bytes: int, report: FitReport) -> Self:
-        """What the curve needs of a report."""
+        """Take what the curve needs from a report."""
         config, weight = report.config, report.bytes_a_label
         return cls(
             target_bytes=target_bytes,
@@ -112,7 +112,7 @@ class SweepPoint(BaseModel):
 
     @property
     def quality(self) -> Quality:
-        """On unseen rows where there are any."""
+        """Quality on unseen rows if there are any, else on fitted ones."""
         return self.unseen or self.seen
 
 
@@ -121,14 +121,15 @@ class Sweep(BaseModel):
 
     Attributes:
         format: version of this file.
-        labels_digest: identifies the labels, as in fit reports.
-        label_kind: what was fitted.
-        num_rows: N of the whole file.
-        num_classes: C.
-        dense_fp16: what a label weighs uncompressed, in bytes.
-        temperature: at which teacher and codec are compared.
-        teacher_entropy_nats: the scale to see the KL against, over the rows of `quality`.
-        points: by ascending payload.
+        labels_digest: digest that identifies the labels, as in fit reports.
+        label_kind: kind of the labels.
+        num_rows: rows in the whole file, N.
+        num_classes: number of classes, C.
+        dense_fp16: bytes of an uncompressed label.
+        temperature: softmax temperature at which teacher and codec are compared.
+        teacher_entropy_nats: the teacher's entropy over the rows of `quality`, as a scale for the
+            KL.
+        points: points by ascending payload.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -145,7 +146,7 @@ class Sweep(BaseModel):
 
     @property
     def measured_on(self) -> str:
-        """Which rows the points' `quality` is of, for people."""
+        """For people: which rows the points' `quality` was measured on."""
         return "fitted rows" if self.points[0].unseen is None else "unseen rows"
 
     def to_json(self) -> bytes:
@@ -171,39 +172,39 @@ def sweep(
     """Fit every target and write the curve.
 
     Args:
-        labels: as for `fit`.
-        targets: bytes a label, ascending.
-        settings: of every fit, beside what its target chooses.
-        out: directory; each fit gets one inside, named by its bytes.
-        label_kind: what `labels` are.
-        context: as for `fit`.
-        device: as for `fit`.
-        progress: of the steps of all fits.
-        on_log: as for `fit`.
-        resume: keep finished fits of the same settings and labels, and go on with an unfinished
-            one; else start all anew.
+        labels: labels to fit; see `fit`.
+        targets: bytes per label, ascending.
+        settings: settings of every fit, besides those that its target determines.
+        out: output directory; each fit gets a directory inside, named by its bytes.
+        label_kind: kind of `labels`.
+        context: see `fit`.
+        device: see `fit`.
+        progress: called after steps of all fits.
+        on_log: see `fit`.
+        resume: keep finished fits of the same settings and labels, and continue an unfinished one;
+            otherwise start all over.
         on_fit: called with the settings of each fit before it begins.
 
     Returns:
-        What has been written to `SWEEP_FILE`.
+        The content of `SWEEP_FILE`.
 
     Raises:
-        InvalidRequestError: impossible targets or settings, or `resume` is set and a directory
-            holds a finished fit of others, before anything is fitted; and as `fit`.
-        LabelcastError: as `fit`.
-        KeyboardInterrupt: SIGINT; calling again goes on from there.
+        InvalidRequestError: targets or settings are impossible, or `resume` is set and a directory
+            holds another finished fit; raised before anything is fitted. Otherwise as `fit`.
+        LabelcastError: see `fit`.
+        KeyboardInterrupt: SIGINT; calling again resumes from there.
     """
     checked = check_targets(targets)
     configs = [target_config(target, settings, labels) for target in checked]
     out.mkdir(parents=True, exist_ok=True)
     if resume:
-        # Before anything changes: a curve whose fits stay as they are is still right.
+        # Before anything changes: a curve whose fits stay unchanged is still right.
         for target, config in zip(checked, configs, strict=True):
             expect_no_other_fit(
                 labels, config, out=out / str(target), label_kind=label_kind, context=context
             )
     for name in (SWEEP_FILE, PLOT_FILE):
-        # Fits may be about to change; a curve of the former ones must not outlive them.
+        # Fits may be about to change; a curve of the earlier ones must not outlive them.
         (out / name).unlink(missing_ok=True)
     reports, before, total = [], 0, sum(config.steps for config in configs)
     for target, config in zip(checked, configs, strict=True):
@@ -238,5 +239,5 @@ def sweep(
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    """Progress of one fit as that of all of them."""
+    """Make the progress of one fit count towards all of them."""
     return lambda done, _: progress(before + done, total)

@@ -1,4 +1,4 @@
-"""Bytes a label → the sizes of a codec: how many codes (M), of which codebooks (K and D)."""
+"""Bytes per label → sizes of a codec: how many codes (M), and which codebooks (K and D)."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -20,20 +20,20 @@ _CODEBOOK = 256
 # codebooks learn few rows by heart.
 _MIN_ROWS_PER_CODEWORD = 8
 _SMALL_CODEBOOK = 16
-# Of half the width, twice the codes give a latent, hence a decoder, of the same size.
+# At half the width, twice the codes give a latent, hence a decoder, of the same size.
 _SMALL_CODEWORD_WIDTH = 4
 
 
 def target_config(target_bytes: float, settings: Mapping[str, Any], labels: LabelRows) -> FitConfig:
     """The fit that spends `target_bytes` on every label.
 
-    A byte is one code of 256 codewords; or two of 16, where fewer rows are fitted than could
-    place so many codewords.
+    A byte is one code of 256 codewords; or two codes of 16, if too few rows are fitted to place 256
+    codewords.
 
     Args:
-        target_bytes: bytes a label, a whole number from 1 to 256.
-        settings: the other settings of a `FitConfig`; a codeword width given there is kept.
-        labels: what will be fitted; only its shape is looked at.
+        target_bytes: bytes per label, a whole number from 1 to 256.
+        settings: other settings of a `FitConfig`; a codeword width given there is kept.
+        labels: labels to fit; only their shape is used.
 
     Returns:
         A configuration whose rows are exactly `target_bytes` wide.
@@ -61,10 +61,10 @@ def target_config(target_bytes: float, settings: Mapping[str, Any], labels: Labe
 
 
 def expect_unchosen(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that choose what a target chooses.
+    """Refuse settings that a target determines.
 
     Raises:
-        InvalidRequestError: naming them.
+        InvalidRequestError: `settings` holds some; names them.
     """
     rivals = [name for name in _CHOSEN if name in settings]
     if rivals:
@@ -76,10 +76,10 @@ def expect_unchosen(settings: Mapping[str, Any]) -> None:
 
 
 def whole_bytes(target_bytes: float) -> int:
-    """A target that rows can have.
+    """Check that rows can have this many bytes.
 
     Raises:
-        InvalidRequestError: it is no whole number from 1 to 256.
+        InvalidRequestError: it is not a whole number from 1 to 256.
     """
     if not math.isfinite(target_bytes) or target_bytes != int(target_bytes):
         reason = "a row is whole bytes"
@@ -97,13 +97,13 @@ def whole_bytes(target_bytes: float) -> int:
 
 
 def parse_targets(text: str) -> tuple[int, ...]:
-    """Targets of a sweep, as a command line gives them: ``2,4,8``.
+    """Parse targets of a sweep from a command line: ``2,4,8``.
 
     Args:
         text: whole numbers between commas, ascending.
 
     Raises:
-        InvalidRequestError: no numbers, impossible ones, or not ascending.
+        InvalidRequestError: they are no numbers, impossible, or not ascending.
     """
     words = [word.strip() for word in text.split(",")]
     if not all(words):
@@ -115,10 +115,10 @@ def parse_targets(text: str) -> tuple[int, ...]:
 
 
 def check_targets(targets: Iterable[float]) -> tuple[int, ...]:
-    """Targets that a sweep can have.
+    """Check that a sweep can have these targets.
 
     Raises:
-        InvalidRequestError: none, impossible ones, or not ascending.
+        InvalidRequestError: there are none, or they are impossible or not ascending.
     """
     checked = tuple(whole_bytes(target) for target in targets)
     if not checked:

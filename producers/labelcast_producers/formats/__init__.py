@@ -1,1 +1,1 @@
-"""Importers: label files that other projects wrote become label sets."""
+"""Importers: label files of other projects become label sets."""

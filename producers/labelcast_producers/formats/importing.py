@@ -1,4 +1,4 @@
-"""Labels that others made, on their way to dense labels or a label set."""
+"""Labels from other projects, on their way to dense labels or a label set."""
 
 import dataclasses
 import hashlib
@@ -13,6 +13,7 @@ from torch import nn
 from labelcast.augmentation import RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
 from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast.progress import Progress, unwatched
@@ -20,6 +21,7 @@ from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
 from labelcast_producers.encoding.add_stage import write_staged
 from labelcast_producers.encoding.label_set_writer import write_label_set
+from labelcast_producers.formats.distillkit import DistillKitSource
 from labelcast_producers.formats.output.agreement import first_and_last_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
@@ -37,22 +39,22 @@ from labelcast_producers.neural.chosen_encoder import choose_encoder
 
 
 class SampleOrderWarning(UserWarning):
-    """Labels that were imported name other classes than their views show."""
+    """Imported labels name other classes than their views show."""
 
 
 class Import:
-    """Files, what was said of them, what a teacher confirmed, and what is to be known of them.
+    """Files, the user's options for them, what a teacher confirmed, and what people should know.
 
         labels = Import.open(Path("files"), ImportOptions(images=Path("train")))
         labels.verify(teacher)
         labels.write_dense(Path("dense"))
 
     Attributes:
-        path: of the files.
-        options: what was said of them; after `verify`, with the draws that the teacher confirmed.
-        source: the files, scanned.
-        teacher_name: of whoever made the labels, for people.
-        verification: what a teacher confirmed; None before `verify`.
+        path: path of the files.
+        options: options of the user; after `verify`, with the draws that the teacher confirmed.
+        source: scanned files.
+        teacher_name: name of whatever made the labels, for people.
+        verification: result of `verify`; None before it.
     """
 
     def __init__(
@@ -78,21 +80,24 @@ class Import:
         *,
         format_name: str = "auto",
         teacher_name: str | None = None,
+        progress: Progress = unwatched,
     ) -> Self:
         """Recognise files and scan everything but their labels, which may take minutes.
 
         Args:
             path: file or directory.
-            options: what the files do not say; None if they say it all.
+            options: what the files do not say; None if they say everything.
             format_name: an importer's name, or "auto".
-            teacher_name: of whoever made the labels, for people; by default the name of `path`.
+            teacher_name: name of whatever made the labels, for people; by default the name of
+                `path`.
+            progress: counts files that are scanned.
 
         Raises:
-            LabelFileError: what is wrong with which file.
+            LabelFileError: something is wrong with a file; says what and which.
             InvalidRequestError: an option is missing or contradicts the files.
         """
         said = options or ImportOptions()
-        source = open_source(path, said, format_name)
+        source = open_source(path, said, format_name, progress=progress)
         name = teacher_name or path.name
         return cls(path, said, source, format_name=format_name, teacher_name=name)
 
@@ -116,21 +121,21 @@ class Import:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One line each on what is probably wrong; complete when the labels have been written."""
+        """One line each on what is probably wrong; complete once the labels have been written."""
         return tuple(self._warnings)
 
     def verify(self, teacher: nn.Module, *, views: int = 64, device: str = "auto") -> Verification:
-        """Have the teacher confirm the order of the samples, by labelling some views again.
+        """Have the teacher confirm the order of the samples by labelling some views again.
 
-        Where the options leave the draws open, both are tried and the one confirmed is taken.
+        If the options leave the draws open, both are tried and the confirmed one is used.
 
         Args:
-            teacher: as for `verify_order`.
-            views: stored views that are labelled again, about as many.
+            teacher: see `verify_order`.
+            views: number of stored views to label again, approximately.
             device: torch device or "auto".
 
         Raises:
-            InvalidRequestError: there are no images, or as `verify_order`.
+            InvalidRequestError: there are no images; otherwise as `verify_order`.
             LabelFileError: the teacher confirms no order, or more than one.
         """
         if self.options.images is None:
@@ -151,17 +156,17 @@ class Import:
         draws = self.options.draws
         if draws is not PermutationDraws.AUTO:
             return {draws: self.source}
-        # Where nobody says else, two draws are assumed: the source is scanned so already.
+        # By default, two draws are assumed: the source is already scanned that way.
         older = dataclasses.replace(self.options, draws=PermutationDraws.ONE)
         return {
             PermutationDraws.ONE: open_source(self.path, older, self._format_name),
             PermutationDraws.TWO: self.source,
         }
 
-    def identity(self) -> str:
+    def identity(self) -> Digest:
         """Digest over the files, what was said of them, and whose labels are where.
 
-        The last follows from the images too, which may change behind the same path.
+        The last depends on the images too, which may change behind the same path.
         """
         facts, index = self.facts, self.facts.index
         hasher = hashlib.sha256(repr(dataclasses.astuple(self.options)).encode())
@@ -176,21 +181,20 @@ class Import:
                 stat = file.stat()
                 name = file.relative_to(path)
                 hasher.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        return "sha256:" + hasher.hexdigest()
+        return digest_from_hash(hasher.digest())
 
     def describe(self) -> Description:
-        """What the labels mean.
+        """Describe what the labels mean.
 
-        The images give the data set's identity, or the files where there are no images. Foreign
-        files hold no weights of a teacher, so its name is hashed.
+        The images identify the data set, or the files if there are no images. Other projects' files
+        do not hold the teacher's weights, so its name is hashed.
 
         Raises:
-            LabelFileError: labels of samples that are none of the images, or of another number of
-                classes.
+            LabelFileError: a label belongs to none of the images, or has another number of classes.
         """
         return self._described(self.identity())
 
-    def _described(self, identity: str) -> Description:
+    def _described(self, identity: Digest) -> Description:
         facts, options = self.facts, self.options
         names: Sequence[str] = [str(number) for number in range(facts.num_classes)]
         dataset = identity
@@ -223,22 +227,21 @@ class Import:
 
     @property
     def keeps_dense(self) -> bool:
-        """Whether the labels can be written as dense ones: top-k ones and stages never are."""
+        """Whether the labels can be written as dense ones: top-k and staged labels cannot."""
         return self.facts.top_k is None and not self.facts.stages
 
     def write_dense(self, out: Path, *, progress: Progress = unwatched) -> DenseLabels:
-        """Write dense labels in their precision; interrupted, calling it again goes on.
+        """Write dense labels in their precision; call it again to resume after an interruption.
 
         Args:
-            out: directory; nothing is published from it before its description is written, which
-                happens last.
-            progress: of the labels.
+            out: output directory; incomplete until its description is written, which happens last.
+            progress: called as labels are written.
 
         Raises:
             InvalidRequestError: the labels are top-k or staged, or `out` holds a finished result or
-                lies among the files.
-            LabelFileError, LabelValueError: what is wrong with which file.
-            StoreFullError: no room.
+                is among the files.
+            LabelFileError, LabelValueError: something is wrong with a file; says what and which.
+            StoreFullError: the disk has no room.
         """
         if not self.keeps_dense:
             raise InvalidRequestError(
@@ -253,6 +256,24 @@ class Import:
         self._look_at(dense)
         return dense
 
+    def write_input_ids(self, path: Path) -> None:
+        """Write the tokens of language labels, a row each sequence, under their sample IDs.
+
+        Args:
+            path: of a Parquet file with the columns `sample_id` and `input_ids`.
+
+        Raises:
+            InvalidRequestError: the files hold no tokens, or `path` lies among them.
+            LabelFileError: they are damaged.
+        """
+        if not isinstance(self.source, DistillKitSource):
+            raise InvalidRequestError(
+                f"files of {self.facts.format} hold no tokens; leave --input-ids out"
+            )
+        if self.path.resolve() in path.resolve().parents:
+            raise InvalidRequestError(f"{path} is among the imported files: give another path")
+        self.source.write_input_ids(path)
+
     def write_label_set(
         self,
         out: Path,
@@ -262,18 +283,17 @@ class Import:
         device: str = "auto",
         progress: Progress = unwatched,
     ) -> LabelSetDirectory:
-        """Encode the labels on the fly; interrupted, calling it again goes on.
+        """Encode the labels on the fly; call it again to resume after an interruption.
 
         Args:
-            out: directory; nothing is published from it before its manifest is written, which
-                happens last.
-            codec: as `choose_encoder` reads it; None takes the one that keeps labels as they are.
-            temperature: of a top-k softmax over logits.
+            out: output directory; incomplete until its manifest is written, which happens last.
+            codec: see `choose_encoder`; None takes the one that keeps labels unchanged.
+            temperature: softmax temperature of a top-k codec over logits.
             device: torch device or "auto".
-            progress: of the labels.
+            progress: called as labels are written.
 
         Raises:
-            As `write_dense`, `choose_encoder` and `write_label_set`.
+            See `write_dense`, `choose_encoder` and `write_label_set`.
         """
         _require_new(self.path, out)
         require_stated_kind(self.source, self.options)
@@ -297,7 +317,9 @@ class Import:
                 codec or natural_codec(facts), description, temperature=temperature, device=device
             )
             if facts.stages:
-                made = write_staged(labels, chosen, facts.stages, out, progress=progress)
+                made = write_staged(
+                    labels, chosen, facts.stages, out, identity=identity, progress=progress
+                )
             else:
                 made = write_label_set(
                     labels,
@@ -353,7 +375,7 @@ def _require_new(path: Path, out: Path) -> None:
 
 
 def natural_codec(facts: SourceFacts) -> str:
-    """The codec that keeps labels as they are, as `encode` takes it."""
+    """The codec that keeps labels unchanged, as `encode` takes it."""
     if facts.top_k is None:
         return "raw:fp16"
     if facts.label_kind is LabelKind.LOGITS:

@@ -1,9 +1,10 @@
-"""Which format files have, told by their structure."""
+"""Recognises the format of files by their structure."""
 
 from pathlib import Path
 
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set_directory import MANIFEST_NAME
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import DESCRIPTION_NAME
 from labelcast_producers.formats.known import IMPORTERS
 from labelcast_producers.formats.nearest import nearest_reason
@@ -13,14 +14,14 @@ _SHOWN = 5
 
 
 def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]:
-    """Tell what files are by their structure.
+    """Recognise the format of files by their structure.
 
     Args:
         path: file or directory.
         format_name: an importer's name, or "auto".
 
     Raises:
-        LabelFileError: nothing known, more than one format fits, or the format named does not.
+        LabelFileError: no known format, more than one, or not the named format fits.
         InvalidRequestError: no importer has that name.
     """
     if not path.exists():
@@ -42,12 +43,24 @@ def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]
     return found[0]
 
 
-def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -> Source:
+def open_source(
+    path: Path,
+    options: ImportOptions,
+    format_name: str = "auto",
+    *,
+    progress: Progress = unwatched,
+) -> Source:
     """Recognise files and scan everything but their labels.
 
+    Args:
+        path: file or directory.
+        options: of the user.
+        format_name: an importer's name, or "auto".
+        progress: counts files.
+
     Raises:
-        As `recognise` and `Importer.open`; LabelFileError also for files of no known layout among
-        the others.
+        LabelFileError: files of no known layout are among the others.
+            Otherwise as `recognise` and `Importer.open`.
     """
     importer, finding = recognise(path, format_name)
     if finding.foreign:
@@ -58,11 +71,11 @@ def open_source(path: Path, options: ImportOptions, format_name: str = "auto") -
             " away",
             path=path,
         )
-    return importer.open(path, options)
+    return importer.open(path, options, progress=progress)
 
 
 def _what_else(path: Path, format_name: str) -> str:
-    """What is there instead of labels of a format."""
+    """Say what the files hold instead of labels of a format."""
     if (path / MANIFEST_NAME).is_file():
         return f"{path} is a label set already; push it"
     if (path / DESCRIPTION_NAME).is_file():

@@ -1,8 +1,8 @@
-"""What every importer gives: a scanned source whose labels are read part by part.
+"""What every importer returns: a scanned source whose labels are read part by part.
 
-A source is opened in two steps. *Scanning* reads everything small (shapes, augmentation, IDs) of
-every file and checks it, so that a bad file is named before anything is written. *Reading* gives
-the labels of one part (usually one file) at a time, in memory of that part.
+A source is opened in two steps. *Scanning* reads and checks everything small (shapes, augmentation,
+IDs) of every file, so that a bad file is named before anything is written. *Reading* returns the
+labels of one part (usually one file) at a time, in memory for that part.
 """
 
 import math
@@ -26,6 +26,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
+from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast_producers.encoding.add_stage import StageFacts
 
@@ -38,7 +39,7 @@ class TopK:
     """Labels that hold k classes each.
 
     Attributes:
-        k: classes a label.
+        k: classes per label.
         recovery: what the other classes get.
     """
 
@@ -48,23 +49,23 @@ class TopK:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
-    """Everything that is known of a source without reading its labels.
+    """Everything that is known about a source without reading its labels.
 
     Attributes:
         format: name of the importer, such as "sre2l".
-        num_classes: C.
+        num_classes: number of classes, C.
         label_kind: logits or probabilities.
-        temperature: that probabilities were taken at; None for logits.
-        top_k: where labels hold k classes only; None where they are dense.
+        temperature: softmax temperature of probabilities; None for logits.
+        top_k: number of kept classes and their recovery; None if labels are dense.
         index: samples, seeds, row order and which rows exist.
         hard_labels: int64, shape (S,), in the order of `index.sample_ids`; None if unknown.
-        policy: recorded views, token positions, views of which too little is known to make them
-            again, or None for samples as they are.
+        policy: recorded views, token positions, views that are described too little to be made
+            again, or None for samples without augmentation.
         order: where the sample IDs come from.
-        stages: of a staged set, else empty; they share `index.seeds`.
-        class_names: in order; None if unknown.
+        stages: stages of a staged set, else empty; they share `index.seeds`.
+        class_names: class names in order; None if unknown.
         notes: one line each on what is missing or was assumed, for people.
-        doubts: the same of the sample IDs; a teacher that confirms their order settles them.
+        doubts: notes on the sample IDs; a teacher that confirms their order settles them.
     """
 
     format: str
@@ -84,12 +85,12 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some labels that are read together.
+    """Labels that are read together.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         rows: int64, shape (n,): row numbers in `SourceFacts.index`, in the order of the labels.
-        at: where in the file, for messages; "" for all of it.
+        at: place in the file, for messages; "" for the whole file.
     """
 
     path: Path
@@ -98,11 +99,11 @@ class Part:
 
 
 class Source(ABC):
-    """Scanned foreign labels.
+    """Scanned labels of another project.
 
     Implementations MUST:
       * have checked shapes, dtypes, class counts, index ranges and record ranges of every part
-        before they are handed out, and name file and position in every error;
+        before returning it, and name file and position in every error;
       * order `parts` so that the seeds (seed-major) or samples (sample-major) of their rows never
         fall: rows within one seed may come in any order and over several parts;
       * cover every row of the index exactly once;
@@ -128,7 +129,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, part: Part) -> NDArray[Any]:
-        """Labels of one part.
+        """Read the labels of one part.
 
         Returns:
             float16 or float32, shape (n, C), in the order of `part.rows`; top-k labels are
@@ -141,7 +142,7 @@ class Source(ABC):
 
 
 class PermutationDraws(StrEnum):
-    """How many permutations torch's RandomSampler drew an epoch: newer ones draw a second."""
+    """How many permutations torch's RandomSampler drew per epoch: newer ones draw a second."""
 
     AUTO = "auto"
     ONE = "one"
@@ -150,24 +151,24 @@ class PermutationDraws(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
-    """What a user says of files that do not say it themselves.
+    """What a user says about files that do not say it themselves.
 
     Attributes:
         images: root of an ImageFolder, whose sorted order the producer's sampler permuted.
-        image_list: text file, one path a line, in that order, instead of sorting.
-        channels: that students read images with: 3, or 1 for grey; the data set's identity is of
+        image_list: text file, one path per line, in that order, instead of sorting.
+        channels: colour channels that students read: 3, or 1 for grey; the data set's digest covers
             pixels.
-        num_samples: where there are no images at hand.
-        draws: of the producer's torch.
-        sampler_seed: of the producer's RandomSampler.
-        label_kind: of plain arrays, or of files whose values are of another kind than their layout
-            usually holds.
-        temperature: of probabilities that do not say theirs.
-        recovery: of top-k labels that do not say theirs.
-        view_size: pixels a side of the producer's views; None takes them to be of 224.
-        class_names: in order.
+        num_samples: number of samples, if there are no images at hand.
+        draws: permutations per epoch that the producer's torch drew.
+        sampler_seed: seed of the producer's RandomSampler.
+        label_kind: kind of plain arrays, or of files that hold another kind than is usual for their
+            layout.
+        temperature: softmax temperature of probabilities in files that do not say it.
+        recovery: recovery of top-k labels in files that do not say it.
+        view_size: pixels per side of the producer's views; None assumes 224.
+        class_names: class names in order.
         apply_patches: replay the patch orders of EDC's files. Its published code draws and stores
-            them, then puts the patches together in their old order.
+            them, but then puts the patches back in their old order.
 
     Raises:
         InvalidRequestError: an option is out of its range; says which.
@@ -205,7 +206,7 @@ class ImportOptions:
 
     @property
     def view_pixels(self) -> int:
-        """Pixels a side of the producer's views, as said or taken to be."""
+        """Pixels per side of the producer's views, as given or assumed."""
         return USUAL_VIEW_SIZE if self.view_size is None else self.view_size
 
     def temperature_of(self, kind: LabelKind) -> float | None:
@@ -213,7 +214,7 @@ class ImportOptions:
         return None if kind is LabelKind.LOGITS else self.temperature or 1.0
 
     def image_folder(self) -> ImageFolder:
-        """The images.
+        """Open the images.
 
         Raises:
             InvalidRequestError: there are none, or the folder is unusable.
@@ -225,7 +226,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a detector found, before anything is read in full; what `inspect` shows.
+    """What a detector found, before anything is read in full; `inspect` shows it.
 
     Attributes:
         format: name of the importer.
@@ -243,7 +244,7 @@ class Finding:
 
 
 class Importer(ABC):
-    """One foreign format."""
+    """Reads one format of another project."""
 
     name: str
 
@@ -252,17 +253,22 @@ class Importer(ABC):
         """Recognise the format by types and shapes, reading as little as possible.
 
         Returns:
-            None where this is another format; never an error for a file that is not ours.
+            None if the files have another format; a file of another format is never an error.
 
         Raises:
             LabelFileError: it is this format, and unusable: names file and position.
         """
 
     @abstractmethod
-    def open(self, path: Path, options: ImportOptions) -> Source:
+    def open(self, path: Path, options: ImportOptions, *, progress: Progress = unwatched) -> Source:
         """Scan everything but the labels.
 
+        Args:
+            path: file or directory.
+            options: of the user.
+            progress: counts files.
+
         Raises:
-            LabelFileError: names file and position, and says what to do.
+            LabelFileError: a file is wrong; names file and position, and says what to do.
             InvalidRequestError: an option is missing or contradicts the files.
         """

@@ -1,11 +1,11 @@
-"""Whether derived sample IDs are right: the teacher labels some stored views again.
+"""Checks derived sample IDs: the teacher labels some stored views again.
 
 Rules:
-  * views are taken from epochs after the first wherever there are any: the first has the same order
-    whether torch's sampler drew one permutation an epoch or two;
-  * errors are measured against how much labels differ between views, not against their size: what a
-    teacher says of every image must not pass for agreement;
-  * an order that is not confirmed is refused, never left as it is.
+  * views are taken from epochs after the first if there are any: the first has the same order
+    whether torch's sampler drew one permutation per epoch or two;
+  * errors are measured relative to how much labels differ between views, not to their size: what a
+    teacher says about every image must not pass for agreement;
+  * an order that is not confirmed is refused, never kept.
 """
 
 import math
@@ -48,11 +48,13 @@ class Verification:
     """What a teacher confirmed.
 
     Attributes:
-        draws: of the order that it confirmed; AUTO where sources were given without.
-        position: of that source among those given.
-        agreement: share of views whose likeliest class it confirmed.
-        median_error: of the labels; 0 is equality, about 1 and more another image's label.
-        views: how many it labelled.
+        draws: permutations per epoch of the confirmed order; AUTO if sources were given without
+            draws.
+        position: position of the confirmed source among those given.
+        agreement: share of views whose likeliest class was confirmed.
+        median_error: median error of the labels; 0 is equality, 1 and more is another image's
+            label.
+        views: number of views labelled again.
     """
 
     draws: PermutationDraws
@@ -105,17 +107,18 @@ def verify_order(
     """Find the order that the teacher confirms.
 
     Args:
-        sources: the same files, scanned under each order that is possible.
+        sources: the same files, scanned under each possible order.
         teacher: images from 0 to 1, float (N, channels, height, width), to logits (N, C); it
             normalises its input itself. It is moved to `device`, and run in eval mode.
-        table: of the images that were labelled.
-        views: stored views that are labelled again, about as many.
+        table: images that were labelled.
+        views: number of stored views to label again, approximately.
         device: torch device or "auto".
 
     Raises:
         LabelFileError: the teacher confirms no order, or more than one; says what was found for
             each and what to check. Also if files are damaged, or a sample has no image.
-        InvalidRequestError: nothing to verify, labels that say too little, or no such teacher.
+        InvalidRequestError: there is nothing to verify, labels say too little, or the teacher is no
+            module.
     """
     claims = _distinct(_claims(sources))
     if not isinstance(teacher, nn.Module):
@@ -162,7 +165,7 @@ def _claims(sources: Mapping[PermutationDraws, Source] | Sequence[Source]) -> li
 
 
 def _distinct(claims: Sequence[_Claim]) -> list[_Claim]:
-    """Claims that differ: where IDs are in the files, or only one epoch is, all say the same."""
+    """Claims that differ: if IDs are in the files, or there is only one epoch, all say the same."""
     kept: list[_Claim] = []
     for claim in claims:
         if not any(_say_the_same(claim.source, other.source) for other in kept):
@@ -230,7 +233,7 @@ def _chosen_parts(source: Source) -> list[Part]:
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:
-    """At most `most` of `count` positions, the first and the last among them."""
+    """At most `most` of `count` positions, including the first and the last."""
     return np.unique(np.rint(np.linspace(0, count - 1, min(count, most)))).astype(np.intp)
 
 
@@ -241,7 +244,7 @@ def _answers(
     table: SampleTable,
     device: torch.device,
 ) -> Values:
-    """What the teacher says of the views that are claimed: logits, float64 (n, C)."""
+    """The teacher's labels of the claimed views: logits, float64 (n, C)."""
     records, answers = source.records(), []
     for start in range(0, len(rows), _BATCH_VIEWS):
         pixels = _pixels(source.facts, records, rows[start : start + _BATCH_VIEWS], table, device)
@@ -304,7 +307,7 @@ def _median_error(facts: SourceFacts, labels: Values, answers: Values) -> float:
         apart = _distances(labels, answers, kept)
         spread = float(np.sqrt((_distances(labels, usual, kept) ** 2).mean()))
     else:
-        # Underflow of the small ones is no matter: they weigh as much as they are likely.
+        # Underflow of small ones does no harm: they weigh as much as they are likely.
         given = _softmax(answers / (facts.temperature or 1.0))
         usual = np.broadcast_to(given.mean(axis=0), given.shape)
         apart = np.sqrt(_divergences(labels, given, kept))
@@ -320,7 +323,7 @@ def _distances(ones: Values, others: Values, kept: NDArray[np.bool_]) -> Values:
 
 
 def _divergences(wanted: Values, given: Values, kept: NDArray[np.bool_]) -> Values:
-    """KL divergences, of distributions over the classes that are kept."""
+    """KL divergences of distributions over the classes that are kept."""
     p, q = (np.where(kept, values, 0) for values in (wanted, given))
     p, q = (values / np.maximum(values.sum(axis=1, keepdims=True), _TINY) for values in (p, q))
     ratio = np.log(np.maximum(p, _TINY)) - np.log(np.maximum(q, _TINY))
@@ -336,7 +339,7 @@ def _softmax(logits: Values) -> Values:
 
 @contextmanager
 def _evaluating(teacher: nn.Module) -> Iterator[Any]:
-    """Eval mode without gradients; afterwards every module is as it was."""
+    """Eval mode without gradients; afterwards every module is restored."""
     modes = [(module, module.training) for module in teacher.modules()]
     teacher.eval()
     try:

@@ -1,1 +1,1 @@
-"""The home of torch: quantizer, autoencoder, encoders, the decoder process."""
+"""The producers' torch code: quantizer, autoencoder, encoders."""

@@ -30,13 +30,13 @@ _EMBEDDING_SCALE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class AutoencoderShape:
-    """Everything that fixes the network's tensors.
+    """Everything that determines the network's tensors.
 
     Attributes:
-        num_classes: C.
-        vqae: the decoding half, as artifacts state it.
+        num_classes: number of classes, C.
+        vqae: decoding half, as artifacts state it.
         encoder_hidden: widths of the encoder's hidden layers.
-        temperature: at which the log-probabilities are that the encoder sees.
+        temperature: softmax temperature of the log-probabilities that the encoder sees.
     """
 
     num_classes: int
@@ -50,7 +50,7 @@ def log_probabilities(labels: Tensor, kind: LabelKind, temperature: float) -> Te
 
     Args:
         labels: floating, shape (N, C).
-        kind: what they are; probabilities are taken as a softmax at temperature 1.
+        kind: kind of the labels; probabilities are taken as a softmax at temperature 1.
         temperature: softmax temperature.
 
     Returns:
@@ -85,8 +85,8 @@ class Mlp(nn.ModuleList):
 class VectorQuantizedAutoencoder(nn.Module):
     """Encoder, product quantizer and the decoder of `labelcast.codec.VqaeCodec`.
 
-    Where the shape has a context, encoder and decoder both see it, so that codes say only what it
-    leaves open. Without codes there is no encoder: the label is what the context says.
+    If the shape has a context, encoder and decoder both see it, so that codes say only what it
+    leaves open. Without codes there is no encoder: the context alone decides the label.
     """
 
     def __init__(self, shape: AutoencoderShape) -> None:
@@ -108,7 +108,7 @@ class VectorQuantizedAutoencoder(nn.Module):
         """What encoder and decoder see of packed context rows.
 
         Args:
-            rows: uint8, shape (N, context stride); None where the shape has no context.
+            rows: uint8, shape (N, context stride); None if the shape has no context.
 
         Returns:
             float32, shape (N, context width); or None.
@@ -148,7 +148,7 @@ class VectorQuantizedAutoencoder(nn.Module):
         *,
         batch_rows: int,
     ) -> None:
-        """Set what depends on data: the decoder answers with the mean label, codebooks by k-means.
+        """Initialise from data: the decoder answers with the mean label, codebooks by k-means.
 
         Args:
             log_probabilities: float32, shape (N, C).
@@ -162,17 +162,17 @@ class VectorQuantizedAutoencoder(nn.Module):
 
 
 def beside(values: Tensor, context: Tensor | None) -> Tensor:
-    """Input of a first layer: values (N, width), then what is known of the views, if anything."""
+    """Input of a first layer: values (N, width), then what is known about the views, if any."""
     return values if context is None else torch.cat([values, context], dim=1)
 
 
 def _features(log_probabilities: Tensor, temperature: float) -> Tensor:
     """What the encoder sees: log-probabilities and root-probabilities, both relative to 1/C.
 
-    The logarithm shows the shape of the tail, the root what carries the probability; together they
-    cut the KL by 14 % against standardised log-probabilities alone. A temperature has squeezed the
-    differences, which are stretched again: at 20 an encoder saw next to nothing without that.
-    (N, C) to (N, 2 * C).
+    The logarithm shows the shape of the tail, the root shows where the probability mass is;
+    together they cut the KL by 14 % compared with standardised log-probabilities alone. A
+    temperature squeezes the differences, which are stretched again: at 20 an encoder saw next to
+    nothing without that. (N, C) to (N, 2 * C).
     """
     even = math.log(log_probabilities.shape[1])
     relative = (log_probabilities + even) * temperature

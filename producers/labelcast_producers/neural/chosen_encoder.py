@@ -1,4 +1,4 @@
-"""Which encoder a command line means."""
+"""The encoder that a command line names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ class ChosenEncoder:
     """An encoder with what was stored beside it.
 
     Attributes:
-        encoder: ready to encode.
-        artifact: of a fitted codec, else None.
-        fit_report: of a fitted codec, else None.
+        encoder: encoder, ready to use.
+        artifact: artifact of a fitted codec, else None.
+        fit_report: report of a fitted codec, else None.
     """
 
     encoder: Encoder
@@ -37,19 +37,19 @@ class ChosenEncoder:
 def choose_encoder(
     text: str, description: Description, *, temperature: float, device: str
 ) -> ChosenEncoder:
-    """Read ``raw:fp16``, ``raw:fp32``, ``topk:K[:recovery]`` or a directory from `fit`.
+    """Make an encoder from ``raw:fp16``, ``raw:fp32``, ``topk:K[:recovery]`` or a fit directory.
 
-    ``topk:K:logits`` keeps the logits of k classes, which are right at any temperature.
+    ``topk:K:logits`` keeps the logits of k classes, which are valid at any temperature.
 
     Args:
-        text: from the command line.
-        description: of the labels that are to be encoded.
-        temperature: of a top-k softmax.
+        text: text from the command line.
+        description: description of the labels to encode.
+        temperature: softmax temperature of a top-k codec.
         device: torch device or "auto".
 
     Raises:
-        InvalidRequestError: none of these.
-        CodecError: a file of the directory is missing or damaged, or they are of different fits.
+        InvalidRequestError: the text is none of these.
+        CodecError: a file of the directory is missing or damaged, or belongs to a different fit.
     """
     name, *arguments = text.split(":")
     if name == "raw" and len(arguments) <= 1:

@@ -34,14 +34,14 @@ def search_codes(
     rounds: int,
     compute: Compute,
 ) -> Tensor:
-    """Codes whose decoding is close to the teacher.
+    """Find codes whose decoding is close to the teacher.
 
     Args:
-        model: whose codebooks and decoder are searched; in the end those that are stored.
-        latents: from `model.latents`.
+        model: model whose codebooks and decoder are searched; when finished, those that are stored.
+        latents: latents from `model.latents`.
         log_probabilities: float32, shape (N, C), at `temperature`.
-        context: from `model.context`.
-        temperature: that the decoder's logits are divided by.
+        context: context from `model.context`.
+        temperature: divisor of the decoder's logits.
         candidates: nearest codewords tried for each code; 1 leaves the nearest.
         rounds: passes over the codes; 0 leaves the nearest.
         compute: arithmetic of the trial decodings.
@@ -61,7 +61,7 @@ def search_codes(
     best = trial.start(hidden)
     for turn in range(rounds):
         for book in range(books.shape[0]):
-            # In the first round the nearest codeword is the one that is there.
+            # In the first round the nearest codeword is the current one.
             among = tried[:, book, (1 if turn == 0 else 0) :]
             others = hidden - trial.share(book, books[book, codes[:, book]])
             costs = trial.costs(others[:, None] + trial.share(book, books[book][among]))
@@ -93,13 +93,13 @@ class _Trial:
         is_bf16 = compute.resolve(teacher.device) is Compute.BF16
         self._dtype = torch.bfloat16 if is_bf16 else torch.float32
         self._rest = [(to.weight.to(self._dtype), to.bias.to(self._dtype)) for to in rest]
-        # Of the codes that the search starts from; keeps what is exponentiated near 0.
+        # Logits of the codes that the search starts from; keeps what is exponentiated near 0.
         self._level = torch.zeros(len(teacher), device=teacher.device)
         values = _BLOCK_VALUES_CPU if teacher.device.type == "cpu" else _BLOCK_VALUES
         self._block = max(1, values // teacher.shape[1])
 
     def first_layer(self, codewords: Tensor) -> Tensor:
-        """Before the first ReLU: (N, M, D) to (N, first width)."""
+        """Values before the first ReLU: (N, M, D) to (N, first width)."""
         hidden: Tensor = self._first(beside(codewords.flatten(1), self._context))
         return hidden
 
@@ -120,7 +120,7 @@ class _Trial:
         return self.costs(hidden[:, None])[:, 0]
 
     def costs(self, hidden: Tensor) -> Tensor:
-        """KL to the teacher, less the teacher's entropy: (N, n, first width) to (N, n)."""
+        """KL to the teacher, minus the teacher's entropy: (N, n, first width) to (N, n)."""
         rows = max(1, self._block // hidden.shape[1])
         parts = zip(
             hidden.split(rows), self._teacher.split(rows), self._level.split(rows), strict=True

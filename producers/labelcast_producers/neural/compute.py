@@ -13,13 +13,13 @@ class Compute(StrEnum):
     BF16 = "bf16"
 
     def resolve(self, device: torch.device) -> "Compute":
-        """What this means on a device: never `auto`."""
+        """The arithmetic to use on a device: never `auto`."""
         if self is not Compute.AUTO:
             return self
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            # Younger than the oldest PyTorch that we support.
+            # Newer than the oldest PyTorch that we support.
             capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
             fast = device.type == "cpu" and bool(capabilities.get("amx_bf16"))
         return Compute.BF16 if fast else Compute.FP32

@@ -1,7 +1,7 @@
-"""The encoding half, kept beside the artifact: later views can be encoded with the same codec.
+"""The encoding half, kept beside the artifact, so that later views use the same codec.
 
 A safetensors file of the encoder's weights. Its metadata has one key, `labelcast.encoder`: JSON of
-an `EncoderSpec`. It is the producers' file; students never need it.
+an `EncoderSpec`. Only producers read it; students never need it.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ class EncoderSpec(BaseModel):
     Attributes:
         format: version of this file.
         codec_digest: sha256 (hex) of the artifact that decodes what this encoder writes.
-        label_kind: what it encodes.
-        temperature: at which it was fitted.
-        encoder_hidden: widths of its hidden layers.
+        label_kind: kind of labels that it encodes.
+        temperature: softmax temperature of the fit.
+        encoder_hidden: widths of the encoder's hidden layers.
         search: how codes are chosen.
         fit_config: the whole configuration of the fit, for the record.
     """
@@ -50,7 +50,7 @@ def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str
 
     Args:
         encoder: the fitted encoder.
-        artifact: the codec that it writes for.
+        artifact: codec that it writes for.
         fit_config: JSON values, kept for the record.
     """
     spec = EncoderSpec(
@@ -66,20 +66,20 @@ def write_encoder(encoder: VqaeEncoder, artifact: bytes, *, fit_config: dict[str
 
 
 def codec_digest(artifact: bytes) -> str:
-    """sha256 (hex) of an artifact, by which the files of one fit name it."""
+    """sha256 (hex) of an artifact, by which the files of a fit refer to it."""
     return hashlib.sha256(artifact).hexdigest()
 
 
 def load_encoder(path: Path, artifact: bytes, device: torch.device) -> VqaeEncoder:
-    """Rebuild an encoder and the codec that it writes for.
+    """Load an encoder and the codec that it writes for.
 
     Args:
-        path: what `write_encoder` gave, in a file.
-        artifact: the codec.
-        device: where to encode.
+        path: file with the output of `write_encoder`.
+        artifact: codec artifact.
+        device: device to encode on.
 
     Raises:
-        CodecFormatError: either is malformed, or the file cannot be read.
+        CodecFormatError: one of them is malformed, or the file cannot be read.
         DigestMismatchError: the encoder belongs to another codec, whose codes mean other labels.
     """
     try:

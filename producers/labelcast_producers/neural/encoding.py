@@ -1,4 +1,4 @@
-"""Soft labels → packed rows, for every codec under one contract."""
+"""Soft labels → packed rows: one contract for all codecs."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Encoder(ABC):
 
     @property
     def row_stride(self) -> int:
-        """Bytes a row."""
+        """Bytes per row."""
         return self.codec.row_stride
 
     def encode(
@@ -56,18 +56,18 @@ class Encoder(ABC):
 
         Args:
             labels: floating, shape (n, C).
-            context: uint8, shape (n, context_stride), where the codec is conditioned; else None
-                or anything.
-            first_row: number of the first in its file, for messages.
+            context: uint8, shape (n, context_stride), if the codec is conditioned; ignored if
+                not.
+            first_row: number of the first row in its file, for messages.
 
         Returns:
             uint8, shape (n, row_stride), in row order, newly allocated.
 
         Raises:
-            LabelFileError: wrong number of classes, no floating numbers, or no context for a
-                codec that is conditioned on one.
-            LabelValueError: NaN, infinity, overflow of the codec's precision, or probabilities
-                that are none; names the first such row.
+            LabelFileError: the labels have the wrong number of classes, are no floating numbers, or
+                lack the context that the codec needs.
+            LabelValueError: NaN, infinity, overflow of the codec's precision, or no
+                probabilities; names the first such row.
         """
         if labels.ndim != 2 or labels.dtype.kind != "f":
             raise LabelFileError(
@@ -95,7 +95,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def _encode_block(self, labels: NDArray[Any], context: Rows | None, first_row: int) -> Rows:
-        """Encode finite labels; `first_row` is the number of the first, for messages."""
+        """Encode finite labels; `first_row` is the number of the first row, for messages."""
 
 
 class RawEncoder(Encoder):
@@ -119,13 +119,13 @@ class TopKEncoder(Encoder):
     """Keeps the k likeliest classes: their probabilities at one temperature, or their logits.
 
     Args:
-        num_classes: C.
-        k: classes a row.
-        label_kind: what is given to `encode`.
-        temperature: logits are softened by it, probabilities are taken to have been; None keeps
-            logits, which only `Recovery.RENORMALISE` can.
-        recovery: what decoders do with the rest.
-        device: where the softmax is computed.
+        num_classes: number of classes, C.
+        k: classes kept per row.
+        label_kind: kind of labels given to `encode`.
+        temperature: softmax temperature applied to logits, or that probabilities already have; None
+            keeps logits, which only `Recovery.RENORMALISE` can.
+        recovery: what decoders do with the other classes.
+        device: device for the softmax.
     """
 
     def __init__(
@@ -183,11 +183,11 @@ class VqaeEncoder(Encoder):
     """Chooses the codewords whose decoding resembles the label.
 
     Args:
-        model: the fitted network, on the device that is to encode, holding exactly the codebooks
-            of `codec` (see `labelcast_producers.neural.export`).
-        codec: the decoding half.
-        label_kind: what is given to `encode`.
-        temperature: at which the codec was fitted.
+        model: fitted network, on the encoding device, holding exactly the codebooks of `codec` (see
+            `labelcast_producers.neural.export`).
+        codec: decoding half.
+        label_kind: kind of labels given to `encode`.
+        temperature: softmax temperature of the fit.
         search: how thoroughly codes are chosen.
     """
 
@@ -215,7 +215,7 @@ class VqaeEncoder(Encoder):
 
         Args:
             log_probabilities: float32, shape (n, C).
-            context: from `model.context`.
+            context: context from `model.context`.
         """
         # All trials of a row are decoded at once.
         rows = max(1, _TRIAL_VALUES // (self.num_classes * self.search.candidates))
@@ -251,20 +251,20 @@ class VqaeEncoder(Encoder):
 
 
 def context_tensor(context: Rows | None, device: torch.device) -> torch.Tensor | None:
-    """Packed context rows on a device."""
+    """Packed context rows as a tensor on a device."""
     return None if context is None else torch.from_numpy(context).to(device)
 
 
 def _tensor(labels: NDArray[Any]) -> torch.Tensor:
-    """As float32; read-only memory, of which torch warns, is copied."""
+    """The labels as float32; read-only memory, of which torch warns, is copied."""
     return torch.from_numpy(np.require(labels, np.float32, requirements=("C", "W")))
 
 
 def _normalised(values: torch.Tensor, first_row: int, *, whole: bool = True) -> torch.Tensor:
-    """Probabilities that sum to 1, which files round; or to less, where that is the rule.
+    """Probabilities that sum to 1, despite a file's rounding; or to less if `whole` is False.
 
     Raises:
-        LabelValueError: negative, or too far from 1 for rounding.
+        LabelValueError: a value is negative, or a sum too far from 1 for rounding.
     """
     total = values.sum(dim=1, keepdim=True)
     off = total[:, 0] - 1

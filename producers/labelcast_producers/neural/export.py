@@ -29,14 +29,14 @@ _MIN_GOLDEN_ROWS = 4
 
 @torch.no_grad()
 def round_to_stored(model: VectorQuantizedAutoencoder, *, temperature: float) -> None:
-    """Make codebooks and decoder, in place, what an artifact stores.
+    """Round codebooks and decoder, in place, to what an artifact stores.
 
     Args:
-        model: as fitted; its decoder gives logits divided by `temperature`, afterwards logits.
-        temperature: of the fit.
+        model: fitted model; its decoder gives logits divided by `temperature`, afterwards logits.
+        temperature: softmax temperature of the fit.
 
     Raises:
-        LabelValueError: a value overflows it.
+        LabelValueError: a value overflows the stored precision.
     """
     dtype = torch.from_numpy(np.empty(0, model.shape.vqae.precision.dtype)).dtype
     last = model.decoder.linears[-1]
@@ -56,8 +56,8 @@ def export_codec(model: VectorQuantizedAutoencoder, temperatures: TemperatureRan
     """The decoding half of a model that `round_to_stored` has rounded.
 
     Args:
-        model: the autoencoder.
-        temperatures: where its labels are right.
+        model: rounded autoencoder.
+        temperatures: temperatures at which its labels are valid.
 
     Returns:
         The codec, sharing no memory with `model`.
@@ -83,17 +83,17 @@ def build_artifact(
     """Write and prove an artifact.
 
     Args:
-        codec: what to write.
-        rows: uint8, shape (n, row_stride), n at least 1: encoded real labels, of which 4
-            to 64 evenly spaced ones become the golden rows, by what their labels weigh.
-        context: their context rows, uint8, shape (n, context_stride); None for none.
-        device: where the torch decoder is proved, beside numpy on the CPU.
+        codec: codec to write.
+        rows: uint8, shape (n, row_stride), n at least 1: encoded real labels, of which 4 to 64
+            evenly spaced ones become the golden rows; larger labels, fewer rows.
+        context: their context rows, uint8, shape (n, context_stride); None if there are none.
+        device: device on which the torch decoder is proven, besides numpy on the CPU.
 
     Returns:
         The artifact, read back and decoded by numpy and by torch.
 
     Raises:
-        GoldenRowsError: a decoder strays from the other.
+        GoldenRowsError: the two decoders disagree.
     """
     wanted = _GOLDEN_BYTES // (4 * codec.header.num_classes)
     count = max(_MIN_GOLDEN_ROWS, min(MAX_GOLDEN_ROWS, wanted))

@@ -1,4 +1,4 @@
-"""The files that a finished fit leaves in its directory, read as one: none goes without the others.
+"""The files of a finished fit, read together: none is of use without the others.
 
 CODEC_FILE     the artifact, which decodes
 ENCODER_FILE   the encoding half (see `encoder_file`)
@@ -22,11 +22,11 @@ REPORT_FILE = "fit-report.json"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FittedFiles:
-    """What they hold.
+    """The contents of a finished fit's files.
 
     Attributes:
         artifact: bytes of the codec.
-        encoder: ready to encode, with the codec.
+        encoder: encoder, ready to use, with its codec.
         report: a JSON object whose `codec_digest` is that of `artifact`.
     """
 
@@ -36,16 +36,16 @@ class FittedFiles:
 
 
 def read_fitted_files(directory: Path, *, device: str) -> FittedFiles:
-    """Read a fit, whole and of one piece.
+    """Read the files of a fit and check that they belong together.
 
     Args:
-        directory: from `fit`.
+        directory: output directory of `fit`.
         device: torch device or "auto".
 
     Raises:
         CodecFormatError: a file is missing or malformed.
-        DigestMismatchError: the files are of different fits.
-        InvalidRequestError: no such device.
+        DigestMismatchError: the files belong to different fits.
+        InvalidRequestError: there is no such device.
     """
     artifact, report_bytes = (_read(directory, name) for name in (CODEC_FILE, REPORT_FILE))
     try:

@@ -1,9 +1,9 @@
 """Product quantizer: M codebooks that follow the encoder.
 
 VQ-VAE (van den Oord et al., arXiv 1711.00937) with codebooks moved by exponential moving averages
-(its appendix A.1) instead of by gradients, started from k-means, and with codewords that nobody
-uses moved to where the latents are (Jukebox, arXiv 2005.00341). Unused codewords are the usual way
-in which such a fit fails: it goes on with a fraction of its bits.
+(its appendix A.1) instead of by gradients, started from k-means, and with unused codewords moved to
+where the latents are (Jukebox, arXiv 2005.00341). Unused codewords are the usual way in which such
+a fit fails: it continues with a fraction of its bits.
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ class ProductQuantizer(nn.Module):
     """M codebooks of K codewords of width D, one for each slice of a latent.
 
     Args:
-        codes: M.
-        codebook_size: K.
-        codeword_width: D.
+        codes: number of codebooks, M.
+        codebook_size: codewords per codebook, K.
+        codeword_width: values per codeword, D.
     """
 
     codebooks: Tensor
@@ -73,8 +73,8 @@ class ProductQuantizer(nn.Module):
 
         Args:
             latents: float32, shape (N, M, D).
-            codes: what `nearest` gave for them, int64 (N, M).
-            decay: of the moving averages.
+            codes: int64, shape (N, M): the output of `nearest` for them.
+            decay: decay of the moving averages.
         """
         counts, sums = self._totals(latents, codes)
         self.counts.lerp_(counts, 1 - decay)

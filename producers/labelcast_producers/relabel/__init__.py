@@ -1,1 +1,1 @@
-"""Teacher over seeded views → dense labels, in bounded memory."""
+"""Runs a teacher over seeded views and writes dense labels, in bounded memory."""

@@ -1,7 +1,7 @@
-"""How far an unfinished run has come: `progress-RANK.json`, one file for each process.
+"""Progress of an unfinished run: `progress-RANK.json`, one file per process.
 
-A batch is named only after its labels have reached the disk. The files of all processes together
-say what is done, so that a run can go on with more processes or fewer.
+A batch is listed only after its labels have reached the disk. The files of all processes together
+say what is done, so that a run can resume with more or fewer processes.
 """
 
 import json
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set import to_canonical
 
 FORMAT = "labelcast/relabel-progress/1"
-_START_ANEW = "start anew with --fresh (in Python: fresh=True)"
+_START_ANEW = "start over with --fresh (in Python: fresh=True)"
 
 Batches = NDArray[np.int64]
 
@@ -28,21 +29,21 @@ class FinishedBatches:
     """The progress files of a directory.
 
     Attributes:
-        directory: of the labels.
-        settings: digest of all that decides the labels.
+        directory: directory of the labels.
+        settings: digest of everything that determines the labels.
     """
 
     directory: Path
-    settings: str
+    settings: Digest
 
     def read(self, num_batches: int) -> Batches:
-        """Batches that any process has finished: int64, increasing.
+        """Read which batches any process has finished: int64, increasing.
 
         Args:
-            num_batches: of the whole run.
+            num_batches: number of batches in the whole run.
 
         Raises:
-            InvalidRequestError: a file is damaged, or belongs to a run of other settings.
+            InvalidRequestError: a file is damaged, or belongs to a run with other settings.
         """
         done = np.zeros(num_batches, dtype=np.bool_)
         for path in self._files():
@@ -54,9 +55,9 @@ class FinishedBatches:
         """Replace the file of one process.
 
         Args:
-            rank: of the process.
+            rank: rank of the process.
             batches: increasing; their labels are on the disk.
-            rows: of these batches, for people.
+            rows: number of rows in these batches, for people.
         """
         ends = np.flatnonzero(np.diff(batches) != 1)
         begins = batches[np.append(0, ends + 1)] if len(batches) else batches
@@ -70,9 +71,9 @@ class FinishedBatches:
         write_whole(self._file(rank), to_canonical(value))
 
     def clear(self, *, but: int | None = None) -> None:
-        """Remove the files of all processes, or of all but one, and what a kill left half-written.
+        """Remove the files of all processes, or of all but one, and what a kill left unfinished.
 
-        Nobody may be writing one.
+        No process may be writing one.
         """
         for path in self.directory.glob("*progress-*.json*"):
             if but is None or path != self._file(but):

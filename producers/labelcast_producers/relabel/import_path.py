@@ -1,4 +1,4 @@
-"""Objects that a user names on the command line, like ``package.module:Class.method``."""
+"""Loads objects that a user names on the command line, like ``package.module:Class.method``."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ def load_object(path: str, arguments: str | None = None) -> Any:
         arguments: JSON object of keyword arguments for the call.
 
     Raises:
-        InvalidRequestError: says which part is wrong, or what the call objects to.
+        InvalidRequestError: the path or the arguments are wrong; says which part.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
@@ -33,7 +33,7 @@ def load_object(path: str, arguments: str | None = None) -> Any:
     except AttributeError:
         raise InvalidRequestError(f"{module_name!r} has no {attribute!r}") from None
     keywords = _keywords(arguments)
-    # A finished torch module is callable too, but wants images; its class wants arguments.
+    # A finished torch module is callable too, but takes images; its class takes arguments.
     if not callable(found) or (hasattr(found, "state_dict") and not isinstance(found, type)):
         if keywords:
             raise InvalidRequestError(f"{path} is no function or class: it takes no arguments")

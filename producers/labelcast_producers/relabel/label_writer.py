@@ -1,7 +1,7 @@
-"""`labels.npy`, written in any order by any number of processes.
+"""Writes `labels.npy` in any order from any number of processes.
 
-Rows are written, not mapped: a full disk is then an error and not the end of the process, and two
-machines never write back one page.
+Rows are written, not mapped: a full disk is then an error and does not end the process, and two
+machines never write back the same page.
 """
 
 import os
@@ -21,11 +21,11 @@ _DTYPE = np.dtype("<f2")
 
 @dataclass(frozen=True, slots=True)
 class LabelWriter:
-    """A `.npy` file of fp16 rows, whole in size from the beginning.
+    """A `.npy` file of fp16 rows, with its full size from the beginning.
 
     Attributes:
-        path: of the file.
-        shape: its axes; the last holds the classes, the others are rows.
+        path: path of the file.
+        shape: shape of the array; the last axis holds the classes, the others are rows.
     """
 
     path: Path
@@ -35,10 +35,10 @@ class LabelWriter:
         """Refuse labels that the disk cannot hold.
 
         Raises:
-            StoreFullError: says how much is needed and free.
+            StoreFullError: the disk is too full; says how much is needed and free.
         """
         needed = int(np.prod(self.shape, dtype=object)) * _DTYPE.itemsize
-        # What an earlier run left there is replaced, or is part of what is needed.
+        # An earlier run's file is replaced, or is part of what is needed.
         freed = self.path.stat().st_blocks * 512 if self.path.exists() else 0
         available = shutil.disk_usage(self.path.parent).free + freed
         if needed > available:
@@ -50,8 +50,8 @@ class LabelWriter:
             )
 
     def create(self) -> None:
-        """Replace the file by one that is all holes."""
-        # Whoever has mapped the old one keeps it.
+        """Replace the file by a sparse one of full size."""
+        # A process that has mapped the old file keeps it.
         self.path.unlink(missing_ok=True)
         with self.path.open("xb") as file:
             header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=_DTYPE))
@@ -59,7 +59,7 @@ class LabelWriter:
             file.truncate(file.tell() + int(np.prod(self.shape)) * _DTYPE.itemsize)
 
     def exists(self) -> bool:
-        """Whether the file is there with these axes."""
+        """Whether the file exists with this shape."""
         try:
             with self.path.open("rb") as file:
                 version = np.lib.format.read_magic(file)
@@ -78,7 +78,7 @@ class LabelWriter:
         """Open it for this process to write its own rows.
 
         Raises:
-            LabelFileError: somebody has replaced it.
+            LabelFileError: the file was replaced.
         """
         if not self.exists():
             raise LabelFileError(f"{self.path} has vanished; relabel again")
@@ -93,10 +93,10 @@ class OpenLabels:
     """Rows of an open file.
 
     Attributes:
-        descriptor: of the open file.
-        offset: of the first row, in bytes.
-        num_classes: values a row.
-        path: of the file.
+        descriptor: descriptor of the open file.
+        offset: offset of the first row in bytes.
+        num_classes: values per row.
+        path: path of the file.
     """
 
     descriptor: int
@@ -108,7 +108,7 @@ class OpenLabels:
         """Write consecutive rows.
 
         Args:
-            first_row: number of the first.
+            first_row: number of the first row.
             labels: float16, shape (N, C).
 
         Raises:
@@ -131,7 +131,7 @@ class OpenLabels:
         return rows.reshape(-1, self.num_classes)
 
     def sync(self) -> None:
-        """Return when all that was written is on the disk."""
+        """Return when everything written is on the disk."""
         os.fsync(self.descriptor)
 
     def _at(self, row: int) -> int:

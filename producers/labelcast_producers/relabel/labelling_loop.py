@@ -14,22 +14,22 @@ from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import OpenLabels
 from labelcast_producers.relabel.plan import Plan
 
-# Often enough that the processes stay together (one that fails stops all, and none waits for the
-# last one longer than torch lets it), seldom enough that a slow batch makes few of them wait.
+# Often enough that the processes stay together (if one fails, all stop, and none waits for the last
+# one longer than torch allows), seldom enough that a slow batch makes few of them wait.
 _BATCHES_BETWEEN_MEETINGS = 8
 
 Labeller = Callable[[Views], NDArray[np.float16]]
 
 
 class LabellingLoop:
-    """What one process does of what is left to do.
+    """Labels one process's share of the remaining batches.
 
     Args:
-        plan: of the whole run.
+        plan: plan of the whole run.
         done: batches that earlier runs have finished.
-        workers: who shares the rest.
-        kept: where progress is noted.
-        labels: where labels go.
+        workers: processes that share the rest.
+        kept: files that record progress.
+        labels: file that receives the labels.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class LabellingLoop:
         batches = np.flatnonzero(left).astype(np.int64)
         self._plan, self._workers, self._kept, self._labels = plan, workers, kept, labels
         self._rows_before = plan.count_rows(done)
-        # The first one's file also says what earlier runs have done.
+        # The first one's file also lists what earlier runs have done.
         self._noted = done if workers.is_first else done[:0]
         self._share = workers.share(batches)
         # The shares differ by at most one batch, and all must meet equally often.
         self._longest = -(-len(batches) // workers.size)
 
     def work(self, label: Labeller, *, save_seconds: float, progress: Progress) -> None:
-        """Label every batch of the share, noting what is done now and then and at the end.
+        """Label every batch of the share, recording progress at intervals and at the end.
 
         Args:
             label: gives the labels of views.
-            save_seconds: what is done is noted no more often than this.
-            progress: of the views of all processes; called in the first alone.
+            save_seconds: least time between two records of progress.
+            progress: counts the views of all processes; called in the first alone.
         """
         finished, saved_at = 0, time.monotonic()
         together = _BATCHES_BETWEEN_MEETINGS if self._workers.size > 1 else 1

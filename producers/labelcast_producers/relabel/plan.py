@@ -1,7 +1,7 @@
 """All views of a run, cut into the batches that the teacher sees.
 
-A batch never crosses a seed, and which views share one depends on nothing but the data set, the
-seeds and `batch_rows`: whoever labels a batch, and when, gets the same bits.
+A batch never crosses a seed, and its views depend on nothing but the data set, the seeds and
+`batch_rows`: any process that labels a batch, at any time, gets the same bits.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ class Plan:
 
     Attributes:
         index: every view that is labelled, and its row.
-        batch_rows: views of a batch, at most.
-        num_batches: how many there are.
+        batch_rows: most views in a batch.
+        num_batches: number of batches.
     """
 
     index: SegmentIndex
@@ -44,7 +44,7 @@ class Plan:
         return first, min(first + self.batch_rows, int(self._first_rows[seed + 1]))
 
     def count_rows(self, batches: NDArray[np.int64]) -> int:
-        """Rows of several batches together."""
+        """Number of rows in several batches together."""
         seeds = np.searchsorted(self._first_batches, batches, side="right") - 1
         within = (batches - self._first_batches[seeds]) * self.batch_rows
         left = self._first_rows[seeds + 1] - self._first_rows[seeds] - within

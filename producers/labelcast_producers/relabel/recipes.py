@@ -1,8 +1,8 @@
-"""How papers make the views that a teacher labels, with views that a seed draws.
+"""How papers make the views that a teacher labels, with views drawn from seeds.
 
 The recipes say what is drawn, in which order and from what ranges. The draws themselves are ours:
-aspect ratios are uniform rather than log-uniform, and a generator that needs no state replaces the
-papers' own.
+aspect ratios are uniform rather than log-uniform, and a stateless generator replaces the papers'
+own.
 """
 
 from collections.abc import Mapping
@@ -42,22 +42,22 @@ class Recipe:
     """A paper's views, and what its students do with their labels.
 
     Attributes:
-        name: on the command line.
+        name: name on the command line.
         paper: arXiv number.
         crop_scale: least and greatest share of the image's area that a crop covers.
-        crop_ratio: greatest width over height of a crop, lying or standing.
-        flip: chance of a horizontal flip.
+        crop_ratio: greatest ratio of a crop's longer to its shorter side.
+        flip: probability of a horizontal flip.
         mix: how views are mixed.
-        batch_size: of the student; where views are mixed, also the samples that share one mix.
-        patch_grid: patches a side that are shuffled before the crop; 1 for none.
-        epochs: that a student trains for: one seed each.
+        batch_size: batch size of the student; also the number of samples that share one mix.
+        patch_grid: patches per side that are shuffled before the crop; 1 for none.
+        epochs: epochs that a student trains for: one seed each.
         prune: only the first 1/prune of all batches are labelled; students draw from those.
-        temperature: of teacher and student in the loss.
-        loss: that the student minimises; the papers' KL has no T² factor.
+        temperature: softmax temperature of teacher and student in the loss.
+        loss: loss that the student minimises; the papers' KL has no T² factor.
 
     Raises:
-        InvalidRequestError: epochs, batch size, prune or temperature out of range. What concerns
-            views is checked by the policy that `policy` returns.
+        InvalidRequestError: epochs, batch size, prune or temperature is out of range. The policy
+            that `policy` returns checks what concerns views.
     """
 
     name: str
@@ -92,11 +92,11 @@ class Recipe:
         """The policy that draws these views.
 
         Args:
-            height: of every view, in pixels.
-            width: likewise.
+            height: height of every view, in pixels.
+            width: width of every view, in pixels.
 
         Raises:
-            ManifestError: a value out of range.
+            ManifestError: a value is out of range.
         """
         return AugmentationPolicy(
             view_height=height,
@@ -113,8 +113,8 @@ class Recipe:
         """The views of the first 1/prune of the batches of all epochs.
 
         Args:
-            samples: of the data set.
-            key: of the policy.
+            samples: number of samples in the data set.
+            key: key of the policy.
         """
         if self.prune == 1:
             return KeptViews(self.epochs, None)
@@ -132,16 +132,16 @@ class Recipe:
         return {"format": FORMAT} | values | {"mix": str(self.mix), "loss": str(self.loss)}
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: what lies beside the labels as `recipe.json`."""
+        """Canonical JSON: the content of `recipe.json` beside the labels."""
         return to_canonical(self.as_json())
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Read strictly.
+        """Parse strictly.
 
         Raises:
-            LabelFileError: another format, or a field that is missing, unknown, of another type or
-                out of range.
+            LabelFileError: it is of another format, or a field is missing, unknown, of another type
+                or out of range.
         """
         if not isinstance(value, Mapping) or value.get("format") != FORMAT:
             raise LabelFileError(f"the recipe is of another format than {FORMAT}")
@@ -165,10 +165,10 @@ class Recipe:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Read `recipe.json`.
+        """Parse `recipe.json`.
 
         Raises:
-            LabelFileError: as `from_json`.
+            LabelFileError: see `from_json`.
             ManifestError: it is not canonical JSON.
         """
         return cls.from_json(from_canonical(content, RECIPE_NAME, max_bytes=2**16))
@@ -194,7 +194,7 @@ _TABLE = (
     Recipe(name="sre2l", paper="2306.13092", batch_size=1024),
     # The curriculum is in how the images are made; their labels are SRe2L's.
     Recipe(name="cda", paper="2311.18838", batch_size=128),
-    # Its students run the teacher at every step; the batch is that of ten images a class.
+    # Its students run the teacher at every step; the batch is that of ten images per class.
     Recipe(name="rded", paper="2312.03526", batch_size=100, crop_scale=(0.5, 1.0), patch_grid=2),
     # 40× is the paper's middle setting; it drops a last batch that is not full, which is kept here.
     Recipe(name="lpld", paper="2410.15919", batch_size=128, prune=40.0),

@@ -12,6 +12,7 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.render_seeded import ViewRenderer
@@ -56,35 +57,35 @@ def relabel(
 ) -> DenseLabels:
     """Write the teacher's logits for every (seed, sample), in memory of a few batches.
 
-    Interrupted, it goes on where it was when called again. All of `workers` must call it.
+    An interrupted run resumes where it stopped when called again. All of `workers` must call it.
 
     Args:
         teacher: images (N, channels, height, width) → logits (N, C); used in eval mode.
-        table: the data set.
+        table: data set to label.
         policy: how views are made; None labels the samples themselves.
         seeds: augmentation seeds 0 … seeds − 1.
-        out: directory; what a finished run left there is replaced.
-        teacher_name: for people.
-        present: int64, strictly increasing: the views that are labelled, numbered seed × samples +
-            sample position; None for all.
-        recipe: written beside the labels for whoever trains a student.
+        out: output directory; a finished run there is replaced.
+        teacher_name: name of the teacher, for people.
+        present: int64, strictly increasing: views to label, numbered seed × samples + sample
+            position; None labels all.
+        recipe: recipe to write beside the labels for those who train students.
         device: torch device or "auto".
-        batch_rows: views a forward pass, at least 1.
-        progress: of the views; called in the first of `workers` alone.
+        batch_rows: views per forward pass, at least 1.
+        progress: counts views; called in the first of `workers` alone.
         fresh: discard what an unfinished run left there.
-        save_seconds: what is done is noted no more often than this.
-        workers: the processes that share the work, all of which see `out`.
+        save_seconds: least time between two records of progress.
+        workers: processes that share the work, all of which see `out`.
 
     Raises:
-        InvalidRequestError: the teacher is no torch module, there are too few or many seeds,
-            `out` holds an unfinished run of other settings, or workers differ in what they label.
-        ManifestError: `present` does not increase, or names views that there are not.
+        InvalidRequestError: the teacher is no torch module, there are too few or too many seeds,
+            `out` holds an unfinished run with other settings, or workers differ in what they label.
+        ManifestError: `present` does not increase, or names views that do not exist.
         StoreFullError: the disk of `out` has no room for the labels.
         LabelValueError: the teacher gave NaN, infinity or a value beyond fp16; names the view.
         LabelFileError: the teacher has another number of classes than the data set.
         NetworkError: another worker has gone.
     """
-    # Named on a command line, it can be anything.
+    # An object named on a command line can be anything.
     if not isinstance(teacher, nn.Module):
         raise InvalidRequestError(
             f"the teacher {teacher_name} is of type {type(teacher).__name__}, not torch.nn.Module"
@@ -137,16 +138,16 @@ def relabel(
     return DenseLabels.open(out)
 
 
-def module_digest(module: nn.Module) -> str:
-    """Identity of a network: sha256 over the names, types, shapes and bytes of its state."""
+def module_digest(module: nn.Module) -> Digest:
+    """Identify a network: sha256 over the names, types, shapes and bytes of its state."""
     hasher = hashlib.sha256(b"labelcast teacher\0")
     for name, tensor in sorted(module.state_dict().items()):
         hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return "sha256:" + hasher.hexdigest()
+    return digest_from_hash(hasher.digest())
 
 
-def _settings(description: Description, plan: Plan) -> str:
+def _settings(description: Description, plan: Plan) -> Digest:
     """Digest of all that decides the labels and their rows."""
     present, policy = plan.index.present, description.policy
     value = {
@@ -181,7 +182,7 @@ def _take_up(
     *,
     fresh: bool,
 ) -> NDArray[np.int64]:
-    """Make the directory ready to go on; returns the batches that are done, increasing."""
+    """Prepare the directory to resume; returns the finished batches, increasing."""
     done = np.empty(0, dtype=np.int64) if fresh else kept.read(plan.num_batches)
     if not writer.exists():
         done = done[:0]
@@ -203,7 +204,7 @@ def _take_up(
 
 
 def _expect_its_labels(writer: LabelWriter, plan: Plan, batch: int, label: Labeller) -> None:
-    """Refuse a teacher of the same weights whose code has changed: its digest does not show it."""
+    """Refuse a teacher with the same weights but changed code: its digest does not show that."""
     first, end = plan.rows(batch)
     with writer.opened() as labels:
         stored = labels.read(first, end - first).astype(np.float32)

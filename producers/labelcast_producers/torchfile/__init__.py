@@ -2,7 +2,7 @@
 
     limits        what a file may cost, and its errors
     archive       the zip container: a directory of stored entries
-    tensors       storages and strided views of them, read when asked for
+    tensors       storages and strided views of them, read on request
     constructors  the few names a pickle may call, and what stands in for each
     machine       the part of the pickle language in which data is written
     tree          the finished value, of bounded size and depth

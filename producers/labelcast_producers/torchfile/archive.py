@@ -1,9 +1,9 @@
 """The zip container: a directory of stored entries, each of which is read on request.
 
-`zipfile` reads the directory alone. Entries are read here, straight into the array that is handed
-out. What shapes the result (directory, pickle) is always checked against its checksum; the values
-of tensors on request, since that takes longer than reading them: 0.5 ms instead of 0.1 ms for 2 MB
-in memory. Torch never checks them.
+`zipfile` reads only the directory. Entries are read here, straight into the array that is returned.
+What shapes the result (directory, pickle) is always checked against its checksum; the values of
+tensors only on request, since that takes longer than reading them: 0.5 ms instead of 0.1 ms for 2
+MB in memory. Torch never checks them.
 """
 
 import stat
@@ -53,12 +53,12 @@ class Archive:
     """An open `torch.save` file; a context manager.
 
     Args:
-        path: the file.
-        limits: what it may cost.
-        verify: check what `read_values` reads.
+        path: path of the file.
+        limits: limits on what it may cost to open.
+        verify: whether to check what `read_values` reads.
 
     Raises:
-        LabelFileError: unreadable, not a zip file that torch wrote, or damaged.
+        LabelFileError: it is unreadable, not a zip file that torch wrote, or damaged.
     """
 
     def __init__(self, path: Path, limits: Limits, *, verify: bool) -> None:
@@ -66,7 +66,7 @@ class Archive:
         self.errors = FileErrors(path)
         try:
             status = path.stat()
-            # Opening a named pipe would wait for ever.
+            # Opening a named pipe would wait forever.
             if not stat.S_ISREG(status.st_mode):
                 raise self.errors.foreign("is no file")
             self._file = _DirectoryFile(path)
@@ -97,7 +97,7 @@ class Archive:
         self._file.close()
 
     def size_of(self, name: str) -> int | None:
-        """Bytes of an entry, None where there is none.
+        """Size of an entry in bytes; None if there is none.
 
         Args:
             name: as torch names its records: `data.pkl`, `data/0`.
@@ -106,27 +106,27 @@ class Archive:
         return None if entry is None else entry.num_bytes
 
     def read_record(self, name: str) -> bytes:
-        """A whole small entry, checked.
+        """Read a whole small entry and check it.
 
         Args:
-            name: as for `size_of`.
+            name: see `size_of`.
 
         Raises:
-            LabelFileError: missing, cut off, or not what its checksum says.
+            LabelFileError: it is missing, cut off, or does not match its checksum.
         """
         return self._read(name, verify=True).tobytes()
 
     def read_values(self, name: str) -> NDArray[np.uint8]:
-        """A whole entry, checked where the archive was opened to verify.
+        """Read a whole entry; checked if the archive was opened to verify.
 
         Args:
-            name: as for `size_of`.
+            name: see `size_of`.
 
         Returns:
             uint8, shape (bytes,), newly allocated, read-only.
 
         Raises:
-            LabelFileError: as `read_record`.
+            LabelFileError: see `read_record`.
         """
         content = self._read(name, verify=self._verify)
         content.setflags(write=False)

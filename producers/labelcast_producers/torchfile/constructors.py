@@ -1,9 +1,9 @@
 """The names that a pickle may call, and what stands in for each of them.
 
 Nothing that a file names is ever imported or called: `KNOWN` maps its names to functions of this
-module, which check their arguments and build plain values. There is no other way from a name to
-code. Arguments are matched by type first and compared afterwards: a value of numpy's where a string
-belongs would have its own idea of equality.
+module, which check their arguments and build plain values. No other path leads from a name to code.
+Arguments are matched by type first and compared afterwards: a numpy value in place of a string
+would have its own idea of equality.
 """
 
 import math
@@ -40,9 +40,9 @@ class Known:
     """What a permitted name leaves on the pickle's stack: a token, which cannot be called.
 
     Attributes:
-        name: as in the file.
-        construct: what calling it does; None for names that are only mentioned.
-        storage: of a storage class.
+        name: name as in the file.
+        construct: function that a call runs; None for names that are only mentioned.
+        storage: type of the values, for a storage class.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Constructors:
     """Builds the values of one file.
 
     Args:
-        archive: the file.
-        limits: what its values may cost.
-        pickle_bytes: size of its pickle, which bounds the bytes that are written as text in it.
+        archive: archive of the file.
+        limits: limits on what its values may cost.
+        pickle_bytes: size of its pickle, which bounds the bytes that it holds as text.
     """
 
     def __init__(self, archive: Archive, limits: Limits, pickle_bytes: int) -> None:
@@ -75,10 +75,10 @@ class Constructors:
         self._text_bytes_left = pickle_bytes
 
     def reduce(self, called: object, args: object) -> Any:
-        """What a call in the pickle gives.
+        """Return the result of a call in the pickle.
 
         Raises:
-            LabelFileError: `called` is no function, or `args` are not what it takes.
+            LabelFileError: `called` is no function, or does not take `args`.
         """
         if type(called) is not Known or called.construct is None:
             raise self._errors.damaged("it calls what is no function")
@@ -102,7 +102,7 @@ class Constructors:
             raise self._errors.forbidden(f"{type(target).__name__}.__setstate__")
 
     def persistent(self, reference: object) -> Storage:
-        """The storage that a persistent ID names.
+        """Return the storage that a persistent ID names.
 
         Raises:
             LabelFileError: it names none.
@@ -140,7 +140,7 @@ class Constructors:
             or not fits(storage, offset, shape, strides)
         ):
             raise self._errors.damaged("a tensor reaches beyond its storage")
-        # A stride that is never taken may be anything, too large for numpy for instance.
+        # A stride that is never taken may have any value, even one too large for numpy.
         taken = tuple(
             stride if side > 1 else 0 for side, stride in zip(shape, strides, strict=True)
         )

@@ -1,4 +1,4 @@
-"""How much a file may ask for, and the errors of one that asks for more or is damaged."""
+"""Limits on what a file may ask for, and the errors of files that exceed them or are damaged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ class Limits:
 
     Attributes:
         max_pickle_bytes: size of `data.pkl`, which holds everything but the tensors' values.
-        max_entries: zip entries, of which every tensor storage is one.
-        max_objects: lists, tuples, dictionaries, calls and memo entries of the pickle; each takes
-            one to five bytes there and a hundred or more in memory. What else is in the pickle
-            takes up to 20 times its size, in short strings.
-        max_values: values of the finished tree, counted as often as they are reached: a few
-            hundred bytes of lists that hold one another twice can stand for 2**100 values.
-        max_depth: containers within containers; 1 is a flat list.
-        max_expansion: all tensors and arrays may come to this many times the file's size, since
+        max_entries: number of zip entries; every tensor storage is one.
+        max_objects: number of lists, tuples, dictionaries, calls and memo entries in the pickle;
+            each takes one to five bytes there and a hundred or more in memory. The rest of the
+            pickle takes up to 20 times its size, as short strings.
+        max_values: number of values in the finished tree, counted as often as they are reached: a
+            few hundred bytes of lists that hold one another twice can stand for 2**100 values.
+        max_depth: depth of nested containers; 1 is a flat list.
+        max_expansion: total size of all tensors and arrays, as a multiple of the file's size, since
             several may share values (views) and one may repeat them (stride 0).
-        free_expansion_bytes: what they may come to besides, so that small files may repeat.
+        free_expansion_bytes: size allowed on top of that, so that small files may repeat values.
     """
 
     max_pickle_bytes: int = 2**26
@@ -43,17 +43,17 @@ class FileErrors:
     """Makes the errors of one file, all of which name it.
 
     Attributes:
-        path: the file.
+        path: path of the file.
     """
 
     path: Path
 
     def unreadable(self, error: OSError) -> LabelFileError:
-        """The operating system would not read it."""
+        """The operating system could not read it."""
         return LabelFileError(f"cannot read {self.path}: {error.strerror or error}", path=self.path)
 
     def foreign(self, what: str) -> LabelFileError:
-        """It is sound for all we know, but not a file of the format read here."""
+        """It seems intact, but is not a file of this format."""
         return LabelFileError(f"{self.path} {what}", path=self.path)
 
     def damaged(self, what: str) -> LabelFileError:
@@ -63,13 +63,13 @@ class FileErrors:
         )
 
     def excessive(self, what: str) -> LabelFileError:
-        """It passes a limit."""
+        """It exceeds a limit."""
         return LabelFileError(
             f"{self.path} {what}, more than labelcast opens; save it in smaller parts",
             path=self.path,
         )
 
-    # Told from damage by `facts["forbidden"]` alone, as the exception tree has no class for it.
+    # Only `facts["forbidden"]` tells it from damage, as the exception tree has no class for it.
     def forbidden(self, name: str) -> LabelFileError:
         """Unpickling it would run something.
 
@@ -88,7 +88,7 @@ class FileErrors:
         """Its pickle has an instruction that data does not need.
 
         Args:
-            name: of the opcode.
+            name: name of the opcode.
         """
         return LabelFileError(
             f"{self.path} uses the pickle opcode {name}, which tensors, numbers, strings, lists and"
@@ -99,6 +99,6 @@ class FileErrors:
 
 
 def printable(name: str) -> str:
-    """A name out of a file, harmless to a terminal and of bounded length."""
+    """Make a name from a file harmless to a terminal, and bound its length."""
     shown = "".join(sign if " " <= sign <= "~" else "?" for sign in name[: _MAX_NAME_LENGTH + 1])
     return shown if len(shown) <= _MAX_NAME_LENGTH else shown[:_MAX_NAME_LENGTH] + "..."

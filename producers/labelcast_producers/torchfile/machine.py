@@ -1,7 +1,7 @@
-"""Reads a pickle as data: the part of its language in which data is written, and no more.
+"""Reads a pickle as data: only the part of its language that writes data.
 
 `pickle.Unpickler` with a guarded `find_class` is not enough for hostile files. Forty bytes of
-nested tuples used as a dictionary key make it hash for ever, a million of them overflow the C
+nested tuples used as a dictionary key make it hash forever, a million of them overflow the C
 stack, a large memo index allocates its table, and BUILD may set attributes on whatever
 `find_class` returns. Here dictionary keys are strings and integers, the memo is a dictionary, and
 BUILD and REDUCE know what they act on.
@@ -32,9 +32,9 @@ class Machine:
 
     Args:
         content: the pickle.
-        constructors: builds what is not plain.
-        limits: `max_objects` holds here.
-        errors: of the file.
+        constructors: builds what is not plain data.
+        limits: limits of the file; `max_objects` is checked here.
+        errors: errors of the file.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The pickle's value, not yet checked: containers may hold themselves, or tokens.
+        """Return the pickle's value, not yet checked: containers may hold themselves, or tokens.
 
         Raises:
-            LabelFileError: it is damaged, passes a limit or would run something.
+            LabelFileError: it is damaged, exceeds a limit or would run something.
         """
         content = self._content
         stop = pickle.STOP[0]
@@ -65,7 +65,7 @@ class Machine:
                 if handler is None:
                     self._refuse(opcode)
                 handler(self)
-        # Of the content and of the stack, which are all that is indexed here.
+        # Of the content or of the stack, which are all that is indexed here.
         except IndexError:
             raise self._errors.damaged("its pickle ends early or misses a value") from None
         if self._below or len(self._stack) != 1 or self._at + 1 != len(content):
@@ -117,7 +117,7 @@ class Machine:
             raise self._errors.damaged("its pickle is of an unknown protocol")
 
     def _frame(self) -> None:
-        # The whole pickle is in memory: frames, which help to read ahead, mean nothing.
+        # The whole pickle is in memory: frames, which help to read ahead, mean nothing here.
         self._take(8)
 
     def _none(self) -> None:
@@ -205,7 +205,7 @@ class Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise self._errors.damaged("it adds keys to what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Larger integers can be chosen so that all have one hash.
+            # Larger integers can be chosen so that they all have the same hash.
             if type(key) is not str and not (type(key) is int and abs(key) < _MAX_KEY):
                 raise self._errors.foreign(
                     f"has a dictionary key of type {type(key).__name__}; save it again with strings"

@@ -1,4 +1,4 @@
-"""Opening a file: the directory and the pickle at once, tensors when they are asked for."""
+"""Opens a file: reads the directory and the pickle at once, tensors on request."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +19,8 @@ class TorchFile:
     """An open file; a context manager. Made by `open_torch_file`.
 
     Attributes:
-        tree: what was saved, with a `LazyTensor` for each tensor; these can be read until the file
-            is closed. The rest is as `read_torch_file` gives it.
+        tree: the saved value, with a `LazyTensor` for each tensor, readable until the file is
+            closed. The rest is as in `read_torch_file`.
     """
 
     def __init__(self, archive: Archive, tree: Any) -> None:
@@ -48,16 +48,16 @@ def open_torch_file(path: Path, *, limits: Limits = DEFAULT, verify: bool = Fals
 
     Args:
         path: a zip file as torch has written since 1.6, under any name.
-        limits: what it may cost to open.
-        verify: check the values of tensors against their checksums, which takes longer than
-            reading them; everything else is always checked.
+        limits: limits on what it may cost to open.
+        verify: whether to check the values of tensors against their checksums, which takes longer
+            than reading them; everything else is always checked.
 
     Returns:
-        The open file, to be closed by the caller. Tensors that share values share them here too,
-        for as long as one of their arrays is alive.
+        The open file; the caller closes it. Tensors that share values in the file share them here
+        too, for as long as one of their arrays is alive.
 
     Raises:
-        LabelFileError: unreadable, of another format, damaged, beyond `limits`, or holding
+        LabelFileError: it is unreadable, of another format, damaged, beyond `limits`, or holds
             anything but data; then `facts["forbidden"]` names what it wants to run.
     """
     archive = Archive(path, limits, verify=verify)
@@ -73,14 +73,15 @@ def read_torch_file(path: Path, *, limits: Limits = DEFAULT, verify: bool = Fals
     """Read a file that `torch.save` wrote, running nothing that it names.
 
     Args:
-        path: as for `open_torch_file`.
-        limits: what it may cost to open.
-        verify: as for `open_torch_file`.
+        path: see `open_torch_file`.
+        limits: limits on what it may cost to open.
+        verify: see `open_torch_file`.
 
     Returns:
-        What was saved: lists, tuples, dictionaries, OrderedDicts, strings, bytes, numbers, None.
-        Tensors and pickled arrays are read-only arrays of the same shape and type, of no dimension
-        for a tensor of none; bfloat16 becomes float32, exactly. Numpy scalars stay numpy scalars.
+        The saved value: lists, tuples, dictionaries, OrderedDicts, strings, bytes, numbers, None.
+        Tensors and pickled arrays become read-only arrays of the same shape and type, without axes
+        for a tensor without axes; bfloat16 becomes float32, exactly. Numpy scalars stay numpy
+        scalars.
 
     Raises:
         LabelFileError: as `open_torch_file`; or a tensor is cut off or damaged.
@@ -90,17 +91,17 @@ def read_torch_file(path: Path, *, limits: Limits = DEFAULT, verify: bool = Fals
 
 
 def read_torch_structure(path: Path, *, limits: Limits = DEFAULT) -> Any:
-    """Types and shapes of what a file holds; the bytes of its tensors are not touched.
+    """Read types and shapes of a file's content, without touching the bytes of its tensors.
 
     Args:
-        path: as for `open_torch_file`.
-        limits: what it may cost to open.
+        path: see `open_torch_file`.
+        limits: limits on what it may cost to open.
 
     Returns:
         As `read_torch_file`, with a `TensorInfo` for each tensor and pickled array.
 
     Raises:
-        LabelFileError: as `open_torch_file`.
+        LabelFileError: see `open_torch_file`.
     """
     with Archive(path, limits, verify=False) as archive:
         return _tree(archive, limits, tensor=_tensor_info, array=_array_info)

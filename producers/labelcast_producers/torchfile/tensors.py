@@ -1,4 +1,4 @@
-"""Tensors as the file describes them: checked at once, read when asked for."""
+"""Tensors as the file describes them: checked at once, read on request."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ class StoredType:
     """One of torch's types of values.
 
     Attributes:
-        name: torch's, such as `bfloat16`.
-        stored: the bytes in the file.
-        dtype: of the array that they become.
+        name: torch's name, such as `bfloat16`.
+        stored: type of the bytes in the file.
+        dtype: type of the array that they become.
     """
 
     name: str
@@ -56,10 +56,10 @@ class TensorInfo:
     """Type and shape of a tensor or array that was not read.
 
     Attributes:
-        dtype: of the array that reading gives; float32 for bfloat16.
-        shape: its sides, () for a single value.
+        dtype: type of the array that reading would give; float32 for bfloat16.
+        shape: lengths of its axes, () for a single value.
         stored: torch's or numpy's name of the type in the file, such as `bfloat16`.
-        is_tensor: a tensor of torch, not a pickled numpy array.
+        is_tensor: whether it is a tensor of torch, not a pickled numpy array.
     """
 
     dtype: np.dtype[Any]
@@ -73,9 +73,9 @@ class Storage:
     """Values that tensors are views of: one entry of the archive.
 
     Attributes:
-        key: names the entry.
-        type: of the values.
-        num_values: how many.
+        key: name of the entry.
+        type: type of the values.
+        num_values: number of values.
     """
 
     key: str
@@ -84,11 +84,11 @@ class Storage:
     _storages: "Storages" = field(repr=False)
 
     def read(self) -> NDArray[Any]:
-        """The memory of all values, as they are after reading; its own type means nothing.
+        """Read the memory of all values; the type of the array itself means nothing.
 
         Returns:
-            Read-only, contiguous, the owner of its memory; the same array for as long as any view
-            of it is alive.
+            Read-only, contiguous, owner of its memory; the same array for as long as any view of it
+            is alive.
         """
         return self._storages.read(self)
 
@@ -97,21 +97,21 @@ class Storages:
     """The storages of one file: each is described once, and read once for all its tensors.
 
     Args:
-        archive: open for as long as values are read.
+        archive: archive that stays open for as long as values are read.
     """
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._storages: dict[str, Storage] = {}
         # Weak, so that a file of many batches can be read batch by batch in the memory of one.
-        # Owners of memory, since a view of a view refers to the owner alone.
+        # Owners of memory, since a view of a view refers only to the owner.
         self._memory: WeakValueDictionary[str, NDArray[Any]] = WeakValueDictionary()
 
     def describe(self, stored: StoredType, key: str, num_values: int) -> Storage:
-        """The storage that a reference in the pickle means.
+        """Return the storage that a reference in the pickle means.
 
         Raises:
-            LabelFileError: the entry is missing, or of another size or type than it is said to be.
+            LabelFileError: the entry is missing, or of another size or type than stated.
         """
         known = self._storages.get(key)
         if known is not None:
@@ -128,7 +128,7 @@ class Storages:
         return storage
 
     def read(self, storage: Storage) -> NDArray[Any]:
-        """As `Storage.read`."""
+        """See `Storage.read`."""
         memory = self._memory.get(storage.key)
         if memory is None:
             memory = self._decode(storage)
@@ -154,7 +154,7 @@ class LazyTensor:
     """A tensor in an open file, within the bounds of its storage.
 
     Attributes:
-        shape: its sides, () for a single value.
+        shape: lengths of its axes, () for a single value.
     """
 
     shape: tuple[int, ...]
@@ -164,7 +164,7 @@ class LazyTensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of what `read` gives; float32 for bfloat16."""
+        """Type of what `read` gives; float32 for bfloat16."""
         return self._storage.type.dtype
 
     @property
@@ -173,14 +173,14 @@ class LazyTensor:
         return TensorInfo(self.dtype, self.shape, self._storage.type.name)
 
     def read(self) -> NDArray[Any]:
-        """The values.
+        """Read the values.
 
         Returns:
             `dtype`, `shape`; a read-only view of the storage, which other tensors may share.
 
         Raises:
             LabelFileError: the storage is cut off or damaged.
-            ValueError: the file has been closed, and no array of the same storage is alive.
+            ValueError: the file is closed, and no array of the same storage is alive.
         """
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)
@@ -195,11 +195,11 @@ class LazyTensor:
 
 
 class Allowance:
-    """What the tensors and arrays of one file may still come to.
+    """What the tensors and arrays of one file may still add up to.
 
     Args:
-        archive: the file.
-        limits: how its size counts.
+        archive: archive of the file.
+        limits: limits in proportion to its size.
     """
 
     def __init__(self, archive: Archive, limits: Limits) -> None:
@@ -210,17 +210,17 @@ class Allowance:
         """Count an array.
 
         Args:
-            shape: whatever the file says.
-            dtype: of the array that values become.
+            shape: any shape, as the file states it.
+            dtype: type of the array that the values become.
 
         Raises:
-            LabelFileError: it is none that numpy could hold, or it is one too many.
+            LabelFileError: numpy could not hold it, or it exceeds the limit.
         """
         if len(shape) > _MAX_DIMENSIONS or any(
             type(side) is not int or not 0 <= side < _MAX_BYTES for side in shape
         ):
             raise self._errors.damaged("a tensor or array has an impossible shape")
-        # Numpy multiplies the sides that are not zero, even where one is.
+        # Numpy multiplies the sides that are not zero, even if one is zero.
         if math.prod(side or 1 for side in shape) * dtype.itemsize >= _MAX_BYTES:
             raise self._errors.excessive("has a tensor or array of an impossible size")
         self._left -= math.prod(shape) * dtype.itemsize
@@ -232,10 +232,10 @@ def fits(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[i
     """Whether every value of a strided view lies within its storage.
 
     Args:
-        storage: the values.
-        offset: of the first, in values.
-        shape: sides of 0 and more; a view without values always fits.
-        strides: as many, in values.
+        storage: storage of the values.
+        offset: offset of the first value, in values.
+        shape: sides of 0 or more; a view without values always fits.
+        strides: one stride per side, in values.
     """
     if 0 in shape:
         return True

@@ -16,15 +16,15 @@ _CONTAINERS = frozenset({list, tuple, dict, OrderedDict})
 
 
 class Finisher:
-    """Copies a pickle's value, with every tensor and array replaced, and bounds what it holds.
+    """Copies a pickle's value, replaces every tensor and array, and bounds the size of the result.
 
-    What the file shares stays shared: each container, tensor and array is copied once.
+    Whatever the file shares stays shared: each container, tensor and array is copied once.
 
     Args:
-        tensor: what a tensor becomes.
-        array: what a pickled array becomes.
-        limits: `max_values` and `max_depth` hold here.
-        errors: of the file.
+        tensor: gives the replacement of a tensor.
+        array: gives the replacement of a pickled array.
+        limits: limits of the file; `max_values` and `max_depth` are checked here.
+        errors: errors of the file.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Finisher:
         self._done: dict[int, tuple[Any, int, int]] = {}
 
     def finish(self, value: Any) -> Any:
-        """The tree.
+        """Make the tree.
 
         Args:
-            value: what `Machine.run` gave.
+            value: output of `Machine.run`.
 
         Raises:
-            LabelFileError: too many values, too deep (as is what holds itself), or tokens in it;
-                and whatever `tensor` raises.
+            LabelFileError: there are too many values, too many levels (as in a container that holds
+                itself), or tokens; and whatever `tensor` raises.
         """
         return self._copy(value, depth=0)[0]
 
@@ -98,7 +98,7 @@ class Finisher:
             height = max(height, child_height)
         if count > self._limits.max_values:
             raise self._errors.excessive("holds too many values")
-        # Deep trees can be put together out of shallow ones that were copied before.
+        # Deep trees can be put together from shallow ones that were copied before.
         if height >= self._limits.max_depth:
             raise self._too_deep()
         return _like(value, copies), count, height + 1

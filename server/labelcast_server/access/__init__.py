@@ -1,1 +1,1 @@
-"""Who asks, and what they may do: decided here, for gRPC and REST alike."""
+"""Who is asking and what they may do: one decision for gRPC and REST."""

@@ -1,4 +1,4 @@
-"""The one place that decides who may do what to what."""
+"""The one place that decides who may do what to which resource."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from labelcast_server.access.tokens import token_needed
 
 
 class Action(StrEnum):
-    """What is to be done."""
+    """What a request does to a resource."""
 
     READ_LABELS = "read the labels of"
     INSPECT = "inspect"
@@ -21,7 +21,7 @@ class Action(StrEnum):
 
 
 class Kind(StrEnum):
-    """What there is to do something to."""
+    """Kinds of resources."""
 
     LABEL_SET = "label set"
     BLOB = "blob"
@@ -31,11 +31,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What something is to be done to.
+    """What a request acts on.
 
     Attributes:
-        kind: of thing.
-        name: tag, digest or upload ID; None for all of that kind.
+        kind: kind of resource.
+        name: tag, digest or upload ID; None for all resources of the kind.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ _EVERYONE = frozenset(Principal)
 _WITH_TOKEN = frozenset({Principal.ADMIN, Principal.READER})
 _ADMIN = frozenset({Principal.ADMIN})
 
-# What is not listed is allowed to nobody.
+# An action that is not listed is allowed to nobody.
 GRANTS: Mapping[tuple[Action, Kind], frozenset[Principal]] = {
     (Action.READ_LABELS, Kind.LABEL_SET): _EVERYONE,
     (Action.INSPECT, Kind.LABEL_SET): _WITH_TOKEN,
@@ -60,11 +60,11 @@ GRANTS: Mapping[tuple[Action, Kind], frozenset[Principal]] = {
 
 
 def authorize(principal: Principal, action: Action, resource: Resource) -> None:
-    """Return if `principal` may do `action` to `resource`.
+    """Return if `principal` may do `action` to `resource`, raise otherwise.
 
     Raises:
-        UnauthenticatedError: it may not, and has not said who it is.
-        PermissionDeniedError: it may not.
+        UnauthenticatedError: not allowed, and the caller sent no token.
+        PermissionDeniedError: not allowed with this token.
     """
     if principal in GRANTS.get((action, resource.kind), frozenset()):
         return

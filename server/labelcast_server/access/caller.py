@@ -1,4 +1,4 @@
-"""`Caller`: who made one request, and whether anybody has decided that they may."""
+"""`Caller`: who made a request, and whether the request was authorised."""
 
 from labelcast.errors import PermissionDeniedError
 from labelcast_server.access.authorize import Action, Resource, authorize
@@ -6,10 +6,10 @@ from labelcast_server.access.principal import Principal
 
 
 class Caller:
-    """The principal of one request, which is answered only after it was authorised.
+    """The principal of one request; the request is answered only once it is authorised.
 
     Args:
-        principal: who asks.
+        principal: who is asking.
     """
 
     def __init__(self, principal: Principal) -> None:
@@ -17,7 +17,7 @@ class Caller:
         self._authorized = False
 
     def require(self, action: Action, resource: Resource) -> None:
-        """Return if the caller may; as `authorize`.
+        """Return if the caller may do this; see `authorize`.
 
         Raises:
             UnauthenticatedError, PermissionDeniedError: the caller may not.
@@ -26,10 +26,10 @@ class Caller:
         self._authorized = True
 
     def check(self) -> None:
-        """Refuse to answer a request of which nobody has asked whether it is allowed.
+        """Refuse to answer a request that was never authorised.
 
         Raises:
-            PermissionDeniedError: `require` was not called, or refused.
+            PermissionDeniedError: `require` was not called, or it refused.
         """
         if not self._authorized:
             raise PermissionDeniedError("nothing says who may do this, so nobody may")

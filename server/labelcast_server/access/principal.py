@@ -1,12 +1,12 @@
-"""Who may ask."""
+"""Who may send requests."""
 
 from enum import StrEnum
 
 
 class Principal(StrEnum):
-    """On whose behalf a request is made, as far as its token tells."""
+    """Whom a request comes from, as far as its token tells."""
 
     ADMIN = "admin"
     READER = "reader"
-    # Without a token, where the service lets everyone read who reaches it.
+    # A request without a token, where the service lets everyone read.
     ANYONE = "anyone"

@@ -8,11 +8,12 @@ from labelcast_server.access.principal import Principal
 
 
 class Tokens:
-    """The tokens of a service; compares them in constant time and by hash.
+    """The tokens of a service, compared by hash and in constant time.
 
     Args:
-        admin_token: makes an admin.
-        read_token: makes a reader; None lets everyone read who can reach the port.
+        admin_token: token that makes its bearer an admin.
+        read_token: token that makes its bearer a reader; None lets everyone read who can reach the
+            port.
     """
 
     def __init__(self, *, admin_token: str, read_token: str | None) -> None:
@@ -20,14 +21,14 @@ class Tokens:
         self._read = None if read_token is None else _hash(read_token)
 
     def identify(self, authorization: str | None) -> Principal:
-        """Who asks.
+        """Find out who is asking.
 
         Args:
-            authorization: the value of the `authorization` header or metadata, "Bearer …"; None if
-                there is none.
+            authorization: value of the `authorization` header or metadata, "Bearer …"; None if the
+                request has none.
 
         Raises:
-            UnauthenticatedError: no token where one is needed, or one that nobody was given.
+            UnauthenticatedError: a token is missing where one is needed, or unknown.
         """
         if authorization is None and self._read is None:
             return Principal.ANYONE
@@ -43,7 +44,7 @@ class Tokens:
 
 
 def token_needed() -> UnauthenticatedError:
-    """Whoever asks has to say who they are."""
+    """The caller has to send a token."""
     return UnauthenticatedError(
         'this needs a token: send "authorization: Bearer TOKEN",'
         " or give the command line --token-file or LABELCAST_TOKEN"

@@ -10,25 +10,25 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import routes_label_sets, routes_uploads
 from labelcast_server.admin.errors import handle_errors
 from labelcast_server.admin.schemas import ErrorBody, Health
-from labelcast_server.registry.publishing import Publisher
+from labelcast_server.registry.services import RegistryServices
 
 _DESCRIPTION = """\
 Publishes label sets: push blobs, record the manifest that names them, point a tag to it.
 
-Reading routes take the read token, or none where the service has no read token; all others take
-the admin token. Every error has one shape: a stable `reason`, one line, and facts.
+Routes that read take the read token, or none where the service has no read token; all others take
+the admin token. Every error has the same shape: a stable `reason`, a one-line message, and facts.
 """
 
 logger = logging.getLogger("labelcast_server.admin")
 
 
 def create_app(
-    publisher: Publisher, tokens: Tokens, *, ping: Callable[[], Awaitable[None]]
+    services: RegistryServices, tokens: Tokens, *, ping: Callable[[], Awaitable[None]]
 ) -> FastAPI:
     """Build the admin API.
 
     Args:
-        publisher: does the work.
+        services: do the work.
         tokens: tell who asks for it.
         ping: returns if the store answers, else raises.
     """
@@ -41,20 +41,24 @@ def create_app(
         redirect_slashes=False,
         responses={"default": {"model": ErrorBody, "description": "What went wrong"}},
     )
-    app.state.publisher = publisher
+    app.state.services = services
     app.state.tokens = tokens
     handle_errors(app)
-    for router in (routes_uploads.blobs, routes_uploads.uploads, routes_label_sets.router):
+    for router in (
+        routes_uploads.blob_routes,
+        routes_uploads.upload_routes,
+        routes_label_sets.router,
+    ):
         app.include_router(router)
 
     @app.get(
         "/health",
         tags=["health"],
-        summary="Does the service reach its store?",
+        summary="Can the service reach its store?",
         responses={503: {"model": Health}},
     )
     async def health(response: Response) -> Health:
-        """Need no token, and tell no address."""
+        """Needs no token, and reveals no address."""
         try:
             await ping()
         except LabelcastError as error:

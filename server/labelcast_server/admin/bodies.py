@@ -1,7 +1,7 @@
-"""Request bodies: raw, streamed, counted against a limit, and read only once a token was seen.
+"""Request bodies: raw, streamed, limited in size, and read only after the token was checked.
 
 FastAPI would read a declared JSON body whole before any dependency runs, token check included, so
-JSON bodies are read here as well.
+JSON bodies are read here too.
 """
 
 import re
@@ -25,12 +25,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """Where the bytes of a body belong.
+    """Which bytes of a blob a body holds.
 
     Attributes:
         first: offset of the first byte.
         last: offset of the last byte.
-        total: bytes of the whole blob.
+        total: size of the whole blob in bytes.
     """
 
     first: int
@@ -39,15 +39,15 @@ class ContentRange:
 
     @property
     def count(self) -> int:
-        """Bytes announced."""
+        """Number of bytes announced."""
         return self.last - self.first + 1
 
     @classmethod
     def parse(cls, text: str | None) -> "ContentRange":
-        """Read the header strictly.
+        """Parse the header strictly.
 
         Raises:
-            InvalidRequestError: missing, malformed or impossible.
+            InvalidRequestError: the header is missing, malformed or impossible.
         """
         found = _CONTENT_RANGE.fullmatch(text or "")
         if found is None:
@@ -66,14 +66,14 @@ class RangeBody:
     """The body of a ranged request, piece by piece, never whole.
 
     A connection that breaks off ends the body early instead of raising, so that the reader can
-    keep what came; `broke_off` and `received` tell afterwards.
+    keep what arrived; `broke_off` and `received` tell afterwards.
 
     Args:
-        request: not read yet.
-        announced: what its Content-Range says.
+        request: a request whose body has not been read.
+        announced: the range in its Content-Range header.
 
     Raises:
-        InvalidRequestError: its Content-Length says otherwise, or the body is encoded.
+        InvalidRequestError: Content-Length contradicts the range, or the body is encoded.
     """
 
     def __init__(self, request: Request, announced: ContentRange) -> None:
@@ -90,14 +90,14 @@ class RangeBody:
 
     @property
     def is_short(self) -> bool:
-        """Whether fewer bytes came than announced."""
+        """Whether fewer bytes arrived than announced."""
         return self.received < self._announced.count
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The bytes.
+        """Yield the bytes.
 
         Raises:
-            InvalidRequestError: more came than announced.
+            InvalidRequestError: more bytes arrived than announced.
         """
         try:
             async for piece in self._request.stream():
@@ -112,7 +112,7 @@ class RangeBody:
 
 
 def require_raw(request: Request, media_type: str) -> None:
-    """Refuse forms and encoded bodies: bytes count as they come.
+    """Refuse forms and encoded bodies: bytes are counted as they arrive.
 
     Raises:
         InvalidRequestError: another Content-Type, or any Content-Encoding.
@@ -123,10 +123,10 @@ def require_raw(request: Request, media_type: str) -> None:
 
 
 async def read_limited(request: Request, max_bytes: int) -> bytes:
-    """A small body whole.
+    """Read a small body whole.
 
     Raises:
-        InvalidRequestError: more than `max_bytes`; nothing beyond them is kept.
+        InvalidRequestError: more than `max_bytes` arrived; nothing beyond them is kept.
     """
     body = bytearray()
     async for piece in request.stream():
@@ -137,7 +137,7 @@ async def read_limited(request: Request, max_bytes: int) -> bytes:
 
 
 def json_body(model: type[_Model]) -> Callable[[Request], Awaitable[_Model]]:
-    """Dependency that reads a JSON body strictly."""
+    """Dependency that parses a JSON body strictly."""
 
     async def read(request: Request) -> _Model:
         require_raw(request, "application/json")
@@ -154,6 +154,6 @@ def json_body(model: type[_Model]) -> Callable[[Request], Awaitable[_Model]]:
 
 
 def described_body(media_type: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    """The schema of a body that FastAPI does not read, for `openapi_extra`."""
+    """`openapi_extra` with the schema of a body that FastAPI does not read."""
     content = {media_type: {"schema": schema}}
     return {"requestBody": {"required": True, "description": description, "content": content}}

@@ -1,4 +1,4 @@
-"""Whatever goes wrong → one JSON shape: reason, message, facts."""
+"""Every error becomes one JSON shape: reason, message, facts."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from labelcast.errors import (
 )
 from labelcast_server.error_catalog import publicise, status_of
 
-# Answers to HEAD have no body: this header keeps their reason.
+# Answers to HEAD have no body: this header carries their reason.
 REASON_HEADER = "Labelcast-Reason"
 
 logger = logging.getLogger("labelcast_server.admin")
@@ -27,7 +27,7 @@ logger = logging.getLogger("labelcast_server.admin")
 def error_response(
     error: LabelcastError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """What a client gets for one of our errors."""
+    """The response for one of our errors."""
     extra = {REASON_HEADER: error.reason, **(headers or {})}
     if isinstance(error, UnauthenticatedError):
         extra["WWW-Authenticate"] = "Bearer"
@@ -36,20 +36,20 @@ def error_response(
 
 
 class UnforeseenErrors:
-    """Answers what is not ours as "internal error" with an ID, whose cause is in the log.
+    """Answers a foreign exception with "internal error" and an ID, and logs its cause.
 
-    A middleware because Starlette raises such errors again after its own handler, and the server
-    would log them a second time.
+    A middleware, because Starlette raises such exceptions again after its own handler, and the
+    server would log them a second time.
 
     Args:
-        app: what to wrap.
+        app: application to wrap.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
+        """Handle one request."""
         started = False
 
         async def watched_send(message: Message) -> None:
@@ -67,7 +67,7 @@ class UnforeseenErrors:
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Register the shape with an application."""
+    """Make an application answer every error in this shape."""
     app.add_exception_handler(LabelcastError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -93,9 +93,9 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
     told: LabelcastError
     if error.status_code == 404:
-        told = NotFoundError("there is no such resource; /docs lists what there is")
+        told = NotFoundError("there is no such resource; /docs lists all resources")
     elif error.status_code == 405:
-        told = InvalidRequestError("this resource has no such method; /docs lists what it has")
+        told = InvalidRequestError("this resource has no such method; /docs lists its methods")
     else:
         told = InvalidRequestError(f"the request was refused: {error.detail}")
     return error_response(told, status=error.status_code, headers=error.headers)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 for people who may never say anything: silence ends, and there is a most of everybody.
+"""HTTP/1.1 with a time limit on every silence and a limit on connections.
 
-Uvicorn closes a connection that is idle after an answer, and waits for ever for a first request,
-for the rest of a head, for the rest of a body, and for a client to take its answer.
+Uvicorn closes a connection that is idle after an answer, but waits forever for a first request,
+for the rest of a head or a body, and for a client to take its answer.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the admin API waits, and for how many.
+    """How long the admin API waits, and for how many connections.
 
     Attributes:
-        head_seconds: for a whole request head, from its first byte or from connecting.
-        body_seconds: without a byte, while a body is expected or an answer is being taken.
-        connections: at once; further ones are closed as they come.
+        head_seconds: time for a whole request head, from its first byte or from connecting.
+        body_seconds: time without a byte, while a body is expected or an answer is being sent.
+        connections: most open connections; further ones are closed at once.
     """
 
     head_seconds: float = 20.0
@@ -30,7 +30,7 @@ DEFAULT_PATIENCE = Patience()
 
 
 def protocol_with(patience: Patience) -> type[H11Protocol]:
-    """A protocol class for `uvicorn.Config(http=...)`."""
+    """Make a protocol class for `uvicorn.Config(http=...)`."""
 
     class PatientProtocol(_PatientProtocol):
         limits = patience
@@ -45,7 +45,7 @@ class _PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.limits.connections:
-            # Nothing of it is kept, and an answer would be something to wait for.
+            # Closed without an answer, which could again block on a silent client.
             self._refused = True
             transport.abort()
             return
@@ -78,19 +78,19 @@ class _PatientProtocol(H11Protocol):
         self._give_up()
 
     def _look(self) -> None:
-        """Wait for what is missing now."""
+        """Start the clock for whatever the connection waits for."""
         state = self.conn.their_state
         if self.flow.write_paused:
-            # Its clock runs already.
+            # The clock is running already.
             return
         if state is h11.SEND_BODY:
             self._wait(self.limits.body_seconds)
         elif state is not h11.IDLE or self.timeout_keep_alive_task is not None:
-            # All is here, and how long an answer takes is the service's own affair; or the next
-            # request has not begun, and uvicorn's own limit counts.
+            # The request is complete, and the service decides how long an answer takes; or the next
+            # request has not begun, and uvicorn's own limit applies.
             self._stop_waiting()
         elif self._timer is None:
-            # Half a head: its clock runs from the first byte on, whatever trickles in after it.
+            # Half a head: its clock runs from the first byte, however slowly the rest trickles in.
             self._wait(self.limits.head_seconds)
 
     def _wait(self, seconds: float) -> None:
@@ -105,8 +105,8 @@ class _PatientProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._timer = None
         if self.conn.their_state is h11.SEND_BODY and self.flow.read_paused:
-            # It is we who do not read.
+            # We are the side that does not read.
             self._wait(self.limits.body_seconds)
             return
-        # Not `close`, which would wait until the other side has taken what is left to send.
+        # Not `close`, which would wait until the peer has taken what is left to send.
         self.transport.abort()

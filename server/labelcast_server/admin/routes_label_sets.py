@@ -1,22 +1,25 @@
 """Label sets and tags."""
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Request, Response
 
+from labelcast.identifiers import is_digest, tag_from
 from labelcast.label_set.manifest import MAX_MANIFEST_BYTES
 from labelcast_server.access.authorize import Action, Kind
-from labelcast_server.admin.access import PublisherDep, requires
+from labelcast_server.admin.access import InspectionDep, PublisherDep, requires
 from labelcast_server.admin.bodies import described_body, json_body, read_limited, require_raw
 from labelcast_server.admin.schemas import (
     LabelSetBody,
     LabelSetList,
-    LabelSetSummary,
     SetTag,
     StagedBody,
     TagBody,
     TagList,
 )
+from labelcast_server.registry.inspection import LabelSetDetails
+from labelcast_server.store.refusals import label_set_not_found
 
 Reference = Annotated[str, Path(description="tag or digest", examples=["glyphs:v1"])]
 
@@ -28,20 +31,23 @@ router = APIRouter(prefix="/v1", tags=["label sets"])
     summary="All label sets",
     dependencies=requires(Action.INSPECT, Kind.LABEL_SET),
 )
-async def list_label_sets(publisher: PublisherDep) -> LabelSetList:
+async def list_label_sets(inspection: InspectionDep) -> LabelSetList:
     """Every label set in any state, oldest first."""
-    found = await publisher.label_sets()
-    return LabelSetList(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
+    found = await inspection.label_sets()
+    return await asyncio.to_thread(LabelSetList.of, found)
 
 
 @router.get(
     "/label-sets/{reference}",
     summary="One label set",
+    response_model=LabelSetBody,
     dependencies=requires(Action.INSPECT, Kind.LABEL_SET, "reference"),
 )
-async def get_label_set(reference: Reference, publisher: PublisherDep) -> LabelSetBody:
+async def get_label_set(reference: Reference, inspection: InspectionDep) -> Response:
     """Manifest, state, tags, codec, fit report, and the memory that the store spends on it."""
-    return LabelSetBody.of_details(await publisher.inspect(reference))
+    details = await inspection.inspect(reference)
+    # FastAPI would write a manifest of megabytes out on the event loop.
+    return Response(await asyncio.to_thread(_as_json, details), media_type="application/json")
 
 
 @router.put(
@@ -68,14 +74,14 @@ async def put_label_set(digest: str, request: Request, publisher: PublisherDep) 
     dependencies=requires(Action.RETIRE, Kind.LABEL_SET, "reference"),
 )
 async def retire_label_set(reference: Reference, publisher: PublisherDep) -> None:
-    """Take a label set away from its readers, with all its tags; its bytes stay."""
+    """Stop serving a label set and remove all its tags; its bytes stay."""
     await publisher.retire(reference)
 
 
 @router.get("/tags", summary="All tags", dependencies=requires(Action.INSPECT, Kind.TAG))
-async def list_tags(publisher: PublisherDep) -> TagList:
+async def list_tags(inspection: InspectionDep) -> TagList:
     """Tag → digest."""
-    found = await publisher.label_sets()
+    found = await inspection.label_sets()
     return TagList(tags={tag: record.digest for record, tags in found for tag in tags})
 
 
@@ -84,7 +90,7 @@ async def list_tags(publisher: PublisherDep) -> TagList:
     summary="Point a tag to a label set",
     dependencies=requires(Action.PUBLISH, Kind.TAG, "tag"),
     openapi_extra=described_body(
-        "application/json", SetTag.model_json_schema(), "Where the tag is to point"
+        "application/json", SetTag.model_json_schema(), "The label set that the tag points to"
     ),
 )
 async def put_tag(
@@ -93,5 +99,12 @@ async def put_tag(
     wanted: Annotated[SetTag, Depends(json_body(SetTag))],
 ) -> TagBody:
     """Publish a label set under a tag; a tag that points elsewhere moves."""
-    await publisher.publish(wanted.digest, tag)
-    return TagBody(tag=tag, digest=wanted.digest)
+    name = tag_from(tag)
+    if not is_digest(wanted.digest):
+        raise label_set_not_found(wanted.digest)
+    await publisher.publish(wanted.digest, name)
+    return TagBody(tag=name, digest=wanted.digest)
+
+
+def _as_json(details: LabelSetDetails) -> str:
+    return LabelSetBody.of_details(details).model_dump_json()

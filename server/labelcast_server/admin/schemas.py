@@ -6,19 +6,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from labelcast.identifiers import Digest, Tag, UploadId
 from labelcast.label_set import Manifest
-from labelcast_server.registry.publishing import LabelSetDetails
+from labelcast_server.registry.inspection import LabelSetDetails
 from labelcast_server.store.blob_store import BlobInfo, Capacity, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 
 _EXAMPLE_DIGEST = "sha256:" + "0123456789abcdef" * 4
 
-Digest = Annotated[str, Field(examples=[_EXAMPLE_DIGEST])]
-Tag = Annotated[str, Field(examples=["glyphs:v1"])]
+# Of what is asked for: text that nothing has checked.
+DigestText = Annotated[str, Field(examples=[_EXAMPLE_DIGEST])]
+KnownDigest = Annotated[Digest, Field(examples=[_EXAMPLE_DIGEST])]
+KnownTag = Annotated[Tag, Field(examples=["glyphs:v1"])]
 
 
 class ErrorBody(BaseModel):
-    """Every error: a stable reason for programs, one line for people, and facts."""
+    """Every error: a stable reason for programs, a one-line message for people, and facts."""
 
     reason: str = Field(examples=["upload_offset"])
     message: str = Field(examples=["bytes came from 0 on, the upload stands at 65504"])
@@ -36,11 +39,11 @@ class CapacityBody(BaseModel):
 
     used_bytes: int = Field(examples=[1_048_576])
     headroom_bytes: int | None = Field(description="null if nothing bounds it", examples=[2**30])
-    bound: str = Field(description="what the headroom was derived from", examples=["maxmemory"])
+    bound: str = Field(description="limit that sets the headroom", examples=["maxmemory"])
 
     @classmethod
     def of(cls, capacity: Capacity) -> Self:
-        """From the store's words."""
+        """Make it from the store's value."""
         return cls(
             used_bytes=capacity.used_bytes,
             headroom_bytes=capacity.headroom_bytes,
@@ -52,43 +55,43 @@ class BlobBody(BaseModel):
     """A complete blob."""
 
     complete: Literal[True] = True
-    digest: Digest
+    digest: KnownDigest
     size: int = Field(examples=[33_554_432])
     chunk_bytes: int = Field(examples=[65_504])
 
     @classmethod
     def of(cls, blob: BlobInfo) -> Self:
-        """From the store's words."""
+        """Make it from the store's value."""
         return cls(digest=blob.digest, size=blob.size, chunk_bytes=blob.chunk_bytes)
 
 
 class BeginUpload(BaseModel):
-    """A blob that is to be uploaded."""
+    """A blob to upload."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    digest: Digest = Field(description="sha256 of the content")
+    digest: DigestText = Field(description="sha256 of the content")
     size: int = Field(description="bytes of the content", examples=[33_554_432])
     chunk_bytes: int = Field(
-        description="bytes the store keeps together; for shards, those of a section's chunk",
+        description="bytes that the store keeps together; for a shard, its section's chunk size",
         examples=[65_504],
     )
 
 
 class UploadBody(BaseModel):
-    """Where an upload session stands."""
+    """State of an upload session."""
 
     complete: Literal[False] = False
-    upload_id: str = Field(examples=["Jx0mIu5nOcJbH3vF"])
-    digest: Digest
+    upload_id: UploadId = Field(examples=["Jx0mIu5nOcJbH3vF"])
+    digest: KnownDigest
     size: int = Field(examples=[33_554_432])
     chunk_bytes: int = Field(examples=[65_504])
-    received_bytes: int = Field(description="go on from here", examples=[65_504])
+    received_bytes: int = Field(description="offset to continue from", examples=[65_504])
     expires_at: AwareDatetime
 
     @classmethod
     def of(cls, upload: Upload) -> Self:
-        """From the store's words."""
+        """Make it from the store's value."""
         return cls(
             upload_id=upload.upload_id,
             digest=upload.blob.digest,
@@ -102,25 +105,25 @@ class UploadBody(BaseModel):
 class LabelSetSummary(BaseModel):
     """One label set in a list."""
 
-    digest: Digest
+    digest: KnownDigest
     state: State
-    tags: list[Tag]
+    tags: list[KnownTag]
     created_at: AwareDatetime
     labels: int = Field(description="views that have a label", examples=[3_000_000])
     num_classes: int = Field(examples=[1000])
-    payload_bytes: int = Field(description="codes alone", examples=[48_000_000])
+    payload_bytes: int = Field(description="size of the codes alone", examples=[48_000_000])
     teacher_name: str = Field(examples=["resnet18"])
 
     @classmethod
-    def of(cls, record: LabelSetRecord, tags: tuple[str, ...]) -> Self:
-        """From the store's words."""
+    def of(cls, record: LabelSetRecord, tags: tuple[Tag, ...]) -> Self:
+        """Make it from the store's record."""
         return cls(**_summary(record, Manifest.from_bytes(record.manifest), tags))
 
 
 class StagedBody(BaseModel):
-    """A label set that was validated and recorded."""
+    """A label set that is validated and recorded."""
 
-    digest: Digest
+    digest: KnownDigest
     state: State
 
 
@@ -129,24 +132,29 @@ class LabelSetList(BaseModel):
 
     label_sets: list[LabelSetSummary]
 
+    @classmethod
+    def of(cls, found: list[tuple[LabelSetRecord, tuple[Tag, ...]]]) -> Self:
+        """From the store's words; parses every manifest, so run it in a thread."""
+        return cls(label_sets=[LabelSetSummary.of(record, tags) for record, tags in found])
+
 
 class CodecSummary(BaseModel):
     """How rows become labels."""
 
     name: str = Field(examples=["vqae"])
-    row_stride: int = Field(description="bytes a label, payload", examples=[16])
+    row_stride: int = Field(description="payload bytes of one label", examples=[16])
     artifact_bytes: int = Field(examples=[262_144])
 
 
 class StoreMemory(BaseModel):
-    """What the store spends on a label set; blobs may be shared with other sets."""
+    """Memory that a label set takes in the store; other sets may share its blobs."""
 
     total_bytes: int = Field(examples=[50_331_648])
-    blobs: dict[Digest, int]
+    blobs: dict[KnownDigest, int]
 
 
 class LabelSetBody(LabelSetSummary):
-    """One label set with everything known of it."""
+    """One label set with everything that the service knows about it."""
 
     manifest: dict[str, Any]
     codec: CodecSummary
@@ -155,8 +163,8 @@ class LabelSetBody(LabelSetSummary):
 
     @classmethod
     def of_details(cls, details: LabelSetDetails) -> Self:
-        """From the publisher's words."""
-        manifest, memory = Manifest.from_bytes(details.record.manifest), details.memory_bytes
+        """From the registry's words."""
+        manifest, memory = details.manifest, details.memory_bytes
         return cls(
             **_summary(details.record, manifest, details.tags),
             manifest=json.loads(details.record.manifest),
@@ -171,27 +179,27 @@ class LabelSetBody(LabelSetSummary):
 
 
 class SetTag(BaseModel):
-    """Where a tag is to point."""
+    """The label set that a tag points to."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    digest: Digest
+    digest: DigestText
 
 
 class TagBody(BaseModel):
-    """Where a tag points."""
+    """The label set that a tag points to."""
 
-    tag: Tag
-    digest: Digest
+    tag: KnownTag
+    digest: KnownDigest
 
 
 class TagList(BaseModel):
     """All tags."""
 
-    tags: dict[Tag, Digest]
+    tags: dict[KnownTag, KnownDigest]
 
 
-def _summary(record: LabelSetRecord, manifest: Manifest, tags: tuple[str, ...]) -> dict[str, Any]:
+def _summary(record: LabelSetRecord, manifest: Manifest, tags: tuple[Tag, ...]) -> dict[str, Any]:
     return {
         "digest": record.digest,
         "state": record.state,

@@ -1,4 +1,4 @@
-"""Uvicorn inside an event loop that belongs to someone else."""
+"""Uvicorn inside another owner's event loop."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience, 
 
 
 class _GuestServer(uvicorn.Server):
-    """Leaves signals to the process it is a guest of."""
+    """Leaves signals to the process that it runs in."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -31,16 +31,16 @@ async def serve_admin(
 
     Args:
         app: from `create_app`.
-        sock: bound; listens from here on and is closed at the end.
-        stop: set it to stop.
-        drain_seconds: for running requests; those that take longer are cut.
-        patience: with silent clients.
+        sock: bound socket; listens from here on and is closed at the end.
+        stop: event that ends serving.
+        drain_seconds: time for running requests; longer ones are cut off.
+        patience: limits for silent clients.
     """
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        # asyncio does this only for sockets made with IPPROTO_TCP spelled out; without it every
-        # answer with a body waits 40 ms for the client's delayed ACK. Connections inherit it.
+        # asyncio does this only for sockets made with an explicit IPPROTO_TCP; without it an answer
+        # with a body waits 40 ms for the client's delayed ACK. Connections inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Whoever connects from now on waits in the queue rather than being refused.
+    # From here on, clients wait in the queue instead of being refused.
     sock.listen()
     config = uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""Commands that run one process of a service each: worker, decoder, admin."""
+"""Commands that run a single process of a service: worker, decoder, admin."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ RedisUrl = Annotated[
     str | None,
     typer.Option(
         help="URL of the Redis that the processes of one service share; set LABELCAST_REDIS_URL"
-        " instead where it holds a password."
+        " instead if it holds a password."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as JSON.")]
@@ -36,8 +36,8 @@ def worker(
 ) -> None:
     """Run one I/O worker alone: gRPC for students, labels from the decoder beside it.
 
-    For compose, Kubernetes or systemd, which start it again when it ends. `serve` runs all
-    processes of a service.
+    For compose, Kubernetes or systemd, which restart it when it ends. `serve` runs all processes
+    of a service.
     """
     from labelcast_server.supervisor import roles
 

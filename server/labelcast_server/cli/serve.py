@@ -1,4 +1,4 @@
-"""Commands around a running service: serve, health, doctor."""
+"""Commands to run and check a service: serve, health, doctor."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def serve(
         str | None,
         typer.Option(
             help="URL of a Redis to use instead of the embedded one; set LABELCAST_REDIS_URL"
-            " instead where it holds a password."
+            " instead if it holds a password."
         ),
     ] = None,
     workers: Annotated[

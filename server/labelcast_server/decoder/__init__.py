@@ -1,1 +1,1 @@
-"""Between the I/O workers and the decoder process."""
+"""Decoding codes to labels in a process of its own, and how I/O workers talk to it."""

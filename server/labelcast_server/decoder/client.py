@@ -1,7 +1,7 @@
 """Talking to the decoder process: the torch-free half.
 
-I/O workers never import torch. Rows of all their streams meet in one process, over a Unix socket
-that lies in a private directory. What is said there: `labelcast_server.decoder.protocol`.
+I/O workers never import torch. They send the rows of all their streams to one process, over a
+Unix socket in a private directory. The messages: `labelcast_server.decoder.protocol`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from pathlib import Path
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.errors import ServiceUnavailableError
+from labelcast.identifiers import Digest
 from labelcast.representation import Representation
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.connection import (
@@ -26,8 +27,8 @@ __all__ = ["DecodedRows", "DecoderClient"]
 # Long enough for a queue of full batches on a slow CPU.
 _ANSWER_SECONDS = 60.0
 _PING_SECONDS = 5.0
-# Rows and labels that one worker has under way for one codec and form: enough for full batches, and
-# little enough that a slow codec cannot fill the decoder's memory and hold up the others.
+# Rows and labels that one worker has in flight for one codec and form: enough for full batches, and
+# little enough that a slow codec cannot fill the decoder's memory and block the others.
 _UNDER_WAY_BYTES = 2**24
 _LOADS_FOR_ONE_DECODE = 8
 
@@ -37,7 +38,7 @@ class DecoderClient:
 
     Args:
         socket_path: where the decoder listens.
-        answer_seconds: for one answer.
+        answer_seconds: time limit for one answer.
     """
 
     def __init__(self, socket_path: Path, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
@@ -45,34 +46,34 @@ class DecoderClient:
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loading: dict[Digest, asyncio.Lock] = {}
         self._under_way: dict[bytes, ByteBudget] = {}
 
     async def decode(
         self,
-        codec: str,
+        codec: Digest,
         artifact: bytes,
         representation: Representation,
         rows: Rows,
         *,
         row_bytes: int,
     ) -> DecodedRows:
-        """Labels of packed rows in a decoded form.
+        """Decode packed rows.
 
         Args:
             codec: digest of the artifact.
-            artifact: sent to the decoder process when it does not hold the codec.
+            artifact: sent to the decoder process if it does not hold the codec.
             representation: any form but codes.
             rows: uint8, shape (N, stride + context stride).
-            row_bytes: of one row of the labels.
+            row_bytes: bytes of one row of labels.
 
         Returns:
-            Labels that the decoder process has decoded from these rows in this form, as far as
+            Labels that the decoder process decoded from exactly these rows in this form, as far as
             checksums can tell.
 
         Raises:
             CodecError: rows or artifact are bad.
-            WrongSubjectError: the decoder answered for something else; asking again may help.
+            WrongSubjectError: the answer belongs to another request; a retry may help.
             ServiceUnavailableError: the decoder process is gone, hangs or is overloaded.
         """
         subject = pack_subject(codec, representation)
@@ -102,24 +103,24 @@ class DecoderClient:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _decode(self, codec: str, artifact: bytes, request: Request) -> DecodedRows:
+    async def _decode(self, codec: Digest, artifact: bytes, request: Request) -> DecodedRows:
         for _ in range(_LOADS_FOR_ONE_DECODE):
             connection = await self._connected()
             try:
                 return await connection.ask(request, self._answer_seconds)
             except CodecMissingError:
-                # Never loaded, or let go since: the decoder holds a bounded number of codecs.
+                # Never loaded, or evicted since: the decoder holds a bounded number of codecs.
                 await self._load(codec, artifact)
         raise ServiceUnavailableError(
-            "the decoder process lets codecs go before it has used them: more label sets are read"
-            " at once than it can hold; retry"
+            "the decoder process drops codecs before it has used them: too many label sets are read"
+            " at once; retry, or read fewer at a time"
         )
 
-    async def _load(self, codec: str, artifact: bytes) -> None:
+    async def _load(self, codec: Digest, artifact: bytes) -> None:
         lock = self._loading.setdefault(codec, asyncio.Lock())
         first = not lock.locked()
         async with lock:
-            # Those who waited find it loaded.
+            # Callers that waited find it loaded.
             if first:
                 load = Request(Kind.LOAD, codec.encode("ascii"), artifact)
                 await (await self._connected()).ask(load, self._answer_seconds)

@@ -34,7 +34,7 @@ class DecodedRows:
     """Labels as the decoder process sent them.
 
     Attributes:
-        payload: N rows of the representation's stride.
+        payload: N labels, each of the representation's stride.
         crc32: CRC-32 of the payload, checked on arrival.
     """
 
@@ -44,14 +44,14 @@ class DecodedRows:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent, and what the answer must be.
+    """A request and what its answer must look like.
 
     Attributes:
         kind: LOAD, DECODE or PING.
-        subject: the beginning of the payload, which an answer repeats.
-        body: the rest of the payload.
-        rows_crc32: of the rows to decode; None for other requests.
-        label_bytes: of the labels that must come back; 0 for other requests.
+        subject: beginning of the payload, which the answer repeats.
+        body: rest of the payload.
+        rows_crc32: CRC-32 of the rows to decode; None for other requests.
+        label_bytes: size of the expected labels; 0 for other requests.
     """
 
     kind: Kind
@@ -62,12 +62,12 @@ class Request:
 
     @property
     def size(self) -> int:
-        """Bytes of the payload."""
+        """Size of the payload in bytes."""
         return len(self.subject) + len(self.body)
 
     @property
     def answer_bytes(self) -> int:
-        """Bytes of the answer."""
+        """Size of the answer in bytes."""
         if self.rows_crc32 is None:
             return len(self.subject)
         return ANSWER_HEAD_BYTES + self.label_bytes
@@ -78,17 +78,17 @@ class CodecMissingError(Exception):
 
 
 class Connection:
-    """Opened with `open`; at the first violation it is closed, and all who wait are told.
+    """Opened with `open`; closes at the first violation, and every waiting caller gets the error.
 
     Args:
-        reader: of the socket.
-        writer: of the socket.
+        reader: reading end of the socket.
+        writer: writing end of the socket.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._number = 0
-        # Requests that were given up stay until their answers arrive: those break no rule.
+        # Requests whose caller gave up stay until their answers arrive, which break no rule.
         self._waiting: dict[int, tuple[Request, asyncio.Future[DecodedRows]]] = {}
         self._heard_at = asyncio.get_running_loop().time()
         self._reading = asyncio.create_task(self._read(reader))
@@ -99,7 +99,7 @@ class Connection:
         """Connect.
 
         Raises:
-            ServiceUnavailableError: nobody listens.
+            ServiceUnavailableError: nobody is listening.
         """
         try:
             opened = await asyncio.open_unix_connection(str(socket_path), limit=_BUFFER_BYTES)
@@ -111,13 +111,13 @@ class Connection:
         """Send a request and wait for its answer.
 
         Returns:
-            Labels; without content for a LOAD or PING.
+            The labels; empty for a LOAD or PING.
 
         Raises:
-            CodecMissingError: the decoder process wants the codec first.
-            WrongSubjectError: the answer was for something else.
+            CodecMissingError: the decoder process needs the codec first.
+            WrongSubjectError: the answer belongs to another request.
             ServiceUnavailableError: the connection broke, or nothing came in time.
-            LabelcastError: what the decoder process says is wrong with the request.
+            LabelcastError: the decoder process reported an error with the request.
         """
         if self.closed:
             raise gone()
@@ -138,15 +138,15 @@ class Connection:
             self._fail(gone())
         except TimeoutError:
             answer.cancel()
-            # A ping is impatient: too little to take the answers of others away.
+            # A ping that times out is too little reason to cancel the answers that others wait for.
             if self._heard_at < started and request.kind is not Kind.PING:
                 self._fail(_silent(seconds))
             raise _silent(seconds) from None
-        # The first to find out why the connection broke has told all who wait.
+        # Whoever first saw why the connection broke has told all waiting callers.
         return await answer
 
     async def close(self) -> None:
-        """Close; all who wait are told that the decoder is gone."""
+        """Close; every waiting caller is told that the decoder is gone."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         self._fail(gone())
@@ -181,12 +181,12 @@ class Connection:
 
     def _fail(self, error: LabelcastError) -> None:
         self.closed = True
-        # A peer that no longer reads must not keep what was to be sent to it.
+        # A peer that stopped reading must not keep the unsent bytes in memory.
         self._writer.transport.abort()
         waiting, self._waiting = self._waiting, {}
         for _, answer in waiting.values():
             if not answer.done():
-                # One object for each: several tasks must not share a traceback.
+                # One exception for each: several tasks must not share a traceback.
                 answer.set_exception(type(error)(error.message, **error.facts))
 
 
@@ -217,9 +217,9 @@ async def _read_answer(
 
 
 def gone() -> ServiceUnavailableError:
-    """Nobody listens, or the connection was closed."""
+    """The error when nobody is listening or the connection was closed."""
     return ServiceUnavailableError(
-        "the decoder process is not running; it is being started again, retry in a moment"
+        "the decoder process is not running; it is being restarted, retry in a moment"
     )
 
 
@@ -232,6 +232,5 @@ def _silent(seconds: float) -> ServiceUnavailableError:
 
 def _wrong_subject() -> WrongSubjectError:
     return WrongSubjectError(
-        "the decoder process answered for other rows than were asked for; the answer was dropped,"
-        " retry"
+        "the decoder process answered for other rows than requested; the answer was dropped, retry"
     )

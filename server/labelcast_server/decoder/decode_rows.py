@@ -13,21 +13,21 @@ _DTYPES = {Precision.FP16: torch.float16, Precision.FP32: torch.float32}
 
 
 def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Rows) -> Rows:
-    """Decode packed rows and bring their labels into the form that was asked for.
+    """Decode packed rows and convert their labels to the requested form.
 
-    Holds a few times N × C × 4 bytes: the caller bounds N.
+    Needs a few times N × C × 4 bytes of memory: the caller bounds N.
 
     Args:
-        decoder: of the codec, on its device.
+        decoder: decoder of the codec, on its device.
         representation: any form but codes.
-        rows: uint8, shape (N, stride + context stride), writeable, as torch wants it.
+        rows: uint8, shape (N, stride + context stride), writeable, as torch requires.
 
     Returns:
         uint8, shape (N, stride of the representation), in the order of `rows`.
 
     Raises:
-        RequestError: the labels cannot take that form.
-        CodecError: bad rows.
+        RequestError: the labels cannot be delivered in that form.
+        CodecError: a row is bad.
         LabelValueError: a value overflows the precision.
     """
     representation.check(decoder.header)
@@ -39,7 +39,7 @@ def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Row
 
 
 def present(labels: Tensor, representation: Representation, header: CodecHeader) -> Tensor:
-    """Bring labels into the form that a client asked for.
+    """Convert labels to the form that a client asked for.
 
     Args:
         labels: float32, shape (N, C), as the codec decodes them.

@@ -1,9 +1,9 @@
-"""Who is decoded next: jobs of many streams, in groups that take turns.
+"""Which rows are decoded next: jobs of many streams, in groups that take turns.
 
-A group is what can be decoded together: one codec, one form. Groups take turns (round robin), and a
-turn is bounded in bytes and in time, so that one slow codec holds up others for a moment only.
-Within a group, jobs go first come, first served, and many small ones share a turn: that is where
-the throughput comes from.
+A group holds jobs that can be decoded together: one codec, one form. Groups take turns (round
+robin), and a turn is bounded in bytes and in time, so that a slow codec delays the others only
+briefly. Within a group, jobs are first come, first served, and many small ones share a turn, which
+is where the throughput comes from.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from typing import Generic, Protocol, TypeVar
 Group = TypeVar("Group", bound=Hashable)
 Job = TypeVar("Job", bound="Countable")
 
-# What is held of float32 labels at once; softmax and top-k take a few times as much.
+# float32 labels held at once; softmax and top-k take a few times as much.
 TURN_LABEL_BYTES = 2**25
 # Above this a device is busy anyway, and the first stream in the batch would only wait longer.
 TURN_ROWS = 8192
 TURN_SECONDS = 0.15
-# Before a decoder has been timed: small enough for the slowest codec there can be.
+# Until a decoder has been timed: small enough for the slowest codec.
 _FIRST_ROWS = 16
 _GROWTH = 4
 
 
 class Countable(Protocol):
-    """Has rows."""
+    """Something with a number of rows."""
 
     @property
     def count(self) -> int:
@@ -52,7 +52,7 @@ class Pace:
     """How many rows of a decoder make one turn.
 
     Args:
-        row_label_bytes: float32 labels of one row.
+        row_label_bytes: size of the float32 labels of one row.
     """
 
     def __init__(self, row_label_bytes: int) -> None:
@@ -65,7 +65,7 @@ class Pace:
         return self._rows
 
     def note(self, rows: int, seconds: float) -> None:
-        """Learn from a turn of `rows` rows that took `seconds`."""
+        """Update the pace after a turn of `rows` rows that took `seconds`."""
         if seconds > TURN_SECONDS:
             self._rows = max(1, min(self._most, int(rows * TURN_SECONDS / seconds)))
         elif rows >= self._rows:
@@ -81,7 +81,7 @@ class _Line(Generic[Job]):
 
 
 class FairQueue(Generic[Group, Job]):
-    """Jobs that wait; one consumer takes turns from it.
+    """Jobs waiting to be decoded; one consumer takes turns from it.
 
     Everything happens in one event loop.
     """
@@ -97,9 +97,9 @@ class FairQueue(Generic[Group, Job]):
         """Queue a job.
 
         Args:
-            group: what it can be decoded together with.
-            job: must have a row at least.
-            next_in_turn: take the group's turn before all others', once what runs is done.
+            group: jobs that it can be decoded together with.
+            job: must have at least one row.
+            next_in_turn: put the group before all others, once the running turn is done.
         """
         self._lines.setdefault(group, _Line()).jobs.append(job)
         if next_in_turn:
@@ -107,16 +107,16 @@ class FairQueue(Generic[Group, Job]):
         self._filled.set()
 
     async def wait(self) -> Group:
-        """The group whose turn it is, once there is one."""
+        """Wait until a job is queued; return the group whose turn it is."""
         await self._filled.wait()
         return next(iter(self._lines))
 
     def take(self, group: Group, rows: int) -> list[Part[Job]]:
-        """Take up to `rows` rows of a group, at least one; its next turn comes after the others'.
+        """Take up to `rows` rows of a group, at least one, and move the group behind the others.
 
         Returns:
-            Parts in the order of their jobs. A job that does not fit is cut, and its next rows come
-            first in the group's next turn.
+            Parts in the order of their jobs. A job that does not fit is cut, and its remaining rows
+            come first in the group's next turn.
         """
         line, parts = self._lines[group], list[Part[Job]]()
         while line.jobs and rows > 0:
@@ -138,7 +138,7 @@ class FairQueue(Generic[Group, Job]):
         return parts
 
     def drop(self, group: Group, job: Job) -> None:
-        """Forget a job: what is left of it need not be decoded any more."""
+        """Forget a job: its remaining rows need not be decoded."""
         line = self._lines.get(group)
         if line is None or job not in line.jobs:
             return

@@ -1,4 +1,4 @@
-"""Rows that were asked for, and what becomes of them in the decoder process."""
+"""Decoding jobs: the rows that were requested, and their labels."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ import numpy as np
 
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
+from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.decode_rows import decode_rows
@@ -16,11 +17,11 @@ from labelcast_server.decoder.protocol import pack_answer_head, pack_subject
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loaded:
-    """A codec that is held, and how fast it is in each form.
+    """A loaded codec, and how fast it decodes to each form.
 
     Attributes:
-        decoder: on the device.
-        paces: by form.
+        decoder: decoder of the codec, on the device.
+        paces: pace of each form.
     """
 
     decoder: TorchDecoder
@@ -28,11 +29,11 @@ class Loaded:
 
     @property
     def stride(self) -> int:
-        """Bytes of a packed row with its context."""
+        """Size in bytes of a packed row with its context."""
         return self.decoder.row_stride + self.decoder.context_stride
 
     def label_bytes(self, representation: Representation, rows: int) -> int:
-        """Bytes of the labels of `rows` rows."""
+        """Size in bytes of the labels of `rows` rows."""
         header = self.decoder.header
         return rows * representation.row_stride(header.num_classes, self.decoder.row_stride)
 
@@ -45,32 +46,32 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What can be decoded together.
+    """Jobs that can be decoded together.
 
     Attributes:
-        codec: digest.
+        codec: digest of the codec.
         representation: form of the labels.
         loaded: the codec.
     """
 
-    codec: str
+    codec: Digest
     representation: Representation
     loaded: Loaded = field(compare=False)
 
 
 class Job:
-    """Rows to decode, and their labels as far as they are decoded.
+    """Rows to decode, and the labels decoded so far.
 
-    The checksum of the rows is of what came through the decoder, slice by slice, beside the labels
-    that came out of it, and not of what was asked for: if rows were mixed up, it shows.
+    The rows' checksum covers the rows that went through the decoder, slice by slice beside the
+    labels that came out, and not the rows that were requested: mixed-up rows show in it.
 
     Args:
-        group: what it can be decoded together with.
+        group: jobs that it can be decoded together with.
         rows: uint8, shape (N, stride + context stride).
 
     Attributes:
         done: set when the last row is decoded.
-        labels: N rows of the representation's stride.
+        labels: N labels, each of the representation's stride.
     """
 
     def __init__(self, group: Group, rows: Rows) -> None:
@@ -87,11 +88,11 @@ class Job:
         return len(self.rows)
 
     def keep(self, start: int, rows: Rows, labels: Rows) -> None:
-        """Take over the labels of a slice, the next in order.
+        """Store the labels of a slice, the next in order.
 
         Args:
             start: first row of the slice.
-            rows: as they were decoded.
+            rows: the rows that were decoded.
             labels: uint8, shape (n, stride of the representation).
         """
         self._rows_crc32 = crc32(rows, self._rows_crc32)
@@ -100,16 +101,16 @@ class Job:
         memoryview(self.labels)[first : first + labels.size] = labels.reshape(-1).data
 
     def answer_head(self) -> bytes:
-        """What comes before the labels of the answer."""
+        """The part of the answer before its labels."""
         subject = pack_subject(self.group.codec, self.group.representation)
         return pack_answer_head(subject, self._rows_crc32, self._labels_crc32)
 
 
 def decode(parts: list[Part[Job]]) -> None:
-    """Decode rows of one group, and give every job its own.
+    """Decode rows of one group and give each job its own labels.
 
     Raises:
-        LabelcastError: some row is bad; no job was given anything.
+        LabelcastError: a row is bad; no job received any labels.
     """
     group = parts[0].job.group
     rows = np.concatenate([part.job.rows[part.start : part.stop] for part in parts])

@@ -1,4 +1,4 @@
-"""Whether this device still decodes: a tiny codec whose labels are known exactly."""
+"""Checks that a device still decodes right, with a tiny codec whose labels are known exactly."""
 
 import numpy as np
 import torch
@@ -19,16 +19,16 @@ _CLASSES = 4
 
 
 class DeviceProbe:
-    """A few rows and their labels; all numbers are small integers, so that nothing is rounded.
+    """A few rows with their known labels; all numbers are small integers, so nothing is rounded.
 
     Args:
         device: torch device.
 
     Attributes:
-        decoder: of the tiny codec, on the device.
+        decoder: decoder of the tiny codec, on the device.
         rows: packed rows.
-        representation: to decode them to.
-        labels: what must come out.
+        representation: form to decode to.
+        labels: expected labels.
     """
 
     representation = Representation.logits(Precision.FP32)

@@ -1,4 +1,4 @@
-"""What an I/O worker and the decoder process say to each other over a Unix socket.
+"""The messages between an I/O worker and the decoder process, over a Unix socket.
 
     frame    header: payload bytes u64, request number u32, kind u8, CRC-32 of these u32
              + payload; everything little-endian
@@ -13,8 +13,8 @@
     any      …                            → ERROR    CRC-32 of the request's payload, CRC-32 of the
                                                      rest, canonical JSON {reason, message, facts}
 
-Every answer says what it answers. A decoder that mixed up its jobs, or a connection that lost,
-repeated or damaged something, is found out before a label is delivered.
+Every answer names its request. If the decoder mixes up its jobs, or the connection loses, repeats
+or damages something, it is noticed before a label is delivered.
 """
 
 import json
@@ -24,6 +24,7 @@ from enum import IntEnum
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
 from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
+from labelcast.identifiers import Digest, digest_from
 from labelcast.representation import Form, Representation
 
 _HEADER = struct.Struct("<QIB")
@@ -36,7 +37,7 @@ DIGEST_BYTES = 71
 SUBJECT_BYTES = _SUBJECT.size
 ANSWER_HEAD_BYTES = _SUBJECT.size + _CHECKSUMS.size
 PING_BYTES = 8
-# An artifact has at most 2**31 bytes, a block of rows or labels far less.
+# An artifact has at most 2**31 bytes; a block of rows or labels has far fewer.
 MAX_LOAD_BYTES = 2**31 + DIGEST_BYTES
 MAX_ROWS_BYTES = 2**28
 MAX_ERROR_BYTES = 2**16
@@ -46,7 +47,7 @@ _PRECISIONS = tuple(Precision)
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """Kind of a frame."""
 
     LOAD = 1
     DECODE = 2
@@ -57,19 +58,19 @@ class Kind(IntEnum):
 
 
 def pack_header(size: int, number: int, kind: Kind) -> bytes:
-    """Header of a frame whose payload has `size` bytes."""
+    """Pack the header of a frame whose payload has `size` bytes."""
     header = _HEADER.pack(size, number, kind)
     return header + _CHECKSUM.pack(crc32(header))
 
 
 def unpack_header(header: bytes) -> tuple[int, int, Kind]:
-    """Payload bytes, request number and kind.
+    """Unpack payload bytes, request number and kind.
 
     Args:
         header: HEADER_BYTES bytes.
 
     Raises:
-        ServiceUnavailableError: damaged; nothing that follows can be read.
+        ServiceUnavailableError: it is damaged; nothing after it can be read.
     """
     size, number, kind = _HEADER.unpack_from(header)
     (checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
@@ -78,8 +79,8 @@ def unpack_header(header: bytes) -> tuple[int, int, Kind]:
     return size, number, Kind(kind)
 
 
-def pack_subject(codec: str, representation: Representation) -> bytes:
-    """What a request to decode is about, without its rows: SUBJECT_BYTES bytes."""
+def pack_subject(codec: Digest, representation: Representation) -> bytes:
+    """Pack what a decoding request is about, without its rows: SUBJECT_BYTES bytes."""
     return _SUBJECT.pack(
         codec.encode("ascii"),
         _FORMS.index(representation.form),
@@ -89,48 +90,48 @@ def pack_subject(codec: str, representation: Representation) -> bytes:
     )
 
 
-def unpack_subject(subject: bytes) -> tuple[str, Representation]:
-    """Codec digest and representation.
+def unpack_subject(subject: bytes) -> tuple[Digest, Representation]:
+    """Unpack codec digest and representation.
 
     Raises:
-        RequestError: such a representation cannot be.
-        ValueError, IndexError: not what `pack_subject` writes.
+        RequestError: no digest, or there is no such representation.
+        ValueError, IndexError: not written by `pack_subject`.
     """
     codec, form, precision, k, temperature = _SUBJECT.unpack(subject)
     representation = Representation(
         _FORMS[form], _PRECISIONS[precision], temperature or None, k or None
     )
-    return codec.decode("ascii"), representation
+    return digest_from(codec.decode("ascii")), representation
 
 
 def pack_answer_head(subject: bytes, rows_crc32: int, labels_crc32: int) -> bytes:
-    """What comes before the labels of an answer: ANSWER_HEAD_BYTES bytes.
+    """Pack the part of an answer before its labels: ANSWER_HEAD_BYTES bytes.
 
     Args:
-        subject: see `pack_subject`.
-        rows_crc32: of the packed rows, with their context, that were decoded.
-        labels_crc32: of the labels.
+        subject: subject of the request, see `pack_subject`.
+        rows_crc32: CRC-32 of the packed rows, with their context, that were decoded.
+        labels_crc32: CRC-32 of the labels.
     """
     return subject + _CHECKSUMS.pack(rows_crc32, labels_crc32)
 
 
 def unpack_answer_head(head: bytes) -> tuple[bytes, int, int]:
-    """Subject, CRC-32 of the rows that were decoded, CRC-32 of the labels."""
+    """Unpack subject, CRC-32 of the decoded rows and CRC-32 of the labels."""
     return head[:SUBJECT_BYTES], *_CHECKSUMS.unpack_from(head, SUBJECT_BYTES)
 
 
 def pack_error(error: LabelcastError, request_crc32: int) -> bytes:
-    """Payload of an ERROR frame about a request, which the CRC-32 of its payload names."""
+    """Pack an ERROR frame's payload; the CRC-32 of a request's payload names the request."""
     value = {"reason": error.reason, "message": error.message[:4096], "facts": error.facts}
     told = json.dumps(value).encode()
     return _CHECKSUMS.pack(request_crc32, crc32(told)) + told
 
 
 def unpack_error(payload: bytes, request_crc32: int) -> LabelcastError:
-    """What an ERROR frame says of a request, which the CRC-32 of its payload names.
+    """Unpack the error about a request; the CRC-32 of the request's payload names it.
 
     Raises:
-        ServiceUnavailableError: damaged, or about another request.
+        ServiceUnavailableError: it is damaged, or about another request.
     """
     if len(payload) < _CHECKSUMS.size:
         raise broken("sent a damaged error")
@@ -143,7 +144,7 @@ def unpack_error(payload: bytes, request_crc32: int) -> LabelcastError:
 
 
 def broken(what: str) -> ServiceUnavailableError:
-    """The connection between worker and decoder process cannot be trusted any more."""
+    """The error when the connection between worker and decoder process cannot be trusted."""
     return ServiceUnavailableError(
-        f"the decoder process {what}; the connection to it is opened again, retry in a moment"
+        f"the decoder process {what}; the connection to it is being reopened, retry in a moment"
     )

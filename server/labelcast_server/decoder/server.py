@@ -1,4 +1,4 @@
-"""The decoder process, fed by every I/O worker."""
+"""The decoder process, which serves every I/O worker."""
 
 import asyncio
 import concurrent.futures
@@ -20,7 +20,8 @@ from labelcast.errors import (
     LabelcastError,
     NetworkError,
 )
-from labelcast.label_set import check_digest
+from labelcast.identifiers import Digest
+from labelcast.label_set import check_digest, digest_of
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
@@ -44,18 +45,18 @@ from labelcast_server.error_catalog import publicise
 
 _LOADED_CODECS = 16
 _BUFFER_BYTES = 2**20
-# Of requests that wait and answers that have not been read yet. Above it, nobody's requests are
-# read; a worker keeps far less under way for one codec.
+# Requests that wait and answers that have not been read yet. Above it, no further request is read;
+# a worker keeps far less in flight for one codec.
 _HELD_BYTES = 2**29
 _HELD_ARTIFACT_BYTES = 2**29
 _LIMITS = {Kind.LOAD: MAX_LOAD_BYTES, Kind.DECODE: MAX_ROWS_BYTES, Kind.PING: PING_BYTES}
-# What an answer repeats.
+# The part of a request that its answer repeats.
 _SUBJECTS = {Kind.LOAD: DIGEST_BYTES, Kind.DECODE: SUBJECT_BYTES, Kind.PING: PING_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A frame that was read whole, and what it holds of which budget."""
+    """A frame that was read whole, and how much of which budget it holds."""
 
     kind: Kind
     number: int
@@ -65,12 +66,12 @@ class _Request:
     held: int
 
     def give_back(self, _: object) -> None:
-        """Once it is answered."""
+        """Release its budget once it is answered."""
         self.budget.give(self.held)
 
 
 class DecoderServer:
-    """Decodes rows of many streams in micro-batches: whatever has gathered while it was busy.
+    """Decodes rows of many streams in micro-batches: whatever arrived while it was busy.
 
     Args:
         device: torch device.
@@ -79,15 +80,17 @@ class DecoderServer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._probe = DeviceProbe(device)
-        self._probes = Group("probe", self._probe.representation, Loaded(self._probe.decoder))
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._probes = Group(
+            digest_of(b"probe"), self._probe.representation, Loaded(self._probe.decoder)
+        )
+        self._loaded: OrderedDict[Digest, Loaded] = OrderedDict()
         self._queue: FairQueue[Group, Job] = FairQueue()
         self._held = ByteBudget(_HELD_BYTES)
         self._held_artifacts = ByteBudget(_HELD_ARTIFACT_BYTES)
         self._connections: set[asyncio.Task[None]] = set()
-        # One thread: the device is one, and the event loop stays free to read.
+        # One thread: there is one device, and the event loop stays free to read.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "decoder")
-        # Another for codecs: proving one takes seconds, and others go on decoding.
+        # Another thread for codecs: proving one takes seconds, and decoding must go on meanwhile.
         self._loader = concurrent.futures.ThreadPoolExecutor(1, "loader")
 
     async def serve(self, socket_path: Path, ready: asyncio.Event) -> None:
@@ -100,22 +103,22 @@ class DecoderServer:
             await self._work()
         finally:
             server.close()
-            # Nobody works on what they ask from here on: they must learn that at once.
+            # Requests sent from here on are never answered: their workers must learn that at once.
             for connection in self._connections:
                 connection.cancel()
 
     async def probe(self) -> None:
-        """Return once known labels have decoded, in the thread and on the device of all others.
+        """Return once known labels have decoded, on the thread and device that decode all labels.
 
         Raises:
             InternalServiceError: they came out wrong.
         """
         job = Job(self._probes, self._probe.rows)
-        # At most one turn of others is waited for.
+        # It waits for one turn of others at most.
         await self._finish(job, next_in_turn=True)
         if job.labels != self._probe.labels:
             raise InternalServiceError(
-                "the device of the decoder computes wrong labels; it is started again"
+                "the device of the decoder computes wrong labels; the decoder is being restarted"
             )
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,13 +131,13 @@ class DecoderServer:
                 task = asyncio.create_task(self._answer(writer, request))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
-                # Also where it is cancelled before it has begun.
+                # Even if it is cancelled before it has begun.
                 task.add_done_callback(request.give_back)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             # Cancelled only when the process ends: asyncio would log that as an error.
             return
         except NetworkError:
-            # Damaged: the end of the connection tells the worker.
+            # Damaged: the worker notices when the connection ends.
             return
         finally:
             self._connections.discard(own)
@@ -158,7 +161,7 @@ class DecoderServer:
         return _Request(kind, number, subject, body, budget, held)
 
     def _answer_bytes(self, subject: bytes, size: int) -> int:
-        """What the answer will hold; 0 if there will be none worth speaking of."""
+        """Size of the answer in bytes; 0 if it is negligible."""
         try:
             codec, representation = unpack_subject(subject)
             loaded = self._loaded[codec]
@@ -175,7 +178,7 @@ class DecoderServer:
         except Exception as error:  # noqa: BLE001 - one bad request must not end the process
             about = crc32(request.body, crc32(request.subject))
             kind, head = Kind.ERROR, pack_error(publicise(error), about)
-        # No await between them: answers of other requests go through the same socket.
+        # No await in between: answers to other requests go through the same socket.
         writer.write(pack_header(len(head) + len(labels), request.number, kind) + head)
         writer.write(labels)
         with contextlib.suppress(ConnectionError):
@@ -200,9 +203,11 @@ class DecoderServer:
         await self._finish(job)
         return Kind.DONE, job.answer_head(), job.labels
 
-    def _job(self, codec: str, representation: Representation, loaded: Loaded, body: bytes) -> Job:
+    def _job(
+        self, codec: Digest, representation: Representation, loaded: Loaded, body: bytes
+    ) -> Job:
         if len(body) % loaded.stride or representation.form is Form.CODES:
-            raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} to decode")
+            raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} bytes each")
         rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
         label_bytes = loaded.label_bytes(representation, len(rows))
         if label_bytes > MAX_ROWS_BYTES:
@@ -221,16 +226,17 @@ class DecoderServer:
             raise
 
     async def _load(self, codec: str, artifact: bytes) -> None:
-        def load() -> TorchDecoder | None:
-            check_digest(artifact, codec, "the codec artifact")
+        def load() -> tuple[Digest, TorchDecoder | None]:
+            digest = check_digest(artifact, codec, "the codec artifact")
             # Another worker may have sent it a moment ago.
-            return None if codec in self._loaded else load_decoder(artifact, self._device)
+            known = digest in self._loaded
+            return digest, None if known else load_decoder(artifact, self._device)
 
-        decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+        digest, decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
         if decoder is not None:
-            self._loaded[codec] = Loaded(decoder)
-        if codec in self._loaded:
-            self._loaded.move_to_end(codec)
+            self._loaded[digest] = Loaded(decoder)
+        if digest in self._loaded:
+            self._loaded.move_to_end(digest)
         while len(self._loaded) > _LOADED_CODECS:
             self._loaded.popitem(last=False)
 
@@ -247,9 +253,9 @@ class DecoderServer:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, decode, parts)
-        except Exception as error:  # noqa: BLE001 - reported to those who asked
+        except Exception as error:  # noqa: BLE001 - reported to the callers
             if len(parts) > 1 and isinstance(error, LabelcastError):
-                # One stream's bad rows are not the others' fault.
+                # Bad rows of one stream must not fail the others.
                 for part in parts:
                     await self._decode([part])
                 return

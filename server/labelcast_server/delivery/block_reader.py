@@ -1,4 +1,4 @@
-"""Views → rows → labels, block by block, with proof of whose labels they are."""
+"""Views → rows → labels, block by block, with proof of which views they belong to."""
 
 import asyncio
 from collections import deque
@@ -13,39 +13,41 @@ from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Codec, Rows
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import InvalidRequestError, OverloadedError
-from labelcast.label_set import Manifest, StoredViews, ViewIndex
+from labelcast.errors import BlobNotFoundError, InvalidRequestError, OverloadedError
+from labelcast.identifiers import Digest, is_digest
+from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.shard_rows import by_owner
 
 _UNARY_BLOCKS = 32
-# A block that is sent, and the one that is prepared meanwhile.
+# The block being sent, and the next one being prepared.
 _BLOCKS_AHEAD = 2
-# For room to prepare a reply; whoever waits longer is told to come again.
+# Time to wait for room to prepare a reply; a request that waits longer is told to retry.
 _ROOM_SECONDS = 10.0
-# Of float32 labels that one block makes the decoder hold.
+# float32 labels that the decoder holds for one block.
 _DECODED_BYTES = 2**25
-# Rows that are found on the event loop: below a millisecond, where a thread would only cost.
+# Rows looked up on the event loop: below a millisecond, where a thread costs more than it saves.
 _ROWS_ON_THE_LOOP = 4096
 
 
 class Decoder(Protocol):
-    """What the service needs of the decoder process."""
+    """What delivery needs from the decoder process."""
 
     async def decode(
         self,
-        codec: str,
+        codec: Digest,
         artifact: bytes,
         representation: Representation,
         rows: Rows,
         *,
         row_bytes: int,
     ) -> DecodedRows:
-        """Labels of packed rows, each followed by its context row if any, in a decoded form."""
+        """Decode packed rows, each followed by its context row if any."""
         ...
 
     async def ping(self) -> None:
@@ -55,11 +57,13 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenLabelSet:
-    """A label set with everything that serving it needs.
+    """A label set with everything needed to serve it.
 
     Attributes:
         digest: its identity.
         manifest: parsed.
+        content: of the manifest, as stored.
+        blobs: all that it names, by digest.
         report: fit report as stored; empty if none.
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
@@ -68,8 +72,10 @@ class OpenLabelSet:
         stored: which views each sample has.
     """
 
-    digest: str
+    digest: Digest
     manifest: Manifest
+    content: bytes
+    blobs: dict[Digest, BlobRef]
     report: bytes
     artifact: bytes
     codec: Codec
@@ -77,16 +83,26 @@ class OpenLabelSet:
     context: ViewContext | None
     stored: StoredViews
 
+    def blob_ref(self, blob: str) -> BlobRef:
+        """What the manifest says of a blob.
+
+        Raises:
+            BlobNotFoundError: it names no such blob.
+        """
+        if is_digest(blob) and (ref := self.blobs.get(blob)) is not None:
+            return ref
+        raise BlobNotFoundError(f"label set {self.digest} has no blob {blob[:80]}", blob=blob[:80])
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows of a reply.
+    """Consecutive rows of a reply.
 
     Attributes:
-        count: rows.
+        count: number of rows.
         payload: count × stride bytes.
-        payload_crc32: of the payload; the decoder's own where labels were decoded.
-        subject_crc32: of the views that the rows belong to, see `labelcast.answer_subject`.
+        payload_crc32: CRC-32 of the payload; the decoder's own where labels were decoded.
+        subject_crc32: CRC-32 of the rows' views, see `labelcast.answer_subject`.
     """
 
     count: int
@@ -95,16 +111,31 @@ class Block:
     subject_crc32: int
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentRows:
+    """Rows of one segment, and their places in a block.
+
+    Attributes:
+        segment: number of the segment.
+        rows: int64, shape (n,).
+        places: int64, shape (n,): of each row in the block; or all of the block.
+    """
+
+    segment: int
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64] | slice
+
+
 class BlockReader:
-    """Labels of one set in one form, for one stream or call.
+    """Reads labels of one set in one form, for one stream or call.
 
     Args:
-        label_set: opened.
-        representation: checked against it.
+        label_set: opened label set.
+        representation: form of the labels, already checked against the set.
         chunks: cache of packed rows.
-        decoder: where codes become labels.
-        block_bytes: payload of one block.
-        room: shared by all readers of a worker, for what they prepare and have not sent.
+        decoder: decodes codes to labels.
+        block_bytes: payload bytes of one block.
+        room: memory for prepared but unsent replies, shared by all readers of a worker.
     """
 
     def __init__(
@@ -127,15 +158,15 @@ class BlockReader:
         self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
         self._block_rows = max(1, block_bytes // self._row_bytes)
         if representation.form is not Form.CODES:
-            # A row of top-k is small on the wire and whole where it is decoded.
+            # A top-k row is small on the wire, but whole while it is decoded.
             self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
 
     async def read_whole(self, views: AskedViews) -> list[Block]:
-        """Labels of a bounded batch, all at once.
+        """Read labels of a bounded batch, all at once.
 
         Raises:
-            InvalidRequestError: more than one reply should carry; says how many views fit.
-            As `read`.
+            InvalidRequestError: the labels do not fit one reply; says how many do.
+            Otherwise as `read`.
         """
         limit = self._block_rows * _UNARY_BLOCKS
         if len(views) > limit:
@@ -154,13 +185,13 @@ class BlockReader:
             self._room.give(size)
 
     async def read(self, views: AskedViews) -> AsyncIterator[Block]:
-        """Labels of `views`, in their order, in blocks.
+        """Read labels of `views` block by block, in their order.
 
-        The next block is prepared while its predecessor is being sent, where there is room.
+        The next block is prepared while the previous one is being sent, if there is room.
 
         Raises:
-            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: at the block that
-                met it.
+            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: raised at the block
+                that caused it.
             OverloadedError: there is no room to prepare a block.
         """
         await self._take(views.num_bytes)
@@ -185,7 +216,7 @@ class BlockReader:
             self._room.give(views.num_bytes)
             for task, size in ahead:
                 task.cancel()
-                # If it has failed as well, the error of its predecessor has said why.
+                # If it failed too, the error of the previous block is the one to report.
                 task.add_done_callback(lambda task: task.cancelled() or task.exception())
                 self._room.give(size)
 
@@ -195,7 +226,7 @@ class BlockReader:
                 await self._room.take(size)
         except TimeoutError:
             raise OverloadedError(
-                "the service has no room for more replies that wait to be read; retry in a moment"
+                "the service has no room for more unread replies; retry in a moment, or read faster"
             ) from None
 
     async def _block(self, views: Views, first_row: int) -> Block:
@@ -203,8 +234,8 @@ class BlockReader:
             place = await asyncio.to_thread(self._find, views, first_row)
         else:
             place = self._find(views, first_row)
-        segments, rows, found, subject = place
-        packed = await self._gather(segments, rows)
+        rows, found, subject = place
+        packed = await self._gather(rows, len(views))
         if self._representation.form is Form.CODES:
             payload = packed.tobytes()
             labels = DecodedRows(payload, crc32(payload))
@@ -212,22 +243,22 @@ class BlockReader:
             labels = await self._decode(packed, found)
         return Block(len(packed), labels.payload, labels.crc32, subject)
 
-    def _find(
-        self, views: Views, first_row: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], Views, int]:
-        """Segment and row of each view, the views that lie there, and their checksum."""
+    def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, int]:
+        """Rows of each segment, the views that lie there, and their checksum."""
         index = self._label_set.index
         segments, rows = index.locate(views, first_row=first_row)
-        # From here on only what was found counts: a fault of the look-up shows in the subject.
+        # From here on only the rows found count: a look-up fault shows in the checksum.
         found = index.views_at(segments, rows)
-        return segments, rows, found, self._subject.checksum(found)
+        count = len(self._label_set.manifest.segments)
+        owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]
+        by_segment = [SegmentRows(number, rows[places], places) for number, places in owners]
+        return by_segment, found, self._subject.checksum(found)
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
         if context is not None:
             # Drawing takes a millisecond, of however few views.
-            about = await asyncio.to_thread(context.rows, views)
-            packed = np.concatenate([packed, about], axis=1)
+            packed = await asyncio.to_thread(_beside_context, packed, context, views)
         return await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
@@ -236,14 +267,15 @@ class BlockReader:
             row_bytes=self._row_bytes,
         )
 
-    async def _gather(self, segments: NDArray[np.int32], rows: NDArray[np.int64]) -> Rows:
-        manifest = self._label_set.manifest
-        if len(manifest.segments) == 1:
-            return await self._chunks.gather(manifest.segments[0].codes, rows)
-        packed = np.empty((len(rows), self._label_set.codec.row_stride), dtype=np.uint8)
-        for number in np.unique(segments).tolist():
-            inside = segments == number
-            packed[inside] = await self._chunks.gather(
-                manifest.segments[number].codes, rows[inside]
-            )
+    async def _gather(self, parts: list[SegmentRows], count: int) -> Rows:
+        segments = self._label_set.manifest.segments
+        if len(parts) == 1:
+            return await self._chunks.gather(segments[parts[0].segment].codes, parts[0].rows)
+        packed = np.empty((count, self._label_set.codec.row_stride), dtype=np.uint8)
+        for part in parts:
+            packed[part.places] = await self._chunks.gather(segments[part.segment].codes, part.rows)
         return packed
+
+
+def _beside_context(packed: Rows, context: ViewContext, views: Views) -> Rows:
+    return np.concatenate([packed, context.rows(views)], axis=1)

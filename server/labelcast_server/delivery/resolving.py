@@ -1,15 +1,16 @@
 """From a reference to a label set that may be served."""
 
 from labelcast.errors import LabelSetNotFoundError, LabelSetRetiredError
+from labelcast.identifiers import Digest
 from labelcast_server.store.catalog import Catalog, State
 
 
-async def resolve_readable(catalog: Catalog, reference: str) -> str:
+async def resolve_readable(catalog: Catalog, reference: str) -> Digest:
     """Tag or digest → digest of a label set that may be read.
 
     Raises:
-        LabelSetNotFoundError: neither, or not published yet.
-        LabelSetRetiredError: retired.
+        LabelSetNotFoundError: it names none, or one that is not published yet.
+        LabelSetRetiredError: the label set is retired.
     """
     digest = await catalog.resolve(reference)
     state = await catalog.label_set_state(digest)

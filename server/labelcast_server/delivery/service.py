@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import read_artifact
-from labelcast.errors import BlobNotFoundError
-from labelcast.label_set import Manifest, MissingViews, StoredViews, check_digest
+from labelcast.identifiers import Digest
+from labelcast.label_set import BlobRef, Manifest, MissingViews, StoredViews, check_digest
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
@@ -25,14 +25,14 @@ _OPEN_LABEL_SETS = 64
 
 
 class LabelService:
-    """Use cases of a student.
+    """The use cases of a student.
 
     Args:
         store: label sets and blobs.
         chunks: cache of packed rows.
-        decoder: where codes become labels.
-        block_bytes: payload of one block of a reply.
-        unsent_bytes: what all replies that are being prepared or sent may hold.
+        decoder: decodes codes to labels.
+        block_bytes: payload bytes of one block of a reply.
+        unsent_bytes: memory for all replies being prepared or sent.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class LabelService:
         self._decoder = decoder
         self._block_bytes = block_bytes
         self._room = ByteBudget(unsent_bytes)
-        self._open: OrderedDict[str, OpenLabelSet] = OrderedDict()
+        self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()
 
     async def label_set(self, reference: str) -> OpenLabelSet:
-        """Resolve a tag or digest and load what it names.
+        """Resolve a tag or digest and load its label set.
 
         Raises:
-            LabelSetNotFoundError, LabelSetRetiredError: nothing to serve there.
+            LabelSetNotFoundError, LabelSetRetiredError: there is nothing to serve.
             StorageError, DataError: the store failed or holds damaged bytes.
         """
-        # Asked every time: a set that was retired since must not be served from memory.
+        # Checked every time: a set that was retired since must not be served from memory.
         digest = await resolve_readable(self._store.catalog, reference)
         if digest not in self._open:
             async with self._opening:
@@ -71,12 +71,12 @@ class LabelService:
         self._open.move_to_end(digest)
         return self._open[digest]
 
-    async def reader(self, digest: str, representation: Representation) -> "BlockReader":
+    async def reader(self, digest: Digest, representation: Representation) -> "BlockReader":
         """Prepare to read labels of one set in one form.
 
         Raises:
-            UnsupportedFormError, ContractMismatchError: the labels cannot take that form.
-            As `label_set`.
+            UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
+            Otherwise as `label_set`.
         """
         label_set = await self.label_set(digest)
         if representation.form is not Form.CODES:
@@ -91,62 +91,63 @@ class LabelService:
         )
 
     async def resolve(
-        self, digest: str, views: Views, missing: MissingViews
+        self, digest: Digest, views: Views, missing: MissingViews
     ) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored; see `StoredViews.resolve`.
+        """Resolve stored views; see `StoredViews.resolve`.
 
         Raises:
-            ViewNotFoundError: a view that is to be refused, or a sample without any.
-            As `label_set`.
+            ViewNotFoundError: a view is missing and must not be, or a sample has none at all.
+            Otherwise as `label_set`.
         """
         label_set = await self.label_set(digest)
         return await asyncio.to_thread(label_set.stored.resolve, views, missing)
 
-    async def blob(self, digest: str, blob: str, offset: int) -> AsyncIterator[bytes]:
-        """A blob of a label set, piece by piece; the reader checks it against its digest.
+    async def blob(self, digest: Digest, blob: str, offset: int) -> AsyncIterator[bytes]:
+        """Read a blob of a label set, piece by piece; the receiver checks it against its digest.
 
         Args:
-            digest: of the label set.
+            digest: digest of the label set.
             blob: digest of a blob that its manifest names.
-            offset: bytes of it to leave out.
+            offset: number of bytes to skip.
 
         Raises:
             BlobNotFoundError: the manifest names no such blob, or the store lost it.
-            As `label_set`.
+            Otherwise as `label_set`.
         """
         label_set = await self.label_set(digest)
-        if blob not in label_set.manifest.blobs():
-            raise BlobNotFoundError(f"label set {digest} has no blob {blob[:80]}", blob=blob[:80])
-        if blob == label_set.manifest.codec.digest:
-            # In memory already, and proven: what the store holds of it need not be read again.
+        ref = label_set.blob_ref(blob)
+        if ref == label_set.manifest.codec:
+            # In memory already and proven: no need to read it from the store again.
             for start in range(offset, len(label_set.artifact), self._block_bytes):
                 yield label_set.artifact[start : start + self._block_bytes]
             return
-        info = await self._store.blobs.blob(blob)
+        info = await self._store.blobs.blob(ref.digest)
         step = max(1, self._block_bytes // info.chunk_bytes)
         first, surplus = divmod(offset, info.chunk_bytes)
         for start in range(first, info.chunk_count, step):
             numbers = range(start, min(start + step, info.chunk_count))
-            piece = b"".join(await self._store.blobs.read_chunks(blob, numbers))
+            piece = b"".join(await self._store.blobs.read_chunks(ref.digest, numbers))
             yield piece[surplus:]
             surplus = 0
 
     async def ping_store(self) -> None:
-        """Return if the store answers, which is all that codes need."""
+        """Return if the store answers; codes need nothing else."""
         await self._store.ping()
 
     async def ping_decoder(self) -> None:
         """Return if labels decode."""
         await self._decoder.ping()
 
-    async def _load(self, digest: str, content: bytes) -> OpenLabelSet:
-        manifest = await asyncio.to_thread(_parse, digest, content)
+    async def _load(self, digest: Digest, content: bytes) -> OpenLabelSet:
+        manifest, blobs = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
         index = await run_async(open_index(manifest), read)
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
+            content=content,
+            blobs=blobs,
             report=b""
             if manifest.report is None
             else await read_blob(self._store.blobs, manifest.report),
@@ -158,6 +159,7 @@ class LabelService:
         )
 
 
-def _parse(digest: str, content: bytes) -> Manifest:
+def _parse(digest: Digest, content: bytes) -> tuple[Manifest, dict[Digest, BlobRef]]:
     check_digest(content, digest, "the manifest in the store")
-    return Manifest.from_bytes(content)
+    manifest = Manifest.from_bytes(content)
+    return manifest, manifest.blobs()

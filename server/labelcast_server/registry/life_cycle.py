@@ -4,15 +4,15 @@
               └──────── retire ──────────────────────────▲  │
                            PUBLISHED ◀── publish ───────────┘
 
-A staged set is complete and validated but has no reader. A published set is found by its tags and
-by its digest. A retired set keeps its bytes and its digest, loses its tags and is served to no one;
-publishing it again brings it back.
+A staged set is complete and validated, but not readable yet. A published set can be read by its
+tags and its digest. A retired set keeps its bytes and its digest, but loses its tags and cannot be
+read; publishing it again makes it readable again.
 """
 
 import time
 
 from labelcast.errors import TransitionError
-from labelcast.label_set import Manifest, check_tag
+from labelcast.identifiers import Digest, Tag
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 TRANSITIONS: dict[tuple[State, State], str] = {
@@ -25,34 +25,37 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 
 
 class LabelSets:
-    """What label sets there are and where each stands.
+    """All label sets and their states.
 
     Args:
-        catalog: their durable home.
+        catalog: where they are stored.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def stage(self, manifest: Manifest) -> LabelSetRecord:
-        """Record a validated label set; staging one that is known changes nothing."""
-        record = LabelSetRecord(manifest.digest, manifest.to_bytes(), State.STAGED, time.time())
-        await self._catalog.put_label_set(record)
-        return await self._catalog.label_set(record.digest)
+    async def stage(self, digest: Digest, manifest: bytes) -> LabelSetRecord:
+        """Record a validated label set; staging one that is known changes nothing.
 
-    async def publish(self, digest: str, tag: str) -> None:
-        """Let readers find a label set under a tag; a tag that points elsewhere moves.
+        Args:
+            digest: of the manifest.
+            manifest: canonical JSON.
+        """
+        record = LabelSetRecord(digest, manifest, State.STAGED, time.time())
+        await self._catalog.put_label_set(record)
+        return await self._catalog.label_set(digest)
+
+    async def publish(self, digest: Digest, tag: Tag) -> None:
+        """Make a label set readable under a tag; a tag that points elsewhere moves.
 
         Raises:
-            InvalidRequestError: not a tag.
             LabelSetNotFoundError: unknown digest.
-            TransitionError: someone else moved the label set meanwhile.
+            TransitionError: another caller changed its state meanwhile.
         """
-        check_tag(tag)
         await self._move(digest, State.PUBLISHED, tag)
 
-    async def retire(self, digest: str) -> None:
-        """Take a label set away from its readers, with all its tags.
+    async def retire(self, digest: Digest) -> None:
+        """Stop serving a label set and remove all its tags.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -60,7 +63,7 @@ class LabelSets:
         """
         await self._move(digest, State.RETIRED, None)
 
-    async def _move(self, digest: str, new: State, tag: str | None) -> None:
+    async def _move(self, digest: Digest, new: State, tag: Tag | None) -> None:
         record = await self._catalog.label_set(digest)
         if (record.state, new) not in TRANSITIONS:
             raise TransitionError(

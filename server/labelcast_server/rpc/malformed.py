@@ -1,7 +1,7 @@
-"""Requests that are no messages.
+"""Requests that cannot be parsed.
 
-Left to itself, gRPC answers them with INTERNAL or UNKNOWN, logs a traceback, and asks for no token.
-Here they reach the handler like any other request, and are refused where requests are.
+By default gRPC answers them with INTERNAL or UNKNOWN, logs a traceback, and checks no token. Here
+they reach the handler like any other request, and are refused in the same place.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,10 +18,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class Malformed:
-    """Stands for a request that could not be read.
+    """Stands for a request that could not be parsed.
 
     Args:
-        num_bytes: its size.
+        num_bytes: size of the request.
     """
 
     def __init__(self, num_bytes: int) -> None:
@@ -29,10 +29,10 @@ class Malformed:
 
 
 def understood(request: Request | Malformed) -> Request:
-    """The request.
+    """Return the request if it could be parsed.
 
     Raises:
-        InvalidRequestError: it could not be read.
+        InvalidRequestError: it could not be parsed.
     """
     if isinstance(request, Malformed):
         raise InvalidRequestError(
@@ -42,11 +42,11 @@ def understood(request: Request | Malformed) -> Request:
 
 
 class MalformedRequests(grpc.aio.ServerInterceptor):
-    """Lets handlers see requests that cannot be read.
+    """Passes requests that cannot be parsed on to their handlers.
 
     Args:
-        service: whose handlers call `understood` themselves, after asking for a token; for all
-            others (health, reflection) it is called here.
+        service: service whose handlers call `understood` themselves, after checking the token; for
+            all others (health, reflection) it is called here.
     """
 
     def __init__(self, service: str) -> None:
@@ -57,7 +57,7 @@ class MalformedRequests(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Wrap the deserialiser of a handler, and the handler if it is not ours."""
+        """Wrap the deserialiser of a handler, and the handler if it belongs to another service."""
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_deserializer is None:
             return handler  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 import grpc
 from grpc_health.v1 import health_pb2
 
-# The name under which a service says whether it can deliver codes, which need no decoder.
+# Name under which a service reports whether it can deliver codes, which need no decoder.
 CODES_SERVICE_NAME = "labelcast.codes"
 
 
@@ -12,8 +12,8 @@ def is_serving(address: str, *, timeout_seconds: float, name: str = "") -> bool:
 
     Args:
         address: host:port.
-        timeout_seconds: for the answer.
-        name: what is asked for; empty for everything, `CODES_SERVICE_NAME` for codes alone.
+        timeout_seconds: time limit for the answer.
+        name: name to ask for; empty for everything, `CODES_SERVICE_NAME` for codes alone.
     """
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary(

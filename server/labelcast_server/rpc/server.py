@@ -20,20 +20,20 @@ logger = logging.getLogger("labelcast_server.rpc")
 
 SERVICE_NAME = labels_pb2.DESCRIPTOR.services_by_name["LabelService"].full_name
 _HEALTH_INTERVAL_SECONDS = 2.0
-# A store or decoder that takes longer to answer a ping serves nobody.
+# A store or decoder that takes longer to answer a ping is of no use to a student.
 _PING_SECONDS = 5.0
 
 _OPTIONS = (
-    # The largest request there can be: a million views, each with an ID and a seed of their own.
+    # The largest possible request: a million views, each with its own ID and seed.
     ("grpc.max_receive_message_length", 16 * 2**20),
     ("grpc.max_send_message_length", 64 * 2**20),
     # Workers share the port on purpose; the supervisor has made sure that nobody else has it.
     ("grpc.so_reuseport", 1),
-    # Students behind NAT keep an idle stream alive between epochs, by a ping every 20 seconds.
+    # Students behind NAT ping every 20 seconds to keep an idle stream alive between epochs.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Who connects and says nothing, who has gone without a word, who has no call: none may keep a
-    # connection for ever. A client opens another with its next call.
+    # Clients that connect and stay silent, vanish, or have no open call must not keep a connection
+    # forever. A client opens another with its next call.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -42,7 +42,7 @@ _OPTIONS = (
 
 
 class _ClientsThatLeft(logging.Filter):
-    """Drops the traceback that gRPC logs when a client vanishes in the middle of a reply."""
+    """Drops the traceback that gRPC logs when a client vanishes during a reply."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("ExecuteBatchError raised in core")
@@ -56,8 +56,8 @@ class RpcServer:
 
     Args:
         service: the use cases.
-        tokens: shared with REST.
-        max_streams: label streams at once.
+        tokens: identify the caller.
+        max_streams: label streams that may be open at once.
     """
 
     def __init__(self, service: LabelService, tokens: Tokens, *, max_streams: int) -> None:
@@ -76,7 +76,7 @@ class RpcServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, address: str) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
             BusyError: the address cannot be bound.
@@ -91,8 +91,8 @@ class RpcServer:
     async def serve_until(self, stop: asyncio.Event, *, drain_seconds: float) -> None:
         """Serve, watch the health of store and decoder, and drain when `stop` is set.
 
-        Draining: health says NOT_SERVING so that balancers look elsewhere, no new call is taken,
-        and running streams have `drain_seconds` to end.
+        While draining, health reports NOT_SERVING so that load balancers look elsewhere, new calls
+        are refused, and running streams have `drain_seconds` to end.
         """
         reporting = asyncio.create_task(self._keep_reporting_health())
         stopping = asyncio.create_task(stop.wait())
@@ -111,7 +111,7 @@ class RpcServer:
             await asyncio.sleep(_HEALTH_INTERVAL_SECONDS)
 
     async def _report_health(self) -> None:
-        # Together, so that one that hangs does not hold up what the other says.
+        # At the same time, so that one that hangs does not delay the report on the other.
         store, decoder = await asyncio.gather(
             self._answers("store", self._service.ping_store),
             self._answers("decoder", self._service.ping_decoder),

@@ -34,8 +34,8 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
 
     Args:
         service: the use cases.
-        tokens: shared with REST.
-        max_streams: label streams at once.
+        tokens: identify the caller.
+        max_streams: label streams that may be open at once.
     """
 
     def __init__(self, service: LabelService, tokens: Tokens, *, max_streams: int) -> None:
@@ -60,7 +60,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     async def ResolveViews(
         self, request: pb.ResolveViewsRequest, context: Context
     ) -> pb.ResolveViewsResponse:
-        """Say which stored views are meant."""
+        """Say which stored views the request means."""
         return await self._call(context, self._resolve_views, request)
 
     async def GetLabels(
@@ -85,7 +85,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         known = await self._service.label_set(request.reference)
         return pb.GetLabelSetResponse(
             digest=known.digest,
-            manifest=known.manifest.to_bytes(),
+            manifest=known.content,
             report=known.report,
             reference=request.reference,
         )
@@ -97,11 +97,9 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
         known = await self._service.label_set(digest)
-        ref, offset = known.manifest.blobs().get(request.blob), request.offset
+        ref, offset = known.blob_ref(request.blob), request.offset
         async for data in self._service.blob(digest, request.blob, offset):
-            yield pb.GetBlobResponse(
-                offset=offset, total_bytes=0 if ref is None else ref.size, data=data
-            )
+            yield pb.GetBlobResponse(offset=offset, total_bytes=ref.size, data=data)
             offset += len(data)
 
     async def _resolve_views(
@@ -153,7 +151,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 if not request.label_set and not request.HasField("representation"):
                     raise LostRequestError(
                         "the message that opens a stream, with label set and representation, was"
-                        " lost on its way; take the stream up again"
+                        " lost on its way; open the stream again"
                     )
                 digest = wire.label_set_from_proto(request.label_set)
                 _require_labels(caller, digest)
@@ -165,7 +163,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             if request.first_row != row:
                 raise LostRequestError(
                     f"the request begins with row {request.first_row}, the next is row {row}: one"
-                    " was lost on its way, or came twice; take the stream up again"
+                    " was lost on its way, or came twice; open the stream again"
                 )
             if request.WhichOneof("ask") is None:
                 continue

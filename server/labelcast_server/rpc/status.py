@@ -1,4 +1,4 @@
-"""How a call ends that failed: a status that the client turns back into the same exception."""
+"""How a failed call ends: with a status that the client turns back into the same exception."""
 
 from typing import Any, NoReturn
 

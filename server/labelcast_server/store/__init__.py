@@ -1,1 +1,1 @@
-"""Where label sets are kept: one contract, in memory for tests, in Redis for real."""
+"""Where label sets are stored: one contract, in memory for tests, in Redis for production."""

@@ -1,12 +1,11 @@
-"""The contract of every blob store: bytes under their digests, and the sessions that bring them."""
+"""The contract of every blob store: bytes under their digests, and the upload sessions."""
 
-import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from labelcast.identifiers import Digest, UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,37 +14,37 @@ class BlobInfo:
 
     Attributes:
         digest: sha256 of the whole content.
-        size: bytes.
-        chunk_bytes: bytes of every chunk but the last, which may be shorter.
+        size: size in bytes.
+        chunk_bytes: size of every chunk but the last, which may be shorter.
     """
 
-    digest: str
+    digest: Digest
     size: int
     chunk_bytes: int
 
     @property
     def chunk_count(self) -> int:
-        """Chunks that make up the blob."""
+        """Number of chunks in the blob."""
         return -(-self.size // self.chunk_bytes)
 
     def chunk_size(self, number: int) -> int:
-        """Bytes of chunk `number`, counted from 0."""
+        """Size of chunk `number` in bytes, counted from 0."""
         return min(self.chunk_bytes, self.size - number * self.chunk_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload session: a blob that is not complete, and not visible to any reader.
+    """An upload session: a blob that is incomplete and not visible to any reader.
 
     Attributes:
-        upload_id: random, unguessable, also names the place where the chunks lie, so that two
-            sessions for one digest never touch each other's bytes.
-        blob: what the content is announced to be.
-        received_bytes: whole chunks stored so far, in order; equal to `blob.size` when complete.
+        upload_id: random and unguessable; also names the place of the chunks, so that two sessions
+            for one digest never touch each other's bytes.
+        blob: digest and sizes of the blob to upload.
+        received_bytes: size of the whole chunks stored so far, in order; `blob.size` when complete.
         expires_at: Unix seconds after which `sweep` may drop it.
     """
 
-    upload_id: str
+    upload_id: UploadId
     blob: BlobInfo
     received_bytes: int
     expires_at: float
@@ -57,8 +56,8 @@ class Capacity:
 
     Attributes:
         used_bytes: memory in use.
-        headroom_bytes: what may still be added; None if nothing bounds it.
-        bound: what the headroom was derived from, for people ("maxmemory", "system memory" …).
+        headroom_bytes: bytes that may still be added; None if nothing limits them.
+        bound: limit that sets the headroom, for people ("maxmemory", "system memory" …).
     """
 
     used_bytes: int
@@ -66,18 +65,13 @@ class Capacity:
     bound: str
 
 
-def new_upload_id() -> str:
-    """A fresh upload ID: 12 random bytes, short because every chunk key holds it."""
-    return secrets.token_urlsafe(12)
-
-
-def is_upload_id(text: str) -> bool:
-    """Whether `text` may stand in a chunk key: no braces, no colons, not long."""
-    return _UPLOAD_ID.fullmatch(text) is not None
+def new_upload_id() -> UploadId:
+    """Draw a new upload ID: 12 random bytes, short because every chunk key holds it."""
+    return UploadId(secrets.token_urlsafe(12))
 
 
 class BlobStore(ABC):
-    """Durable home of blobs.
+    """Durable storage of blobs.
 
     Every implementation MUST:
       * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
@@ -94,11 +88,11 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def begin_upload(self, upload: Upload) -> None:
-        """Record a new session; `received_bytes` MUST be 0."""
+        """Record a new session; its `received_bytes` MUST be 0."""
 
     @abstractmethod
-    async def upload(self, upload_id: str) -> Upload:
-        """The session's present state.
+    async def upload(self, upload_id: UploadId) -> Upload:
+        """Look up a session.
 
         Raises:
             UploadNotFoundError: unknown, finished, aborted or swept.
@@ -106,7 +100,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def append_chunks(
-        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+        self, upload_id: UploadId, first_chunk: int, chunks: Sequence[bytes]
     ) -> Upload:
         """Store consecutive whole chunks (the blob's last one may be short) and advance.
 
@@ -117,11 +111,11 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
-        """Chunks of a session, for verification before it is finished."""
+    async def read_upload_chunks(self, upload_id: UploadId, numbers: Sequence[int]) -> list[bytes]:
+        """Read chunks of a session, for verification before it is finished."""
 
     @abstractmethod
-    async def finish_upload(self, upload_id: str) -> BlobInfo:
+    async def finish_upload(self, upload_id: UploadId) -> BlobInfo:
         """Make the blob visible. The caller has verified the content against the digest.
 
         If a blob of that digest is visible already, the session's bytes are dropped instead.
@@ -132,8 +126,8 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def abort_upload(self, upload_id: str) -> None:
-        """Forget the session and its bytes; unknown sessions are no error."""
+    async def abort_upload(self, upload_id: UploadId) -> None:
+        """Discard the session and its bytes; an unknown session is no error."""
 
     @abstractmethod
     async def sweep(self, now: float) -> int:
@@ -142,16 +136,16 @@ class BlobStore(ABC):
     # Blobs
 
     @abstractmethod
-    async def blob(self, digest: str) -> BlobInfo:
-        """What the store holds under `digest`.
+    async def blob(self, digest: Digest) -> BlobInfo:
+        """Look up the blob stored under `digest`.
 
         Raises:
-            BlobNotFoundError: nothing visible under that digest.
+            BlobNotFoundError: no visible blob has that digest.
         """
 
     @abstractmethod
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
-        """Chunks of a visible blob, in the order of `numbers`, each of its exact size.
+    async def read_chunks(self, digest: Digest, numbers: Sequence[int]) -> list[bytes]:
+        """Read chunks of a visible blob, in the order of `numbers`, each of its exact size.
 
         Raises:
             BlobNotFoundError: no such blob, or one of its chunks is gone.
@@ -159,18 +153,18 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def drop_blob(self, digest: str) -> None:
-        """Forget a blob that turned out damaged, so that it can be uploaded again.
+    async def drop_blob(self, digest: Digest) -> None:
+        """Remove a blob that turned out damaged, so that it can be uploaded again.
 
-        Unknown blobs are no error.
+        An unknown blob is no error.
         """
 
     @abstractmethod
-    async def memory_bytes(self, digest: str) -> int:
-        """Bytes that the backend spends on a blob, keys and overhead included.
+    async def memory_bytes(self, digest: Digest) -> int:
+        """Memory in bytes that the backend uses for a blob, keys and overhead included.
 
         Raises:
-            BlobNotFoundError: nothing visible under that digest.
+            BlobNotFoundError: no visible blob has that digest.
         """
 
     # Health
@@ -181,12 +175,12 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def safety_problems(self) -> list[str]:
-        """Why this backend could lose what it is given, one actionable line each; [] if safe."""
+        """Reasons why this backend could lose labels, one actionable line each; [] if safe."""
 
     async def tend(self) -> None:
-        """Do what keeps the backend well between requests; called now and then.
+        """Do the backend's upkeep between requests; called at intervals.
 
         Raises:
-            StorageError: it could not be done now.
+            StorageError: the upkeep failed this time.
         """
         return

@@ -1,15 +1,15 @@
-"""The contract of every catalog: which label sets there are, where each stands, and their tags."""
+"""The contract of every catalog: all label sets, their states and their tags."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 
 from labelcast.errors import LabelSetNotFoundError
-from labelcast.label_set import is_digest
+from labelcast.identifiers import Digest, Tag, is_digest, is_tag
 
 
 class State(StrEnum):
-    """Where a label set stands; `labelcast_server.registry.life_cycle` owns the transitions."""
+    """State of a label set; `labelcast_server.registry.life_cycle` owns the transitions."""
 
     STAGED = "staged"
     PUBLISHED = "published"
@@ -20,14 +20,14 @@ class State(StrEnum):
 class LabelSetRecord:
     """A label set as the store keeps it."""
 
-    digest: str
+    digest: Digest
     manifest: bytes
     state: State
     created_at: float
 
 
 class Catalog(ABC):
-    """Durable home of label set records and tags.
+    """Durable storage of label set records and tags.
 
     Every implementation MUST:
       * raise `StoreUnavailableError` when the backend cannot be reached, `StoreFullError` when it
@@ -44,16 +44,16 @@ class Catalog(ABC):
         """Record a label set; a second put of the same digest changes nothing."""
 
     @abstractmethod
-    async def label_set(self, digest: str) -> LabelSetRecord:
-        """One label set.
+    async def label_set(self, digest: Digest) -> LabelSetRecord:
+        """Look up one label set.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
         """
 
     @abstractmethod
-    async def label_set_state(self, digest: str) -> State:
-        """Where one label set stands, without reading its manifest: asked before every answer.
+    async def label_set_state(self, digest: Digest) -> State:
+        """State of one label set, without reading its manifest: asked before every answer.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -61,17 +61,17 @@ class Catalog(ABC):
 
     @abstractmethod
     async def label_sets(self) -> list[LabelSetRecord]:
-        """All of them, oldest first."""
+        """List all label sets, oldest first."""
 
     @abstractmethod
     async def transition(
-        self, digest: str, *, expected: State, new: State, tag: str | None = None
+        self, digest: Digest, *, expected: State, new: State, tag: Tag | None = None
     ) -> None:
         """Atomically move a label set from one state to another.
 
         With `tag`, that tag points to the label set from then on. With `new` = RETIRED, every tag
-        that pointed to it is removed. Returns only when what was written, and everything written
-        before it, is as durable as the backend can make it (replicas included).
+        that pointed to it is removed. Returns only when this write and all earlier ones are as
+        durable as the backend can make them (replicas included).
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -79,19 +79,19 @@ class Catalog(ABC):
         """
 
     @abstractmethod
-    async def tags(self) -> dict[str, str]:
+    async def tags(self) -> dict[Tag, Digest]:
         """Tag → digest."""
 
-    async def resolve(self, reference: str) -> str:
+    async def resolve(self, reference: str) -> Digest:
         """Tag or digest → digest, which need not be that of a label set.
 
         Raises:
-            LabelSetNotFoundError: neither.
+            LabelSetNotFoundError: it is neither.
         """
         if is_digest(reference):
             return reference
         tags = await self.tags()
-        if reference not in tags:
+        if not is_tag(reference) or reference not in tags:
             raise LabelSetNotFoundError(
                 f"no label set has the tag {reference[:80]!r}; list the tags or push one",
                 label_set=reference[:80],

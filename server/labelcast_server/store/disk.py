@@ -1,13 +1,13 @@
-"""The disk that the embedded Redis writes to: how much of it is left, and what is kept back.
+"""The disk that the embedded Redis writes to: its free space, and how much is kept free.
 
-With appendfsync always Redis ends at the first write that fails, and readers lose their store with
-it. So the disk must never be full when Redis writes:
-  * every write asks first, and is refused while less than a reserve would be left;
-  * a reserve file takes up room beforehand. A Redis that died of a full disk all the same (others
-    write there too) gets that room, so that it can start again; the file is made anew once there
-    is enough.
+With appendfsync always Redis ends at the first write that fails, and readers lose their store. So
+the disk must never be full when Redis writes:
+  * every write asks first, and is refused if it would leave less than the reserve;
+  * a reserve file takes up space beforehand. If Redis dies of a full disk all the same (other
+    programs write to it too), it gets that space, so that it can restart; the file is recreated
+    once there is room.
 
-What statvfs does not know, such as quotas, is not seen here.
+Limits that statvfs does not report, such as quotas, are not seen here.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _RESERVE_NAME = "reserve"
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A directory on a disk, and how much of the disk is to stay free.
+    """A directory on a disk, and how much of the disk stays free.
 
     Attributes:
-        path: a directory that exists when the disk is looked at.
-        reserve_bytes: kept free; writes are refused rather than going below.
+        path: directory that exists when the disk is checked.
+        reserve_bytes: space kept free; writes are refused rather than going below.
     """
 
     path: Path
@@ -36,11 +36,11 @@ class Disk:
 
     @classmethod
     def of(cls, path: Path, reserve_bytes: int | None = None) -> "Disk":
-        """A disk with the usual reserve: 64 MiB, or a sixteenth of a small disk.
+        """Make a disk with the usual reserve: 64 MiB, or a sixteenth of a small disk.
 
         Args:
             path: an existing directory.
-            reserve_bytes: another reserve.
+            reserve_bytes: reserve to use instead.
         """
         if reserve_bytes is None:
             stat = os.statvfs(path)
@@ -48,12 +48,12 @@ class Disk:
         return cls(path, reserve_bytes)
 
     def free_bytes(self) -> int:
-        """What an unprivileged process may still write."""
+        """Bytes that an unprivileged process may still write."""
         stat = os.statvfs(self.path)
         return stat.f_bavail * stat.f_frsize
 
     def room_bytes(self) -> int:
-        """What may be written before the reserve is touched."""
+        """Bytes that may be written before the reserve is touched."""
         return max(0, self.free_bytes() - self.reserve_bytes)
 
     def holds(self, path: Path) -> bool:
@@ -74,7 +74,7 @@ class Disk:
             raise self.full(count, free)
 
     def full(self, count: int, free: int) -> StoreFullError:
-        """There is no room for `count` bytes."""
+        """The error when there is no room for `count` bytes."""
         return StoreFullError(
             f"the disk of the data directory is full: {free} bytes are free in {self.path},"
             f" {count} are to be written and {self.reserve_bytes} are kept back; free disk space"
@@ -92,7 +92,7 @@ class Disk:
         return self.path / _RESERVE_NAME
 
     def give_up_reserve(self) -> bool:
-        """Make room by removing the reserve file; whether there was one."""
+        """Remove the reserve file to make room; returns whether there was one."""
         try:
             self.reserve_path.unlink()
         except OSError:
@@ -100,10 +100,10 @@ class Disk:
         return True
 
     def keep_reserve(self) -> bool:
-        """Make the reserve file where it is missing and there is room; whether it is there now."""
+        """Create the reserve file if it is missing and there is room; returns whether it exists."""
         if self.reserve_path.exists():
             return True
-        # Twice: what is made here must not itself turn the store read-only.
+        # Twice: creating the file must not itself make the store read-only.
         if self.reserve_bytes == 0 or self.free_bytes() < 3 * self.reserve_bytes:
             return False
         partial = self.reserve_path.with_name(f".{_RESERVE_NAME}.partial")

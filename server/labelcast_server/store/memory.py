@@ -1,4 +1,4 @@
-"""The contracts in dictionaries, for tests of everything above the store.
+"""The store's contracts in dictionaries, for tests of everything above the store.
 
 No method awaits anything, so each is atomic among the tasks of one event loop.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
+from labelcast.identifiers import Digest, Tag, UploadId
 from labelcast_server.store import refusals
 from labelcast_server.store.blob_store import BlobInfo, BlobStore, Capacity, Upload
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
@@ -14,10 +15,10 @@ from labelcast_server.store.store import Store
 
 
 def memory_store(*, max_bytes: int | None = None) -> Store:
-    """A store that forgets everything with its process.
+    """Make a store that loses everything with its process.
 
     Args:
-        max_bytes: as `MemoryBlobs`.
+        max_bytes: see `MemoryBlobs`.
     """
     connection = MemoryConnection()
     blobs = MemoryBlobs(connection, max_bytes=max_bytes)
@@ -25,18 +26,18 @@ def memory_store(*, max_bytes: int | None = None) -> Store:
 
 
 class MemoryConnection:
-    """Nothing but whether it was closed."""
+    """Knows only whether it was closed."""
 
     def __init__(self) -> None:
         self._closed = False
 
     async def ping(self) -> None:
-        """Raise once it is closed."""
+        """Raise if it is closed."""
         if self._closed:
             raise StoreUnavailableError("the store is closed")
 
     async def close(self) -> None:
-        """Let every later call fail."""
+        """Make every later call fail."""
         self._closed = True
 
 
@@ -50,15 +51,15 @@ class MemoryBlobs(BlobStore):
     """Blobs in dictionaries.
 
     Args:
-        connection: shared with a catalog.
-        max_bytes: chunk bytes it holds at most; None for no limit.
+        connection: connection shared with a catalog.
+        max_bytes: most chunk bytes that it holds; None for no limit.
     """
 
     def __init__(self, connection: MemoryConnection, *, max_bytes: int | None = None) -> None:
         self._connection = connection
         self._max_bytes = max_bytes
-        self._sessions: dict[str, _Session] = {}
-        self._blobs: dict[str, tuple[BlobInfo, list[bytes]]] = {}
+        self._sessions: dict[UploadId, _Session] = {}
+        self._blobs: dict[Digest, tuple[BlobInfo, list[bytes]]] = {}
 
     async def begin_upload(self, upload: Upload) -> None:
         await self._connection.ping()
@@ -68,11 +69,11 @@ class MemoryBlobs(BlobStore):
             raise InvalidRequestError("this upload ID is in use; draw a new one")
         self._sessions.setdefault(upload.upload_id, _Session(upload))
 
-    async def upload(self, upload_id: str) -> Upload:
+    async def upload(self, upload_id: UploadId) -> Upload:
         return (await self._session(upload_id)).upload
 
     async def append_chunks(
-        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+        self, upload_id: UploadId, first_chunk: int, chunks: Sequence[bytes]
     ) -> Upload:
         session = await self._session(upload_id)
         received = refusals.received_after(session.upload, first_chunk, chunks)
@@ -83,12 +84,12 @@ class MemoryBlobs(BlobStore):
         session.upload = replace(session.upload, received_bytes=received)
         return session.upload
 
-    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_upload_chunks(self, upload_id: UploadId, numbers: Sequence[int]) -> list[bytes]:
         session = await self._session(upload_id)
         refusals.check_numbers(numbers, len(session.chunks), "this upload so far")
         return [session.chunks[number] for number in numbers]
 
-    async def finish_upload(self, upload_id: str) -> BlobInfo:
+    async def finish_upload(self, upload_id: UploadId) -> BlobInfo:
         session = await self._session(upload_id)
         refusals.check_complete(session.upload)
         del self._sessions[upload_id]
@@ -96,7 +97,7 @@ class MemoryBlobs(BlobStore):
         info, _ = self._blobs.setdefault(digest, (session.upload.blob, session.chunks))
         return info
 
-    async def abort_upload(self, upload_id: str) -> None:
+    async def abort_upload(self, upload_id: UploadId) -> None:
         await self._connection.ping()
         self._sessions.pop(upload_id, None)
 
@@ -111,19 +112,19 @@ class MemoryBlobs(BlobStore):
             del self._sessions[upload_id]
         return len(expired)
 
-    async def blob(self, digest: str) -> BlobInfo:
+    async def blob(self, digest: Digest) -> BlobInfo:
         return (await self._visible(digest))[0]
 
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_chunks(self, digest: Digest, numbers: Sequence[int]) -> list[bytes]:
         info, chunks = await self._visible(digest)
         refusals.check_numbers(numbers, info.chunk_count, digest)
         return [refusals.whole_chunk(info, number, chunks[number]) for number in numbers]
 
-    async def drop_blob(self, digest: str) -> None:
+    async def drop_blob(self, digest: Digest) -> None:
         await self._connection.ping()
         self._blobs.pop(digest, None)
 
-    async def memory_bytes(self, digest: str) -> int:
+    async def memory_bytes(self, digest: Digest) -> int:
         _, chunks = await self._visible(digest)
         return sum(map(len, chunks))
 
@@ -138,14 +139,14 @@ class MemoryBlobs(BlobStore):
         await self._connection.ping()
         return ["a memory store forgets everything with its process; use Redis outside tests"]
 
-    async def _session(self, upload_id: str) -> _Session:
+    async def _session(self, upload_id: UploadId) -> _Session:
         await self._connection.ping()
         session = self._sessions.get(upload_id)
         if session is None:
             raise refusals.upload_not_found(upload_id)
         return session
 
-    async def _visible(self, digest: str) -> tuple[BlobInfo, list[bytes]]:
+    async def _visible(self, digest: Digest) -> tuple[BlobInfo, list[bytes]]:
         await self._connection.ping()
         found = self._blobs.get(digest)
         if found is None:
@@ -162,26 +163,26 @@ class MemoryCatalog(Catalog):
     """A catalog in dictionaries.
 
     Args:
-        connection: shared with blobs.
+        connection: connection shared with blobs.
     """
 
     def __init__(self, connection: MemoryConnection) -> None:
         self._connection = connection
-        self._label_sets: dict[str, LabelSetRecord] = {}
-        self._tags: dict[str, str] = {}
+        self._label_sets: dict[Digest, LabelSetRecord] = {}
+        self._tags: dict[Tag, Digest] = {}
 
     async def put_label_set(self, record: LabelSetRecord) -> None:
         await self._connection.ping()
         self._label_sets.setdefault(record.digest, record)
 
-    async def label_set(self, digest: str) -> LabelSetRecord:
+    async def label_set(self, digest: Digest) -> LabelSetRecord:
         await self._connection.ping()
         record = self._label_sets.get(digest)
         if record is None:
             raise refusals.label_set_not_found(digest)
         return record
 
-    async def label_set_state(self, digest: str) -> State:
+    async def label_set_state(self, digest: Digest) -> State:
         return (await self.label_set(digest)).state
 
     async def label_sets(self) -> list[LabelSetRecord]:
@@ -191,7 +192,7 @@ class MemoryCatalog(Catalog):
         )
 
     async def transition(
-        self, digest: str, *, expected: State, new: State, tag: str | None = None
+        self, digest: Digest, *, expected: State, new: State, tag: Tag | None = None
     ) -> None:
         refusals.check_transition(new, tag)
         record = await self.label_set(digest)
@@ -203,6 +204,6 @@ class MemoryCatalog(Catalog):
         if tag is not None:
             self._tags[tag] = digest
 
-    async def tags(self) -> dict[str, str]:
+    async def tags(self) -> dict[Tag, Digest]:
         await self._connection.ping()
         return dict(self._tags)

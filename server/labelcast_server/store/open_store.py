@@ -17,13 +17,13 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 def open_store(
     url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, disk: Disk | None = None
 ) -> Store:
-    """The store at `url`; nothing is connected before its first use.
+    """Open the store at `url`; nothing connects before its first use.
 
     Args:
         url: redis://, rediss:// or unix:///path/to/socket; memory:// for tests only, because it
-            forgets everything and each call opens another one.
-        timeout_seconds: for connecting, and for each answer.
-        disk: what an embedded Redis writes to, if this process is to write.
+            loses everything and each call opens another one.
+        timeout_seconds: time limit for connecting, and for each answer.
+        disk: disk that an embedded Redis writes to, if this process writes.
 
     Raises:
         InvalidRequestError: the URL is malformed; the message does not repeat it.

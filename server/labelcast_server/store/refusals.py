@@ -1,4 +1,4 @@
-"""What every store refuses, so that all of them refuse the same in the same words."""
+"""Refusals that every store shares, in the same words."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,8 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
-from labelcast_server.store.blob_store import BlobInfo, Upload, is_upload_id
+from labelcast.identifiers import Digest, Tag, UploadId, is_upload_id
+from labelcast_server.store.blob_store import BlobInfo, Upload
 from labelcast_server.store.catalog import State
 
 
@@ -20,7 +21,7 @@ def check_new_upload(upload: Upload) -> None:
     """Refuse a session that no store could keep.
 
     Raises:
-        InvalidRequestError: bytes received already, sizes that make no chunks, or a malformed ID.
+        InvalidRequestError: it has received bytes already, its sizes make no chunks, or a bad ID.
     """
     if upload.received_bytes != 0:
         raise InvalidRequestError("a new upload session has received no bytes yet")
@@ -31,7 +32,7 @@ def check_new_upload(upload: Upload) -> None:
 
 
 def received_after(upload: Upload, first_chunk: int, chunks: Sequence[bytes]) -> int:
-    """Bytes received once `chunks` are appended.
+    """Count the bytes received once `chunks` are appended.
 
     Raises:
         UploadOffsetError: they do not continue the session, or have wrong sizes.
@@ -56,7 +57,7 @@ def check_complete(upload: Upload) -> None:
     """Refuse to finish a session that lacks bytes.
 
     Raises:
-        UploadOffsetError: `received_bytes` is short of the size.
+        UploadOffsetError: `received_bytes` is less than the size.
     """
     if upload.received_bytes != upload.blob.size:
         raise _offset_error(upload, "bytes are missing")
@@ -74,11 +75,11 @@ def check_numbers(numbers: Sequence[int], available: int, what: str) -> None:
 
 
 def whole_chunk(blob: BlobInfo, number: int, content: bytes | None) -> bytes:
-    """What a backend gave for a chunk, if it is the chunk.
+    """Return what a backend holds for a chunk, if it is the whole chunk.
 
     Raises:
         BlobNotFoundError: the backend has none.
-        ChecksumMismatchError: it is not of its exact size.
+        ChecksumMismatchError: its size is wrong.
     """
     if content is None:
         raise chunk_gone(blob, number)
@@ -92,7 +93,7 @@ def whole_chunk(blob: BlobInfo, number: int, content: bytes | None) -> bytes:
     return content
 
 
-def check_transition(new: State, tag: str | None) -> None:
+def check_transition(new: State, tag: Tag | None) -> None:
     """Refuse a step that contradicts itself.
 
     Raises:
@@ -102,8 +103,19 @@ def check_transition(new: State, tag: str | None) -> None:
         raise InvalidRequestError("a retired label set cannot have a tag")
 
 
+def upload_id_from(text: str) -> UploadId:
+    """Read an upload ID that somebody sent.
+
+    Raises:
+        UploadNotFoundError: it has not the form of one, so no session has it.
+    """
+    if not is_upload_id(text):
+        raise upload_not_found(text)
+    return text
+
+
 def upload_not_found(upload_id: str) -> UploadNotFoundError:
-    """No such session."""
+    """The error for an unknown session."""
     return UploadNotFoundError(
         "no such upload session: it is unknown, finished, aborted or expired; begin a new one",
         upload_id=upload_id,
@@ -111,26 +123,26 @@ def upload_not_found(upload_id: str) -> UploadNotFoundError:
 
 
 def upload_moved_on(upload: Upload) -> UploadOffsetError:
-    """Another writer advanced the session in between."""
+    """The error when another writer has advanced the session."""
     return _offset_error(upload, "another writer was faster")
 
 
 def upload_conflict(upload: Upload, number: int) -> DigestMismatchError:
-    """Two writers sent different bytes for one chunk, so one of them does not have the blob."""
+    """The error when two writers sent different bytes for a chunk: one has the wrong blob."""
     return DigestMismatchError(
-        f"chunk {number} of this upload was sent before with other bytes; abort it and begin anew",
+        f"chunk {number} of this upload was sent before with other bytes; abort it and start over",
         upload_id=upload.upload_id,
         expected=upload.blob.digest,
     )
 
 
-def blob_not_found(digest: str) -> BlobNotFoundError:
-    """No visible blob of that digest."""
+def blob_not_found(digest: Digest) -> BlobNotFoundError:
+    """The error when no visible blob has that digest."""
     return BlobNotFoundError(f"the store has no blob {digest}; push it first", digest=digest)
 
 
 def chunk_gone(blob: BlobInfo, number: int) -> BlobNotFoundError:
-    """A chunk that must be there is not."""
+    """The error when a chunk that must exist is missing."""
     return BlobNotFoundError(
         f"chunk {number} of {blob.digest} is gone from the store; push the blob again",
         digest=blob.digest,
@@ -139,12 +151,12 @@ def chunk_gone(blob: BlobInfo, number: int) -> BlobNotFoundError:
 
 
 def label_set_not_found(digest: str) -> LabelSetNotFoundError:
-    """No such label set."""
+    """The error for an unknown label set."""
     return LabelSetNotFoundError(f"the store has no label set {digest}", digest=digest)
 
 
-def wrong_state(digest: str, actual: str, expected: State) -> TransitionError:
-    """The label set is not where the caller believed."""
+def wrong_state(digest: Digest, actual: str, expected: State) -> TransitionError:
+    """The error when a label set is not in the state that the caller expected."""
     return TransitionError(
         f"label set {digest} is {actual}, not {expected}; look at its state and decide again",
         digest=digest,
@@ -155,7 +167,7 @@ def wrong_state(digest: str, actual: str, expected: State) -> TransitionError:
 
 def _offset_error(upload: Upload, problem: str) -> UploadOffsetError:
     return UploadOffsetError(
-        f"{problem}; go on after {upload.received_bytes} of {upload.blob.size} bytes",
+        f"{problem}; continue after {upload.received_bytes} of {upload.blob.size} bytes",
         upload_id=upload.upload_id,
         received_bytes=upload.received_bytes,
     )

@@ -1,4 +1,4 @@
-"""`Store`: what the service needs from Redis, and nothing that is Redis."""
+"""`Store`: everything the service needs from Redis, without naming Redis."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,12 +14,12 @@ class Connection(Protocol):
         """Return if the backend answers and takes requests.
 
         Raises:
-            StoreUnavailableError: it does not, or the connection is closed.
+            StoreUnavailableError: it does not answer, or the connection is closed.
         """
         ...
 
     async def close(self) -> None:
-        """Release what is held; whatever uses the connection is unusable afterwards."""
+        """Close the connection; whatever uses it is unusable afterwards."""
         ...
 
 
@@ -29,8 +29,8 @@ class Store:
 
     Attributes:
         blobs: bytes under their digests.
-        catalog: which label sets there are.
-        connection: shared by both.
+        catalog: label sets and their tags.
+        connection: connection that both share.
     """
 
     blobs: BlobStore
@@ -38,9 +38,9 @@ class Store:
     connection: Connection
 
     async def ping(self) -> None:
-        """Return if the backend answers; as `Connection.ping`."""
+        """Return if the backend answers; see `Connection.ping`."""
         await self.connection.ping()
 
     async def close(self) -> None:
-        """Release the connection; as `Connection.close`."""
+        """Close the connection; see `Connection.close`."""
         await self.connection.close()

@@ -1,4 +1,4 @@
-"""What a store needs done now and then, whether or not anybody pushes."""
+"""Regular upkeep of a store, whether or not anybody pushes."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ async def keep_up(
     """Drop expired uploads and let the store tend its disk, until cancelled.
 
     Args:
-        blobs: what to look after.
-        tend_seconds: pause between two looks at the disk.
-        sweep_seconds: pause between two looks at the uploads.
+        blobs: store to look after.
+        tend_seconds: pause between two checks of the disk.
+        sweep_seconds: pause between two checks of the uploads.
     """
     next_sweep = 0.0
     while True:
@@ -32,6 +32,6 @@ async def keep_up(
                 await blobs.sweep(time.time())
                 next_sweep = time.monotonic() + sweep_seconds
         except (LabelcastError, OSError) as error:
-            # It is tried again soon, and whoever needs the store meanwhile is told.
+            # It is tried again soon, and a request that needs the store meanwhile gets the error.
             logger.debug("the store could not be looked after: %s", error)
         await asyncio.sleep(tend_seconds)

@@ -1,1 +1,1 @@
-"""Starting the processes of a service, watching over them, stopping them."""
+"""Starts the processes of a service, watches them and stops them."""

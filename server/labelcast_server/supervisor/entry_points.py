@@ -1,4 +1,4 @@
-"""What runs inside each process of the service; everything heavy is imported there, not here."""
+"""What runs inside each process of the service; heavy modules are imported inside, not here."""
 
 import asyncio
 import contextlib
@@ -46,15 +46,15 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.access.tokens import Tokens
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
-    from labelcast_server.registry.publishing import Publisher
+    from labelcast_server.registry.services import RegistryServices
     from labelcast_server.store.open_store import open_store
     from labelcast_server.store.upkeep import keep_up
     from labelcast_server.supervisor.listeners import bind_shared
 
     store = open_store(plan.store_url, disk=plan.store_disk)
-    publisher = Publisher(store, allow_unsafe_store=plan.allow_unsafe_store)
+    services = RegistryServices.over(store, allow_unsafe_store=plan.allow_unsafe_store)
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
-    app = create_app(publisher, tokens, ping=store.ping)
+    app = create_app(services, tokens, ping=store.ping)
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()
@@ -79,7 +79,7 @@ async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
     started = asyncio.create_task(listening.wait())
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     if listening.is_set():
-        # It lives as long as labels decode, in the queue and on the device of all others.
+        # It stays alive as long as labels decode, through the same queue and device as all others.
         ready.set(server.probe)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

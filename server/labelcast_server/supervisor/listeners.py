@@ -1,4 +1,4 @@
-"""Ports: taken once, for as long as the service runs, and shared by its own processes only.
+"""Ports: taken once, for as long as the service runs, and shared only by its own processes.
 
 Three kinds of sockets are bound to a port, and their options decide who may bind beside whom:
 
@@ -28,7 +28,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
     The kernel sends no connection to a socket that does not listen, so this one only keeps the
     port: workers bind it again with SO_REUSEPORT, and a second service is told that it is taken
     (with SO_REUSEPORT alone, as gRPC sets by default, it would silently share the traffic).
-    What a service that has just ended leaves of its connections does not count.
+    Leftover connections of a service that has just ended do not count.
 
     Args:
         host: address to bind.
@@ -38,7 +38,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
         The bound socket; keep it open while the service runs.
 
     Raises:
-        BusyError: someone has the port, or the address is not this machine's.
+        BusyError: another process has the port, or the address is not this machine's.
     """
     attempts_left = _ATTEMPTS
     while True:
@@ -47,7 +47,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
             return _reserve(host, port)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and attempts_left:
-                # Services that start in the same instant may keep each other out.
+                # Services that start at the same instant may block each other.
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret
                 continue
             raise BusyError(
@@ -80,13 +80,13 @@ def _reserve(host: str, port: int) -> socket.socket:
     with socket.socket(_family(host, port)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
-        # Only one can listen, so only one comes past this line.
+        # Only one socket can listen, so only one gets past this line.
         probe.listen(1)
-        # From here on the reservation may be bound beside it. There is no moment at which neither
-        # holds the port: another service would take it then, and share it.
+        # From here on the reservation may be bound beside it. Some socket holds the port at every
+        # moment: otherwise another service could take it, and share it.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reservation = bind_shared(host, probe.getsockname()[1])
-        # Needed to bind beside remains of connections; kept, it would let others' probes pass.
+        # Needed to bind beside leftover connections; kept, it would let others' probes pass.
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         return reservation
 

@@ -1,8 +1,8 @@
-"""One process of a service by itself, for those whose own supervisor starts and watches it.
+"""A single process of a service, for users whose own supervisor starts and watches it.
 
-compose, Kubernetes or systemd then do what `labelcast_server.supervisor.supervisor` does. The
+compose, Kubernetes or systemd then do the work of `labelcast_server.supervisor.supervisor`. The
 processes of one service share a Redis and a data directory, where workers find the decoder's socket
-and all of them the admin token.
+and every process finds the admin token.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
     A process that hangs is not noticed here: ask for its health from outside.
 
     Args:
-        role: what it does.
+        role: role of the process.
         settings: read from environment and command line.
-        on_ready: called once with the address or socket where it listens, when it works.
+        on_ready: called once with the address or socket that it listens on, when it serves.
 
     Raises:
-        SettingsError: no Redis is named, or the data directory cannot be one.
+        SettingsError: no Redis is named, or the data directory is unusable.
         BusyError: its port is taken, or another decoder uses the data directory.
         StorageError: Redis cannot be used.
     """
@@ -81,8 +81,8 @@ def _store_url(role: Role, settings: ServerSettings) -> str:
     if role.listens is Listens.SOCKET:
         return ""
     raise SettingsError(
-        f"the {role.name} process shares a Redis with the others: name it as --redis-url or"
-        f" {PREFIX}REDIS_URL, or run `labelcast-server serve`, which brings its own"
+        f"the {role.name} process shares a Redis with the others: set --redis-url or"
+        f" {PREFIX}REDIS_URL, or run `labelcast-server serve`, which starts its own"
     )
 
 

@@ -1,4 +1,4 @@
-"""Directories of one run of a service, which the next start removes if nobody did."""
+"""Directories of one run of a service, which the next start removes if the run could not."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ _LONGEST_RUN_DIRECTORY = 80
 
 @contextlib.contextmanager
 def own_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """A private directory for this run, removed at its end; those of dead services go at once.
+    """Make a private directory for this run, removed at its end; also removes those of dead runs.
 
-    It is locked while this process lives, so that others can tell. What a service leaves that was
-    killed is worth nothing to the next, and its processes may write on for a moment.
+    It is locked while this process lives, so that others can tell. The leftovers of a killed
+    service are of no use to the next, and its processes may still write for a moment.
 
     Args:
-        parent: where; created if missing. Others may use it too.
-        prefix: of the name.
+        parent: parent directory; created if missing. Others may use it too.
+        prefix: prefix of the directory's name.
 
     Raises:
         LabelcastError: the directory cannot be made.
@@ -48,7 +48,7 @@ def own_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def run_directory() -> contextlib.AbstractContextManager[Path]:
-    """Where the sockets of this run lie.
+    """Make the directory for the sockets of this run.
 
     Raises:
         LabelcastError: the directory cannot be made.
@@ -64,7 +64,7 @@ def _remove_those_of_the_dead(parent: Path, prefix: str) -> None:
     for old in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             found = old.lstat()
-            # In a directory that all users share, the others' are theirs.
+            # In a directory that all users share, other users' directories are not ours to remove.
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 continue
             if lock_holder(old) is None:

@@ -1,4 +1,4 @@
-"""What every process of a service is told."""
+"""The configuration that every process of a service receives."""
 
 import os
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 from labelcast_server.store.disk import Disk
 
 if TYPE_CHECKING:
-    # Workers read a plan, and need none of what reads settings.
+    # Workers read a plan, and must not import what reads settings.
     from labelcast_server.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPlan:
-    """Everything a process needs to know; it travels by pickle to a spawned interpreter.
+    """Everything that a process needs to know; sent by pickle to a spawned interpreter.
 
     Attributes:
         store_url: redis:// or unix:// address, with its password if it has one.
         host: address of the listeners.
-        grpc_port: taken by the supervisor.
-        admin_port: taken by the supervisor.
-        run_directory: private; holds the decoder's socket.
-        cache_directory: private too; for the chunk cache.
-        store_disk: where the embedded Redis writes; None for a Redis elsewhere.
-        admin_token: grants everything.
-        read_token: grants reading; None lets everyone read.
-        allow_unsafe_store: accept a Redis that could forget.
+        grpc_port: port for students, reserved by the supervisor.
+        admin_port: port of the admin API, reserved by the supervisor.
+        run_directory: private directory for the decoder's socket.
+        cache_directory: private directory for the chunk cache.
+        store_disk: disk that the embedded Redis writes to; None for a Redis elsewhere.
+        admin_token: token that grants everything.
+        read_token: token that grants reading; None lets everyone read.
+        allow_unsafe_store: accept a Redis that could forget labels.
         device: torch device or "auto".
         decoder_threads: CPU threads of the decoder.
-        drain_seconds: grace for running streams.
-        max_streams: label streams of one worker at once.
+        drain_seconds: time for running streams to end.
+        max_streams: label streams that one worker serves at once.
         unsent_bytes: replies of one worker that are prepared or being sent.
         log_level: name of a level.
     """
@@ -65,7 +65,7 @@ class ProcessPlan:
         cache_directory: Path,
         store_disk: Disk | None = None,
     ) -> "ProcessPlan":
-        """What the settings say, and what was found out and taken since they were read."""
+        """Combine the settings with what was found out and reserved since they were read."""
         read_token, threads = settings.read_token, settings.decoder_threads
         return cls(
             store_url=store_url,
@@ -91,5 +91,5 @@ class ProcessPlan:
 
     @property
     def decoder_socket(self) -> Path:
-        """Where the decoder process listens."""
+        """Path of the decoder's socket."""
         return self.run_directory / "decoder.sock"

@@ -31,7 +31,7 @@ def run_process(
     Args:
         main: coroutine function of the process; it sets `ready` and ends when the event is set.
         plan: configuration.
-        pulse: beats from then on.
+        pulse: pulse that beats once the process is ready.
     """
     set_up_logging(plan.log_level)
     try:
@@ -61,7 +61,7 @@ async def until_stopped(
         plan: configuration.
         ready: beats once the process works.
         interruptible: whether SIGINT ends it too. Ctrl-C reaches the whole group, and a supervisor
-            stops everyone in order.
+            stops its processes in order.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ async def until_stopped(
 
 async def _stop_with_parent(stop: asyncio.Event) -> None:
     # A supervisor that was killed cannot stop its children; none of them may outlive it for long,
-    # not even one that was still importing when it happened.
+    # not even one that was still importing.
     while not _is_orphan():  # noqa: ASYNC110 - no event tells of it
         await asyncio.sleep(0.5)
     stop.set()

@@ -1,4 +1,4 @@
-"""A process's sign of life, which its supervisor reads without asking."""
+"""A process's sign of life, which its supervisor reads without asking it."""
 
 import asyncio
 import time
@@ -13,18 +13,17 @@ Check = Callable[[], Awaitable[None]]
 class Pulse:
     """When a process last showed that it works, in memory that both share.
 
-    Without a lock: a process that is killed would take it along, and the supervisor would wait for
-    ever.
+    It has no lock: a killed process would keep the lock, and the supervisor would wait forever.
 
     Args:
-        context: how the process is started.
+        context: context that starts the process.
     """
 
     def __init__(self, context: BaseContext) -> None:
         self._at = context.RawValue("d", 0.0)
 
     def beat(self) -> None:
-        """Say "now"."""
+        """Record the current time."""
         self._at.value = time.monotonic()
 
     @property
@@ -34,10 +33,10 @@ class Pulse:
 
 
 class Ready:
-    """How the main coroutine of a process says that it serves; from then on its pulse beats.
+    """How the main coroutine of a process reports that it serves; from then on its pulse beats.
 
     Args:
-        pulse: shared with the supervisor.
+        pulse: pulse shared with the supervisor.
         announce: called once, after the first beat.
     """
 
@@ -48,16 +47,16 @@ class Ready:
         self._check: Check | None = None
 
     def set(self, check: Check | None = None) -> None:
-        """Begin to beat.
+        """Start to beat.
 
         Args:
-            check: what must have gone well before each beat; None for the event loop going round.
+            check: must succeed before each beat; None only shows that the event loop runs.
         """
         self._check = check
         self._set.set()
 
     async def beat_on(self) -> None:
-        """Beat once ready, until cancelled; what a check raises ends it."""
+        """Beat once ready, until cancelled; an exception from the check ends it."""
         await self._set.wait()
         while True:
             if self._check is not None:

@@ -1,4 +1,4 @@
-"""How soon what has died is started again."""
+"""How soon a dead process is restarted."""
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -6,10 +6,10 @@ _FORGOTTEN_AFTER_SECONDS = 60.0
 
 
 class Restarts:
-    """At once the first time, then after 1, 2, 4 … up to 30 seconds; a minute of life forgives.
+    """At once the first time, then after 1, 2, 4 … up to 30 seconds; resets after a minute of life.
 
-    There is no end to it: whatever else runs goes on meanwhile, and what keeps dying may be able
-    to live once somebody has freed a disk or a device.
+    It never gives up: the other processes keep working meanwhile, and one that keeps dying may be
+    able to live once somebody has freed a disk or a device.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Restarts:
         """Seconds to wait after a death.
 
         Args:
-            life_seconds: how long it has lived since it was last started.
+            life_seconds: how long the process lived since its last start.
         """
         if life_seconds >= _FORGOTTEN_AFTER_SECONDS:
             self._deaths = 0
@@ -32,5 +32,5 @@ class Restarts:
 
 
 def soon(pause_seconds: float) -> str:
-    """For a log: when it is started again."""
+    """For a log: when it is restarted."""
     return "at once" if pause_seconds == 0 else f"in {pause_seconds:g} s"

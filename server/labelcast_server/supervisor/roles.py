@@ -1,4 +1,4 @@
-"""Which processes a service has, what each runs, and who is started before whom.
+"""Which processes a service has, what each runs, and in which order they start.
 
 decoder       answers the workers            torch
 io-worker-N   takes students' requests       gRPC, torch-free, sharing one port
@@ -14,7 +14,7 @@ from labelcast_server.supervisor import entry_points
 
 
 class Turn(IntEnum):
-    """When a process is started; they are stopped the other way round."""
+    """Start order of a process; they stop in reverse order."""
 
     # A service that starts is whole, and nobody may ask a decoder that is gone.
     ANSWERS_OTHERS = 1
@@ -22,7 +22,7 @@ class Turn(IntEnum):
 
 
 class Listens(Enum):
-    """Where a process is asked."""
+    """Where a process takes requests."""
 
     SOCKET = "socket"
     GRPC = "grpc port"
@@ -36,8 +36,8 @@ class Role:
     Attributes:
         name: for people.
         main: coroutine function, see `labelcast_server.supervisor.process.run_process`.
-        listens: where it is asked.
-        turn: when it is started.
+        listens: where it takes requests.
+        turn: when it starts.
     """
 
     name: str

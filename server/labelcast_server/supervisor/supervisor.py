@@ -3,8 +3,8 @@
     supervisor ─┬─ redis-server     (embedded; only without --redis-url)
                 └─ a process for each of `labelcast_server.supervisor.roles`
 
-A process that dies is started again, and one that hangs is killed first, for as long as the service
-runs: codes need no decoder, and cached labels no Redis. Redis stops last.
+A dead process is restarted, and a hanging one is killed first, for as long as the service runs:
+codes need no decoder, and cached labels no Redis. Redis stops last.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _STOP_MARGIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a running service is found."""
+    """Addresses of a running service."""
 
     grpc: str
     admin: str
@@ -71,7 +71,7 @@ class Service:
             on_ready: called once, when every listener answers.
 
         Raises:
-            SettingsError: the data directory cannot be one.
+            SettingsError: the data directory is unusable.
             BusyError: a port or the data directory is taken.
             StorageError: Redis cannot be started or used.
             ServiceUnavailableError: a process did not start.
@@ -161,7 +161,7 @@ class Service:
     def _stop_children(self) -> None:
         for turn in reversed(Turn):
             together = self._of(turn)
-            # Together: a worker that waited for its turn would still take streams.
+            # All at once: a worker that waited for its turn would still accept streams.
             for child in together:
                 child.terminate()
             deadline = time.monotonic() + self._settings.drain_seconds + _STOP_MARGIN_SECONDS

@@ -1,4 +1,4 @@
-"""Watching processes: what dies is started again, what hangs is killed first."""
+"""Watches processes: restarts dead ones, kills hanging ones."""
 
 import logging
 import threading
@@ -16,33 +16,33 @@ from labelcast_server.supervisor.roles import Role
 
 logger = logging.getLogger("labelcast_server.supervisor")
 
-# Twenty beats. A machine that is busy delays a process by moments, not by this.
+# Twenty beats. A busy machine delays a process by moments, not by this much.
 HANGS_AFTER_SECONDS = 10.0
 _START_SECONDS = 120.0
-# A supervisor that comes this late was stopped or starved itself, and knows nothing of the others.
+# A supervisor this late was stopped or starved itself, and cannot judge the others.
 _LATE_SECONDS = 2.0
 
 
 class Grace:
-    """From when on silence counts: later than the last time the supervisor was late itself."""
+    """The start of the time in which silence counts: after the supervisor itself was last late."""
 
     def __init__(self) -> None:
         self._looked = self.since = time.monotonic()
 
     def look(self, now: float) -> None:
-        """Called at every round of the supervisor."""
+        """Call at every round of the supervisor."""
         if now - self._looked > _LATE_SECONDS:
             self.since = now
         self._looked = now
 
 
 class WatchedProcess:
-    """One process of the service; everything here returns at once.
+    """One process of the service; every method returns at once.
 
     Args:
-        role: what it does.
+        role: role of the process.
         plan: configuration.
-        spawn: how it is started.
+        spawn: context that starts it.
     """
 
     def __init__(self, role: Role, plan: ProcessPlan, spawn: SpawnContext) -> None:
@@ -57,12 +57,12 @@ class WatchedProcess:
 
     @property
     def name(self) -> str:
-        """Of its role."""
+        """Name of its role."""
         return self.role.name
 
     @property
     def is_ready(self) -> bool:
-        """Whether it serves, or has served since it was last started."""
+        """Whether it serves, or has served since its last start."""
         return self._pulse.last > 0
 
     @property
@@ -72,8 +72,8 @@ class WatchedProcess:
 
     def start(self) -> None:
         """Start the process."""
-        # Kept, with its pulse: collected here before the process has taken it up, the memory that
-        # they share would be gone there.
+        # Kept, with its pulse: if it were collected here before the process has started up, the
+        # memory that they share would be gone.
         self._pulse = Pulse(self._spawn)
         self._process = self._spawn.Process(
             target=run_process, args=(self.role.main, self._plan, self._pulse), name=self.name
@@ -82,7 +82,7 @@ class WatchedProcess:
         self._started_at, self._start_at = time.monotonic(), None
 
     def look(self, now: float, grace: Grace) -> None:
-        """Start it again if it is dead and has been for long enough; kill it if it hangs."""
+        """Restart it if it is dead and its pause is over; kill it if it hangs."""
         if self._start_at is not None:
             if now >= self._start_at:
                 self._start_again(now)
@@ -92,7 +92,7 @@ class WatchedProcess:
             self._kill_hanging()
 
     def terminate(self) -> None:
-        """Ask it to end; it is not started again."""
+        """Ask it to end; it is not restarted."""
         if self._process is not None:
             self._process.terminate()
 
@@ -102,7 +102,7 @@ class WatchedProcess:
             return
         self._process.join(seconds)
         if self._process.is_alive():
-            logger.error("%s did not stop in time and is killed", self.name)
+            logger.error("%s did not stop in time; killing it", self.name)
             self._process.kill()
             self._process.join()
 
@@ -111,13 +111,13 @@ class WatchedProcess:
             self.start()
         except OSError as error:
             pause = self._restarts.pause_after(0)
-            logger.error("%s cannot be started (%s); tried again %s", self.name, error, soon(pause))  # noqa: TRY400
+            logger.error("%s cannot be started (%s); next try %s", self.name, error, soon(pause))  # noqa: TRY400
             self._start_at = now + pause
 
     def _bury(self, now: float) -> None:
         status = None if self._process is None else self._process.exitcode
         pause = self._restarts.pause_after(now - self._started_at)
-        logger.error("%s ended (status %s); it is started again %s", self.name, status, soon(pause))
+        logger.error("%s ended (status %s); it restarts %s", self.name, status, soon(pause))
         self._start_at = now + pause
 
     def _patience(self) -> float:
@@ -128,21 +128,21 @@ class WatchedProcess:
 
     def _kill_hanging(self) -> None:
         logger.error(
-            "%s hangs: it has shown no sign of life for %.0f s and is killed",
+            "%s hangs: no sign of life for %.0f s; killing it",
             self.name,
             self._patience(),
         )
         if self._process is not None:
             self._process.kill()
-            # Killed once: it is dead at one of the next looks.
+            # Killed once: one of the next rounds finds it dead.
             self._process.join(1.0)
 
 
 class WatchedRedis:
-    """The embedded Redis, once it was started; starting it again takes its time in a thread.
+    """The embedded Redis once it was started; restarting takes time, so it runs in a thread.
 
     Args:
-        redis: started.
+        redis: a started Redis.
     """
 
     name = "redis"
@@ -155,13 +155,13 @@ class WatchedRedis:
         self._starting: threading.Thread | None = None
 
     def look(self, now: float, _: Grace) -> None:
-        """Start it again if it is dead and has been for long enough."""
+        """Restart it if it is dead and its pause is over."""
         if self._starting is not None and self._starting.is_alive():
             return
         if self._start_at is None:
             if not self._redis.is_running():
                 pause = self._restarts.pause_after(now - self._started_at)
-                logger.error("%s ended; it is started again %s", self.name, soon(pause))
+                logger.error("%s ended; it restarts %s", self.name, soon(pause))
                 self._start_at = now + pause
         elif now >= self._start_at:
             self._start_at, self._started_at = None, now
@@ -169,7 +169,7 @@ class WatchedRedis:
             self._starting.start()
 
     def settle(self) -> None:
-        """Wait for a start that is under way."""
+        """Wait for a restart that is under way."""
         if self._starting is not None:
             self._starting.join()
 
@@ -177,5 +177,5 @@ class WatchedRedis:
         try:
             self._redis.start()
         except (LabelcastError, OSError) as error:
-            # A full disk, say: the rest of the service goes on with what it has.
+            # A full disk, say: the rest of the service keeps working without it.
             logger.error("%s", error)  # noqa: TRY400 - one line says it all

@@ -107,7 +107,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @every_conditioned
 def test_a_missing_context_is_refused_with_the_way_to_get_one(sample: ConditionedSample) -> None:
-    with pytest.raises(CodecFormatError, match=r"LabelClient\.decoder"):
+    with pytest.raises(CodecFormatError, match=r"label_set\.decoder\(\)"):
         sample.codec.decode(sample.rows)
 
 

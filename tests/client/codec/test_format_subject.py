@@ -6,12 +6,13 @@ from importlib import resources
 import numpy as np
 
 from labelcast.answer_subject import LabelSubject, representation_bytes, resolution_checksum
+from labelcast.identifiers import digest_from_hash
 from labelcast.label_set import MissingViews
 from labelcast.representation import Representation
 from labelcast.views import Views
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 VIEWS = Views.of([7, 2**63, 7], [0, 4294967295, 3])
 FORMS = {
     "codes": Representation.codes(),

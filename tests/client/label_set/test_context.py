@@ -71,10 +71,10 @@ def test_a_manifest_without_context_is_written_as_it_always_was(
         *("teacher", "dataset", "classes", "augmentation"),
         *("label_kind", "temperatures", "codec"),
     }
-    decoder, index = label_set.decoder(), label_set.index()
+    decoder = label_set.decoder()
     assert decoder.context is None
-    views = index.segments[0].views()
-    assert_decoded(label_set.codec(), decoder.decode(label_set.gather(index, views), views), labels)
+    views = label_set.index().segments[0].views()
+    assert_decoded(label_set.codec(), decoder.decode(label_set.gather(views), views), labels)
 
 
 def test_a_context_that_the_contract_hides_is_refused(label_set: LabelSetDirectory) -> None:
@@ -177,11 +177,11 @@ def test_a_label_set_decodes_any_views_under_their_own_context(
         shard_bytes=70_000,
         row_order=order,
     )
-    decoder, index = label_set.decoder(), label_set.index()
+    decoder = label_set.decoder()
     (segment,) = label_set.manifest.segments
     assert segment.hard_labels is not None
     assert len(segment.hard_labels.shards) > 1
-    views = index.segments[0].views()
+    views = label_set.index().segments[0].views()
     policy = label_set.manifest.contract.policy
     assert isinstance(policy, AugmentationPolicy)
     assert policy.mix is Mix.CUTMIX
@@ -189,7 +189,7 @@ def test_a_label_set_decodes_any_views_under_their_own_context(
     context = ViewContext(policy, 10**12 + 7 * np.arange(20_000, dtype=np.uint64), hard)
     shuffled = np.random.default_rng(0).permutation(40_000)
     for chosen in (np.arange(40_000), shuffled[:500], shuffled[:0]):
-        rows = label_set.gather(index, views[chosen])
+        rows = label_set.gather(views[chosen])
         expected = label_set.codec().decode(rows, context.rows(views[chosen]))
         assert_same_labels(decoder.decode(rows, views[chosen]), expected)
         assert_same_labels(expected, labels[chosen])
@@ -197,9 +197,9 @@ def test_a_label_set_decodes_any_views_under_their_own_context(
 
 def test_labels_under_the_context_of_other_views_are_others(label_set: LabelSetDirectory) -> None:
     """So that the tests above would notice a context that is taken from elsewhere."""
-    index, context = label_set.index(), context_of(label_set)
+    context = context_of(label_set)
     assert context is not None
-    rows = label_set.gather(index, index.segments[0].views())
+    rows = label_set.gather(label_set.index().segments[0].views())
     right = label_set.codec().decode(rows, context)
     wrong = label_set.codec().decode(rows, np.roll(context, 1, axis=0))
     assert np.abs(right - wrong).max(axis=1).min() > 0.01
@@ -212,8 +212,7 @@ def test_a_view_of_another_data_set_is_refused(label_set: LabelSetDirectory) -> 
 
 
 def test_a_codec_without_its_context_decodes_nothing(label_set: LabelSetDirectory) -> None:
-    index = label_set.index()
-    rows = label_set.gather(index, index.segments[0].views())
+    rows = label_set.gather(label_set.index().segments[0].views())
     with pytest.raises(CodecFormatError, match="conditioned on context"):
         label_set.codec().decode(rows)
 

@@ -22,13 +22,14 @@ from labelcast.errors import (
     ProtocolError,
     WrongSubjectError,
 )
+from labelcast.identifiers import digest_from_hash
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
-DIGEST = "sha256:" + "0" * 64
+DIGEST = digest_from_hash(bytes(32))
 
 
 def row_of(views: Views, stride: int) -> NDArray[np.uint8]:
@@ -261,7 +262,7 @@ def test_rows_after_the_last_are_refused() -> None:
     exchange, peer = exchange_of(batches_of([4])), Peer(16)
     ask_all(exchange, peer)
     assert len(list(exchange.accept(peer.answer(4)))) == 1
-    with pytest.raises(ProtocolError, match="nobody asked"):
+    with pytest.raises(ProtocolError, match="not requested"):
         list(exchange.accept(lie(4, EVERY[4:5])))
 
 

@@ -11,7 +11,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews, RowOrder, ViewIndex, index_of_cells
 from labelcast.torch import ArrayLabels, Batch, Position, SoftLabelLoader
-from tests.client.torch.images.test_loader import DATA, POLICY, SEEDS, TABLE
+from tests.client.torch.images.test_soft_label_loader import DATA, POLICY, SEEDS, TABLE
 
 PLAIN = AugmentationPolicy(view_height=4, view_width=4, crop_scale=(0.5, 1.0))
 BATCH = 5

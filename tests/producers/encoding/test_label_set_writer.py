@@ -61,8 +61,7 @@ def encoded(name: str, dense: DenseLabels, directory: Path, **options: Any) -> L
 
 
 def codes_of(label_set: LabelSetDirectory) -> Rows:
-    index = label_set.index()
-    return label_set.gather(index, index.segments[0].views())
+    return label_set.gather(label_set.index().segments[0].views())
 
 
 def decoded(label_set: LabelSetDirectory) -> NDArray[np.float32]:

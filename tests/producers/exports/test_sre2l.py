@@ -126,7 +126,7 @@ def test_pruned_sets_come_back_in_lplds_layout(
         tmp_path / "in", epochs=2.5, mix=mix, drop_last=drop_last, sizes=SAME_SIZE, **SMALL
     )
     label_set = imported(tmp_path / "set", truth)
-    with pytest.raises(InvalidRequestError, match="take layout lpld"):
+    with pytest.raises(InvalidRequestError, match="use layout lpld"):
         export_sre2l(label_set, tmp_path / "no", batch_size=BATCH)
     report = export_sre2l(label_set, tmp_path / "out", batch_size=BATCH, layout="lpld")
     check_same(tmp_path / "out", tmp_path / "in")
@@ -229,8 +229,7 @@ def test_a_plain_script_sees_the_views_of_a_seeded_set(tmp_path: Path, layout: s
             assert off(ours, pixels) < 0.02
             assert off(ours, pixels.flip(3)) > 0.05
             assert off(ours, pixels.roll(1, 0)) > 0.1
-            index = label_set.index()
-            decoded = label_set.decoder().decode(label_set.gather(index, views), views)
+            decoded = label_set.decoder().decode(label_set.gather(views), views)
             assert (decoded == labels.float().numpy()).all()
     assert 0 < mixed < 9 if layout == "lpld" else not mixed
 
@@ -248,7 +247,7 @@ def test_a_seeded_set_that_ends_early_in_whole_batches(tmp_path: Path) -> None:
     export_sre2l(kept, tmp_path / "pruned", batch_size=BATCH, layout="lpld")
     assert json.loads((tmp_path / "pruned" / INDICES_NAME).read_text())["0"] == left
     broken = seeded(tmp_path / "broken", policy, 1, keep=[at for at in range(11) if at != ids[0]])
-    with pytest.raises(InvalidRequestError, match="whole batches alone"):
+    with pytest.raises(InvalidRequestError, match="only whole batches"):
         export_sre2l(broken, tmp_path / "no", batch_size=BATCH, layout="lpld")
 
 
@@ -323,7 +322,7 @@ def test_partners_of_another_batch_are_found_even_if_all_batches_share_one_mix(
     label_set = imported(tmp_path / "set", alike)
     export_sre2l(label_set, tmp_path / "out", batch_size=BATCH)
     for size, seed in ((5, 42), (BATCH, 1)):
-        with pytest.raises(InvalidRequestError, match="take layout lpld"):
+        with pytest.raises(InvalidRequestError, match="use layout lpld"):
             export_sre2l(label_set, tmp_path / "no", batch_size=size, sampler_seed=seed)
 
 
@@ -361,10 +360,10 @@ def test_only_the_last_epoch_may_end_early(tmp_path: Path, epoch: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 5}, r"give batch size 4 .*layout lpld"),
+        ({"batch_size": 5}, r"use batch size 4 .*layout lpld"),
         ({"draws": ONE}, r"draws and seed of the sampler.*layout lpld"),
         ({"sampler_seed": 41}, r"draws and seed of the sampler"),
-        ({"batch_size": 5, "layout": "lpld"}, r"most have 4: give that"),
+        ({"batch_size": 5, "layout": "lpld"}, r"most have 4: use that"),
         ({"draws": PermutationDraws.AUTO}, "one or two draws"),
         ({"layout": "fkd"}, "sre2l or lpld"),
         ({"batch_size": 0}, "batch size above 0"),

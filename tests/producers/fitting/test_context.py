@@ -97,9 +97,8 @@ def test_a_label_set_declares_its_context_and_decodes(
     label_set = write_label_set(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
     assert label_set.manifest.contract.context is not None
     assert label_set.decoder().context is not None
-    index = label_set.index()
-    views = index.segments[0].views()
-    decoded = label_set.decoder().decode(label_set.gather(index, views), views)
+    views = label_set.index().segments[0].views()
+    decoded = label_set.decoder().decode(label_set.gather(views), views)
     teacher = torch.log_softmax(torch.from_numpy(all_rows(labels.rows)).float(), dim=1)
     given = torch.log_softmax(torch.from_numpy(decoded), dim=1)
     kl = float((teacher.exp() * (teacher - given)).sum(dim=1).mean())
@@ -109,7 +108,7 @@ def test_a_label_set_declares_its_context_and_decodes(
     )
     assert report["kl_nats"] == pytest.approx(kl, rel=1e-3)
     # Of views under the context of others the very same codes say other things.
-    other = label_set.decoder().decode(label_set.gather(index, views), views[np.arange(ROWS)[::-1]])
+    other = label_set.decoder().decode(label_set.gather(views), views[np.arange(ROWS)[::-1]])
     strayed = torch.log_softmax(torch.from_numpy(other), dim=1)
     assert float((teacher.exp() * (teacher - strayed)).sum(dim=1).mean()) > 10 * kl
 

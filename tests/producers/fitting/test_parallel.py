@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,40 +34,22 @@ from tests.factories.fitted import (
     write_labels,
     write_mixed,
 )
+from tests.factories.torchrun import torchrun
 
-ROOT = Path(__file__).parents[3]
 STEPS = 500
 # Divisible by no number of workers: shares differ in size.
 BATCH_ROWS = 63
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
 
 
-@contextmanager
-def torchrun(
+def fit_in_parallel(
     labels: Path, out: Path, *, seconds_a_step: float = 0
-) -> Iterator[subprocess.Popen[str]]:
-    """Two workers, killed if the test leaves them running."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [
-        "-m",
-        "tests.producers.fitting.test_parallel",
-        str(labels),
-        str(out),
-        str(seconds_a_step),
-    ]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-                process.kill()
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    return torchrun("tests.producers.fitting.test_parallel", labels, out, seconds_a_step)
 
 
 def run_to_the_end(labels: Path, out: Path) -> tuple[int, str, str]:
-    with torchrun(labels, out) as process:
+    with fit_in_parallel(labels, out) as process:
         stdout, stderr = process.communicate(timeout=100)
         return process.returncode, stdout, stderr
 
@@ -142,13 +123,13 @@ def test_killed_and_interrupted_workers_go_on_bit_for_bit(
 ) -> None:
     checkpoint = tmp_path / CHECKPOINT_FILE
     # Slow enough that the fit is not over before anybody has looked for its checkpoint.
-    with torchrun(labels, tmp_path, seconds_a_step=0.1) as process:
+    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.1) as process:
         wait_for_checkpoint(process, checkpoint)
         for worker in psutil.Process(process.pid).children():
             worker.kill()
         assert process.wait(timeout=60) != 0
     saved = checkpoint.stat().st_mtime_ns
-    with torchrun(labels, tmp_path, seconds_a_step=0.1) as process:
+    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.1) as process:
         wait_for_checkpoint(process, checkpoint, after=saved)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

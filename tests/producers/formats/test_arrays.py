@@ -20,7 +20,7 @@ from labelcast_producers.formats.arrays import importer as arrays
 from labelcast_producers.formats.arrays import npz as npz_rows
 from labelcast_producers.formats.arrays import parquet as parquet_rows
 from labelcast_producers.formats.source import ImportOptions
-from tests.producers.formats.truth_checks import check_labels, names, one_line
+from tests.producers.formats.truth_checks import check_labels, finding_of, names, one_line, open_own
 from tests.producers.formats.writers.arrays import Container, write_arrays
 from tests.producers.formats.writers.distilled_sets import write_frepo
 from tests.producers.formats.writers.distillkit import EXACT, write_distillkit
@@ -31,9 +31,7 @@ LOGITS = np.random.default_rng(0).normal(0, 3, (6, 4)).astype(np.float32)
 
 
 def opened(path: Path, options: ImportOptions = NONE) -> ArraySource:
-    finding = ArrayImporter().detect(path)
-    assert finding is not None
-    return ArrayImporter().open(path, options)
+    return open_own(ArrayImporter(), path, options)
 
 
 @pytest.mark.parametrize(
@@ -324,8 +322,7 @@ def test_class_names_must_be_as_many(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", soft=LOGITS.astype(np.float16), sample_ids=np.arange(6))
-    finding = ArrayImporter().detect(tmp_path / "a.npz")
-    assert finding is not None
+    finding = finding_of(ArrayImporter(), tmp_path / "a.npz")
     assert finding.inside == {
         "labels": "soft",
         "shape": [6, 4],

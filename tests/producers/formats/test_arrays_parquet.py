@@ -12,14 +12,13 @@ from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.arrays import ArrayImporter, ArraySource
 from labelcast_producers.formats.source import ImportOptions
-from tests.producers.formats.truth_checks import one_line
+from tests.producers.formats.truth_checks import one_line, open_own
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 4)).astype(np.float32)
 
 
 def opened(path: Path) -> ArraySource:
-    assert ArrayImporter().detect(path) is not None
-    return ArrayImporter().open(path, ImportOptions())
+    return open_own(ArrayImporter(), path, ImportOptions())
 
 
 def write_parquet(file: Path, **columns: Any) -> None:

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from labelcast.errors import InvalidRequestError, LabelcastError, LabelFileError, LabelValueError
-from labelcast_producers.formats.batches import BATCH_IMPORTERS, BatchImporter
-from labelcast_producers.formats.source import ImportOptions, Source
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
+from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.batch_refusals import (
+    FIRST,
+    MIDDLE,
+    NAMED,
+    SMALL,
+    WARM,
+    opened,
+    refusal,
+)
+from tests.producers.formats.stored_files import edit, put
+from tests.producers.formats.writers.batches import Record
 from tests.producers.formats.writers.edc import write_edc
 from tests.producers.formats.writers.gvbsm import write_gvbsm
 from tests.producers.formats.writers.hald import write_hald
@@ -18,54 +28,8 @@ from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.lpqld import rand_augment_parameters, write_lpqld
 from tests.producers.formats.writers.sre2l import write_sre2l
 
-SMALL: dict[str, Any] = {"samples": 10, "epochs": 3, "batch_size": 4, "classes": 12}
-FIRST, MIDDLE = "epoch_0/batch_0.tar", "epoch_1/batch_1.tar"
-UNTOLD = ImportOptions()
-NAMED = ImportOptions(class_names=tuple("abcdefghijkl"))
-WARM = ImportOptions(temperature=20.0)
-IMPORTERS: dict[str, BatchImporter] = {each.name: each for each in BATCH_IMPORTERS}
 INDICES = "sampler_indices_epoch.json"
 COORDS, FLIP, MIX, LAM, BOX, LABELS = range(6)
-
-Record = list[Any]
-
-
-def edit(path: Path, change: Callable[[Record], object]) -> None:
-    """Save a record again, changed in place."""
-    record = torch.load(path, weights_only=False)
-    change(record)
-    torch.save(record, path)
-
-
-def put(position: int, value: Any) -> Callable[[Record], object]:
-    return lambda record: record.__setitem__(position, value)
-
-
-def opened(path: Path, name: str = "", options: ImportOptions = UNTOLD) -> Source:
-    if name:
-        return IMPORTERS[name].open(path, options)
-    for importer in BATCH_IMPORTERS:
-        if importer.detect(path) is not None:
-            return importer.open(path, options)
-    raise LookupError(f"no importer for {path}")
-
-
-def refusal(
-    path: Path,
-    *parts: str,
-    name: str = "",
-    options: ImportOptions = UNTOLD,
-    error: type[LabelcastError] = LabelFileError,
-) -> str:
-    """The message of a refusal, which must hold every part."""
-    with pytest.raises(error) as caught:
-        opened(path, name, options)
-    message = caught.value.message
-    assert type(caught.value) is error
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
-    return message
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from labelcast_producers.formats.source import (
     Source,
     TopK,
 )
+from tests.producers.formats.batch_refusals import SMALL, UNTOLD
+from tests.producers.formats.stored_files import edit, load, put
 from tests.producers.formats.writers.batches import Batch
 from tests.producers.formats.writers.edc import write_edc
 from tests.producers.formats.writers.gvbsm import write_gvbsm
@@ -35,9 +37,7 @@ from tests.producers.formats.writers.producer_pixels import write_image_folder
 from tests.producers.formats.writers.sre2l import write_sre2l
 from tests.producers.formats.writers.truth import Truth
 
-SMALL: dict[str, Any] = {"samples": 10, "epochs": 3, "batch_size": 4, "classes": 12}
 NAMES = tuple(f"class {number}" for number in range(12))
-UNTOLD = ImportOptions()
 NAMED = ImportOptions(class_names=NAMES)
 
 
@@ -193,7 +193,7 @@ def test_rand_augment_is_recorded_where_it_was_applied(tmp_path: Path) -> None:
     assert source.facts.policy.operations == 2
     at, stored = 0, sorted(tmp_path.glob("*.tar"))
     for path in stored:
-        layers = torch.load(path, weights_only=False)[2]
+        layers = load(path)[2]
         size = len(layers[0][0])
         views = Views(truth.sample_ids[at : at + size], truth.seeds[at : at + size])
         rows = source.facts.index.rows(views)[0].tolist()
@@ -216,7 +216,7 @@ def test_cutouts_are_recorded(tmp_path: Path) -> None:
     assert records is not None
     assert isinstance(source.facts.policy, RecordedPolicy)
     assert source.facts.policy.cutout
-    stored = torch.load(tmp_path / "epoch_0" / "batch_1.tar", weights_only=False)[1]
+    stored = load(tmp_path / "epoch_0" / "batch_1.tar")[1]
     views = Views(truth.sample_ids[4:8], truth.seeds[4:8])
     rows = source.facts.index.rows(views)[0]
     np.testing.assert_array_equal(records.cutout[rows], stored.numpy())
@@ -226,17 +226,15 @@ def test_cutouts_are_recorded(tmp_path: Path) -> None:
 def test_orders_of_columns_and_rows_are_patches(tmp_path: Path) -> None:
     write_edc(tmp_path, **SMALL | {"epochs": 1, "samples": 4}, shuffled=True)
     path = tmp_path / "epoch_0" / "batch_0.tar"
-    record = torch.load(path, weights_only=False)
     orders = [[[0, 1], [0, 1]], [[1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [1, 0]]]
-    record[7] = torch.tensor(orders)
-    torch.save(record, path)
+    edit(path, put(7, torch.tensor(orders)))
     assert any("--apply-patches" in note for note in opened(tmp_path).facts.notes)
     source = opened(tmp_path, ImportOptions(apply_patches=True))
     records = source.records()
     assert records is not None
     # As a producer shuffles: columns of an image of its patches' numbers, then rows.
     image = np.arange(4).reshape(2, 2)
-    for sample, (columns, rows) in zip(record[6].tolist(), orders, strict=True):
+    for sample, (columns, rows) in zip(load(path)[6].tolist(), orders, strict=True):
         shuffled = image[:, columns][rows]
         row = source.facts.index.rows(Views.of(np.array([sample], dtype=np.uint64), 0))[0]
         assert records.patches[row[0]].tolist() == shuffled.reshape(-1).tolist()

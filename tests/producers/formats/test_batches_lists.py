@@ -10,16 +10,16 @@ import torch
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.formats.source import ImportOptions
-from tests.producers.formats.test_batches_damage import (
+from tests.producers.formats.batch_refusals import (
     IMPORTERS,
     MIDDLE,
     NAMED,
     SMALL,
     WARM,
-    edit,
     opened,
     refusal,
 )
+from tests.producers.formats.stored_files import edit
 from tests.producers.formats.writers.gvbsm import write_gvbsm
 from tests.producers.formats.writers.hald import write_hald
 from tests.producers.formats.writers.lpld import write_lpld

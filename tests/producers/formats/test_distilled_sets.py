@@ -13,7 +13,7 @@ from labelcast.errors import DataError, InvalidRequestError, LabelFileError, Lab
 from labelcast.label_set import SampleOrder
 from labelcast_producers.formats.distilled.files import DistilledImporter, DistilledSource
 from labelcast_producers.formats.source import ImportOptions, TopK
-from tests.producers.formats.truth_checks import check_labels, names, one_line
+from tests.producers.formats.truth_checks import check_labels, finding_of, names, one_line, open_own
 from tests.producers.formats.writers.arrays import write_arrays
 from tests.producers.formats.writers.distilled_sets import write_frepo, write_mtt
 
@@ -21,10 +21,7 @@ NONE = ImportOptions()
 
 
 def opened(path: Path, options: ImportOptions = NONE) -> DistilledSource:
-    finding = DistilledImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return DistilledImporter().open(path, options)
+    return open_own(DistilledImporter(), path, options)
 
 
 @pytest.mark.parametrize("kind", ["logits", "probabilities"])
@@ -112,8 +109,7 @@ def test_half_precision_is_kept_and_double_is_not(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_mtt(tmp_path, samples=8, classes=4)
-    finding = DistilledImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(DistilledImporter(), tmp_path)
     assert finding.inside == {
         "samples": 8,
         "labels": "learned",
@@ -144,8 +140,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_mtt(tmp_path, samples=8, classes=4)
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "run.log").touch()
-    finding = DistilledImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(DistilledImporter(), tmp_path)
     assert finding.foreign == (".DS_Store", "run.log")
     with pytest.raises(LabelFileError, match=r"\.DS_Store is no part"):
         DistilledImporter().open(tmp_path, NONE)

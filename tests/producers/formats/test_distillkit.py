@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from labelcast.augmentation import PositionPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
-from labelcast.errors import LabelFileError
+from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
 from labelcast_producers.formats.distillkit import source as scanned
 from labelcast_producers.formats.distillkit.config import settings_beside
 from labelcast_producers.formats.distillkit.decompress import unpack_integers
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.truth_checks import finding_of, open_own
 from tests.producers.formats.writers.distillkit import (
     BINS,
     EXACT,
@@ -70,8 +72,7 @@ CASES: dict[str, Settings] = {
 
 
 def opened(path: Path, options: ImportOptions = ZERO) -> DistillKitSource:
-    assert DistillKitImporter().detect(path) is not None
-    return DistillKitImporter().open(path, options)
+    return open_own(DistillKitImporter(), path, options)
 
 
 def check(source: DistillKitSource, truth: Truth) -> None:
@@ -232,9 +233,8 @@ def test_sums_of_slightly_above_one_are_scaled_and_told(tmp_path: Path) -> None:
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_distillkit(tmp_path, CASES["all"], lengths=[5, 3], per_file=1)
 
-    finding = DistillKitImporter().detect(tmp_path)
+    finding = finding_of(DistillKitImporter(), tmp_path)
 
-    assert finding is not None
     assert finding.format == DistillKitImporter.name == "distillkit"
     stored = finding.inside["bytes_per_token"].pop("stored")
     assert stored > 0
@@ -276,8 +276,7 @@ def test_where_settings_may_lie(tmp_path: Path) -> None:
 
     written.unlink()
     (tmp_path / "unrelated.yml").write_text("a: 1")
-    finding = DistillKitImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(DistillKitImporter(), tmp_path)
     assert any("compression_config.yaml" in line for line in finding.missing)
     with pytest.raises(LabelFileError, match=r"no compression_config\.yaml"):
         DistillKitImporter().open(tmp_path, ZERO)
@@ -303,3 +302,25 @@ def test_integers_of_any_width(data: st.DataObject) -> None:
     stored = stored.reshape(len(rows), -(-bits * count // 8))
 
     assert unpack_integers(stored, bits=bits, count=count).tolist() == rows
+
+
+def test_tokens_travel_along(tmp_path: Path) -> None:
+    write_distillkit(tmp_path / "files", EXACT, lengths=[4, 1, 6], per_file=2, labels_missing=1)
+    labels = Import.open(tmp_path / "files", ZERO)
+    assert any("sample IDs are rows of the Parquet files" in note for note in labels.notes)
+    labels.write_input_ids(tmp_path / "out" / "tokens.parquet")
+    files = [pq.read_table(tmp_path / "files" / f"data_{number}.parquet") for number in (0, 1)]
+    expected = [tokens for file in files for tokens in file["input_ids"].to_pylist()]
+    found = pq.read_table(tmp_path / "out" / "tokens.parquet")
+    assert found["sample_id"].to_pylist() == [0, 1, 2]
+    assert found["input_ids"].to_pylist() == expected
+    with pytest.raises(InvalidRequestError, match="among the imported files"):
+        labels.write_input_ids(tmp_path / "files" / "tokens.parquet")
+    # The second sequence has no labels, but its tokens.
+    assert labels.facts.index.sample_ids.tolist() == [0, 2]
+
+
+def test_other_files_have_no_tokens(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.random.default_rng(0).normal(0, 3, (4, 5)).astype("f4"))
+    with pytest.raises(InvalidRequestError, match="hold no tokens; leave --input-ids out"):
+        Import.open(tmp_path / "labels.npy").write_input_ids(tmp_path / "tokens.parquet")

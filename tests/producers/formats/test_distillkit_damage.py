@@ -16,6 +16,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import DataError, InvalidRequestError, LabelFileError, LabelValueError
 from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
 from labelcast_producers.formats.source import ImportOptions
+from tests.producers.formats.truth_checks import finding_of, open_own
 from tests.producers.formats.writers.distillkit import (
     BINS,
     EXACT,
@@ -30,8 +31,7 @@ ZERO = ImportOptions(recovery=Recovery.ZERO)
 
 
 def opened(path: Path, options: ImportOptions = ZERO) -> DistillKitSource:
-    assert DistillKitImporter().detect(path) is not None
-    return DistillKitImporter().open(path, options)
+    return open_own(DistillKitImporter(), path, options)
 
 
 def test_other_files_are_not_ours(tmp_path: Path) -> None:
@@ -55,9 +55,8 @@ def test_another_schema_among_ours(tmp_path: Path) -> None:
     write_rows(tmp_path / "other", [{"input_ids": [1]}], schema=schema)
     (tmp_path / "other" / "data_0.parquet").rename(tmp_path / "tokens.parquet")
 
-    finding = DistillKitImporter().detect(tmp_path)
+    finding = finding_of(DistillKitImporter(), tmp_path)
 
-    assert finding is not None
     assert finding.foreign == ("tokens.parquet",)
     with pytest.raises(LabelFileError, match=r"tokens\.parquet is not DistillKit's"):
         DistillKitImporter().open(tmp_path, ZERO)
@@ -133,9 +132,11 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
     assert f"{tmp_path / 'data_0.parquet'}: row 1" in raised.value.message
 
 
-def test_renormalise_takes_sums_above_one(tmp_path: Path) -> None:
+def test_sums_above_one_are_divided_as_the_trainer_does(tmp_path: Path) -> None:
     edit, *_ = DAMAGE["above 1"]
     write_distillkit(tmp_path, EXACT, lengths=[3, 4, 2], edit=edit)
+    with pytest.raises(LabelValueError, match=r"--recovery renormalise divides by the sum"):
+        opened(tmp_path)
 
     source = opened(tmp_path, ImportOptions(recovery=Recovery.RENORMALISE))
 
@@ -190,7 +191,7 @@ def test_a_file_that_changes_after_the_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ImportOptions(), "--recovery zero"),
+        (ImportOptions(), "--recovery renormalise"),
         (replace(ZERO, temperature=2.0), "temperature 1"),
         (replace(ZERO, label_kind=LabelKind.LOGITS), "keeps probabilities"),
         (replace(ZERO, images=Path("images")), "no images"),

@@ -16,7 +16,15 @@ from labelcast.label_set import RowOrder, SampleOrder
 from labelcast_producers.formats.per_image import FkdImporter
 from labelcast_producers.formats.per_image.fkd import FkdSource
 from labelcast_producers.formats.source import ImportOptions, TopK
-from tests.producers.formats.truth_checks import check_labels, check_records, names, one_line
+from tests.producers.formats.stored_files import edit, load
+from tests.producers.formats.truth_checks import (
+    check_labels,
+    check_records,
+    finding_of,
+    names,
+    one_line,
+    open_own,
+)
 from tests.producers.formats.writers.fkd import LabelType, write_fkd
 from tests.producers.formats.writers.producer_pixels import write_image_folder
 from tests.producers.formats.writers.sre2l import write_sre2l
@@ -29,10 +37,7 @@ RENORMALISE = ImportOptions(recovery=Recovery.RENORMALISE)
 
 
 def opened(path: Path, options: ImportOptions = SPREAD) -> FkdSource:
-    finding = FkdImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return FkdImporter().open(path, options)
+    return open_own(FkdImporter(), path, options)
 
 
 @pytest.mark.parametrize("label_as", ["tensor", "array"])
@@ -102,8 +107,7 @@ def test_classes_without_images_need_names(tmp_path: Path) -> None:
 def test_crop_counts_may_differ(tmp_path: Path) -> None:
     truth = write_fkd(tmp_path, **FULL_CLASSES, label_type="full")
     file = (tmp_path / image_names(12, 12)[4]).with_suffix(".tar")
-    coords, flip, label = torch.load(file, weights_only=False)
-    torch.save([coords[:1], flip[:1], label[:1]], file)
+    edit(file, rows(slice(1)))
     source = opened(tmp_path)
     assert source.facts.index.num_rows == len(truth) - 2
     labels = [source.read(part) for part in source.parts]
@@ -155,8 +159,7 @@ def test_images_must_be_those_of_the_labels(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_fkd(tmp_path, **SMALL)
-    finding = FkdImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(FkdImporter(), tmp_path)
     low, high = finding.inside.pop("sums")
     assert 0 < low <= high < 1
     assert finding.inside == {
@@ -186,30 +189,38 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_fkd(tmp_path, **FULL_CLASSES)
     (tmp_path / "train.log").touch()
     (tmp_path / names(12)[2] / ".DS_Store").touch()
-    finding = FkdImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(FkdImporter(), tmp_path)
     assert finding.foreign == ("train.log", "class_002/.DS_Store")
     with pytest.raises(LabelFileError, match=r"train\.log is no label"):
         FkdImporter().open(tmp_path, SPREAD)
 
 
+def rows(chosen: slice) -> Callable[[list[Any]], None]:
+    """The change that keeps some crops."""
+
+    def change(three: list[Any]) -> None:
+        three[:] = [column[chosen] for column in three]
+
+    return change
+
+
 def set_value(at: int, where: tuple[Any, ...], value: float) -> Callable[[list[Any]], None]:
-    def edit(three: list[Any]) -> None:
+    def change(three: list[Any]) -> None:
         three[at] = np.asarray(three[at]).copy()
         three[at][where] = value
 
-    return edit
+    return change
 
 
 def cut(at: int) -> Callable[[list[Any]], None]:
-    def edit(three: list[Any]) -> None:
+    def change(three: list[Any]) -> None:
         three[at] = three[at][:-1]
 
-    return edit
+    return change
 
 
 @pytest.mark.parametrize(
-    ("edit", "kind", "says"),
+    ("change", "kind", "says"),
     [
         (set_value(0, (1, 0), 0.999), LabelFileError, "crop 1: [0.999"),
         (set_value(0, (1, 2), np.nan), LabelFileError, "crop 1"),
@@ -230,13 +241,11 @@ def cut(at: int) -> Callable[[list[Any]], None]:
     ],
 )
 def test_bad_values_are_named(
-    tmp_path: Path, edit: Callable[[list[Any]], None], kind: type[DataError], says: str
+    tmp_path: Path, change: Callable[[list[Any]], None], kind: type[DataError], says: str
 ) -> None:
     write_fkd(tmp_path, **FULL_CLASSES)
     file = (tmp_path / image_names(12, 12)[5]).with_suffix(".tar")
-    three = torch.load(file, weights_only=False)
-    edit(three)
-    torch.save(three, file)
+    edit(file, change)
     with pytest.raises(kind) as raised:
         FkdImporter().open(tmp_path, SPREAD)
     one_line(raised.value, str(file), says)
@@ -245,7 +254,7 @@ def test_bad_values_are_named(
 def test_a_flip_is_yes_or_no(tmp_path: Path) -> None:
     write_fkd(tmp_path, **FULL_CLASSES)
     file = (tmp_path / image_names(12, 12)[5]).with_suffix(".tar")
-    coords, flip, label = torch.load(file, weights_only=False)
+    coords, flip, label = load(file)
     torch.save([coords, flip.astype(np.int64), label], file)
     FkdImporter().open(tmp_path, SPREAD)
     torch.save([coords, flip.astype(np.int64) + 1, label], file)
@@ -257,7 +266,7 @@ def test_a_flip_is_yes_or_no(tmp_path: Path) -> None:
 def test_one_file_of_another_form(tmp_path: Path, label_type: LabelType) -> None:
     write_fkd(tmp_path, **FULL_CLASSES, label_type=label_type)
     file = (tmp_path / image_names(12, 12)[5]).with_suffix(".tar")
-    coords, flip, label = torch.load(file, weights_only=False)
+    coords, flip, label = load(file)
     torch.save([coords, flip, label[..., :-1]], file)
     with pytest.raises(LabelFileError) as raised:
         FkdImporter().open(tmp_path, SPREAD)
@@ -283,9 +292,7 @@ def test_truncated_and_hostile_files(tmp_path: Path) -> None:
 def test_full_labels_are_checked_as_they_are_read(tmp_path: Path) -> None:
     write_fkd(tmp_path, **FULL_CLASSES, label_type="full")
     file = (tmp_path / image_names(12, 12)[5]).with_suffix(".tar")
-    coords, flip, label = torch.load(file, weights_only=False)
-    label[2] *= 2
-    torch.save([coords, flip, label], file)
+    edit(file, lambda three: three[2][2].mul_(2))
     source = opened(tmp_path)
     with pytest.raises(LabelValueError) as raised:
         source.read(source.parts[5])
@@ -296,8 +303,7 @@ def test_files_that_change_are_refused(tmp_path: Path) -> None:
     write_fkd(tmp_path, **FULL_CLASSES)
     source = opened(tmp_path)
     file = source.parts[5].path
-    coords, flip, label = torch.load(file, weights_only=False)
-    torch.save([coords[1:], flip[1:], label[1:]], file)
+    edit(file, rows(slice(1, None)))
     with pytest.raises(LabelFileError, match="changed since it was scanned"):
         source.read(source.parts[5])
 

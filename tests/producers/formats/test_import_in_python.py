@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
+from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
 from labelcast_producers.formats.importing import Import, SampleOrderWarning
 from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+from tests.producers.formats.truth_checks import names
+from tests.producers.formats.writers.apple_dr import write_apple_dr
+from tests.producers.formats.writers.distilled_sets import write_pdd
+from tests.producers.formats.writers.distillkit import EXACT, write_distillkit
+from tests.producers.formats.writers.fkd import write_fkd
 from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
 from tests.producers.formats.writers.sre2l import write_sre2l
+from tests.producers.formats.writers.tinyvit import write_tinyvit
 
 SAMPLES, CLASSES, VIEW = 40, 4, 32
 
@@ -108,3 +116,34 @@ def test_an_order_that_the_teacher_does_not_confirm_stays_unverified(
 def test_impossible_options_are_refused(options: Mapping[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match="must be"):
         ImportOptions(**options)
+
+
+@pytest.mark.parametrize("name", ["sre2l", "fkd", "ml-dr", "tinyvit", "distillkit", "pdd", "npy"])
+def test_a_scan_shows_its_progress(tmp_path: Path, name: str) -> None:
+    files, options, count = tmp_path / "files", ImportOptions(), 1
+    match name:
+        case "sre2l":
+            write_sre2l(files, samples=6, epochs=2, batch_size=2, classes=5)
+            count = 6
+        case "fkd":
+            write_fkd(files, samples=6, epochs=2, classes=5, label_type="full")
+            count = 6
+        case "ml-dr":
+            write_apple_dr(files, samples=6, epochs=2, classes=5)
+            options, count = ImportOptions(class_names=names(5), recovery=Recovery.SPREAD), 6
+        case "tinyvit":
+            write_tinyvit(files, samples=6, epochs=2, classes=5)
+            options, count = ImportOptions(class_names=names(5)), 2
+        case "distillkit":
+            write_distillkit(files, EXACT, lengths=[3, 4, 2], per_file=1)
+            options, count = ImportOptions(recovery=Recovery.RENORMALISE), 3
+        case "pdd":
+            write_pdd(files, classes=3, stages=3)
+            count = 3
+        case "npy":
+            files = tmp_path / "labels.npy"
+            np.save(files, np.random.default_rng(0).normal(0, 3, (6, 5)).astype(np.float32))
+    seen: list[tuple[int, int]] = []
+    Import.open(files, options, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (count, count)
+    assert seen == sorted(seen)

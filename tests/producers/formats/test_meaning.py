@@ -285,3 +285,7 @@ def test_bfloat16_is_told_by_the_values_beside_it() -> None:
     assert exact_below(probabilities.numpy()) == 2**24
     assert exact_below(probabilities.bfloat16().float().numpy()) == 2**8
     assert exact_below(np.arange(4, dtype=np.float32) * 512) == 2**24
+
+
+def test_a_single_fraction_is_not_bfloat16() -> None:
+    assert exact_below(np.array([[300, 0.5], [301, 0.25]], np.float32)) == 2**24

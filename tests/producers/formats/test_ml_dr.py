@@ -16,12 +16,15 @@ from labelcast.label_set import RowOrder, SampleOrder
 from labelcast_producers.formats.per_image import MlDrImporter
 from labelcast_producers.formats.per_image.ml_dr import MlDrSource
 from labelcast_producers.formats.source import ImportOptions, TopK
+from tests.producers.formats.stored_files import edit
 from tests.producers.formats.truth_checks import (
     check_labels,
     check_records,
     check_top_k,
+    finding_of,
     names,
     one_line,
+    open_own,
 )
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
@@ -48,16 +51,11 @@ def with_images(directory: Path, **settings: Any) -> tuple[Path, ImportOptions, 
 
 
 def opened(path: Path, options: ImportOptions) -> MlDrSource:
-    finding = MlDrImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return MlDrImporter().open(path, options)
+    return open_own(MlDrImporter(), path, options)
 
 
-def change(file: Path, edit: Callable[[list[Any]], None]) -> None:
-    sample, views = torch.load(file, weights_only=False)
-    edit(views)
-    torch.save((sample, views), file)
+def change(file: Path, views_of: Callable[[list[Any]], None]) -> None:
+    edit(file, lambda pair: views_of(pair[1]))
 
 
 def test_crops_and_flips_become_records(tmp_path: Path) -> None:
@@ -225,8 +223,7 @@ def test_the_producers_configuration_tells_the_classes(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_apple_dr(tmp_path, **SMALL)
-    finding = MlDrImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(MlDrImporter(), tmp_path)
     assert finding.inside == {"images": 11, "views_per_image": 3, "k": 4}
     assert any("--images" in line for line in finding.missing)
 
@@ -241,8 +238,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_apple_dr(tmp_path, **SMALL)
     (tmp_path / "5.jb").touch()
     (tmp_path / ".DS_Store").touch()
-    finding = MlDrImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(MlDrImporter(), tmp_path)
     assert finding.foreign == (".DS_Store", "5.jb")
     with pytest.raises(LabelFileError, match=r"\.DS_Store is no label"):
         MlDrImporter().open(tmp_path, LOST)

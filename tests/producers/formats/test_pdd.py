@@ -12,8 +12,9 @@ from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distilled.files import DistilledSource
 from labelcast_producers.formats.distilled.pdd import PddImporter
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions, TopK
-from tests.producers.formats.truth_checks import check_labels, names, one_line
+from tests.producers.formats.truth_checks import check_labels, finding_of, names, one_line, open_own
 from tests.producers.formats.writers.distilled_sets import write_mtt, write_pdd
 from tests.producers.formats.writers.truth import Truth
 
@@ -21,10 +22,7 @@ NONE = ImportOptions()
 
 
 def opened(path: Path, options: ImportOptions = NONE) -> DistilledSource:
-    finding = PddImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return PddImporter().open(path, options)
+    return open_own(PddImporter(), path, options)
 
 
 def check_stages(source: DistilledSource, truth: Truth) -> None:
@@ -205,8 +203,7 @@ def test_truncated_files(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_pdd(tmp_path, classes=3, stages=3)
-    finding = PddImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(PddImporter(), tmp_path)
     assert finding.inside == {
         "stages": [0, 1, 2],
         "samples": [6, 12, 18],
@@ -218,8 +215,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_pdd(tmp_path, classes=3)
     (tmp_path / "train.log").touch()
     (tmp_path / "interval1_ipc2" / ".DS_Store").touch()
-    finding = PddImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(PddImporter(), tmp_path)
     assert finding.foreign == ("interval1_ipc2/.DS_Store", "train.log")
     with pytest.raises(LabelFileError, match=r"\.DS_Store is no stage"):
         PddImporter().open(tmp_path, NONE)
@@ -234,3 +230,44 @@ def test_other_sets_are_not_ours(tmp_path: Path) -> None:
     other.mkdir()
     torch.save([1, 2], other / "interval_0_data.pt")
     assert PddImporter().detect(other) is None
+
+
+def test_a_staged_import_resumes(tmp_path: Path) -> None:
+    write_pdd(tmp_path / "files", classes=3, stages=4)
+    whole = Import.open(tmp_path / "files").write_label_set(tmp_path / "whole")
+
+    def interrupt(done: int, total: int, /) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Import.open(tmp_path / "files").write_label_set(tmp_path / "out", progress=interrupt)
+    alone = tmp_path / "out" / "stages" / "1-alone" / "manifest.json"
+    written = alone.stat().st_mtime_ns
+    seen: list[tuple[int, int]] = []
+    made = Import.open(tmp_path / "files").write_label_set(
+        tmp_path / "out", progress=lambda done, total: seen.append((done, total))
+    )
+    # The first two stages were taken as they were.
+    assert alone.stat().st_mtime_ns == written
+    assert seen[0] == (12, 24)
+    assert seen[-1] == (24, 24)
+    assert made.digest == whole.digest
+    assert not (tmp_path / "out" / "stages" / "stages.json").exists()
+
+
+def test_another_import_does_not_go_on_with_stages(tmp_path: Path) -> None:
+    write_pdd(tmp_path / "files", classes=3, stages=4)
+    write_pdd(tmp_path / "others", classes=3, stages=4, seed=1)
+
+    def interrupt(done: int, total: int, /) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Import.open(tmp_path / "others").write_label_set(tmp_path / "out", progress=interrupt)
+    seen: list[int] = []
+    Import.open(tmp_path / "files").write_label_set(
+        tmp_path / "out", progress=lambda done, _: seen.append(done)
+    )
+    assert seen[0] == 0

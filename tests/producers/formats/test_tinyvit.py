@@ -13,7 +13,14 @@ from labelcast.label_set import RowOrder, SampleOrder
 from labelcast_producers.formats.source import ImportOptions, TopK
 from labelcast_producers.formats.tinyvit import TinyVitImporter, TinyVitSource
 from labelcast_producers.formats.tinyvit import importer as tinyvit
-from tests.producers.formats.truth_checks import check_labels, check_top_k, names, one_line
+from tests.producers.formats.truth_checks import (
+    check_labels,
+    check_top_k,
+    finding_of,
+    names,
+    one_line,
+    open_own,
+)
 from tests.producers.formats.writers.producer_pixels import write_image_folder
 from tests.producers.formats.writers.tinyvit import write_tinyvit
 
@@ -23,10 +30,7 @@ RECORD = 4 + 4 * 4
 
 
 def opened(path: Path, options: ImportOptions = LOST) -> TinyVitSource:
-    finding = TinyVitImporter().detect(path)
-    assert finding is not None
-    assert finding.foreign == ()
-    return TinyVitImporter().open(path, options)
+    return open_own(TinyVitImporter(), path, options)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -134,8 +138,7 @@ def test_epochs_may_begin_later(tmp_path: Path) -> None:
 
 def test_what_inspect_shows(tmp_path: Path) -> None:
     write_tinyvit(tmp_path, **SMALL)
-    finding = TinyVitImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(TinyVitImporter(), tmp_path)
     assert finding.inside.pop("bytes") > 30 * RECORD
     assert finding.inside == {"epochs": 3, "ranks": 2, "k": 4}
     assert TinyVitImporter().detect(tmp_path / "logits_top4_epoch0") is None
@@ -146,8 +149,7 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     write_tinyvit(tmp_path, **SMALL)
     (tmp_path / "log_rank0.log").touch()
     (tmp_path / "logits_top4_epoch1" / ".DS_Store").touch()
-    finding = TinyVitImporter().detect(tmp_path)
-    assert finding is not None
+    finding = finding_of(TinyVitImporter(), tmp_path)
     assert finding.foreign == ("log_rank0.log", "logits_top4_epoch1/.DS_Store")
     with pytest.raises(LabelFileError, match=r"log_rank0\.log is no file"):
         TinyVitImporter().open(tmp_path, LOST)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.producers.formats.stored_files import is_tensor, load
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.batches import Mix
 from tests.producers.formats.writers.edc import write_edc
@@ -24,14 +25,6 @@ from tests.producers.formats.writers.truth import Truth, by_occurrence
 from tests.producers.formats.writers.views import epoch_orders, image_names
 
 SMALL: dict[str, Any] = {"samples": 10, "epochs": 2, "batch_size": 4, "classes": 12}
-
-
-def load(path: Path) -> Any:
-    return torch.load(path, weights_only=False)
-
-
-def is_tensor(value: Any, dtype: torch.dtype, *shape: int) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype == dtype and value.shape == shape
 
 
 def check_six(record: list[Any], ids: list[int], truth: Truth, epoch: int) -> None:

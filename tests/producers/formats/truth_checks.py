@@ -1,18 +1,46 @@
 """Compares what an importer reads with what a writer wrote, view by view."""
 
+from pathlib import Path
+from typing import Protocol, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelcastError
 from labelcast_producers.formats.output.top_k import TopKSource
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
-from labelcast_producers.formats.source import Source
+from labelcast_producers.formats.source import Finding, ImportOptions, Source
 from tests.producers.formats.writers.truth import Truth
+
+SourceT_co = TypeVar("SourceT_co", bound=Source, covariant=True)
 
 
 def names(count: int) -> tuple[str, ...]:
     """Some class names."""
     return tuple(f"class_{number:03d}" for number in range(count))
+
+
+class Opens(Protocol[SourceT_co]):
+    """An importer, by what it opens."""
+
+    def detect(self, path: Path) -> Finding | None:
+        """See `Importer`."""
+
+    def open(self, path: Path, options: ImportOptions) -> SourceT_co:
+        """See `Importer`."""
+
+
+def finding_of(importer: Opens[Source], path: Path) -> Finding:
+    """What an importer says of files that are of its format."""
+    finding = importer.detect(path)
+    assert finding is not None
+    return finding
+
+
+def open_own(importer: Opens[SourceT_co], path: Path, options: ImportOptions) -> SourceT_co:
+    """Open files that are of an importer's format, every one of them."""
+    assert finding_of(importer, path).foreign == ()
+    return importer.open(path, options)
 
 
 def rows_of_truth(source: Source, truth: Truth) -> NDArray[np.int64]:

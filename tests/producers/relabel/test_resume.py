@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from labelcast.errors import InvalidRequestError, LabelFileError, StoreFullError
+from labelcast.identifiers import digest_from, digest_from_hash
 from labelcast.label_set import RowOrder, index_of_cells
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
 from labelcast_producers.relabel.finished_batches import FinishedBatches
@@ -112,7 +113,7 @@ def test_an_unfinished_run_of_other_settings_is_kept(tmp_path: Path, whole: Path
 def test_damaged_progress_is_refused(tmp_path: Path, content: bytes) -> None:
     interrupt(tmp_path)
     (tmp_path / "progress-0.json").write_bytes(content)
-    with pytest.raises(InvalidRequestError, match=r"damaged; start anew with --fresh"):
+    with pytest.raises(InvalidRequestError, match=r"damaged; start over with --fresh"):
         label(tmp_path)
     label(tmp_path, fresh=True)
 
@@ -131,7 +132,8 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_done(tmp_path: Path, whole
     interrupt(tmp_path)
     progress = (tmp_path / "progress-0.json").read_bytes()
     label(tmp_path)
-    kept = FinishedBatches(tmp_path, progress.decode().split('"settings":"')[1].split('"')[0])
+    settings = digest_from(progress.decode().split('"settings":"')[1].split('"')[0])
+    kept = FinishedBatches(tmp_path, settings)
     kept.write(0, np.arange(BATCHES), rows=SAMPLES * EPOCHS)
     (tmp_path / ".progress-3.json.17-1.partial").write_bytes(b"half")
     teacher = SmallTeacher()
@@ -203,7 +205,7 @@ def test_batches_cover_every_row_once_and_cross_no_seed(
 def test_progress_of_all_processes_adds_up(
     tmp_path_factory: pytest.TempPathFactory, shares: list[set[int]]
 ) -> None:
-    kept = FinishedBatches(tmp_path_factory.mktemp("progress"), "sha256:0")
+    kept = FinishedBatches(tmp_path_factory.mktemp("progress"), digest_from_hash(bytes(32)))
     for rank, share in enumerate(shares):
         kept.write(rank, np.array(sorted(share), dtype=np.int64), rows=0)
     assert kept.read(41).tolist() == sorted(set().union(*shares))

@@ -20,10 +20,10 @@ from tests.factories.relabelling import (
     batches_noted,
     label,
     stored,
-    torchrun,
     wait_for_batches,
     write_images,
 )
+from tests.factories.torchrun import torchrun
 
 FILES = {DESCRIPTION_NAME, LABELS_NAME, RECIPE_NAME, TABLES_NAME}
 BATCHES = EPOCHS * -(-SAMPLES // BATCH_ROWS)

@@ -20,7 +20,7 @@ def admin_over_the_session(redis_server: RealRedis) -> Iterator[RunningAdmin]:
 @pytest.fixture
 def admin(redis_url: str, admin_over_the_session: RunningAdmin) -> RunningAdmin:
     """The admin API over an empty Redis."""
-    admin_over_the_session.publisher.received.clear()
+    admin_over_the_session.uploads.received.clear()
     return admin_over_the_session
 
 

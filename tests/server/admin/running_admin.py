@@ -5,32 +5,35 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 
+from labelcast.identifiers import UploadId
 from labelcast.registry.client import Registry
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience
-from labelcast_server.registry.publishing import Publisher
-from labelcast_server.store.blob_store import Upload
+from labelcast_server.registry.admission import Admission
+from labelcast_server.registry.services import RegistryServices
+from labelcast_server.registry.uploads import Uploads
+from labelcast_server.store.blob_store import BlobStore, Upload
 from labelcast_server.store.open_store import open_store
-from labelcast_server.store.store import Store
 
 ADMIN_TOKEN = "admin-token-of-tests"
 READ_TOKEN = "read-token-of-tests"
 
 
-class WatchedPublisher(Publisher):
+class WatchedUploads(Uploads):
     """Tells when it has done with the body of a PATCH."""
 
-    def __init__(self, store: Store, *, allow_unsafe_store: bool) -> None:
-        super().__init__(store, allow_unsafe_store=allow_unsafe_store)
+    def __init__(self, blobs: BlobStore, admission: Admission) -> None:
+        super().__init__(blobs, admission)
         self.received = threading.Event()
 
-    async def receive(self, upload_id: str, offset: int, body: AsyncIterator[bytes]) -> Upload:
+    async def receive(self, upload_id: UploadId, offset: int, body: AsyncIterator[bytes]) -> Upload:
         try:
             return await super().receive(upload_id, offset, body)
         finally:
@@ -57,7 +60,8 @@ class RunningAdmin:
         self.port: int = self._socket.getsockname()[1]
         self._up = threading.Event()
         self.app: FastAPI
-        self.publisher: WatchedPublisher
+        self.services: RegistryServices
+        self.uploads: WatchedUploads
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -86,8 +90,10 @@ class RunningAdmin:
     async def _serve(self) -> None:
         store = open_store(self._redis_url, timeout_seconds=10)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self.publisher = WatchedPublisher(store, allow_unsafe_store=self._allow_unsafe_store)
-        self.app = create_app(self.publisher, self._tokens, ping=store.ping)
+        services = RegistryServices.over(store, allow_unsafe_store=self._allow_unsafe_store)
+        self.uploads = WatchedUploads(store.blobs, services.admission)
+        self.services = replace(services, uploads=self.uploads)
+        self.app = create_app(self.services, self._tokens, ping=store.ping)
         self._up.set()
         try:
             await serve_admin(self.app, self._socket, stop=self._stop, patience=self._patience)

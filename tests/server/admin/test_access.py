@@ -82,7 +82,8 @@ def test_a_route_that_forgot_to_ask_answers_nobody(admin: RunningAdmin) -> None:
     async def forgetful(publisher: PublisherDep) -> str:
         return str(publisher)
 
-    app = create_app(admin.publisher, Tokens(admin_token=ADMIN_TOKEN, read_token=None), ping=_ping)
+    tokens = Tokens(admin_token=ADMIN_TOKEN, read_token=None)
+    app = create_app(admin.services, tokens, ping=_ping)
     app.include_router(router)
     with TestClient(app) as client:
         answer = client.get("/forgetful", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})

@@ -19,7 +19,7 @@ from labelcast.errors import (
 from labelcast.registry.client import Registry
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import create_app, serve_admin
-from labelcast_server.registry.publishing import Publisher
+from labelcast_server.registry.services import RegistryServices
 from labelcast_server.store.memory import memory_store
 from tests.server.admin.running_admin import RunningAdmin
 
@@ -67,7 +67,7 @@ def test_what_is_not_ours_is_answered_with_an_id(
     async def fails() -> list[Any]:
         raise RuntimeError("an address and a secret")
 
-    monkeypatch.setattr(admin.publisher, "label_sets", fails)
+    monkeypatch.setattr(admin.services.inspection, "label_sets", fails)
     with admin.registry() as registry, pytest.raises(InternalServiceError) as caught:
         registry.list()
     assert "secret" not in caught.value.message
@@ -147,7 +147,7 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
         await leave.wait()
 
     tokens = Tokens(admin_token="a", read_token=None)
-    app = create_app(Publisher(memory_store()), tokens, ping=slow_ping)
+    app = create_app(RegistryServices.over(memory_store()), tokens, ping=slow_ping)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
@@ -165,7 +165,7 @@ async def test_the_server_stops_when_told_and_lets_requests_end() -> None:
 async def test_the_server_stops_when_its_task_is_cancelled() -> None:
     tokens = Tokens(admin_token="a", read_token=None)
     store = memory_store()
-    app = create_app(Publisher(store), tokens, ping=store.ping)
+    app = create_app(RegistryServices.over(store), tokens, ping=store.ping)
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     serving = asyncio.create_task(serve_admin(app, sock, stop=asyncio.Event()))

@@ -15,6 +15,7 @@ from labelcast.errors import (
     LabelValueError,
     ManifestError,
 )
+from labelcast.identifiers import digest_from_hash
 from labelcast.label_set import BlobRef, Manifest, digest_of
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.registry.client import Registry
@@ -144,7 +145,7 @@ def test_truncated_manifest(http: httpx.Client, pushed: LabelSetDirectory) -> No
 def test_manifest_naming_a_blob_that_is_not_there(
     http: httpx.Client, pushed: LabelSetDirectory
 ) -> None:
-    absent = BlobRef("sha256:" + "0" * 64, 17)
+    absent = BlobRef(digest_from_hash(bytes(32)), 17)
     answer = put(http, replace(pushed.manifest, report=absent).to_bytes())
     assert (answer.status_code, answer.json()["reason"]) == (422, "manifest")
     assert answer.json()["facts"] == {"blob": absent.digest}

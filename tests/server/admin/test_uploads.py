@@ -190,7 +190,7 @@ def test_a_body_that_breaks_off_keeps_its_whole_chunks(
     sent = 3 * 2**20
     with socket.create_connection(("127.0.0.1", admin.port)) as connection:
         connection.sendall(head.encode() + content[:sent])
-    assert admin.publisher.received.wait(100)
+    assert admin.uploads.received.wait(100)
     at = http.get(address).json()["received_bytes"]
     # Uvicorn drops what it holds at that moment: one read of 256 KiB and 64 KiB before it.
     assert sent - 320 * 1024 - CHUNK < at <= sent

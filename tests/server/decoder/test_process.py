@@ -214,7 +214,7 @@ async def test_a_decoder_that_is_gone_and_comes_back(
     await loaded.check(client, LOGITS, np.arange(64))
     await decoder.stop()
     for _ in range(3):
-        with pytest.raises(ServiceUnavailableError, match="started again"):
+        with pytest.raises(ServiceUnavailableError, match="being restarted"):
             await loaded.ask(client, LOGITS)
     await decoder.start()
     # It has forgotten the codec, and is given it again.

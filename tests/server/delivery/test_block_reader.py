@@ -13,6 +13,7 @@ from labelcast import wire
 from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
 from labelcast.errors import ViewNotFoundError
+from labelcast.identifiers import tag_from
 from labelcast.label_set import GridIndex, ViewIndex
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Representation
@@ -22,10 +23,9 @@ from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.block_reader import Block, BlockReader, OpenLabelSet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.service import LabelService
-from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push
+from tests.factories.pushed import push, services_over
 
 CODES = Representation.codes()
 BLOCK_BYTES = 2**18
@@ -73,7 +73,7 @@ async def served(tmp_path: Path) -> Served:
     label_set, _ = make_label_set(tmp_path / "label-set", num_samples=9000, num_seeds=3)
     store = memory_store()
     await push(store, label_set)
-    await Publisher(store, allow_unsafe_store=True).publish(label_set.digest, "mine:v1")
+    await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
     chunks = ChunkCache(store.blobs, tmp_path / "cache")
     service = LabelService(store, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, unsent_bytes=2**26)
@@ -108,7 +108,7 @@ async def test_rows_come_in_order(served: Served, count: int, on_the_loop: bool)
     blocks: list[Block] = []
     await read(served, views, blocks)
     assert sum(block.count for block in blocks) == count
-    rows = served.label_set.gather(served.label_set.index(), views)
+    rows = served.label_set.gather(views)
     assert b"".join(block.payload for block in blocks) == rows.tobytes()
     subject, first = LabelSubject(served.label_set.digest, CODES), 0
     for block in blocks:

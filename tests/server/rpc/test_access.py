@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from labelcast import Representation, Views, wire
+from labelcast.identifiers import tag_from
 from labelcast.label_set import MissingViews
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.v2 import labels_pb2 as pb
@@ -18,11 +19,10 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.service import LabelService
-from labelcast_server.registry.publishing import Publisher
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push
+from tests.factories.pushed import push, services_over
 
 TOKENS = Tokens(admin_token="the-admin", read_token="a-reader")
 OPEN = Tokens(admin_token="the-admin", read_token=None)
@@ -47,7 +47,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
     """Serve one label set with some servicer and tokens; gives a channel."""
     store = memory_store()
     await push(store, on_disk)
-    await Publisher(store, allow_unsafe_store=True).publish(on_disk.digest, "mine:v1")
+    await services_over(store).publisher.publish(on_disk.digest, tag_from("mine:v1"))
     decoder = DecoderClient(tmp_path / "decoder.sock")
     service = LabelService(
         store,

@@ -19,6 +19,7 @@ from labelcast import AsyncLabelClient, LabelClient, RemoteLabelSet, Representat
 from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.errors import ServiceUnavailableError
+from labelcast.identifiers import digest_from, digest_from_hash
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from tests.factories.label_sets import make_label_set
@@ -35,14 +36,14 @@ class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
         self, request_iterator: Iterator[pb.StreamLabelsRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamLabelsResponse]:
         self.streams += 1
-        replies, subject = 0, LabelSubject("", Representation.codes())
+        replies, subject = 0, LabelSubject(digest_from_hash(bytes(32)), Representation.codes())
         breaks = self.streams == 1
         context.send_initial_metadata(())
         for request in request_iterator:
             if breaks and replies == self._replies_before_break:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
             if request.label_set:
-                subject = LabelSubject(request.label_set, Representation.codes())
+                subject = LabelSubject(digest_from(request.label_set), Representation.codes())
             if not request.HasField("views"):
                 continue
             views = wire.views_from_proto(request.views)

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast_server.store.blob_store import BlobInfo, BlobStore, Upload, new_upload_id
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 
 NEVER = 4e9
 
 
-def digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+def digest(content: bytes) -> Digest:
+    return digest_from_hash(hashlib.sha256(content).digest())
 
 
 def cut(content: bytes, chunk_bytes: int) -> list[bytes]:

@@ -14,6 +14,7 @@ from labelcast.errors import (
     UploadNotFoundError,
     UploadOffsetError,
 )
+from labelcast.identifiers import UploadId
 from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.store import Store
 from tests.server.store.blobs import begin, content_of, cut, digest, push, session
@@ -188,7 +189,7 @@ async def test_sessions_that_are_gone(blobs: BlobStore) -> None:
     await blobs.abort_upload(aborted.upload_id)
     await blobs.abort_upload(aborted.upload_id)
 
-    for upload_id in (finished.upload_id, aborted.upload_id, "never-was"):
+    for upload_id in (finished.upload_id, aborted.upload_id, UploadId("never-was")):
         with pytest.raises(UploadNotFoundError):
             await blobs.upload(upload_id)
         with pytest.raises(UploadNotFoundError):
@@ -219,8 +220,8 @@ async def test_new_sessions_are_checked(blobs: BlobStore) -> None:
     await blobs.begin_upload(good)
     for bad in (
         replace(good, received_bytes=10),
-        replace(good, upload_id="a{b}"),
-        replace(good, upload_id=""),
+        replace(good, upload_id=UploadId("a{b}")),
+        replace(good, upload_id=UploadId("")),
         replace(good, blob=replace(good.blob, chunk_bytes=0)),
         replace(good, blob=replace(good.blob, size=-1)),
         replace(good, blob=replace(good.blob, size=7)),

@@ -11,6 +11,7 @@ from labelcast.errors import (
     StoreUnavailableError,
     TransitionError,
 )
+from labelcast.identifiers import Tag
 from labelcast_server.store.catalog import Catalog, State
 from labelcast_server.store.store import Store
 from tests.server.store.blobs import digest, label_set, put
@@ -37,11 +38,11 @@ async def test_life_of_a_label_set(catalog: Catalog) -> None:
     first, second = await put(catalog, label_set("first"), label_set("second", 2.0))
     for record in (first, second):
         await catalog.transition(
-            record.digest, expected=State.STAGED, new=State.PUBLISHED, tag="latest"
+            record.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("latest")
         )
         assert await catalog.tags() == {"latest": record.digest}
     await catalog.transition(
-        first.digest, expected=State.PUBLISHED, new=State.PUBLISHED, tag="stable"
+        first.digest, expected=State.PUBLISHED, new=State.PUBLISHED, tag=Tag("stable")
     )
     assert await catalog.tags() == {"latest": second.digest, "stable": first.digest}
 
@@ -56,10 +57,12 @@ async def test_steps_that_do_not_exist(catalog: Catalog) -> None:
         await catalog.transition(record.digest, expected=State.PUBLISHED, new=State.RETIRED)
     with pytest.raises(LabelSetNotFoundError):
         await catalog.transition(
-            digest(b"unknown"), expected=State.STAGED, new=State.PUBLISHED, tag="t"
+            digest(b"unknown"), expected=State.STAGED, new=State.PUBLISHED, tag=Tag("t")
         )
     with pytest.raises(InvalidRequestError):
-        await catalog.transition(record.digest, expected=State.STAGED, new=State.RETIRED, tag="t")
+        await catalog.transition(
+            record.digest, expected=State.STAGED, new=State.RETIRED, tag=Tag("t")
+        )
     assert await catalog.label_set(record.digest) == record
     assert await catalog.tags() == {}
 
@@ -68,7 +71,9 @@ async def test_of_racing_transitions_one_wins(catalog: Catalog) -> None:
     (record,) = await put(catalog, label_set("a"))
     outcomes = await asyncio.gather(
         *(
-            catalog.transition(record.digest, expected=State.STAGED, new=State.PUBLISHED, tag=tag)
+            catalog.transition(
+                record.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag(tag)
+            )
             for tag in "abcdefgh"
         ),
         return_exceptions=True,
@@ -89,7 +94,9 @@ async def test_the_state_alone(catalog: Catalog) -> None:
 
 async def test_references_are_tags_or_digests(catalog: Catalog) -> None:
     (record,) = await put(catalog, label_set("a"))
-    await catalog.transition(record.digest, expected=State.STAGED, new=State.PUBLISHED, tag="a:v1")
+    await catalog.transition(
+        record.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("a:v1")
+    )
     assert await catalog.resolve("a:v1") == record.digest
     assert await catalog.resolve(record.digest) == record.digest
     with pytest.raises(LabelSetNotFoundError, match="no label set has the tag 'a:v2'"):

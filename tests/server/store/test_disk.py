@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from labelcast.errors import StoreFullError
+from labelcast.identifiers import Tag
 from labelcast_server.store.catalog import State
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.process import EmbeddedRedis
@@ -45,7 +46,7 @@ async def test_every_write_is_refused_and_every_read_served(full: Store, roomy: 
         lambda: full.blobs.append_chunks(session.upload_id, 0, [b"other"]),
         lambda: full.catalog.put_label_set(record),
         lambda: full.catalog.transition(
-            digest, expected=State.STAGED, new=State.PUBLISHED, tag="a:b"
+            digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("a:b")
         ),
         lambda: full.catalog.transition(digest, expected=State.STAGED, new=State.RETIRED),
     ):

@@ -20,6 +20,7 @@ from labelcast.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+from labelcast.identifiers import Tag, UploadId
 from labelcast_server.store.catalog import State
 from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis import keys
@@ -258,7 +259,7 @@ async def test_foreign_values_under_our_keys(redis_server: RealRedis, redis_stor
     with redis_server.client() as client:
         client.set(keys.UPLOADS, "not a hash")
     with pytest.raises(StorageError, match="WRONGTYPE"):
-        await redis_store.blobs.upload("some-id")
+        await redis_store.blobs.upload(UploadId("some-id"))
 
 
 async def test_a_store_serves_one_event_loop_after_another(redis_url: str) -> None:
@@ -358,7 +359,7 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
             store = open_store(primary.url, timeout_seconds=1)
             one, two = await put(store.catalog, label_set("one"), label_set("two"))
             await store.catalog.transition(
-                one.digest, expected=State.STAGED, new=State.PUBLISHED, tag="t"
+                one.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("t")
             )
             with replica.client() as looking:
                 assert looking.hget(keys.TAGS, "t") == one.digest.encode()
@@ -366,7 +367,7 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
             replica.process.send_signal(signal.SIGSTOP)
             with pytest.raises(StorageError, match=r"0 of 1 replicas .* nothing was changed"):
                 await store.catalog.transition(
-                    two.digest, expected=State.STAGED, new=State.PUBLISHED, tag="t"
+                    two.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("t")
                 )
             assert await store.catalog.label_set(two.digest) == two
             assert await store.catalog.tags() == {"t": one.digest}

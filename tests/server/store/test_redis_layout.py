@@ -4,6 +4,7 @@ from typing import Any
 
 from redis import Redis
 
+from labelcast.identifiers import Tag, UploadId
 from labelcast_server.store.blob_store import BlobInfo, Upload
 from labelcast_server.store.catalog import LabelSetRecord, State
 from labelcast_server.store.store import Store
@@ -13,26 +14,26 @@ CONTENT = b"twenty-three bytes long"
 MANIFESTS = (b"one", b"two", b"three")
 
 
-def session(upload_id: str, content: bytes = CONTENT) -> Upload:
+def session(upload_id: UploadId, content: bytes = CONTENT) -> Upload:
     return Upload(upload_id, BlobInfo(digest(content), len(content), 10), 0, NEVER)
 
 
 async def test_every_key_is_written_as_it_always_was(redis_store: Store, redis_url: str) -> None:
-    for upload_id in ("finished", "again", "begun", "aborted", "dropped"):
+    for upload_id in map(UploadId, ("finished", "again", "begun", "aborted", "dropped")):
         content = b"damaged" if upload_id == "dropped" else CONTENT
         await redis_store.blobs.begin_upload(session(upload_id, content))
         pieces = cut(content, 10)[: 2 if upload_id == "begun" else None]
         await redis_store.blobs.append_chunks(upload_id, 0, pieces)
-    for upload_id in ("finished", "again", "dropped"):
+    for upload_id in map(UploadId, ("finished", "again", "dropped")):
         await redis_store.blobs.finish_upload(upload_id)
-    await redis_store.blobs.abort_upload("aborted")
+    await redis_store.blobs.abort_upload(UploadId("aborted"))
     await redis_store.blobs.drop_blob(digest(b"damaged"))
     for number, manifest in enumerate(MANIFESTS):
         record = LabelSetRecord(digest(manifest), manifest, State.STAGED, 1.5 + number)
         await redis_store.catalog.put_label_set(record)
     for manifest, tag in ((MANIFESTS[0], "mine:v1"), (MANIFESTS[1], "mine:v2")):
         await redis_store.catalog.transition(
-            digest(manifest), expected=State.STAGED, new=State.PUBLISHED, tag=tag
+            digest(manifest), expected=State.STAGED, new=State.PUBLISHED, tag=Tag(tag)
         )
     await redis_store.catalog.transition(
         digest(MANIFESTS[1]), expected=State.PUBLISHED, new=State.RETIRED

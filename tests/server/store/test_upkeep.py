@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from labelcast.errors import UploadNotFoundError
+from labelcast.identifiers import UploadId
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open_store import open_store
 from labelcast_server.store.redis.link import RedisLink
@@ -32,7 +33,7 @@ async def test_expired_uploads_go_though_nobody_begins_another(redis_store: Stor
         task.cancel()
 
 
-async def _is_there(store: Store, upload_id: str) -> bool:
+async def _is_there(store: Store, upload_id: UploadId) -> bool:
     try:
         await store.blobs.upload(upload_id)
     except UploadNotFoundError:

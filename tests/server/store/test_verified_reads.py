@@ -14,11 +14,11 @@ from labelcast.errors import (
     DigestMismatchError,
     ManifestError,
 )
+from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, RowOrder, Section, digest_of
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_index
-from labelcast_server.registry.publishing import Publisher
 from labelcast_server.store.memory import MemoryBlobs, memory_store
 from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import (
@@ -36,12 +36,11 @@ REF = BlobRef(digest_of(CONTENT), len(CONTENT))
 
 async def stored(content: bytes = CONTENT, *, chunk_bytes: int = 100) -> Store:
     store = memory_store()
-    publisher = Publisher(store, allow_unsafe_store=True)
-    await upload(publisher, digest_of(content), content, chunk_bytes)
+    await upload(store, digest_of(content), content, chunk_bytes)
     return store
 
 
-def chunks(store: Store, digest: str) -> list[Any]:
+def chunks(store: Store, digest: Digest) -> list[Any]:
     assert isinstance(store.blobs, MemoryBlobs)
     return store.blobs._blobs[digest][1]
 
@@ -88,7 +87,7 @@ async def test_sections_and_indices_are_those_of_the_label_set(
     blocks = [block async for block in read_rows(store.blobs, segment.codes)]
     index = await run_async(open_index(label_set.manifest), reader(store.blobs))
     views = label_set.segment_index(segment).views()
-    assert np.array_equal(np.concatenate(blocks), label_set.gather(index, views))
+    assert np.array_equal(np.concatenate(blocks), label_set.gather(views))
     (read,), (written,) = index.segments, label_set.index().segments
     assert read.row_order is row_order
     assert (read.sample_ids.dtype, read.seeds.dtype) == (np.dtype("u8"), np.dtype("u4"))
@@ -109,10 +108,9 @@ async def test_two_columns_may_be_one_blob(tmp_path: Path) -> None:
     assert ids.shards[0].data == seeds.shards[0].data
     for first in (ids, seeds):
         store = memory_store()
-        publisher = Publisher(store, allow_unsafe_store=True)
         for ref in dict.fromkeys([*ids.blobs(), *seeds.blobs()]):
             content = (tmp_path / "blobs" / ref.digest.replace(":", "-")).read_bytes()
-            await upload(publisher, ref.digest, content, first.chunk_bytes)
+            await upload(store, ref.digest, content, first.chunk_bytes)
         assert (await column(store, ids, "<u8")).tolist() == [2**32]
         assert (await column(store, seeds, "<u4")).tolist() == [0, 1]
 
@@ -155,10 +153,9 @@ async def test_tables_that_do_not_increase_are_refused(
     (segment,) = label_set.manifest.segments
     bad_ids, bad_seeds = small_section(label_set.directory, (ids, "<u8"), (seeds, "<u4"))
     store = memory_store()
-    publisher = Publisher(store, allow_unsafe_store=True)
     for section in (bad_ids, bad_seeds):
         for ref in section.blobs():
-            await upload(publisher, ref.digest, label_set.read_blob(ref), section.chunk_bytes)
+            await upload(store, ref.digest, label_set.read_blob(ref), section.chunk_bytes)
     changed = replace(segment, sample_ids=bad_ids, seeds=bad_seeds)
     with pytest.raises(ManifestError, match="strictly increasing"):
         await run_async(

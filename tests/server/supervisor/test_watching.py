@@ -94,6 +94,6 @@ def test_what_ends_at_once_is_started_again_with_growing_pauses(
     for pause in ("at once", "in 1 s", "in 2 s"):
         eventually(lambda: not process.is_alive, "it has ended")
         process.look(now, grace)
-        assert caplog.messages[-1] == f"short-lived ended (status 0); it is started again {pause}"
+        assert caplog.messages[-1] == f"short-lived ended (status 0); it restarts {pause}"
         process.look(now + 30, grace)
     process.join(60)

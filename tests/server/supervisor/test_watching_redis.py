@@ -25,7 +25,7 @@ def test_it_is_tried_again_until_it_comes_back(
 
         def look_until(times: int) -> bool:
             watched.look(time.monotonic(), grace)
-            return caplog.text.count("redis ended; it is started again") >= times
+            return caplog.text.count("redis ended; it restarts") >= times
 
         eventually(lambda: look_until(3), "two attempts have failed")
         watched.settle()

@@ -1,9 +1,9 @@
 """Recorded views ⇄ packed rows: whole bits, nothing that can be derived.
 
-What a batch shares (λ, mix box) lies in a table of mixes, once for all views of the batch; a view
-names its row there. Crops are whole units of 1/`crop_rows` and 1/`crop_columns`: the producer's
-own pixels where all its images have one size, else 1/65,535, which still finds the same pixel edge
-in every image of up to 32,767 pixels a side.
+What a batch shares (λ, mix box) is stored once, in a table of mixes; a view names its row there.
+Crops are whole units of 1/`crop_rows` and 1/`crop_columns`: the producer's pixels if all its images
+have one size, else 1/65,535, which still finds the same pixel edge in every image of up to 32,767
+pixels per side.
 """
 
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ class RecordLayout:
 
     @classmethod
     def for_records(cls, crop: NDArray[np.float64], *, num_samples: int, num_mixes: int) -> Self:
-        """The narrowest layout that keeps what was recorded.
+        """Choose the narrowest layout that keeps the recorded values.
 
         Args:
             crop: float64, shape (N, 4).
@@ -185,15 +185,15 @@ class RecordLayout:
         sample_table: NDArray[np.uint64],
         mixes: MixTable | None,
     ) -> RecordedViews:
-        """Read packed records.
+        """Unpack records.
 
         Args:
             policy: policy of the label set.
             packed: uint8, shape (N, stride).
-            sample_ids: uint64, shape (N,): whose records they are.
-            seeds: uint32, shape (N,): under which seeds.
+            sample_ids: uint64, shape (N,): sample ID of each record.
+            seeds: uint32, shape (N,): seed of each record.
             sample_table: sample table of the segment.
-            mixes: table of mixes of the segment; None where none is mixed.
+            mixes: table of mixes of the segment; None if no view is mixed.
 
         Raises:
             ManifestError: a field out of range, or bits after the last field.
@@ -232,7 +232,7 @@ class RecordLayout:
 
 
 def _units(fractions: NDArray[np.float64]) -> int:
-    """The coarsest grid that every fraction lies on, as exactly as its precision could say."""
+    """The coarsest grid that holds every fraction, as exactly as its precision could say."""
     half = fractions.astype(np.float16)
     stored = np.float16 if (half == fractions).all() else np.float32
     # A few rows rule out nearly every grid; the rest is tried on all.

@@ -47,8 +47,8 @@ class RecordedPolicy:
         view_width: pixels of every view.
         mix: none, CutMix (a box shows the partner) or MixUp (λ of the view, 1 − λ of the partner).
         operations: layers of RandAugment that were applied to the source image; 0 for none.
-        patch_grid: patches a side that were shuffled before the crop; 1 for none.
-        cutout: whether a filled rectangle lies on the view.
+        patch_grid: patches per side that were shuffled before the crop; 1 for none.
+        cutout: whether a filled rectangle covers part of the view.
     """
 
     view_height: int
@@ -103,7 +103,7 @@ class RecordedViews:
 
     Attributes:
         crop: float64, shape (N, 4): top, left, height, width as fractions of the source image.
-        flip: bool, shape (N,): horizontally, after the crop.
+        flip: bool, shape (N,): horizontal flip, after the crop.
         partner_sample_ids: uint64, shape (N,): the partner is the unmixed view of this sample under
             the partner seed; a view that is not mixed is its own partner.
         partner_seeds: uint32, shape (N,).

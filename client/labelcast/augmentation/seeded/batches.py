@@ -1,4 +1,4 @@
-"""Mixing by batches, as where whole batches are mixed, yet any view can be drawn alone.
+"""Mixing by batches, as if whole batches were mixed, though any view can be drawn alone.
 
 Under each seed the samples of the data set are put in a random order and cut into batches; the last
 may be smaller. A batch shares one draw of λ and box, and its samples exchange partners by a random
@@ -27,13 +27,13 @@ _Order = tuple[NDArray[Any], NDArray[Any]]
 def batch_mixes(
     positions: Positions, seeds: NDArray[np.uint32], *, samples: int, batch: int, key: int
 ) -> tuple[Positions, NDArray[np.uint32]]:
-    """What the batches of some views give them.
+    """Draw what each view gets from its batch.
 
     Args:
-        positions: int64, shape (N,): of the samples in the data set's table.
+        positions: int64, shape (N,): positions of the samples in the data set's table.
         seeds: uint32, shape (N,).
         samples: size of that table.
-        batch: samples a batch, at least 1.
+        batch: samples per batch, at least 1.
         key: key of the policy.
 
     Returns:

@@ -1,8 +1,8 @@
 """Philox 4×32-10 (Salmon et al., SC 2011), written out in numpy integers.
 
-Counter-based: the numbers of one view depend on its own counter alone, so any view can be drawn at
-any time, in any order, on any machine. Library samplers promise neither the same bits across
-versions nor speed at one generator a view.
+Counter-based: the numbers of a view depend only on its own counter, so any view can be drawn at any
+time, in any order, on any machine. Library samplers promise neither the same bits across versions
+nor speed with one generator per view.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ from typing import Any, Self
 from labelcast.errors import ManifestError
 
 POLICY_NAME = "seeded/1"
-# Written only where a field of its own is used: the digests of older policies stay what they are.
+# Written only if one of its fields is used: the digests of older policies stay the same.
 EXTENDED_NAME = "seeded/2"
 MAX_PATCH_GRID = 4
 _EXTENSION = {"patch_grid": 1, "mix_batch": 0}
@@ -19,7 +19,7 @@ class Mix(StrEnum):
 
     NONE = "none"
     CUTMIX = "cutmix"
-    MIXUP = "mixup"  # recorded views alone: its Beta law needs powers
+    MIXUP = "mixup"  # recorded views only: its Beta law needs powers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +31,17 @@ class AugmentationPolicy:
         view_width: pixels of every view.
         rotation_degrees: angles are uniform in ± this.
         crop_scale: least and greatest share of the image's area that a crop covers; at least 1e-4.
-        crop_ratio: greatest width over height of a crop, at least 1; ratios are drawn from 1 to
-            this, lying or standing with equal chance.
+        crop_ratio: greatest ratio of a crop's longer to its shorter side, at least 1; ratios are
+            drawn from 1 to this, landscape or portrait with equal chance.
         flip_probability: chance of a horizontal flip.
         mix: CutMix (Yun et al., arXiv 1905.04899) with λ uniform in [0, 1), or none.
         mix_probability: chance that a view is mixed.
         key: 64 bits; another key gives other views under the same recipe.
-        patch_grid: strips a side, 1 to 4: before the crop the image's columns are put in a random
+        patch_grid: strips per side, 1 to 4: before the crop the image's columns are put in a random
             order as whole strips, then its rows (RDED, arXiv 2312.03526); 1 leaves them.
-        mix_batch: samples of one seed, in a random order, that share λ and mix box, and among which
-            partners are exchanged by a permutation, as where whole batches are mixed; 0 draws all
-            three for each view.
+        mix_batch: number of samples of one seed, in a random order, that share λ and mix box, and
+            exchange partners by a permutation, as if whole batches were mixed; 0 draws all three
+            for each view.
 
     Raises:
         ManifestError: a value out of range, or a mix that cannot be drawn.
@@ -61,7 +61,7 @@ class AugmentationPolicy:
 
     def __post_init__(self) -> None:
         # 15 and 15.0 draw the same views: they must have one spelling, or a manifest written with
-        # the one is refused when it is read with the other.
+        # one is refused when it is read with the other.
         for name in ("rotation_degrees", "crop_ratio", "flip_probability", "mix_probability"):
             object.__setattr__(self, name, float(getattr(self, name)))
         low, high = (float(end) for end in self.crop_scale)

@@ -1,12 +1,12 @@
-"""The contract of an index: which views a segment has, and which row is whose.
+"""The contract of an index: which views a segment has, and which view each row holds.
 
 views ── cells of the grid samples × seeds, numbered in row order ── rows: those cells that exist
 
 Rules:
   * rows are numbered in the order of their cells, without gaps;
-  * `views_at` undoes `rows` from the tables, not from what `rows` remembers: a reply's proof of
-    whose labels it carries goes through it;
-  * an index is never changed, and may be shared by threads.
+  * `views_at` reverses `rows` through the tables, not through what `rows` remembers: a reply's
+    proof of whose labels it carries depends on it;
+  * an index is never changed, and threads may share it.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ class SegmentIndex(ABC):
     Args:
         sample_ids: uint64, shape (S,), strictly increasing.
         seeds: uint32, shape (K,), strictly increasing.
-        row_order: of the segment's codes.
+        row_order: order of the segment's rows.
 
     Raises:
         ManifestError: a table that does not increase.
@@ -61,11 +61,11 @@ class SegmentIndex(ABC):
     @property
     @abstractmethod
     def present(self) -> NDArray[np.int64] | None:
-        """Cells that have a row: int64, increasing, unpacked anew; None where all have."""
+        """Cells that have a row: int64, increasing, newly unpacked; None if all have."""
 
     @abstractmethod
     def pack_presence(self) -> NDArray[np.uint8] | None:
-        """One bit a cell, the lowest bit of a byte first; None where every cell has a row."""
+        """One bit per cell, the lowest bit of a byte first; None if every cell has a row."""
 
     @abstractmethod
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -77,11 +77,11 @@ class SegmentIndex(ABC):
 
     @abstractmethod
     def rows_before(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows before each cell; `num_cells` may be asked for as well: int64, shape (N,)."""
+        """Rows before each cell; `num_cells` is allowed too: int64, shape (N,)."""
 
     @abstractmethod
     def count_views(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Views that exist of samples, given by their positions: int64, shape (N,)."""
+        """Views that exist of each sample, given by position: int64, shape (N,)."""
 
     @abstractmethod
     def nth_seeds(
@@ -97,7 +97,7 @@ class SegmentIndex(ABC):
     def sample_positions(
         self, sample_ids: NDArray[np.uint64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Position of each sample ID in the table, and whether it is there: shape (N,)."""
+        """Position of each sample ID in the table, and whether the table has it: shape (N,)."""
         return self._samples.positions(sample_ids)
 
     def views(self) -> Views:
@@ -127,7 +127,7 @@ class SegmentIndex(ABC):
 
 
 def _divided(cells: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Quotient and remainder of cells, which are not negative: a third of what divmod takes."""
+    """Quotient and remainder of cells, which are not negative: a third of the time of divmod."""
     quotient = (cells.view(np.uint64) // np.uint64(width)).view(np.int64)
     remainder = quotient * width
     return quotient, np.subtract(cells, remainder, out=remainder)

@@ -1,11 +1,11 @@
-"""Bits that know their rank: which of many cells are taken, and how many before each.
+"""A bitmap with ranks: which of many cells are taken, and how many before each.
 
 words ── 64 cells each
 ranks ── uint16: ones before each word in its block
 blocks ── int64: ones before each block of 1,024 words
 hints ── int32: the word of every 2ⁿ-th one, n such that a hint serves 128 to 256 cells on average
 
-Together 0.17 to 0.19 bytes a cell. The arithmetic on whole words is that of S. Vigna, Broadword
+Together 0.17 to 0.19 bytes per cell. The arithmetic on whole words is that of S. Vigna, Broadword
 Implementation of Rank/Select Queries (WEA 2008); numpy before 2.0 counts no bits.
 """
 
@@ -16,7 +16,7 @@ from labelcast.errors import ManifestError
 
 _BLOCK_BITS = 10  # of the number of a word: which of its block's 1,024 it is
 _HINT_CELLS = 128
-# Words to go on by from a hint: enough for seven, which is all where ones lie evenly.
+# Words to step from a hint: enough for seven, which is all if ones are spread evenly.
 _STEPS = (4, 2, 1)
 _EVERY_BYTE = np.uint64(0x0101010101010101)
 _HIGH_BITS = np.uint64(0x8080808080808080)
@@ -36,12 +36,12 @@ class RankedBitmap:
     """Which of `size` cells are taken.
 
     Args:
-        packed: uint8, shape (ceil(size / 8),): one bit a cell, the lowest bit of a byte first.
-        size: cells.
+        packed: uint8, shape (ceil(size / 8),): one bit per cell, the lowest bit of a byte first.
+        size: number of cells.
 
     Attributes:
-        size: cells.
-        count: taken cells.
+        size: number of cells.
+        count: number of taken cells.
 
     Raises:
         ManifestError: another number of bytes, or bits beyond the last cell.
@@ -53,7 +53,7 @@ class RankedBitmap:
         if size % 8 and int(packed[-1]) >> size % 8:
             raise ManifestError("the section presence has bits beyond its last view")
         self.size = size
-        # One word more than the cells need, so that the cell after the last has a rank as well.
+        # One word more than the cells need, so that the cell after the last has a rank too.
         laid_out = np.zeros(8 * (size // 64 + 1), dtype=np.uint8)
         laid_out[: len(packed)] = packed
         self._words = laid_out.view("<u8").astype(np.uint64, copy=False)
@@ -63,7 +63,7 @@ class RankedBitmap:
         self._blocks = before[: -1 : 1 << _BLOCK_BITS].copy()
         of_words = np.repeat(self._blocks, 1 << _BLOCK_BITS)[: len(self._words)]
         self._ranks = (before[:-1] - of_words).astype(np.uint16)
-        # Ones a hint: as many as 128 cells hold on average, rounded up to a power of two.
+        # Ones per hint: as many as 128 cells hold on average, rounded up to a power of two.
         self._hint_bits = max(0, _HINT_CELLS * self.count // max(1, size) - 1).bit_length()
         hinted = np.arange(0, self.count, 1 << self._hint_bits)
         dtype = np.int32 if len(self._words) < 2**31 else np.int64
@@ -77,11 +77,11 @@ class RankedBitmap:
         return sum(part.nbytes for part in (self._words, self._ranks, self._blocks, self._hints))
 
     def rank(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Taken cells before each cell: int64, shape (N,); `size` may be asked for as well."""
+        """Taken cells before each cell: int64, shape (N,); `size` is allowed too."""
         return self.find(cells)[0]
 
     def find(self, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Taken cells before each cell, and whether it is taken itself: int64 and bool, (N,)."""
+        """Taken cells before each cell, and whether the cell is taken: int64 and bool, (N,)."""
         numbers = cells >> 6
         bit = _ONE << (cells.view(np.uint64) & np.uint64(63))
         words = self._words.take(numbers)
@@ -90,7 +90,7 @@ class RankedBitmap:
         return ranks, (words & bit) != 0
 
     def select(self, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The taken cells before which there are `ranks` others: the inverse of `rank`.
+        """The taken cells that have `ranks` taken cells before them: the inverse of `rank`.
 
         Args:
             ranks: int64, shape (N,), each from 0 to count − 1.
@@ -115,14 +115,14 @@ class RankedBitmap:
         return np.flatnonzero(self._unpacked()).astype(np.int64, copy=False)
 
     def packed(self) -> NDArray[np.uint8]:
-        """As it was given: uint8, shape (ceil(size / 8),), newly allocated."""
+        """The packed bits: uint8, shape (ceil(size / 8),), newly allocated."""
         return self._words.astype("<u8").view(np.uint8)[: -(-self.size // 8)].copy()
 
     def transposed(self, columns: int) -> "RankedBitmap":
         """The same cells of a grid numbered column after column instead of row after row.
 
         Args:
-            columns: of the grid; a divisor of `size`.
+            columns: number of columns of the grid; a divisor of `size`.
         """
         grid = self._unpacked().reshape(-1, columns)
         return RankedBitmap(np.packbits(grid.T, bitorder="little"), self.size)
@@ -152,7 +152,7 @@ def _nth_one(words: NDArray[np.uint64], numbers: NDArray[np.int64]) -> NDArray[n
     """Position of the n-th one of each word, counted from 0; there must be one."""
     wanted = numbers.view(np.uint64)
     ones = _ones_up_to_bytes(words)
-    # The high bit of a byte stays where the ones up to it are not more than those that are wanted.
+    # The high bit of a byte stays if the ones up to it are no more than those wanted.
     passed = ((wanted * _EVERY_BYTE | _HIGH_BITS) - ones) & _HIGH_BITS
     shift = ((passed >> np.uint64(7)) * _EVERY_BYTE) >> np.uint64(56) << np.uint64(3)
     within = wanted - ((ones << np.uint64(8)) >> shift & _BYTE)

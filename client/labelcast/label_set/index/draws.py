@@ -1,4 +1,4 @@
-"""Which stored views are meant, where not every view is stored."""
+"""Which stored views a request means, if not every view is stored."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from labelcast.errors import ViewNotFoundError
 from labelcast.label_set.index.whole import ViewIndex
 from labelcast.views import Views
 
-# Keeps these counters apart from those that records and orders are drawn with.
+# Keeps these counters apart from those of records and orders.
 _LAST_WORD = 0xFFFFFFFC
 
 
@@ -20,7 +20,7 @@ class MissingViews(StrEnum):
     REFUSE = "refuse"  # a ViewNotFoundError that names the first
     DROP = "drop"  # they are left out
     DRAW = "draw"  # each becomes a stored view of its sample, drawn by its own seed
-    DRAW_ALL = "draw-all"  # so does every view: the seeds are draw numbers
+    DRAW_ALL = "draw-all"  # every view does: the seeds are draw numbers
 
 
 class StoredViews:
@@ -30,24 +30,24 @@ class StoredViews:
     and with replacement, as LPLD (arXiv 2410.15919) trains.
 
     Args:
-        index: where every view lies.
+        index: index of every view.
     """
 
     def __init__(self, index: ViewIndex) -> None:
         self._index = index
 
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
-        """Views that are stored.
+        """Find the stored views that a request means.
 
         Args:
-            views: that are wanted.
-            missing: what becomes of those that are not stored.
+            views: requested views.
+            missing: what happens to views that are not stored.
 
         Returns:
             The views, and which rows of the request they answer: int64, increasing.
 
         Raises:
-            ViewNotFoundError: a view that is to be refused, or a sample without any stored view.
+            ViewNotFoundError: a view is refused, or a sample has no stored view.
         """
         every = np.arange(len(views))
         if missing is MissingViews.DRAW_ALL:
@@ -65,14 +65,14 @@ class StoredViews:
         return Views(views.sample_ids, seeds), every
 
     def draw(self, sample_ids: NDArray[np.uint64], draws: NDArray[np.uint32]) -> Views:
-        """One stored view of each sample.
+        """Draw one stored view of each sample.
 
         Args:
             sample_ids: uint64, shape (N,).
-            draws: uint32, shape (N,): which draw of the sample.
+            draws: uint32, shape (N,): number of the draw of each sample.
 
         Raises:
-            ViewNotFoundError: a sample without any stored view.
+            ViewNotFoundError: a sample has no stored view.
         """
         segments = self._index.segments
         positions = np.empty((len(segments), len(sample_ids)), dtype=np.int64)
@@ -96,6 +96,6 @@ class StoredViews:
         for segment, position, count in zip(segments, positions, counts, strict=True):
             inside = np.flatnonzero((chosen >= 0) & (chosen < count))
             seeds[inside] = segment.nth_seeds(position[inside], chosen[inside])
-            # What was found turns negative, and stays so.
+            # What was found turns negative, and stays negative.
             chosen = np.where(chosen >= 0, chosen - count, chosen)
         return Views(sample_ids, seeds)

@@ -14,14 +14,14 @@ from labelcast.views import Views
 
 
 class MaskedIndex(SegmentIndex):
-    """Index of a segment that lacks views.
+    """Index of a segment in which some views are missing.
 
     Args:
         sample_ids: uint64, shape (S,), strictly increasing.
         seeds: uint32, shape (K,), strictly increasing.
-        row_order: of the segment's codes, and of the cells.
-        presence: which cells of the grid have a row, as the section holds it: uint8, one bit a
-            cell, the lowest bit of a byte first.
+        row_order: order of the segment's rows and of the cells.
+        presence: section that says which cells of the grid have a row: uint8, one bit per cell, the
+            lowest bit of a byte first.
 
     Raises:
         ManifestError: a table that does not increase, another number of bytes, or bits beyond the
@@ -46,13 +46,13 @@ class MaskedIndex(SegmentIndex):
         row_order: RowOrder,
         cells: NDArray[np.int64],
     ) -> Self:
-        """The index of a segment whose cells are known by number.
+        """Make the index of a segment from the numbers of its cells.
 
         Args:
-            sample_ids: as for the class.
-            seeds: as for the class.
-            row_order: as for the class.
-            cells: int64, strictly increasing: the cells that have a row.
+            sample_ids: see the class.
+            seeds: see the class.
+            row_order: see the class.
+            cells: int64, strictly increasing: cells that have a row.
 
         Raises:
             ManifestError: a table that does not increase, or a cell outside the grid.
@@ -107,7 +107,7 @@ class MaskedIndex(SegmentIndex):
 
     @cached_property
     def _by_sample(self) -> RankedBitmap:
-        # Only those who draw need it, so it is made when somebody does.
+        # Only drawing needs it, so it is built at the first draw.
         if self.row_order is RowOrder.SAMPLE_MAJOR:
             return self._bitmap
         return self._bitmap.transposed(len(self.sample_ids))

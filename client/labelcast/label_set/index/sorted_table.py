@@ -16,13 +16,13 @@ class SortedTable:
     """A strictly increasing column of a segment, such as its sample IDs.
 
     A table without gaps is looked up by subtraction. Others are cut into as many buckets of equal
-    width as they have entries: a value's bucket says where to begin, and what is left to search are
-    the entries of the fullest bucket: three halvings for evenly spread values such as digests.
-    Searching a large table from its middle waits for memory at every step instead.
+    width as they have entries: a value's bucket says where the search begins, and only as many
+    entries as the fullest bucket has are searched: three halvings for evenly spread values such as
+    digests. A binary search over a large table waits for memory at every step instead.
 
     Args:
         values: unsigned integers, shape (S,).
-        name: of the section, for the error.
+        name: name of the section, for the error.
 
     Raises:
         ManifestError: the values do not increase strictly.
@@ -38,14 +38,14 @@ class SortedTable:
             self._cut(span)
 
     def positions(self, values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where values lie.
+        """Look up values.
 
         Args:
-            values: of the table's dtype, shape (N,).
+            values: values of the table's dtype, shape (N,).
 
         Returns:
-            int64 and bool, shape (N,): positions, and whether the table has the value; the position
-            of one that it lacks is any, inside the table.
+            int64 and bool, shape (N,): positions, and whether the table has the value; for a
+            missing value, the position is any inside the table.
         """
         if not len(self.values):
             return np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.bool_)
@@ -53,7 +53,7 @@ class SortedTable:
             return self._search(values)
         offsets = values - self.values[0]
         known = offsets < len(self.values)
-        # What lies below the first value has wrapped round to above the last.
+        # Values below the first have wrapped round to above the last.
         np.minimum(offsets, offsets.dtype.type(len(self.values) - 1), out=offsets)
         return _signed(offsets), known
 
@@ -64,7 +64,7 @@ class SortedTable:
         dtype = np.dtype(np.int32 if len(values) < 2**31 else np.int64)
         self._starts = np.zeros((span >> shift) + 2, dtype=dtype)
         counts = self._starts[1:]
-        # In pieces that the processor's cache holds: twice as fast as at once.
+        # In pieces that fit the processor's cache: twice as fast as all at once.
         for start in range(0, len(values), _PIECE):
             buckets = self._buckets(values[start : start + _PIECE])
             first = int(buckets[0])

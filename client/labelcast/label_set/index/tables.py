@@ -15,16 +15,16 @@ from labelcast.label_set.segment import RowOrder, Segment
 
 
 def table_sections(segment: Segment) -> list[Section]:
-    """What must be read to know which rows a segment has."""
+    """The sections that say which rows a segment has."""
     presence = [] if segment.presence is None else [segment.presence]
     return [segment.sample_ids, segment.seeds, *presence]
 
 
 def index_of(segment: Segment, read: Callable[[Section], NDArray[np.uint8]]) -> SegmentIndex:
-    """The tables of a segment.
+    """Build the index of a segment from its tables.
 
     Args:
-        segment: of a manifest.
+        segment: segment of a manifest.
         read: gives the rows of a section: uint8, shape (rows, stride).
 
     Raises:
@@ -51,14 +51,14 @@ def index_of_cells(
     row_order: RowOrder,
     cells: NDArray[np.int64] | None,
 ) -> SegmentIndex:
-    """The index of a segment that is about to be made.
+    """Build the index of a segment that is about to be made.
 
     Args:
         sample_ids: uint64, shape (S,), strictly increasing.
         seeds: uint32, shape (K,), strictly increasing.
-        row_order: of the segment's codes.
-        cells: int64, strictly increasing: which cells of the grid samples × seeds, numbered in row
-            order, have a row; None where all have.
+        row_order: order of the segment's rows.
+        cells: int64, strictly increasing: cells of the grid samples × seeds, numbered in row order,
+            that have a row; None if all have.
 
     Raises:
         ManifestError: a table that does not increase, or a cell outside the grid.

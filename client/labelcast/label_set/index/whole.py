@@ -1,4 +1,4 @@
-"""Segments together: views → segment and row, and back."""
+"""All segments together: views → segment and row, and back."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from labelcast.views import Views
 
 
 class ViewIndex:
-    """Where the views of a label set lie.
+    """Index of the views of a label set.
 
     Args:
         segments: one index for each segment of the manifest, in its order.
@@ -35,7 +35,7 @@ class ViewIndex:
 
         Args:
             views: some or all views of a request.
-            first_row: of the request, that `views` begin with; for errors.
+            first_row: row of the request at which `views` begin; for errors.
 
         Returns:
             int32 and int64, shape (N,), in the order of the views.

@@ -1,1 +1,1 @@
-"""What a training run reads, in which order, and where it goes on."""
+"""What a training run reads, in which order, and where it resumes."""

@@ -1,4 +1,4 @@
-"""Order of a training run: which views each batch holds, and where a run goes on."""
+"""Order of a training run: which views each batch holds, and where a run resumes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Position:
     """A place in a training run, to keep in a checkpoint; later places are greater.
 
     Attributes:
-        epoch: index into the full list of seeds of the run, from 0; the number of epochs where the
+        epoch: index into the full list of seeds of the run, from 0; the number of epochs once the
             run is over.
-        row: rows of that epoch that come before.
+        row: number of rows of that epoch that come before.
 
     Raises:
         InvalidRequestError: one of the two is no integer, or below 0.
@@ -47,7 +47,7 @@ class Position:
         """Read strictly.
 
         Raises:
-            InvalidRequestError: not what `as_json` gives.
+            InvalidRequestError: `as_json` did not return this value.
         """
         if not isinstance(value, dict) or value.keys() != {"epoch", "row"}:
             raise InvalidRequestError(
@@ -79,22 +79,22 @@ class TrainingPlan:
     """Every batch of a run from `start` on, without reading anything.
 
     The order of an epoch is a pure function of its index in `seeds` and of `order_key`. Batches of
-    an epoch are cut from its first row on, wherever a run starts: a start inside a batch begins
-    with the rest of it, and all that follows is as it would have been without a break.
+    an epoch are cut from its first row, wherever a run starts: a start inside a batch begins with
+    the rest of it, and everything after is as in an uninterrupted run.
 
     Args:
         sample_ids: uint64, shape (N,).
-        seeds: augmentation seed of each epoch of the whole run. A run that goes on gives the full
-            list as well, not what is left of it.
-        batch_size: views a batch; the last of an epoch may be smaller.
-        order_key: which orders the epochs have.
-        missing: what becomes of views that are not stored. Rows are counted after it was applied.
-        stored: which views are; None only where `missing` refuses.
+        seeds: augmentation seed of each epoch of the whole run. A resumed run gives the full list
+            too, not the remaining seeds.
+        batch_size: views per batch; the last of an epoch may be smaller.
+        order_key: key that selects the orders of the epochs.
+        missing: what happens to views that are not stored. Rows are counted after that.
+        stored: stored views of each sample; may be None only if `missing` refuses.
         start: place of the first batch.
 
     Raises:
-        InvalidRequestError: an impossible batch size, or a start that the run does not have.
-        ViewNotFoundError: the epoch of `start` has a sample without any stored view.
+        InvalidRequestError: the batch size is impossible, or the run has no such start.
+        ViewNotFoundError: in the epoch of `start`, a sample has no stored view.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class TrainingPlan:
         return views if self._stored is None else self._stored.resolve(views, self._missing)[0]
 
     def _num_rows(self, epoch: int) -> int:
-        # What is dropped is known only once it was looked up; all else leaves the count alone.
+        # How many rows are dropped is known only after a look-up; the other rules keep the count.
         dropping = self._missing is MissingViews.DROP
         return len(self._views(epoch)) if dropping else len(self._sample_ids)
 
@@ -155,12 +155,12 @@ class TrainingPlan:
         if start.epoch > epochs or (start.epoch == epochs and start.row):
             raise InvalidRequestError(
                 f"the run cannot start at epoch {start.epoch}, row {start.row}: it has {epochs}"
-                " epochs; give the full list of seeds of the run, not what is left of it",
+                " epochs; give the full list of seeds of the run, not the remaining ones",
                 field="start",
             )
         if start.row and start.row >= (rows := self._num_rows(start.epoch)):
             raise InvalidRequestError(
                 f"the run cannot start at row {start.row} of epoch {start.epoch}, which has {rows}"
-                f" rows; to go on after it, start at Position({start.epoch + 1}, 0)",
+                f" rows; to resume after it, start at Position({start.epoch + 1}, 0)",
                 field="start",
             )

@@ -15,15 +15,15 @@ class Prefetch(Generic[Item]):
     """Runs an iterable ahead of its consumer.
 
     Items come in order; an exception of the iterable is raised where its item would have come.
-    Close it, or use it as a context manager: an abandoned one would wait for ever. Whoever iterates
-    after the end, or while it is closed, sees the end and does not wait.
+    Close it, or use it as a context manager: an abandoned one would wait forever. Iterating after
+    the end, or while it is closed, ends at once.
 
     Args:
-        source: iterated on a thread of its own, which closes it if it is a generator.
+        source: iterable that runs on its own thread, which closes it if it is a generator.
         depth: items kept ready, at least 1.
 
     Raises:
-        InvalidRequestError: a depth below 1, which would mean no bound.
+        InvalidRequestError: the depth is below 1, which would mean no bound.
     """
 
     def __init__(self, source: Iterable[Item], depth: int) -> None:
@@ -67,7 +67,7 @@ class Prefetch(Generic[Item]):
         self.close()
 
     def _leave(self, end: BaseException) -> None:
-        # For whoever else waits, or iterates again; where there is no room, an end lies there.
+        # For other waiting or later iterators; if the queue is full, it already holds an end.
         with contextlib.suppress(queue.Full):
             self._ready.put_nowait((None, end))
 

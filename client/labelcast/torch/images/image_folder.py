@@ -22,8 +22,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     """A `SampleDataset` over `root/class/…/image.png`.
 
     Classes are the directories in `root`, sorted by name; images are sorted by directory, then by
-    name. A sample ID is an image's position in that order: it stays what it is for as long as the
-    list of files does. To add images later, write `paths` to a file, append to it, and pass it as
+    name. A sample ID is an image's position in that order: it stays the same as long as the list of
+    files does. To add images later, write `paths` to a file, append to it, and pass it as
     `image_list`.
 
     Images are decoded as torchvision's default loader does: converted to RGB, EXIF orientation not
@@ -31,15 +31,15 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 
     Args:
         root: directory of the class directories.
-        size: pixels a side: the shorter side is resized to it (bilinear), the centre of the longer
-            one is kept; None keeps images as they are.
-        image_list: text file of paths relative to `root`, one a line, whose order is taken instead;
-            the class is the first part of a path.
+        size: pixels per side: the shorter side is resized to it (bilinear), and the centre of the
+            longer one is kept; None keeps the images' sizes.
+        image_list: text file of paths relative to `root`, one per line, which gives the order; the
+            class is the first part of a path.
         channels: 3 for RGB, 1 for grey.
 
     Attributes:
         sample_ids: uint64, shape (N,): 0 to N − 1.
-        class_names: in order.
+        class_names: class names in order.
         hard_labels: int64, shape (N,): positions in `class_names`.
         paths: paths of the images, relative to `root`, with forward slashes.
 

@@ -2,7 +2,7 @@
 
 The operations are timm's, with the arguments that reach Pillow and not timm's magnitudes, so that
 its settings (increasing or not, translation limits) do not matter here. Resampling is bicubic and
-pixels from outside are (124, 116, 104), as where LPQLD makes its labels (facts: he-y's
+pixels from outside are (124, 116, 104), as in LPQLD's labelling (facts: he-y's
 soft-label-pruning-quantization at 107c7a5d).
 """
 
@@ -28,7 +28,7 @@ FILL = (124, 116, 104)
 _GREY_FILL = 117  # FILL in Pillow's own grey (ITU-R 601)
 _ADD_BELOW = 128
 _MODES = {1: "L", 3: "RGB"}
-# Interpolated images leave [0, 1] by rounding alone; one that is normalised leaves it by far.
+# Interpolated images leave [0, 1] only by rounding; a normalised image leaves it by far.
 _RANGE_SLACK = 1e-3
 
 
@@ -44,8 +44,8 @@ def rand_augment(
         magnitudes: float32, shape (layers,): the operation's own argument.
 
     Returns:
-        The shape, type and device of `image`: multiples of 1/255; `image` itself where there is
-        nothing to do.
+        An image of the same shape, type and device with multiples of 1/255; `image` itself if there
+        is nothing to do.
 
     Raises:
         InvalidRequestError: an image of another kind or range, an unknown operation, or no Pillow.
@@ -66,10 +66,10 @@ def apply_operation(image: "Image", operation: int, magnitude: float) -> "Image"
     """Apply one operation.
 
     Args:
-        image: of mode L or RGB.
+        image: Pillow image of mode L or RGB.
         operation: index into OPERATIONS; NO_OPERATION changes nothing.
-        magnitude: what the operation itself takes: Rotate degrees counter-clockwise; Posterize the
-            bits that are kept; Solarize the least value that is inverted; SolarizeAdd what is added
+        magnitude: argument of the operation: Rotate degrees counter-clockwise; Posterize the bits
+            that are kept; Solarize the least value that is inverted; SolarizeAdd the amount added
             to values below 128; Color, Contrast, Brightness and Sharpness a factor, 1 for no
             change; ShearX and ShearY a factor; TranslateXRel and TranslateYRel the share of width
             or height that the image moves to the left or up. The others take none.
@@ -85,7 +85,7 @@ def apply_operation(image: "Image", operation: int, magnitude: float) -> "Image"
 
 
 def require_unit_range(images: Tensor, what: str) -> None:
-    """Refuse images that are normalised already.
+    """Refuse images that are already normalised.
 
     Raises:
         InvalidRequestError: a value outside [0, 1], or NaN.

@@ -1,4 +1,4 @@
-"""Records → pixels, on whatever device the images are: what teacher and student both look at."""
+"""Records → pixels, on the device of the images: what teacher and student both see."""
 
 import math
 
@@ -16,7 +16,7 @@ class ViewRenderer:
     """Renders views of one data set under one policy.
 
     Args:
-        policy: the recipe; None leaves images as they are.
+        policy: recipe of the views; None leaves images unchanged.
         sample_table: uint64, shape (S,), all sample IDs, strictly increasing.
     """
 
@@ -25,7 +25,7 @@ class ViewRenderer:
         self.sample_table = sample_table
 
     def partners(self, views: Views) -> Views:
-        """The view that each view is mixed with; itself where there is no mixing."""
+        """The view that each view is mixed with; the view itself if there is no mixing."""
         if self.policy is None or self.policy.mix is Mix.NONE:
             return views
         records = self._records(self.policy, views)
@@ -68,15 +68,15 @@ class ViewRenderer:
 def shuffle_patches(images: Tensor, records: Records) -> Tensor:
     """Put the strips of each image's grid in the order of its record: columns, then rows.
 
-    Strips are whole pixels, size // grid wide, and the last takes what is left, so that strips of
-    an image that the grid does not divide end up at other pixels than they began.
+    Strips are whole pixels, size // grid wide, and the last takes the rest, so that strips of an
+    image that the grid does not divide end up at other pixels than they began.
 
     Args:
         images: float, shape (N, channels, height, width).
         records: draws of N views.
 
     Returns:
-        The same shape; the very images where the grid is 1.
+        The same shape; the same tensor if the grid is 1.
     """
     if records.patch_columns.shape[1] == 1:
         return images

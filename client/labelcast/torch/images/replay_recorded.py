@@ -100,7 +100,7 @@ def mixed(policy: RecordedPolicy, views: RecordedViews, own: Tensor, partners: T
         partners: the same of each view's partner.
 
     Returns:
-        The shape of `own`; `own` itself where the policy does not mix.
+        The shape of `own`; `own` itself if the policy does not mix.
     """
     if policy.mix is Mix.NONE:
         return own
@@ -113,15 +113,15 @@ def mixed(policy: RecordedPolicy, views: RecordedViews, own: Tensor, partners: T
 def shuffle_patches(image: Tensor, patches: NDArray[np.uint8], grid: int) -> Tensor:
     """Put the patches of an image in another order.
 
-    Patches are cut as RDED cuts them: `size // grid` pixels a side, and the last takes what is
-    left. Where the grid divides the image, any order fits. Where it does not, patches keep their
-    sizes and an order fits if every row of patches has one height and all rows have one width,
-    as orders of whole rows and whole columns always do.
+    Patches are cut as RDED cuts them: `size // grid` pixels per side, and the last takes the rest.
+    If the grid divides the image, any order fits. If it does not, patches keep their sizes, and an
+    order fits if every row of patches has one height and all rows have one width, as orders of
+    whole rows and whole columns always do.
 
     Args:
         image: float, shape (channels, height, width).
         patches: uint8, shape (grid²,): patch i of the result, row by row, is patch `patches[i]`.
-        grid: patches a side.
+        grid: patches per side.
 
     Returns:
         The same shape, newly allocated.
@@ -159,8 +159,8 @@ def _require_images(views: RecordedViews, images: Images) -> None:
 def _crop_boxes(views: RecordedViews, images: Images) -> list[list[int]]:
     """Top, left, bottom, right of each crop in whole pixels of its source image.
 
-    Producers give Pillow fractional edges, which it rounds, halves to even. What half-precision
-    fractions put outside is cut off: the crop that the teacher saw lay inside.
+    Producers give Pillow fractional edges, which it rounds, halves to even. Parts that
+    half-precision fractions put outside are cut off: the crop that the teacher saw was inside.
     """
     sizes = np.array([image.shape[1:] for image in images])
     # The producer's own arithmetic: both terms are scaled before they are added.

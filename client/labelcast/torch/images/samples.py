@@ -1,4 +1,4 @@
-"""What labelcast needs of a data set: images that can be told apart for ever."""
+"""What labelcast needs from a data set: images with stable IDs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import class_list_digest, dataset_digest
 from labelcast.views import Views
 
@@ -38,7 +39,7 @@ class SampleTable:
         dataset: any `SampleDataset`.
 
     Raises:
-        InvalidRequestError: it lacks what `SampleDataset` asks for, is empty, or an ID repeats or
+        InvalidRequestError: it lacks what `SampleDataset` requires, is empty, or an ID repeats or
             is not an unsigned integer.
     """
 
@@ -68,7 +69,7 @@ class SampleTable:
         """Images of samples: float, shape (N, channels, height, width).
 
         Raises:
-            InvalidRequestError: images differ in size.
+            InvalidRequestError: the images differ in size.
         """
         images = self.image_list(sample_ids)
         if any(image.shape != images[0].shape for image in images):
@@ -80,7 +81,7 @@ class SampleTable:
         return [self.dataset[int(at)][0] for at in self.positions(sample_ids)]
 
     def reader(self, *, keep_bytes: int) -> "ImageReader":
-        """Reads images again and again; see `ImageReader`."""
+        """Make a reader for repeated reads; see `ImageReader`."""
         return ImageReader(self, keep_bytes)
 
     def hard_labels(self) -> NDArray[np.int64]:
@@ -90,11 +91,11 @@ class SampleTable:
             return np.asarray(known, dtype=np.int64)[self._order]
         return np.asarray([self.dataset[int(at)][1] for at in self._order], dtype=np.int64)
 
-    def digest(self) -> str:
-        """Identity of the data set: over every sample ID with its pixels."""
+    def digest(self) -> Digest:
+        """Digest that identifies the data set: over every sample ID with its pixels."""
         return dataset_digest(self.sample_ids, self._content_digests())
 
-    def class_list(self) -> str:
+    def class_list(self) -> Digest:
         """Digest of the ordered class names."""
         return class_list_digest(self.dataset.class_names)
 
@@ -107,11 +108,11 @@ class SampleTable:
 
 
 class ImageReader:
-    """Images by sample ID, from memory where all of them fit.
+    """Images by sample ID, from memory if all of them fit.
 
     Args:
         table: sample table of the data set.
-        keep_bytes: all images are read once and kept if they take no more than this.
+        keep_bytes: limit up to which all images are read once and kept.
     """
 
     def __init__(self, table: SampleTable, keep_bytes: int) -> None:
@@ -121,7 +122,7 @@ class ImageReader:
         self._kept = table.images(table.sample_ids) if fits else None
 
     def __call__(self, sample_ids: NDArray[np.uint64]) -> Tensor:
-        """Float, shape (N, channels, height, width)."""
+        """Read images: float, shape (N, channels, height, width)."""
         if self._kept is None:
             return self._table.images(sample_ids)
         return self._kept[np.searchsorted(self._table.sample_ids, sample_ids)]

@@ -38,7 +38,7 @@ class Batch:
 
     Attributes:
         position: place of its first row in the run.
-        next_position: where a run resumes that has trained on this batch; keep it in a checkpoint.
+        next_position: position from which to resume after training on this batch, for a checkpoint.
         views: N views.
         images: float, shape (N, channels, height, width): rendered and mixed.
         labels: float, shape (N, C), or (N, 0) without a label source.
@@ -61,42 +61,42 @@ class Batch:
 
 
 class SoftLabelLoader:
-    """Iterates over all epochs of a run, or over those that are left of it.
+    """Iterates over all epochs of a run, or over the remaining ones.
 
     Labels are read ahead on a thread of this process, so image workers need no network. Order and
-    views are pure functions of `seeds` and `order_key`: runs that differ in their labels alone see
-    the same views in the same order. A run that was interrupted gives the same arguments again and
-    `start`, the `next_position` of the last batch that it trained on: it sees what it would have
-    seen. Every iteration begins at `start`.
+    views are pure functions of `seeds` and `order_key`: runs that differ only in their labels see
+    the same views in the same order. To resume an interrupted run, give the same arguments again
+    and as `start` the `next_position` of the last batch that it trained on: it sees the same
+    batches as an uninterrupted run. Every iteration begins at `start`.
 
     Args:
         dataset: a `SampleDataset`.
         source: soft labels; None to train on hard labels.
-        policy: by which the views are rendered: the source's own by default. Needed without a
-            source; None for samples as they are.
-        seeds: augmentation seed of each epoch of the whole run. A run that goes on gives the full
-            list as well, not what is left of it: the order of an epoch follows from its index.
-        batch_size: views a batch; the last of an epoch may be smaller. Batches are cut from the
-            first row of an epoch on: a start inside a batch begins with the rest of it.
-        order_key: which orders the epochs have.
-        device: where views are rendered.
-        keep_image_bytes: images are held in memory if all of them take no more than this.
-        image_workers: processes that read images.
-        read_ahead: batches of labels kept ready.
-        missing: what becomes of views that the label set lacks; `MissingViews.DRAW_ALL` takes a
-            stored view of each sample instead, the seeds being draw numbers, as label pruning
+        policy: policy that renders the views; by default the source's own. Needed without a source;
+            None for samples without augmentation.
+        seeds: augmentation seed of each epoch of the whole run. A resumed run gives the full list
+            too, not the remaining seeds: the order of an epoch follows from its index.
+        batch_size: views per batch; the last of an epoch may be smaller. Batches are cut from the
+            first row of an epoch: a start inside a batch begins with the rest of it.
+        order_key: key that selects the orders of the epochs.
+        device: device that renders views.
+        keep_image_bytes: limit up to which all images are held in memory.
+        image_workers: number of processes that read images.
+        read_ahead: number of batches of labels kept ready.
+        missing: what happens to views that the label set lacks; `MissingViews.DRAW_ALL` takes a
+            stored view of each sample instead, with the seeds as draw numbers, as label pruning
             (LPLD) trains.
         sample_ids: uint64, only these samples of the data set, such as those of a stage; None for
             all.
-        canary: watches the first labels and stops the run if they do not belong to these views;
-            by default against the agreement that the label set's report recorded, if it did.
-        start: where the run goes on; the beginning by default. The number of epochs and row 0 are
-            the end, where nothing is left.
+        canary: watches the first labels and stops the run if they do not belong to these views; by
+            default compares them with the agreement in the label set's report, if it has one.
+        start: position from which to resume; the beginning by default. The number of epochs and row
+            0 are the end, where nothing is left.
 
     Raises:
-        InvalidRequestError: `dataset` is no `SampleDataset`, an impossible batch size, or a start
-            that the run does not have.
-        ContractMismatchError: the source's views are made by another policy.
+        InvalidRequestError: `dataset` is no `SampleDataset`, the batch size is impossible, or the
+            run has no such start.
+        ContractMismatchError: another policy makes the source's views.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SoftLabelLoader:
         self._read_ahead = read_ahead
         if sample_ids is not None:
             require_known(sample_ids, self._table.sample_ids)
-        # Not asked for unless needed: a service's source fetches it.
+        # Not read unless needed: a service's source has to fetch it.
         asked = missing is not MissingViews.REFUSE
         self._plan = TrainingPlan(
             self._table.sample_ids if sample_ids is None else sample_ids,

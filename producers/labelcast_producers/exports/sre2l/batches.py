@@ -28,7 +28,7 @@ from labelcast.errors import InvalidRequestError, UnsupportedFormError
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.views import Views
 
-# Crops kept in half precision are off by up to a quarter of a pixel.
+# Crops in half precision are off by up to a quarter of a pixel.
 _PIXEL_TOLERANCE = 0.3
 
 Positions = NDArray[np.int64]
@@ -36,14 +36,14 @@ ImagePolicy = AugmentationPolicy | RecordedPolicy
 
 
 class Layout(StrEnum):
-    """Whose scripts the files are for."""
+    """Which project's scripts the files are for."""
 
     SRE2L = "sre2l"
     LPLD = "lpld"
 
 
 def unsupported(why: str) -> NoReturn:
-    """Refuse a label set that no batch size or layout makes fit.
+    """Refuse a label set that fits no batch size or layout.
 
     Raises:
         UnsupportedFormError: always.
@@ -64,9 +64,9 @@ class Epoch:
     """Views of one seed, by sample ID; rows of views that are not stored mean nothing.
 
     Attributes:
-        seed: of all.
-        held: bool, shape (S,): which are stored.
-        records: S, as columns; of the first four fields, λ and box.
+        seed: seed of all views.
+        held: bool, shape (S,): which views are stored.
+        records: S records as columns; only of the first four fields, λ and box.
     """
 
     seed: int
@@ -82,22 +82,22 @@ class Epoch:
         return np.column_stack([self.records.lam[batch], self.records.box[batch]])
 
     def unmixed(self, batch: Positions) -> bool:
-        """Whether every view is its own partner, all of it."""
+        """Whether every view consists of itself alone."""
         own = (self.partners(batch) == batch) & (self.records.lam[batch] == 1)
         return bool(own.all())
 
 
 class EpochReader:
-    """How the views of each seed were made.
+    """Reads how the views of each seed were made.
 
     Args:
-        label_set: label set.
-        policy: its own.
+        label_set: label set to export.
+        policy: its view policy.
         image_sizes: int64, shape (S, 2): height and width of every image; or None.
 
     Raises:
         UnsupportedFormError: sample IDs or seeds are not 0, 1, 2 ….
-        InvalidRequestError: not one size for each sample.
+        InvalidRequestError: `image_sizes` is not one size for each sample.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class EpochReader:
         image_sizes: NDArray[np.int64] | None,
     ) -> None:
         self.policy = policy
-        self.index = label_set.index()
-        ids = np.unique(np.concatenate([part.sample_ids for part in self.index.segments]))
-        seeds = np.unique(np.concatenate([part.seeds for part in self.index.segments]))
+        self._index = label_set.index()
+        ids = np.unique(np.concatenate([part.sample_ids for part in self._index.segments]))
+        seeds = np.unique(np.concatenate([part.seeds for part in self._index.segments]))
         for table, what in ((ids, "sample IDs"), (seeds, "seeds")):
             if not np.array_equal(table, np.arange(len(table))):
                 unsupported(
@@ -125,13 +125,13 @@ class EpochReader:
         self._recorded = label_set.records()
 
     def read(self, seed: int) -> Epoch:
-        """Views of one seed.
+        """Read the views of one seed.
 
         Raises:
-            InvalidRequestError: crops that are no pixels of images of the sizes given.
+            InvalidRequestError: a crop is not whole pixels of an image of the given size.
         """
         views = Views.of(self._ids, seed)
-        held = self.index.holds(views)
+        held = self._index.holds(views)
         if isinstance(self.policy, AugmentationPolicy):
             return Epoch(seed, held, self._drawn(self.policy, views))
         records = RecordedViews.plain(views.sample_ids, views.seeds, self.policy)
@@ -153,7 +153,7 @@ class EpochReader:
         box = [drawn.box_top, drawn.box_left, drawn.box_bottom, drawn.box_right]
         records.box[:] = np.stack(box, axis=1)
         if shows_partners(policy):
-            # Files hold λ as it was drawn, which a clipped box does not tell.
+            # Files hold λ as it was drawn, which a clipped box does not show.
             _, words = batch_mixes(
                 self._ids.astype(np.int64),
                 views.seeds,
@@ -181,15 +181,15 @@ class BatchPlan:
     """Cuts epochs into batches; epochs must be given in order.
 
     Args:
-        policy: of the label set, which the files can express.
-        layout: of the files.
-        batch_size: of all batches but the last of an epoch.
+        policy: view policy of the label set, which the files can express.
+        layout: layout of the files.
+        batch_size: size of all batches but the last of an epoch.
 
     Attributes:
-        counts: batches of every epoch so far.
+        counts: number of batches of every epoch so far.
 
     Raises:
-        InvalidRequestError: seeds draw batches of another size.
+        InvalidRequestError: the seeds draw batches of another size.
     """
 
     def __init__(self, policy: ImagePolicy, layout: Layout, batch_size: int) -> None:
@@ -198,14 +198,14 @@ class BatchPlan:
         self._mixes = shows_partners(policy)
         own = policy.mix_batch if isinstance(policy, AugmentationPolicy) else 0
         if layout is Layout.LPLD and self._mixes and own not in (0, batch_size):
-            raise InvalidRequestError(f"this label set mixes batches of {own}; give that size")
+            raise InvalidRequestError(f"this label set mixes batches of {own}; use that batch size")
 
     def batches(self, epoch: Epoch, order: Positions) -> list[Positions]:
         """Sample IDs of each file of an epoch.
 
         Args:
-            epoch: the next.
-            order: int64, shape (S,): what the script's sampler draws for it.
+            epoch: the next epoch.
+            order: int64, shape (S,): the order that the script's sampler draws for it.
 
         Raises:
             InvalidRequestError: another batch size or layout is needed.
@@ -218,23 +218,23 @@ class BatchPlan:
         else:
             raise InvalidRequestError(
                 f"seed {epoch.seed} has no view of sample {np.argmin(epoch.held)}, and SRe2L's"
-                " scripts read a view of every sample; take layout lpld"
+                " scripts read a view of every sample; use layout lpld"
             )
         self._count(epoch.seed, len(batches))
         return batches
 
     def listed(self, epoch: Epoch, order: Positions, batches: list[Positions]) -> list[int]:
-        """The samples of an epoch as LPLD lists them, also those that were not kept."""
+        """List the samples of an epoch as LPLD does, including those that were not kept."""
         ids: list[int] = np.concatenate(batches).tolist()
         if len(ids) % self._size == 0:
             ids += order[~epoch.held[order]].tolist()
         return ids
 
     def fields(self, epoch: Epoch, batch: Positions) -> list[Any]:
-        """The first five of the six fields of a file, of exactly SRe2L's types.
+        """The first five of the six fields of a file, in exactly SRe2L's types.
 
         Raises:
-            As `batches`.
+            See `batches`.
         """
         coords = torch.from_numpy(epoch.records.crop[batch].astype(np.float32))
         five: list[Any] = [coords, torch.from_numpy(epoch.records.flip[batch]), None, None, None]
@@ -277,7 +277,7 @@ class BatchPlan:
                 unsupported("views of this label set do not share their mix, those of files do")
             raise InvalidRequestError(
                 f"this label set's own batches under seed {epoch.seed} are not of {self._size}"
-                f" views; most have {most}: give that batch size"
+                f" views; most have {most}: use that batch size"
             )
         return [group for group in groups if len(group) == self._size] + short
 
@@ -292,7 +292,7 @@ class BatchPlan:
         places.sort(key=lambda at: int(at[0]))
         groups: list[Positions] = []
         for group in (stored[at] for at in places):
-            # All unmixed batches of an epoch look alike, and any cut of them is as good.
+            # All unmixed batches of an epoch look alike, and any cut of them is equally good.
             groups += self._cut(group) if epoch.unmixed(group) else [group]
         return groups
 
@@ -313,10 +313,10 @@ class BatchPlan:
         if together == 1 and len(batch) > 1:
             unsupported("views of this label set do not share their mix, those of files do")
         hint = (
-            f"give batch size {together} if that is theirs, and draws and seed of the sampler that"
-            " made them, or take layout lpld, whose files name their samples"
+            f"use batch size {together} if that is theirs, and draws and seed of the sampler that"
+            " made them, or use layout lpld, whose files name their samples"
             if self._layout is Layout.SRE2L
-            else "files hold whole batches alone"
+            else "files hold only whole batches"
         )
         raise InvalidRequestError(
             f"under seed {epoch.seed} the view of sample {batch[0]} is mixed among {together} that"

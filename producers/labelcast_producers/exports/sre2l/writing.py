@@ -1,7 +1,7 @@
-"""A label set → SRe2L's or LPLD's files, so that existing training scripts run as they are.
+"""A label set → SRe2L's or LPLD's files, so that existing training scripts run unchanged.
 
 epoch_{e}/batch_{b}.tar        list of six by `torch.save`: coords, flip, mix_index, λ, box, logits
-sampler_indices_epoch.json     LPLD alone: the samples of every epoch, cut by batch size
+sampler_indices_epoch.json     LPLD only: the samples of every epoch, cut by batch size
 
 SRe2L's files name no samples: its scripts load images in the order of a seeded sampler, so batches
 must be those of that order. LPLD's name them: batches are the label set's own.
@@ -22,7 +22,7 @@ from labelcast.augmentation import AugmentationPolicy, RecordedPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
-from labelcast.label_set import LabelContract, SampleOrder, ViewIndex
+from labelcast.label_set import LabelContract, SampleOrder
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.views import Views
@@ -49,12 +49,12 @@ class ExportReport:
     """What was written.
 
     Attributes:
-        directory: of the files.
-        layout: of the files.
-        epochs: directories.
-        batches: files.
-        views: labels.
-        notes: one line each on what the scripts must do, or do otherwise.
+        directory: directory of the files.
+        layout: layout of the files.
+        epochs: number of directories.
+        batches: number of files.
+        views: number of labels.
+        notes: one line each on what the scripts must do, or do differently.
     """
 
     directory: Path
@@ -79,27 +79,27 @@ def export_sre2l(
 ) -> ExportReport:
     """Write a label set as files for existing scripts.
 
-    Of an import with a raw codec, every field gets its old bits; crops of images of several sizes
-    get theirs if `image_sizes` are given, and find the same pixels without.
+    For an import with a raw codec, every field gets its original bits; crops of images of
+    several sizes do if `image_sizes` is given, and cover the same pixels without it.
 
     Args:
         label_set: logits of any codec; sample IDs are positions in the sorted list of images, and
             seeds are epochs.
-        out: directory, missing or empty; it appears when all is written.
-        batch_size: of the script.
-        draws: permutations that the script's torch draws an epoch, ONE or TWO.
-        sampler_seed: of the script's sampler.
+        out: output directory, missing or empty; it appears when everything is written.
+        batch_size: batch size of the script.
+        draws: permutations that the script's torch draws per epoch, ONE or TWO.
+        sampler_seed: seed of the script's sampler.
         layout: "sre2l" or "lpld".
-        dtype: of the logits, float16 or float32.
+        dtype: type of the logits, float16 or float32.
         image_sizes: int64, shape (S, 2): height and width of every image, in the order of the IDs.
-        progress: of the labels.
+        progress: called as labels are written.
 
     Raises:
-        UnsupportedFormError: the files have no place for what this label set holds.
+        UnsupportedFormError: the files have no place for something in this label set.
         InvalidRequestError: another batch size, sampler or layout is needed, `out` is not empty, or
             images have other sizes.
         LabelValueError: a logit overflows half precision.
-        StoreFullError: no room.
+        StoreFullError: the disk has no room.
     """
     if layout not in set(Layout) or draws is PermutationDraws.AUTO or batch_size < 1:
         raise InvalidRequestError(
@@ -108,7 +108,7 @@ def export_sre2l(
     if dtype not in (torch.float16, torch.float32):
         raise InvalidRequestError(f"labels are written in float16 or float32, not {dtype}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequestError(f"{out} is there already; give a new or an empty directory")
+        raise InvalidRequestError(f"{out} exists already; use a new or empty directory")
     contract = label_set.manifest.contract
     reader = EpochReader(label_set, _expressible(contract), image_sizes)
     plan = BatchPlan(reader.policy, Layout(layout), batch_size)
@@ -171,7 +171,7 @@ def _write(
             continue
         files = directory / f"epoch_{seed}"
         files.mkdir()
-        labels = _labels(label_set, decoder, reader.index, seed, batches, dtype)
+        labels = _labels(label_set, decoder, seed, batches, dtype)
         for number, (batch, logits) in enumerate(zip(batches, labels, strict=True)):
             torch.save([*plan.fields(epoch, batch), logits], files / f"batch_{number}.tar")
             written += len(batch)
@@ -190,19 +190,18 @@ def _write(
 def _labels(
     label_set: LabelSetDirectory,
     decoder: LabelDecoder,
-    index: ViewIndex,
     seed: int,
     batches: list[Positions],
     dtype: torch.dtype,
 ) -> Iterator[torch.Tensor]:
     """Logits of each batch: shape (B, C)."""
-    # Packed rows are read for many batches at once: each batch is strewn over the whole epoch, and
-    # chunks are checked whenever they are read.
+    # Packed rows are read for many batches at once: each batch is scattered over the whole epoch,
+    # and chunks are checked whenever they are read.
     stride = label_set.manifest.segments[0].codes.stride
     most = max(1, _BLOCK_BYTES // (stride * max(map(len, batches))))
     for first in range(0, len(batches), most):
         block = batches[first : first + most]
-        rows, at = label_set.gather(index, Views.of(np.concatenate(block), seed)), 0
+        rows, at = label_set.gather(Views.of(np.concatenate(block), seed)), 0
         for batch in block:
             labels = decoder.decode(rows[at : at + len(batch)], Views.of(batch, seed))
             logits = torch.from_numpy(labels).to(dtype)

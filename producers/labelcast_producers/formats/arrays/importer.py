@@ -1,38 +1,37 @@
 """Plain arrays of labels: `.npy`, `.npz`, `.safetensors`, `.pt` and Parquet, of any producer.
 
 Rules:
-  * labels are the one array of floats with two axes (N, C) or three (seeds, N, C); in Parquet a
-    list column, a row a view;
+  * labels are the only float array with two axes (N, C) or three (seeds, N, C); in Parquet a list
+    column, one row per view;
   * `sample_ids` or `ids` beside them name the samples (`sample_id` or `id`, and `seed`, in
-    Parquet), else their numbers do;
-  * what is in a file besides is never guessed at: it is refused, or in Parquet left out and noted.
+    Parquet); without them, row numbers do;
+  * the meaning of anything else in a file is never guessed: it is refused, or in Parquet left out
+    and noted.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from labelcast.augmentation import ForeignPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.label_kind import check_label_kind, looks_like_probabilities
+from labelcast_producers.formats.arrays.layout import Layout, layout_of
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
-from labelcast_producers.formats.arrays.parquet import ParquetRows, parquet_errors, parquet_integers
+from labelcast_producers.formats.arrays.parquet import ParquetRows, parquet_integers
 from labelcast_producers.formats.arrays.rows import (
-    NPY_ERRORS,
     ArrayRows,
     require_floats,
     require_integers,
 )
-from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, open_tensor, torch_shapes
+from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, open_tensor
 from labelcast_producers.formats.shared.image_names import check_class_names
 from labelcast_producers.formats.shared.top_k import check_distributions
 from labelcast_producers.formats.source import (
@@ -46,42 +45,18 @@ from labelcast_producers.formats.source import (
 
 FORMAT = "arrays"
 PART_BYTES = 64 * 2**20
-_IDS = ("sample_ids", "ids")
-_ID_COLUMNS = ("sample_id", "sample_ids", "id", "ids")
-_SEED_COLUMNS = ("seed", "seeds")
 # Rows that tell logits from probabilities.
 _TOLD_BY = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What is where in a file.
-
-    Attributes:
-        labels: name of the labels; "" in `.npy`.
-        shape: of the labels, (rows,) in Parquet.
-        dtype: as stored.
-        ids: name of the sample IDs; "" where there are none.
-        seeds: name of the seeds' column; "" where there is none.
-        others: names of what is there besides.
-    """
-
-    labels: str
-    shape: tuple[int, ...]
-    dtype: str
-    ids: str = ""
-    seeds: str = ""
-    others: tuple[str, ...] = ()
-
-
 class ArrayImporter(Importer):
-    """One file."""
+    """Importer of one file with an array."""
 
     name = FORMAT
 
     def detect(self, path: Path) -> Finding | None:
         """See `Importer.detect`."""
-        layout = _layout(path)
+        layout = layout_of(path)
         if layout is None:
             return None
         missing = [
@@ -104,13 +79,15 @@ class ArrayImporter(Importer):
             missing=tuple(missing),
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "ArraySource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "ArraySource":
         """See `Importer.open`.
 
         Raises:
-            LabelValueError: the first labels are not of the kind that the user says.
+            LabelValueError: the first labels are not of the kind that the user gave.
         """
-        layout = _layout(path)
+        layout = layout_of(path)
         if layout is None:
             raise LabelFileError(
                 f"{path} holds no array of labels: save one of floats, (N, C) or (seeds, N, C)"
@@ -130,6 +107,7 @@ class ArrayImporter(Importer):
             notes.append(f"columns left out: {', '.join(layout.others)}")
         if len(index.seeds) > 1:
             notes.append("labels are served, views are not: nothing says how they were made")
+        progress(1, 1)
         return ArraySource(path, rows, index, own, options, format_name=FORMAT, notes=notes)
 
 
@@ -137,18 +115,18 @@ class ArraySource(Source):
     """Rows of one file.
 
     Args:
-        path: the file.
+        path: path of the file.
         rows: its labels, in float16 or float32.
-        index: which views they are of.
-        own: int64, shape (N,): the row in `index` of each row of the file.
-        options: of the user.
-        format_name: of the importer.
-        notes: to begin with.
-        hard_labels: in the order of `index.sample_ids`.
+        index: views that the labels belong to.
+        own: int64, shape (N,): row in `index` of each row of the file.
+        options: options of the user.
+        format_name: name of the importer.
+        notes: first notes, to which others are added.
+        hard_labels: hard labels in the order of `index.sample_ids`.
 
     Raises:
-        InvalidRequestError: options that contradict the file.
-        LabelValueError: the first labels are not of the kind that the user says.
+        InvalidRequestError: the options contradict the file.
+        LabelValueError: the first labels are not of the kind that the user gave.
     """
 
     def __init__(
@@ -165,7 +143,7 @@ class ArraySource(Source):
     ) -> None:
         check_class_names(options, rows.num_classes, path)
         self._path, self._rows = path, rows
-        # Of each row of the index, where it is in the file.
+        # For each row of the index, its row in the file.
         self._places = np.argsort(own)
         self._kind, more = decided_kind(path, self._first(), options)
         self.facts = SourceFacts(
@@ -188,7 +166,7 @@ class ArraySource(Source):
         ]
 
     def records(self) -> RecordedViews | None:
-        """None: nothing is known of the views."""
+        """None: nothing is known about the views."""
         return None
 
     def read(self, part: Part) -> NDArray[Any]:
@@ -212,19 +190,19 @@ class ArraySource(Source):
 def decided_kind(
     path: Path, block: NDArray[Any], options: ImportOptions
 ) -> tuple[LabelKind, list[str]]:
-    """Logits or probabilities, by what the user says or what the first labels look like.
+    """Decide between logits and probabilities, by the options or the values of the first labels.
 
     Args:
-        path: for messages.
-        block: the first labels.
-        options: of the user.
+        path: path of the file, for messages.
+        block: first labels.
+        options: options of the user.
 
     Returns:
         The kind, and notes on what was assumed.
 
     Raises:
-        InvalidRequestError: nothing tells.
-        LabelValueError: the labels are not of the kind that the user says.
+        InvalidRequestError: neither options nor values tell.
+        LabelValueError: the labels are not of the kind that the user gave.
     """
     kind, notes = options.label_kind, []
     if kind is None and block.shape[1] < 2:
@@ -242,91 +220,8 @@ def decided_kind(
     return kind, notes
 
 
-def _layout(path: Path) -> _Layout | None:
-    """Where labels are, by types and shapes; None where it is not a file of labels."""
-    if not path.is_file():
-        return None
-    match path.suffix:
-        case ".npy":
-            return _npy_layout(path)
-        case ".npz":
-            found = {name: (each.shape, each.dtype.name) for name, each in npz_arrays(path).items()}
-            return _named_layout(found)
-        case ".safetensors":
-            return _named_layout(_safetensors_shapes(path))
-        case ".parquet":
-            return _parquet_layout(path)
-        case suffix if suffix in SUFFIXES:
-            found = torch_shapes(path)
-            return None if found is None else _named_layout(found)
-    return None
-
-
-def _npy_layout(path: Path) -> _Layout | None:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except NPY_ERRORS as error:
-        raise LabelFileError(f"{path} is truncated, pickled or no npy file: {error}") from None
-    if array.ndim not in (2, 3) or array.dtype.kind != "f":
-        return None
-    return _Layout("", array.shape, array.dtype.name)
-
-
-def _named_layout(found: dict[str, tuple[tuple[int, ...], str]]) -> _Layout | None:
-    # Images beside labels are a distilled set.
-    if set(found) in ({"x", "y"}, {"image", "label"}):
-        return None
-    labels = [
-        name
-        for name, (shape, dtype) in found.items()
-        if len(shape) in (2, 3) and dtype.startswith(("float", "bfloat"))
-    ]
-    if len(labels) != 1:
-        return None
-    shape, dtype = found[labels[0]]
-    ids = next((name for name in _IDS if name in found), "")
-    others = tuple(sorted(set(found) - {labels[0], ids}))
-    return _Layout(labels[0], shape, dtype, ids, "", others)
-
-
-def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    found = {}
-    try:
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no dictionary
-                tensor = file.get_slice(name)
-                kind = str(tensor.get_dtype())
-                word = {"F": "float", "I": "int", "U": "uint"}.get(kind[:1], "")
-                dtype = "bfloat16" if kind == "BF16" else word + kind[1:]
-                found[name] = (tuple(tensor.get_shape()), dtype)
-    except (SafetensorError, OSError) as error:
-        raise LabelFileError(
-            f"{path} is truncated or no safetensors file ({error}); write it again", path=path
-        ) from None
-    return found
-
-
-def _parquet_layout(path: Path) -> _Layout | None:
-    with parquet_errors(path):
-        schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
-    labels = [field for field in schema if _is_list_of_floats(field.type)]
-    if len(labels) != 1:
-        return None
-    integers = {field.name for field in schema if pa.types.is_integer(field.type)}
-    ids = next((name for name in _ID_COLUMNS if name in integers), "")
-    seeds = next((name for name in _SEED_COLUMNS if name in integers), "")
-    others = tuple(name for name in schema.names if name not in (labels[0].name, ids, seeds))
-    kind = str(labels[0].type.value_type)
-    return _Layout(labels[0].name, (rows,), kind, ids, seeds, others)
-
-
-def _is_list_of_floats(kind: Any) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in lists) and pa.types.is_floating(kind.value_type)
-
-
-def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of a file, with the sample and the seed of each."""
+def _opened(path: Path, layout: Layout) -> tuple[ArrayRows, NDArray[np.int64], NDArray[np.int64]]:
+    """Open a file's rows, with the sample and the seed of each."""
     rows: ArrayRows
     if path.suffix == ".parquet":
         rows = ParquetRows(path, layout.labels)
@@ -360,10 +255,10 @@ def _opened(path: Path, layout: _Layout) -> tuple[ArrayRows, NDArray[np.int64], 
 def _index(
     path: Path, sample_of: NDArray[np.int64], seed_of: NDArray[np.int64]
 ) -> tuple[SegmentIndex, NDArray[np.int64]]:
-    """Index of views in any order, and the row in it of each.
+    """Build an index of views in any order, and find the row in it of each.
 
     Raises:
-        LabelFileError: a negative number, a view that is there twice, or no order at all.
+        LabelFileError: a number is negative, a view appears twice, or there is no order at all.
     """
     for name, values, least in (("sample ID", sample_of, 2**63), ("seed", seed_of, 2**32)):
         odd = (values < 0) | (values > least - 1)

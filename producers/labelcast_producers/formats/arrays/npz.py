@@ -1,4 +1,4 @@
-"""Rows of labels in `.npz` files, streamed: compressed or not, none is in memory as a whole."""
+"""Rows of labels in `.npz` files, streamed: compressed or not, no array is in memory as a whole."""
 
 import struct
 import zipfile
@@ -19,19 +19,19 @@ from labelcast_producers.formats.arrays.rows import NPY_ERRORS, require_integers
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _PIECE_BYTES = 2**20
-# Deflate makes no more of a byte, so a small file cannot ask for memory that it does not fill.
+# Deflate expands a byte at most this much, so a small file cannot ask for memory it does not fill.
 _MOST_INFLATED = 1032
 
 
 @dataclass(frozen=True, slots=True)
 class NpzArray:
-    """What the header of an array in an `.npz` says.
+    """An array in an `.npz`, as its header describes it.
 
     Attributes:
-        info: of the member of the zip file.
-        header_bytes: before the values.
-        shape: sides.
-        dtype: as stored.
+        info: member of the zip file.
+        header_bytes: size of everything before the values.
+        shape: shape of the array.
+        dtype: type of the values as stored.
         in_order: whether its rows are contiguous.
     """
 
@@ -43,10 +43,10 @@ class NpzArray:
 
 
 def npz_arrays(path: Path) -> dict[str, NpzArray]:
-    """Every array of a file by its name.
+    """Find every array of a file by its name.
 
     Raises:
-        LabelFileError: no `.npz`, damaged, or with pickled objects.
+        LabelFileError: it is no `.npz`, damaged, or holds pickled objects.
     """
     arrays = {}
     with _npz_errors(path), zipfile.ZipFile(path) as archive:
@@ -71,14 +71,14 @@ def npz_arrays(path: Path) -> dict[str, NpzArray]:
 
 
 class NpzRows:
-    """Labels of an array in an `.npz`, compressed or not; opened anew for every read.
+    """Labels of an array in an `.npz`, compressed or not; reopened for every read.
 
     Args:
-        path: the file.
-        array: of floats, shape (N, C) or (seeds, N, C).
+        path: path of the file.
+        array: float array of shape (N, C) or (seeds, N, C).
 
     Raises:
-        LabelFileError: no rows, or rows that are not contiguous.
+        LabelFileError: the array has no rows, or rows that are not contiguous.
     """
 
     def __init__(self, path: Path, array: NpzArray) -> None:
@@ -104,7 +104,7 @@ class NpzRows:
         with _npz_errors(self._path), self._path.open("rb") as file:
             if self._stream is None or first < self._stream.position:
                 self._stream = _Stream(file, self._array.info)
-            # Taken out, so that what fails half-way is not gone on with.
+            # Removed while in use, so that a stream that failed half-way is not used again.
             stream, self._stream = self._stream, None
             while stream.position < first:
                 stream.read(file, min(first - stream.position, _PIECE_BYTES))
@@ -116,13 +116,13 @@ class NpzRows:
 
 
 class _Stream:
-    """Where reading a member of a zip file has come to.
+    """Position in a member of a zip file that is being read.
 
     `zipfile` would keep the file open, which nobody would close.
 
     Args:
-        file: the zip file, open.
-        info: of the member.
+        file: open zip file.
+        info: member to read.
     """
 
     def __init__(self, file: IO[bytes], info: zipfile.ZipInfo) -> None:
@@ -142,14 +142,14 @@ class _Stream:
         self.position = 0
 
     def fill(self, file: IO[bytes], content: memoryview) -> None:
-        """Read as much as `content` holds."""
+        """Read until `content` is full."""
         while content:
             piece = self.read(file, min(len(content), _PIECE_BYTES))
             content[: len(piece)] = piece
             content = content[len(piece) :]
 
     def read(self, file: IO[bytes], most: int) -> bytes:
-        """Some bytes, at least one."""
+        """Read some bytes, at least one."""
         piece = b""
         while not piece:
             if not self._waiting:
@@ -163,7 +163,7 @@ class _Stream:
                 piece, self._waiting = self._waiting[:most], self._waiting[most:]
             else:
                 before = len(self._waiting)
-                # What is given at once is bounded, however well it was compressed.
+                # The output of one call is bounded, however well it was compressed.
                 piece = self._inflate.decompress(self._waiting, most)
                 self._waiting = self._inflate.unconsumed_tail
                 if not piece and not self._left and len(self._waiting) == before:
@@ -178,15 +178,15 @@ class _Stream:
 
 
 def npz_integers(path: Path, array: NpzArray, count: int) -> NDArray[np.int64]:
-    """A small array of integers.
+    """Read a small array of integers.
 
     Args:
-        path: the file.
-        array: in it.
-        count: that it must have.
+        path: path of the file.
+        array: array in the file.
+        count: number of integers that it must have.
 
     Raises:
-        LabelFileError: another type or number.
+        LabelFileError: its type or number is wrong.
     """
     require_integers(path, array.info.filename, array.shape, array.dtype, count)
     stored = np.empty(count, array.dtype)

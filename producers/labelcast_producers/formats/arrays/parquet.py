@@ -1,4 +1,4 @@
-"""Rows of labels in Parquet files, streamed: no column of them is ever in memory as a whole."""
+"""Rows of labels in Parquet files, streamed: no column is ever in memory as a whole."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +20,14 @@ _BATCH_ROWS = 1024
 
 
 class ParquetRows:
-    """Labels of a list column of a Parquet file, a row a view.
+    """Labels in a list column of a Parquet file, one row per view.
 
     Args:
-        path: the file.
-        column: of the labels.
+        path: path of the file.
+        column: name of the column with the labels.
 
     Raises:
-        LabelFileError: no rows, or labels of another type.
+        LabelFileError: it has no rows, or labels of another type.
     """
 
     def __init__(self, path: Path, column: str) -> None:
@@ -111,10 +111,10 @@ class ParquetRows:
 
 
 def parquet_integers(path: Path, column: str) -> NDArray[np.int64]:
-    """A whole column of integers.
+    """Read a whole column of integers.
 
     Raises:
-        LabelFileError: nulls, or damage.
+        LabelFileError: it holds nulls, or is damaged.
     """
     with parquet_errors(path):
         found = pq.ParquetFile(path).read(columns=[column]).column(0).combine_chunks()

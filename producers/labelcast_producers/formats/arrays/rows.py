@@ -1,4 +1,4 @@
-"""Rows of labels by number, and what arrays beside them must be."""
+"""Rows of labels by number, and checks of the arrays beside them."""
 
 import tokenize
 from pathlib import Path
@@ -24,11 +24,11 @@ NPY_ERRORS = (
 
 
 class ArrayRows(Protocol):
-    """Rows by number; reading on is cheap, going back may cost reading from the start."""
+    """Rows by number; reading forward is cheap, going back may mean reading from the start."""
 
     @property
     def num_rows(self) -> int:
-        """N, seeds times samples where there are three axes."""
+        """Number of rows, N; seeds times samples if there are three axes."""
         ...
 
     @property
@@ -44,10 +44,10 @@ class ArrayRows(Protocol):
 def require_integers(
     path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], count: int
 ) -> None:
-    """Refuse what is not one integer for each of `count`.
+    """Refuse an array that is not `count` integers.
 
     Raises:
-        LabelFileError: so it is.
+        LabelFileError: it is not.
     """
     if shape != (count,) or dtype.kind not in "iu":
         raise LabelFileError(
@@ -61,7 +61,7 @@ def require_floats(path: Path, dtype: np.dtype[Any]) -> None:
     """Refuse labels of other types than fp16 and fp32.
 
     Raises:
-        LabelFileError: so they are.
+        LabelFileError: they have another type.
     """
     if dtype.kind != "f" or dtype.itemsize not in (2, 4):
         raise LabelFileError(

@@ -50,9 +50,11 @@ class TensorRows:
 
     def read(self, start: int, stop: int) -> LabelBlock:
         """See `ArrayRows.read`; float64 becomes float32."""
-        block = self._values[start:stop]
-        values: LabelBlock = block.astype(np.float16 if block.itemsize == 2 else np.float32)
-        check_finite(values, np.arange(start, stop))
+        block, rows = self._values[start:stop], np.arange(start, stop)
+        values: LabelBlock = (
+            block.astype(np.float16) if block.itemsize == 2 else block.astype(np.float32)
+        )
+        check_finite(values, rows)
         return values
 
 

@@ -1,6 +1,6 @@
-"""Soft labels of whole epochs, stored batch by batch: SRe2L and all that grew from it.
+"""Soft labels of whole epochs, stored batch by batch: SRe2L and the formats derived from it.
 
-layout     files by name: epochs, batches, what names the samples
+layout     files by name: epochs, batches, list of samples
 record     one record, recognised by types and shapes
 batch      its augmentation, read and checked
 scanning   all files, once

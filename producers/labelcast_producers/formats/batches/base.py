@@ -1,4 +1,4 @@
-"""What importers of epochs of mixed batches have in common: detecting, scanning, assembling."""
+"""What importers of epochs of mixed batches share: detecting, scanning, assembling."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.batches.detection import (
     first_record,
     inside_of,
@@ -48,11 +49,11 @@ class Numbered:
     """Sample IDs and seeds of scanned batches.
 
     Attributes:
-        ids: of each batch.
-        seeds: of each batch.
-        notes: on what was assumed.
-        doubts: the same of the sample IDs, which a teacher's confirmation settles.
-        order: where IDs were derived, how their labels may contradict them.
+        ids: sample IDs of each batch.
+        seeds: seed of each batch.
+        notes: notes on what was assumed.
+        doubts: notes on the sample IDs, which a teacher's confirmation settles.
+        order: the order of the samples, if it was derived.
     """
 
     ids: list[SampleIDs]
@@ -63,7 +64,7 @@ class Numbered:
 
 
 class BatchImporter(Importer):
-    """What the producers have in common."""
+    """The base class of the producers' importers."""
 
     title: ClassVar[str]
     kind: ClassVar[Kind]
@@ -73,16 +74,16 @@ class BatchImporter(Importer):
 
     @abstractmethod
     def fits(self, layout: Layout, signature: Signature) -> bool:
-        """Whether files of a layout of this kind are of this producer."""
+        """Whether files with this layout and signature come from this producer."""
 
     @abstractmethod
     def number(
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions
     ) -> Numbered:
-        """Sample IDs and seeds of all batches.
+        """Find sample IDs and seeds of all batches.
 
         Raises:
-            LabelFileError: what names the samples is missing or contradicts the files.
+            LabelFileError: the list of samples is missing or contradicts the files.
             InvalidRequestError: options contradict the files.
         """
 
@@ -107,7 +108,7 @@ class BatchImporter(Importer):
         return ()
 
     def detect(self, path: Path) -> Finding | None:
-        """See `Importer.detect`; opens one file, or a few where the first ones are damaged."""
+        """See `Importer.detect`; opens one file, or a few if the first ones are damaged."""
         require_whole(path)
         layout = find_layout(path)
         found = None if layout is None else first_record(layout)
@@ -125,8 +126,10 @@ class BatchImporter(Importer):
             foreign=layout.foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> BatchSource:
-        """See `Importer.open`; reads every file but its labels."""
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> BatchSource:
+        """See `Importer.open`; reads everything in every file but its labels."""
         layout = find_layout(path)
         if layout is None or layout.kind is not self.kind:
             raise LabelFileError(
@@ -137,7 +140,7 @@ class BatchImporter(Importer):
         known = KnownSamples.of(options)
         if self.needs_ids_file:
             require_ids_file(layout)
-        # Before the scan, which takes minutes: what one file tells.
+        # Before the scan, which takes minutes: check what one file tells.
         first = first_record(layout)
         if first is not None:
             self._class_count(layout, Signature.of(first[0]), known)
@@ -145,6 +148,7 @@ class BatchImporter(Importer):
             layout,
             view_size=options.view_pixels,
             num_classes=None if known.class_names is None else len(known.class_names),
+            progress=progress,
         )
         signature = scanned.signature
         num_classes = self._class_count(layout, signature, known)
@@ -201,7 +205,7 @@ class BatchImporter(Importer):
         """Refuse options that contradict the format.
 
         Raises:
-            InvalidRequestError: says which.
+            InvalidRequestError: an option contradicts it; says which.
         """
         if self.kind_of(options) is LabelKind.LOGITS and options.recovery not in {
             None,
@@ -239,10 +243,10 @@ class BatchImporter(Importer):
 
 
 def require_ids_file(layout: Layout) -> Path:
-    """The file that names the samples.
+    """Return the file that lists the samples.
 
     Raises:
-        LabelFileError: it is not there.
+        LabelFileError: it is missing.
     """
     if layout.ids_file is None:
         name = IDS_NAMES[layout.kind]

@@ -31,10 +31,10 @@ class Place:
     """Where a batch is stored.
 
     Attributes:
-        file: that holds it.
-        epoch: in the producer's numbering; None in flat layouts.
-        number: in its epoch, or of all batches.
-        at: behind the path in messages; "" where the file is the batch.
+        file: file that holds it.
+        epoch: number of the epoch as the producer counts; None in flat layouts.
+        number: number of the batch in its epoch, or among all batches.
+        at: text after the path in messages; "" if the file is the batch.
     """
 
     file: StoredFile
@@ -46,7 +46,7 @@ class Place:
         return f"{self.file.path}{self.at}"
 
     def refuse(self, what: str) -> NoReturn:
-        """Name the place and what is wrong there.
+        """Raise an error that names the place and what is wrong there.
 
         Raises:
             LabelFileError: always.
@@ -59,21 +59,21 @@ class Batch:
     """The augmentation of a batch of B views.
 
     Attributes:
-        place: where it is stored.
-        size: B.
-        coords: shape (B, 4): top, left, height and width. Float16 or float32 as stored, as
-            fractions of the source image; EDC's are fractions of its other side until `EDCImporter`
-            has looked at the image, and float64 from then on.
-        flip: bool, shape (B,); None where the producer has none.
+        place: place where it is stored.
+        size: number of views, B.
+        coords: top, left, height and width, shape (B, 4): float16 or float32 as stored, as
+            fractions of the source image. EDC's are fractions of the image's other side until
+            `EDCImporter` has looked at the image, and float64 from then on.
+        flip: bool, shape (B,); None if the producer has none.
         cutout: float32, shape (B, 7); or None.
         operations: uint8, shape (B, layers).
         magnitudes: float32, shape (B, layers).
-        mix: of the batch.
-        mix_index: int32, shape (B,); None where it is not mixed.
-        lam: λ; 1 where it is not mixed.
+        mix: kind of mix of the batch.
+        mix_index: int32, shape (B,); None if the batch is not mixed.
+        lam: λ; 1 if the batch is not mixed.
         box: top, left, bottom, right.
-        indices_end: the highest class index of top-k labels, plus 1; 0 where labels are dense.
-        sample_ids: int64, shape (B,); None where they are not in the record.
+        indices_end: highest class index of top-k labels plus 1; 0 if labels are dense.
+        sample_ids: int64, shape (B,); None if they are not in the record.
         patches: uint8, shape (B, 4): the source patch at each place; or None.
     """
 
@@ -96,12 +96,12 @@ def read_batch(record: Record, place: Place, view_size: int) -> Batch:
     """Read and check everything but the labels.
 
     Args:
-        record: of an open file.
-        place: of the record.
-        view_size: pixels a side of the producer's views.
+        record: record in an open file.
+        place: place of the record.
+        view_size: pixels per side of the producer's views.
 
     Raises:
-        LabelFileError: names file and position.
+        LabelFileError: something is wrong; names file and position.
     """
     operations, magnitudes = _rand_augment(record.layers, place, record.size)
     # Only EDC stores patches, and only EDC divides by the other side of the image.
@@ -124,10 +124,10 @@ def read_batch(record: Record, place: Place, view_size: int) -> Batch:
 
 
 def check_indices(indices: LazyTensor, place: Place, num_classes: int) -> None:
-    """Refuse class indices of top-k labels out of range, or twice in a row.
+    """Refuse class indices of top-k labels that are out of range, or twice in a row.
 
     Raises:
-        LabelFileError: names file, position and row.
+        LabelFileError: an index is refused; names file, position and row.
     """
     values = indices.read()
     require_exact_ids(values, num_classes, lambda _: f"{place}: indices", limit=exact_below(values))
@@ -145,7 +145,7 @@ def check_indices(indices: LazyTensor, place: Place, num_classes: int) -> None:
 
 
 def scalar(value: Scalar) -> int | float:
-    """A number, however it was pickled."""
+    """Convert a number, however it was pickled."""
     number = value.read() if isinstance(value, LazyTensor) else value
     return number if isinstance(number, int | float) else number.item()
 
@@ -263,9 +263,9 @@ def _sample_ids(tensor: LazyTensor, place: Place) -> NDArray[np.int64]:
 def _patches(tensor: LazyTensor, place: Place) -> NDArray[np.uint8]:
     """The source patch at each place of the shuffled image, row by row.
 
-    Three forms are stored, which no value fits two of: zeros alone where nothing was shuffled; the
-    numbers of the four patches; or, as patches are shuffled column by column and then row by row,
-    the order of columns and that of rows.
+    Three forms are stored, and no value fits two: zeros if nothing was shuffled; the numbers of the
+    four patches; or, as patches are shuffled column by column and then row by row, the order of the
+    columns and the order of the rows.
     """
     values = tensor.read().astype(np.int64)
     numbers = values.reshape(-1, 4)
@@ -285,7 +285,7 @@ def _patches(tensor: LazyTensor, place: Place) -> NDArray[np.uint8]:
 def _rand_augment(
     layers: tuple[Layer, ...], place: Place, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Operations that were applied, and their own arguments: shape (B, layers) each."""
+    """Find the applied operations and their arguments: shape (B, layers) each."""
     operations = np.full((size, len(layers)), NO_OPERATION, dtype=np.uint8)
     magnitudes = np.zeros((size, len(layers)), dtype=np.float32)
     for number, (operation, decision, parameter) in enumerate(layers):

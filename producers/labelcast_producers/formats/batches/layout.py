@@ -1,4 +1,4 @@
-"""Where the files of a producer lie: names alone, nothing is opened.
+"""Where the files of a producer are: reads only names and opens nothing.
 
 epoch_{e}/batch_{b}.tar   SRe2L, CDA, CV-DD, LPLD, G-VBSM, EDC
 batch_{n}.tar             LPQLD
@@ -17,7 +17,7 @@ _NUMBER = r"(0|[1-9][0-9]{0,8})"
 _EPOCH_DIRECTORY = re.compile(f"epoch_{_NUMBER}")
 _EPOCH_FILE = re.compile(rf"epoch_{_NUMBER}\.tar")
 _BATCH_FILE = re.compile(rf"batch_{_NUMBER}\.tar")
-# Of foreign files and missing numbers, as many as fit a line.
+# The number of foreign files and missing numbers that fit one line.
 SHOWN = 5
 
 
@@ -29,7 +29,7 @@ class Kind(StrEnum):
     EPOCH_FILES = "epoch files"
 
 
-# Files beside the batches that name the samples.
+# Files beside the batches that list the samples.
 IDS_NAMES = {
     Kind.EPOCH_DIRECTORIES: "sampler_indices_epoch.json",
     Kind.FLAT: "sampler_indices_batch.json",
@@ -49,9 +49,9 @@ class StoredFile:
     """One file of labels.
 
     Attributes:
-        path: of it.
+        path: path of the file.
         epoch: number in its name or its directory's; None in flat layouts.
-        number: of the batch; 0 for a file of a whole epoch.
+        number: number of the batch; 0 for a file of a whole epoch.
     """
 
     path: Path
@@ -64,12 +64,12 @@ class Layout:
     """The files of one directory.
 
     Attributes:
-        root: the directory.
-        kind: of the layout.
-        files: of labels, by epoch and number.
-        ids_file: names the samples; None if it is not there.
+        root: path of the directory.
+        kind: kind of the layout.
+        files: files of labels, by epoch and number.
+        ids_file: file that lists the samples; None if it is missing.
         companions: files that are known to lie beside labels and hold none, relative to `root`.
-        foreign: everything else, relative to `root`.
+        foreign: all other files, relative to `root`.
     """
 
     root: Path
@@ -86,7 +86,7 @@ class Layout:
 
     @property
     def num_epochs(self) -> int | None:
-        """Epochs that names tell of; None in flat layouts."""
+        """Number of epochs according to the names; None in flat layouts."""
         if self.kind is Kind.FLAT:
             return None
         return len({file.epoch for file in self.files})
@@ -95,7 +95,7 @@ class Layout:
         """Refuse foreign files and gaps in the numbers.
 
         Raises:
-            LabelFileError: names up to five of them.
+            LabelFileError: there are some; names up to five.
         """
         if self.foreign:
             raise LabelFileError(
@@ -129,13 +129,13 @@ class Layout:
 
 
 def find_layout(path: Path) -> Layout | None:
-    """The layout of a directory by the names in it.
+    """Find the layout of a directory by the names in it.
 
     Args:
-        path: whatever the user gave.
+        path: any path that the user gave.
 
     Returns:
-        None where no name is that of an epoch or a batch, and for what is no directory.
+        None if no name is that of an epoch or a batch, or if it is no directory.
 
     Raises:
         LabelFileError: a directory cannot be listed.
@@ -227,13 +227,13 @@ def _names(directory: Path) -> list[str]:
 
 
 def _gaps(stem: str, numbers: Sequence[int]) -> list[str]:
-    """Names of the first few numbers from 0 on that are not there, below the highest."""
+    """Names of the first few numbers from 0 on that are missing below the highest."""
     there = set(numbers)
     missing: list[str] = []
     for number in range(max(there, default=-1)):
         if number not in there:
             missing.append(f"{stem}{number}")
-            # One more than are shown, so that the message can say that there are more.
+            # One more than is shown, so that the message can say that there are more.
             if len(missing) > SHOWN:
                 break
     return missing

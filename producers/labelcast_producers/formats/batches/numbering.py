@@ -1,10 +1,10 @@
-"""Every view's sample ID and seed, from what is stored and what is known of the producer.
+"""Every view's sample ID and seed, from what is stored and what is known about the producer.
 
 Rules:
   * seeds are epochs; the partner of a view lies in the same batch, so it has the same seed;
-  * batches are of one size, but for the last of an epoch where the producer kept it;
-  * epochs are of one length, but for the last, which pruning cuts short: views that are not stored
-    are absent, never made up.
+  * batches have one size, except the last of an epoch if the producer kept it;
+  * epochs have one length, except the last, which pruning cuts short: views that are not stored are
+    absent, never made up.
 """
 
 import math
@@ -27,11 +27,11 @@ SampleIDs = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """Batches by epoch, whose numbers and sizes fit together.
+    """Batches by epoch, with consistent numbers and sizes.
 
     Attributes:
         of: batches of each epoch, in order.
-        batch_size: of all batches but the last of an epoch.
+        batch_size: size of all batches but the last of an epoch.
         last_is_partial: whether the last epoch has fewer batches than the others.
     """
 
@@ -49,10 +49,10 @@ def cut_epochs(batches: Sequence[Batch]) -> Epochs:
     """Group batches by epoch.
 
     Args:
-        batches: by epoch and number, which have no gaps.
+        batches: batches by epoch and number, without gaps.
 
     Raises:
-        LabelFileError: an epoch lacks batches, or a batch is of another size; names it.
+        LabelFileError: an epoch lacks batches, or a batch has another size; names it.
     """
     epochs = tuple(tuple(group) for _, group in groupby(batches, lambda batch: batch.place.epoch))
     counts = [len(epoch) for epoch in epochs]
@@ -68,7 +68,7 @@ def cut_epochs(batches: Sequence[Batch]) -> Epochs:
     batch_size = _usual_size(batches)
     lasts = [epoch[-1] for epoch in epochs if len(epoch) == most]
     for batch in batches:
-        # Where a whole epoch ends, a batch may be short, as it is in the first.
+        # Where a whole epoch ends, a batch may be as short as in the first epoch.
         short = lasts[0].size if batch.place.number == most - 1 else batch_size
         if batch.size != short or batch.size > batch_size:
             batch.place.refuse(
@@ -81,12 +81,12 @@ def cut_epochs(batches: Sequence[Batch]) -> Epochs:
 def derived_ids(
     epochs: Epochs, orders: Iterator[SampleIDs], num_samples: int
 ) -> Iterator[SampleIDs]:
-    """Sample IDs of each batch, from the sampler's seed.
+    """Derive the sample IDs of each batch from the sampler's seed.
 
     Args:
-        epochs: from 0 on.
-        orders: of the epochs, from 0 on.
-        num_samples: that the sampler permuted.
+        epochs: epochs from 0 on.
+        orders: orders of the epochs, from 0 on.
+        num_samples: number of samples that the sampler permuted.
     """
     for epoch in epochs.of:
         order = next(orders).astype(np.min_scalar_type(num_samples))
@@ -96,7 +96,7 @@ def derived_ids(
 
 
 def count_samples(epochs: Epochs, known: KnownSamples) -> int:
-    """How many samples the sampler permuted: as the options say, or else as many as an epoch has.
+    """Count the samples that the sampler permuted: by the options, else by the views of an epoch.
 
     Raises:
         InvalidRequestError: the options contradict the files; names both counts.
@@ -105,7 +105,7 @@ def count_samples(epochs: Epochs, known: KnownSamples) -> int:
     if known.count is None:
         return length
     whole = known.count // size * size
-    # The only epoch may have been cut short; of several, the first has not.
+    # A single epoch may have been cut short; of several, the first has not.
     cut_short = len(epochs.of) == 1 and length % size == 0 and length < known.count
     if length not in {known.count, whole} and not cut_short:
         raise InvalidRequestError(
@@ -116,10 +116,10 @@ def count_samples(epochs: Epochs, known: KnownSamples) -> int:
 
 
 def ids_by_epoch(epochs: Epochs, orders: Orders, ids_file: Path) -> Iterator[SampleIDs]:
-    """Sample IDs of each batch, from lists of whole epochs, which batches cut.
+    """Find the sample IDs of each batch in lists of whole epochs.
 
     Raises:
-        LabelFileError: the lists are of other epochs or lengths.
+        LabelFileError: the lists have other epochs or lengths.
     """
     stored = [epoch[0].place for epoch in epochs.of]
     _require_same_numbers({place.epoch for place in stored}, set(orders), ids_file, "epoch")
@@ -132,7 +132,8 @@ def ids_by_epoch(epochs: Epochs, orders: Orders, ids_file: Path) -> Iterator[Sam
                 path=ids_file,
             )
         batches = len(ids) / epochs.batch_size
-        # The last epoch may have been cut short, every other is whole, less a batch that was short.
+        # The last epoch may have been cut short; every other is whole, except for a dropped last
+        # batch.
         cut_short = epoch is epochs.of[-1] and len(epoch) < batches
         if not cut_short and len(epoch) not in {math.floor(batches), math.ceil(batches)}:
             raise LabelFileError(
@@ -143,7 +144,7 @@ def ids_by_epoch(epochs: Epochs, orders: Orders, ids_file: Path) -> Iterator[Sam
         for batch in epoch:
             start = batch.place.number * epochs.batch_size
             end = start + batch.size
-            # A short batch is cut off by the end of the list, or it is not whole.
+            # A short batch ends with the list, or it is not whole.
             if end > len(ids) or (batch.size < epochs.batch_size and end != len(ids)):
                 batch.place.refuse(
                     f"ends at view {end} of epoch {batch.place.epoch}, of which {ids_file.name}"
@@ -153,10 +154,10 @@ def ids_by_epoch(epochs: Epochs, orders: Orders, ids_file: Path) -> Iterator[Sam
 
 
 def ids_by_batch(batches: Sequence[Batch], orders: Orders, ids_file: Path) -> Iterator[SampleIDs]:
-    """Sample IDs of each batch, from a list for each.
+    """Find the sample IDs of each batch in a list for each.
 
     Raises:
-        LabelFileError: the lists are of other batches or lengths.
+        LabelFileError: the lists have other batches or lengths.
     """
     stored: set[int | None] = {batch.place.number for batch in batches}
     _require_same_numbers(stored, set(orders), ids_file, "batch")
@@ -171,15 +172,15 @@ def ids_by_batch(batches: Sequence[Batch], orders: Orders, ids_file: Path) -> It
 
 
 def greedy_seeds(ids: Sequence[SampleIDs]) -> list[int]:
-    """Seeds of batches whose epochs nobody wrote down.
+    """Find seeds for batches whose epochs are not recorded.
 
-    A view is known by its sample and its seed, and partners share the seed: a batch must lie in one
-    seed as a whole, in which none of its samples is yet. Taking the current seed for as long as
-    that holds gives back the epochs: batches of one epoch share no sample, and the first batch of
-    the next, unless pruning left a gap there, holds one that the epoch before has had.
+    A view is identified by its sample and its seed, and partners share the seed: a whole batch must
+    have one seed, under which none of its samples occurs yet. Keeping the current seed for as long
+    as that holds recovers the epochs: batches of one epoch share no sample, and the first batch of
+    the next, unless pruning left a gap there, holds a sample that the epoch before also has.
 
     Args:
-        ids: of each batch, in the order of their numbers.
+        ids: sample IDs of each batch, in the order of their numbers.
     """
     seeds: list[int] = []
     current, held = 0, set[int]()
@@ -196,12 +197,12 @@ def require_distinct(batches: Sequence[Batch], ids: Sequence[SampleIDs], seeds: 
     """Refuse two labels of one view.
 
     Args:
-        batches: by seed.
-        ids: of each.
-        seeds: of each, never falling.
+        batches: batches by seed.
+        ids: sample IDs of each.
+        seeds: seed of each, never falling.
 
     Raises:
-        LabelFileError: names the file and row of the second one.
+        LabelFileError: a view has two; names the file and row of the second one.
     """
     numbered = zip(batches, ids, seeds, strict=True)
     for seed, group in groupby(numbered, lambda item: item[2]):
@@ -247,5 +248,5 @@ def _require_same_numbers(
 
 def _usual_size(batches: Sequence[Batch]) -> int:
     sizes, counts = np.unique([batch.size for batch in batches], return_counts=True)
-    # Of sizes that are as frequent, the larger: the shorter one ends an epoch.
+    # Of sizes that are equally frequent, the larger: the shorter one ends an epoch.
     return int(sizes[counts == counts.max()][-1])

@@ -1,10 +1,10 @@
-"""Which sample is at which place: drawn again from the sampler's seed, or read beside the batches.
+"""Which sample is at which place: drawn again from the sampler's seed, or read from a file.
 
 Rules:
   * SRe2L's files name no samples. Its sampler permutes the sorted list of images with one generator
-    for all epochs. Newer torch draws a second permutation when an epoch's iterator is used up, of
-    which it takes nothing; older torch does not. The two agree in epoch 0 and in no other;
-  * what is drawn here does not depend on the torch that is installed: only `randperm` is used.
+    for all epochs. Newer torch draws a second permutation when an epoch's iterator is used up, and
+    uses nothing of it; older torch does not. The two agree in epoch 0 and in no other;
+  * the orders drawn here do not depend on the installed torch: only `randperm` is used.
 """
 
 import re
@@ -21,7 +21,7 @@ from labelcast_producers.formats.source import PermutationDraws
 from labelcast_producers.torchfile import read_torch_file
 
 _MOST_JSON_BYTES = 2**30
-# One entry of the dictionary. No form of nesting fits it, so garbage of any depth ends at once.
+# One entry of the dictionary. No nesting matches it, so garbage of any depth ends at once.
 _ENTRY = re.compile(rb'\s*"(0|[1-9][0-9]{0,8})"\s*:\s*\[([0-9,\s]*)\]\s*')
 _EMPTY = re.compile(rb"\s*\{\s*\}\s*")
 _MOST_DIGITS = 18
@@ -32,12 +32,12 @@ Orders = Mapping[int, NDArray[np.int64]]
 def sampler_orders(
     num_samples: int, draws: PermutationDraws, seed: int
 ) -> Iterator[NDArray[np.int64]]:
-    """What torch's RandomSampler gives, epoch by epoch, without end.
+    """Draw the orders of torch's RandomSampler, epoch by epoch, without end.
 
     Args:
-        num_samples: in the data set.
-        draws: AUTO is TWO, as in every torch of the last years.
-        seed: of the generator.
+        num_samples: number of samples in the data set.
+        draws: permutations per epoch; AUTO is TWO, as in every recent torch.
+        seed: seed of the generator.
 
     Yields:
         int64, shape (num_samples,): positions in the sorted list of images.
@@ -51,16 +51,16 @@ def sampler_orders(
 
 
 def read_orders(path: Path) -> Orders:
-    """Read the sample IDs beside the batches.
+    """Read the list of sample IDs beside the batches.
 
     Args:
-        path: `.json`: {"0": [IDs …], …}; or what torch saved of the same dictionary.
+        path: `.json`: {"0": [IDs …], …}; or the same dictionary saved by torch.
 
     Returns:
         int64 sample IDs by epoch or batch number.
 
     Raises:
-        LabelFileError: missing, too large, or anything else than such a dictionary.
+        LabelFileError: it is missing, too large, or not such a dictionary.
     """
     if path.suffix == ".json":
         return _read_json(path)
@@ -86,7 +86,8 @@ def _read_json(path: Path) -> Orders:
         content = path.read_bytes()
     except OSError as error:
         raise LabelFileError(f"cannot read {path}: {error.strerror}", path=path) from None
-    # Not by `json`: it takes gigabytes for the lists of a large run, and recurses into nested ones.
+    # Not with `json`: it takes gigabytes for the lists of a large run, and recurses into nested
+    # ones.
     orders: dict[int, NDArray[np.int64]] = {}
     if _EMPTY.fullmatch(content):
         raise _malformed(path, "it is empty")
@@ -126,7 +127,7 @@ def _number(key: object) -> int | None:
 
 
 def _flat(listed: Any, depth: int = 0) -> NDArray[np.int64]:
-    """Sample IDs of an epoch, whether they are in one list or in one for each batch."""
+    """Flatten the sample IDs of an epoch, whether in one list or in one for each batch."""
     values: NDArray[np.int64]
     if isinstance(listed, np.ndarray) and listed.ndim == 1 and listed.dtype.kind in "iu":
         values = listed.astype(np.int64)

@@ -1,6 +1,6 @@
-"""One record of a batch, recognised by types and shapes: never by its length, or by place alone.
+"""One record of a batch, recognised by types and shapes: never by length, or by place alone.
 
-All producers put the same things in the same order, and differ in what they leave out or add:
+All producers store the same things in the same order, and differ in what they leave out or add:
 
     coords [B, 4]            float32, or float16 where quantised
     flip [B] bool            or cutout [B, 7] float
@@ -26,7 +26,7 @@ EXPECTED = (
     "a list of coords float [B, 4], flip bool [B] (or cutout float [B, 7]), mix_index int [B], λ,"
     " box of 4 integers, labels float [B, C] (or values and indices [B, k]), in that order"
 )
-# Where `detect` and messages describe a list.
+# Number of items that `detect` and messages describe.
 _DESCRIBED = 10
 
 Layer = tuple[LazyTensor, LazyTensor, LazyTensor]
@@ -41,12 +41,12 @@ class Record:
         coords: float, shape (B, 4).
         flip: bool, shape (B,); None where there is a cutout instead.
         cutout: float, shape (B, 7); or None.
-        layers: of RandAugment: operation, decision and parameter, each of shape (B,).
-        mix_index: integers, shape (B,); None where the batch is not mixed.
-        lam: a number; None where the batch is not mixed.
-        box: four integers; None for MixUp, or where the batch is not mixed.
+        layers: layers of RandAugment: operation, decision and parameter, each of shape (B,).
+        mix_index: integers, shape (B,); None if the batch is not mixed.
+        lam: a number; None if the batch is not mixed.
+        box: four integers; None for MixUp, or if the batch is not mixed.
         labels: float, shape (B, C), or the top-k values, shape (B, k).
-        indices: class of each top-k value, integers, shape (B, k); None where labels are dense.
+        indices: class of each top-k value, integers, shape (B, k); None if labels are dense.
         sample_ids: int64, shape (B,); or None.
         patches: integers, shape (B, 2, 2); or None.
     """
@@ -75,9 +75,9 @@ class Signature:
 
     Attributes:
         coords: type of the coordinates.
-        cutout: instead of flips.
-        layers: of RandAugment.
-        label_type: of the labels.
+        cutout: whether there is a cutout instead of flips.
+        layers: number of RandAugment layers.
+        label_type: type of the labels.
         label_columns: C, or k of top-k labels.
         top_k: whether labels are top-k.
         sample_ids: whether records name their samples.
@@ -95,7 +95,7 @@ class Signature:
 
     @classmethod
     def of(cls, record: Record) -> "Signature":
-        """That of one record."""
+        """The signature of one record."""
         return cls(
             coords=record.coords.dtype.name,
             cutout=record.cutout is not None,
@@ -109,7 +109,7 @@ class Signature:
 
     @property
     def is_plain(self) -> bool:
-        """Whether records are SRe2L's six, but for what stands in the place of the flip."""
+        """Whether records are SRe2L's six items, except for what replaces the flip."""
         return not (self.layers or self.top_k or self.sample_ids or self.patches)
 
 
@@ -120,7 +120,7 @@ def as_record(value: object) -> Record | None:
         value: tree of an open file, or an item of it.
 
     Returns:
-        None where it is none.
+        None if it is no record.
     """
     if type(value) is not list or len(value) < 2:
         return None
@@ -163,7 +163,7 @@ def as_record(value: object) -> Record | None:
 
 
 def describe(value: object) -> str:
-    """What a value is, on one line of bounded length."""
+    """Describe a value on one line of bounded length."""
     if isinstance(value, LazyTensor):
         return f"{value.dtype.name} {list(value.shape)}"
     if not isinstance(value, list | tuple):
@@ -198,7 +198,7 @@ def _labelled(
 
 
 def _layers(value: Sequence[Any], size: int) -> tuple[Layer, ...] | None:
-    """Layers of RandAugment, as torch's collate function makes them of triplets of each image."""
+    """Layers of RandAugment, as torch's collate function makes them from triplets of each image."""
     if not 1 <= len(value) <= MAX_LAYERS:
         return None
     for layer in value:

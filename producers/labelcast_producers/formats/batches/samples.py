@@ -1,4 +1,4 @@
-"""What the user gives of the samples: their number, classes and class names."""
+"""What the user says about the samples: their number, classes and class names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from labelcast_producers.formats.source import ImportOptions
 
 @dataclass(frozen=True, eq=False, slots=True)
 class KnownSamples:
-    """What options say of the producer's images.
+    """What the options say about the producer's images.
 
     Attributes:
-        count: how many there are; None if no option says it.
-        said_by: what says it, for messages.
+        count: number of images; None if no option says it.
+        said_by: option that says it, for messages.
         hard_labels: int64, shape (count,); None without images.
-        class_names: in order; None if no option says them.
-        folder: of the images; None without them.
+        class_names: class names in order; None if no option gives them.
+        folder: folder of the images; None without them.
     """
 
     count: int | None
@@ -31,11 +31,10 @@ class KnownSamples:
 
     @classmethod
     def of(cls, options: ImportOptions) -> "KnownSamples":
-        """Those of the options.
+        """Read the options.
 
         Raises:
-            InvalidRequestError: images or a list that cannot be read, or options that contradict
-                each other.
+            InvalidRequestError: images or a list cannot be read, or options contradict each other.
         """
         count, said_by = options.num_samples, "--samples"
         hard_labels, class_names = None, options.class_names
@@ -58,10 +57,10 @@ class KnownSamples:
         return cls(count, said_by, hard_labels, class_names, folder)
 
     def require_classes(self, num_classes: int) -> None:
-        """Refuse another number of class names than labels have classes.
+        """Refuse a number of class names other than the labels' number of classes.
 
         Raises:
-            InvalidRequestError: names both counts.
+            InvalidRequestError: the numbers differ; names both.
         """
         if self.class_names is not None and len(self.class_names) != num_classes:
             raise InvalidRequestError(
@@ -73,7 +72,7 @@ class KnownSamples:
         """Refuse sample IDs beyond the images.
 
         Raises:
-            InvalidRequestError: names both.
+            InvalidRequestError: there is one; names it and the count.
         """
         if self.count is not None and highest >= self.count:
             raise InvalidRequestError(

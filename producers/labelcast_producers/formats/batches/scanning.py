@@ -1,6 +1,6 @@
-"""Going through all files once: what is small is read and checked, labels are left where they are.
+"""Scans all files once: small content is read and checked, labels are left unread.
 
-Memory grows by 35 to 60 bytes a view (batches of 1024 to 100), whatever its label takes.
+Memory grows by 35 to 60 bytes per view (batches of 1024 to 100), however large its label.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelcast.errors import LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.batches.batch import Batch, Place, check_indices, read_batch
 from labelcast_producers.formats.batches.layout import Kind, Layout, StoredFile
 from labelcast_producers.formats.batches.record import (
@@ -19,6 +20,7 @@ from labelcast_producers.formats.batches.record import (
     as_record,
     describe,
 )
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.torchfile import open_torch_file
 
 # Size and time of a file, by which a change is noticed.
@@ -30,9 +32,9 @@ class Scan:
     """All batches of a layout.
 
     Attributes:
-        batches: by epoch and number.
-        signature: what all have in common.
-        stamps: of each file.
+        batches: batches by epoch and number.
+        signature: what all records share.
+        stamps: stamp of each file.
     """
 
     batches: tuple[Batch, ...]
@@ -41,7 +43,7 @@ class Scan:
 
 
 def stamp(path: Path) -> Stamp:
-    """Size and time of a file.
+    """Get size and time of a file.
 
     Raises:
         LabelFileError: it cannot be read.
@@ -58,7 +60,7 @@ def opened_records(file: StoredFile, kind: Kind) -> Iterator[list[tuple[Place, A
     """The records of one file, unchecked, for as long as it is open.
 
     Raises:
-        LabelFileError: the file is damaged, or of another format.
+        LabelFileError: the file is damaged, or has another format.
     """
     with open_torch_file(file.path) as opened:
         yield list(_records(file, kind, opened.tree))
@@ -69,21 +71,23 @@ def scan(
     *,
     view_size: int,
     num_classes: int | None,
+    progress: Progress = unwatched,
 ) -> Scan:
     """Read and check everything but the labels.
 
     Args:
-        layout: without gaps and foreign files.
-        view_size: pixels a side of the producer's views.
-        num_classes: that indices of top-k labels must lie below; dense labels say it themselves.
+        layout: layout without gaps and foreign files.
+        view_size: pixels per side of the producer's views.
+        num_classes: upper limit of the indices of top-k labels; dense labels tell it themselves.
+        progress: counts files.
 
     Raises:
-        LabelFileError: names file and position.
+        LabelFileError: something is wrong; names file and position.
     """
     batches: list[Batch] = []
     stamps: dict[Path, Stamp] = {}
     first: tuple[Signature, Place] | None = None
-    for file in layout.files:
+    for file in counted(layout.files, progress):
         stamps[file.path] = stamp(file.path)
         with opened_records(file, layout.kind) as records:
             for place, value in records:
@@ -99,10 +103,10 @@ def scan(
 
 
 def require_record(value: object, place: Place) -> Record:
-    """The record at a place.
+    """Return the record at a place.
 
     Raises:
-        LabelFileError: it is none; says what it is.
+        LabelFileError: the value is none; says what it is.
     """
     record = as_record(value)
     if record is None:

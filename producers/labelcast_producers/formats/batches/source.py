@@ -1,4 +1,4 @@
-"""Scanned batches whose labels are read one batch, or some of one file, at a time."""
+"""Scanned batches whose labels are read one batch, or a few batches of one file, at a time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
@@ -39,8 +39,8 @@ from labelcast_producers.formats.source import (
     SourceFacts,
 )
 
-# A box reaches the far edge in every second batch or so. That none of this many does has a chance
-# of one in a hundred million.
+# A box reaches the far edge in every second batch or so. The chance that none of this many does is
+# one in a hundred million.
 _TELLING_BOXES = 24
 # Whose crops tell how large small images are.
 _TELLING_BATCHES = 64
@@ -51,11 +51,11 @@ _CHANGED = "has changed since it was scanned; import again"
 
 
 def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[SegmentIndex, SampleIDs]:
-    """Index of the stored views, and the row of each.
+    """Build the index of the stored views, and find the row of each.
 
     Args:
-        ids: of each batch; no sample is twice under one seed.
-        seeds: of each batch, never falling.
+        ids: sample IDs of each batch; no sample is twice under one seed.
+        seeds: seed of each batch, never falling.
 
     Returns:
         The index, and int64, shape (N,): rows in the order of the batches.
@@ -76,12 +76,12 @@ def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[Segment
 
 
 def recorded_policy(scan: Scan, options: ImportOptions, known: KnownSamples) -> RecordedPolicy:
-    """What the records of scanned batches hold.
+    """Make the policy that describes the records of scanned batches.
 
     Raises:
         LabelFileError: some batches are mixed by CutMix, others by MixUp.
-        InvalidRequestError: the view size is not that of the boxes, or nobody says it and the
-            images speak against the usual one.
+        InvalidRequestError: the view size does not fit the boxes, or it is not given and the images
+            speak against the usual one.
     """
     mix = Mix.NONE
     for batch in scan.batches:
@@ -142,10 +142,10 @@ class BatchSource(Source):
 
     Args:
         scanned: every batch.
-        kind: of the layout.
-        facts: whose index `build_index` made.
-        rows: of every label, in the order of the batches.
-        order: of the samples, where it was derived.
+        kind: kind of the layout.
+        facts: facts with the index from `build_index`.
+        rows: row of every label, in the order of the batches.
+        order: the order of the samples, if it was derived.
     """
 
     def __init__(
@@ -169,12 +169,13 @@ class BatchSource(Source):
             self.parts.append(Part(path, rows[start:end], at))
 
     def require_order(self) -> None:
-        """See `Source.require_order`; reads three epochs at most."""
+        """See `Source.require_order`; reads three epochs at most, once."""
         if self._order is not None:
             self._order.require(self)
+        self._order = None
 
     def records(self) -> RecordedViews | None:
-        """See `Source.records`; about 90 bytes a view, built when asked for."""
+        """See `Source.records`; about 90 bytes per view, built on request."""
         policy = self.facts.policy
         if not isinstance(policy, RecordedPolicy):
             return None
@@ -188,7 +189,7 @@ class BatchSource(Source):
         return records
 
     def read(self, part: Part) -> NDArray[Any]:
-        """See `Source.read`; of the type that is stored."""
+        """See `Source.read`; in the stored type."""
         group = self._groups.get((part.path, part.at))
         if group is None or len(part.rows) != sum(batch.size for batch in group):
             raise LabelFileError(f"{part.path}{part.at} is no part of this source", path=part.path)

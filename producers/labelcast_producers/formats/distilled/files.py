@@ -19,12 +19,14 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import GridIndex, RowOrder, SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_finite
 from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
 from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
+from labelcast_producers.formats.distilled.learning_rates import learning_rate
 from labelcast_producers.formats.shared.image_names import check_class_names
 from labelcast_producers.formats.shared.top_k import check_distributions, checked_ids
 from labelcast_producers.formats.source import (
@@ -47,7 +49,7 @@ Labels = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Types and shapes of labels and their images; None where there are no images."""
+    """Types and shapes of labels and their images; None if there are no images."""
 
     labels: tuple[np.dtype[Any], tuple[int, ...]]
     images: tuple[np.dtype[Any], tuple[int, ...]] | None
@@ -85,11 +87,13 @@ class DistilledImporter(Importer):
             foreign=_foreign(path),
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "DistilledSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "DistilledSource":
         """See `Importer.open`; labels are read and checked on the way.
 
         Raises:
-            LabelValueError: NaN, infinity, or labels not of the kind that the user says.
+            LabelValueError: NaN, infinity, or labels not of the kind that the user gave.
         """
         shapes, foreign = _shapes(path), _foreign(path)
         if shapes is None:
@@ -111,6 +115,7 @@ class DistilledImporter(Importer):
             file, load = path, _read_npz
         check_shapes(file, shapes)
         part = Part(file, np.arange(shapes.labels[1][0], dtype=np.int64))
+        progress(1, 1)
         return DistilledSource([part], load, options, format_name=FORMAT, notes=notes)
 
 
@@ -118,16 +123,16 @@ class DistilledSource(Source):
     """Labels of distilled samples, a row each.
 
     Args:
-        parts: in order, their rows being rows of their files too.
+        parts: parts in order; their rows are also the rows of their files.
         load: reads the labels of a file: integers (N,) or floats (N, C), checked.
-        options: of the user.
-        format_name: of the importer.
-        notes: to begin with.
-        stages: of a staged set.
+        options: options of the user.
+        format_name: name of the importer.
+        notes: first notes, to which others are added.
+        stages: stages of a staged set.
 
     Raises:
-        InvalidRequestError: options that contradict the files, or one is missing.
-        LabelFileError, LabelValueError: labels that are none.
+        InvalidRequestError: options contradict the files, or one is missing.
+        LabelFileError, LabelValueError: the labels are invalid.
     """
 
     def __init__(
@@ -181,7 +186,7 @@ class DistilledSource(Source):
         )
 
     def records(self) -> RecordedViews | None:
-        """None: samples are learned as they are."""
+        """None: samples are learned without augmentation."""
         return None
 
     def read(self, part: Part) -> NDArray[Any]:
@@ -211,23 +216,23 @@ class DistilledSource(Source):
 
 
 def read_labels(path: Path) -> Labels:
-    """Labels of a `torch.save` file: int64 (N,), or float16 or float32 (N, C).
+    """Read the labels of a `torch.save` file: int64 (N,), or float16 or float32 (N, C).
 
     Raises:
-        LabelFileError: none of these.
+        LabelFileError: the file holds none of these.
         LabelValueError: NaN or infinity; names the row.
     """
     return checked_labels(path, read_torch_file(path))
 
 
 def checked_labels(path: Path, stored: Any) -> Labels:
-    """Labels as they were stored.
+    """Check labels as they were stored.
 
     Returns:
         Integers (N,), or float16 or float32 (N, C).
 
     Raises:
-        LabelFileError: another shape or type.
+        LabelFileError: they have another shape or type.
         LabelValueError: NaN or infinity; names the row.
     """
     if not isinstance(stored, np.ndarray) or not is_labels(stored.dtype, stored.shape):
@@ -257,7 +262,7 @@ def check_shapes(path: Path, shapes: Shapes) -> None:
     """Refuse labels of another shape, or not one for each image.
 
     Raises:
-        LabelFileError: so they are.
+        LabelFileError: the shapes are wrong.
     """
     dtype, shape = shapes.labels
     if not is_labels(dtype, shape):
@@ -267,30 +272,6 @@ def check_shapes(path: Path, shapes: Shapes) -> None:
             f"{path} has {shape[0]} labels, but there are {shapes.images[1][:1]} images; take both"
             " from one run"
         )
-
-
-def learning_rate(path: Path) -> float:
-    """The one number of a file.
-
-    Raises:
-        LabelFileError: it holds something else.
-    """
-    return one_number(path, read_torch_file(path))
-
-
-def one_number(path: Path, stored: Any) -> float:
-    """A learning rate as it was stored.
-
-    Raises:
-        LabelFileError: it is not one finite number.
-    """
-    value = np.asarray(stored) if isinstance(stored, int | float | np.ndarray | np.number) else None
-    if value is None or value.size != 1 or value.dtype.kind not in "fiu":
-        raise LabelFileError(f"{path} does not hold one learning rate; move it away")
-    rate = float(value.reshape(()))
-    if not np.isfinite(rate):
-        raise LabelFileError(f"{path}: the learning rate is {rate}; move it away")
-    return rate
 
 
 def _no_labels(path: Path, stored: Any) -> LabelFileError:
@@ -322,7 +303,7 @@ def _sample_of(path: Path) -> Callable[[int], str]:
 
 def _shapes(path: Path) -> Shapes | None:
     if path.is_file() and path.suffix == ".npz":
-        # Whatever is wrong with other files is for the importer of arrays to say.
+        # What is wrong with other files is for the importer of arrays to report.
         try:
             arrays = npz_arrays(path)
         except LabelFileError:
@@ -346,7 +327,7 @@ def _pair_in(path: Path) -> tuple[str, ...]:
 
 
 def info_of(path: Path, stored: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape of the one tensor of a file.
+    """Type and shape of the only tensor in a file.
 
     Raises:
         LabelFileError: it holds something else.

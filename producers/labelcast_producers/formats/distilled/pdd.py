@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
 from labelcast_producers.formats.distilled.files import (
@@ -33,8 +34,9 @@ from labelcast_producers.formats.distilled.files import (
     info_of,
     is_images,
     is_labels,
-    one_number,
 )
+from labelcast_producers.formats.distilled.learning_rates import one_number
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
@@ -45,12 +47,12 @@ _FILE = re.compile(r"interval_(0|[1-9][0-9]{0,5})_data\.pt")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Where a stage is.
+    """The files of a stage.
 
     Attributes:
-        number: in its name.
-        labels, images, rate: the files; one file three times where all is in one; None where
-            there is no learning rate.
+        number: number in its name.
+        labels, images, rate: paths of the files; the same path three times if all is in one; None
+            if there is no learning rate.
     """
 
     number: int
@@ -60,12 +62,12 @@ class _Stage:
 
     @property
     def is_flat(self) -> bool:
-        """Whether one file holds all."""
+        """Whether one file holds everything."""
         return self.labels == self.images
 
 
 class PddImporter(Importer):
-    """A directory of stages."""
+    """Importer of a directory of stages."""
 
     name = FORMAT
 
@@ -90,8 +92,10 @@ class PddImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> DistilledSource:
-        """See `Importer.open`; labels and images of all stages are compared on the way."""
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> DistilledSource:
+        """See `Importer.open`; compares labels and images of all stages on the way."""
         stages, foreign = _stages(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no stage of PDD's; move it away")
@@ -101,7 +105,7 @@ class PddImporter(Importer):
         facts, parts = [], []
         rows_by_file: dict[Path, NDArray[np.int64]] = {}
         earlier: list[bytes] = []
-        for stage in stages:
+        for stage in counted(stages, progress):
             labels, images, rate = _content(stage)
             digests = _digests(labels, images)
             rows = _rows_by_sample(stage, earlier, digests)
@@ -139,7 +143,7 @@ class PddImporter(Importer):
 
 
 def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
-    """Stages by their number, and names of what belongs to none."""
+    """Stages by number, and names of everything that belongs to none."""
     if not path.is_dir():
         return [], ()
     stages: list[_Stage] = []

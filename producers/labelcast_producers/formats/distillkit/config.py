@@ -1,7 +1,7 @@
-"""The settings that DistillKit's files were written with, which lie beside them as YAML.
+"""The settings that DistillKit's files were written with, from the YAML file beside them.
 
-Nothing in a Parquet file says how its byte strings are cut up: without the settings there are no
-labels. Keys and defaults are those of DistillKit's `DistributionQuantizationConfig`.
+Nothing in a Parquet file says how its byte strings are cut up: without the settings, no label can
+be read. Keys and defaults are those of DistillKit's `DistributionQuantizationConfig`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,12 +23,12 @@ _MAX_SETTINGS_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class ResidualBin:
-    """Some residuals of the tail that share a scale.
+    """Residuals of the tail that share a scale.
 
     Attributes:
         scale_dtype: a key of `FLOAT_BYTES`.
-        element_bits: of one quantised residual.
-        num_elements: residuals in the bin.
+        element_bits: bits of one quantised residual.
+        num_elements: number of residuals in the bin.
     """
 
     scale_dtype: str
@@ -37,7 +37,7 @@ class ResidualBin:
 
     @property
     def packed_bytes(self) -> int:
-        """Of the quantised residuals, without the scale."""
+        """Size of the quantised residuals in bytes, without the scale."""
         return -(-self.element_bits * self.num_elements // 8)
 
 
@@ -47,13 +47,13 @@ class Settings:
 
     Attributes:
         d: size of the vocabulary.
-        k: log-probabilities a token.
-        exact_k: how many of them are stored as they are; the others are the tail.
+        k: log-probabilities per token.
+        exact_k: number of them that are stored exactly; the others are the tail.
         exact_dtype: a key of `FLOAT_BYTES`.
-        polynomial_terms: of the fit to the tail: powers, or names in `SPECIAL_TERMS`.
-        term_dtype: a key of `FLOAT_BYTES`: of the coefficients, and what the fit is computed in.
-        residual_bins: in the order in which they cover the tail, which may go on behind them.
-        delta_encoding: whether values are differences to the value before.
+        polynomial_terms: terms of the fit to the tail: powers, or names in `SPECIAL_TERMS`.
+        term_dtype: a key of `FLOAT_BYTES`: type of the coefficients and of the fit's arithmetic.
+        residual_bins: bins in the order in which they cover the tail, which may extend beyond them.
+        delta_encoding: whether values are differences to the previous value.
         normalize_t: whether the fit runs over 0 to 1 instead of 0, 1, 2, and so on.
     """
 
@@ -69,7 +69,7 @@ class Settings:
 
     @property
     def tail(self) -> int:
-        """Log-probabilities that are fitted or quantised."""
+        """Number of log-probabilities that are fitted or quantised."""
         return self.k - self.exact_k
 
     @property
@@ -92,16 +92,16 @@ class Settings:
 
 
 def settings_beside(directory: Path) -> Settings | None:
-    """The settings of the Parquet files in a directory.
+    """Read the settings of the Parquet files in a directory.
 
-    They are read from `compression_config.yaml`, which DistillKit writes, else from the one YAML
-    file that holds some: the configuration of a training run nests them.
+    They come from `compression_config.yaml`, which DistillKit writes, else from the only YAML file
+    that holds some: the configuration of a training run nests them.
 
     Returns:
-        None where no file holds any.
+        None if no file holds any.
 
     Raises:
-        LabelFileError: they are malformed, of the legacy kind, or there are several.
+        LabelFileError: they are malformed, of the legacy kind, or ambiguous.
     """
     written = directory / SETTINGS_NAME
     paths = [written]
@@ -224,13 +224,13 @@ def _bin(path: Path, value: object) -> ResidualBin:
 
 
 class _Fields:
-    """Strict reading of one mapping.
+    """Parses one mapping strictly.
 
     Args:
-        path: for messages.
-        value: the mapping.
-        required: keys that must be there.
-        defaults: keys that may be there.
+        path: path of the file, for messages.
+        value: mapping to parse.
+        required: keys that must exist.
+        defaults: optional keys with their defaults.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class _Fields:
             raise LabelFileError(f"{path}: {what}; expected DistillKit's compression settings")
 
     def integer(self, name: str, low: int, high: int = 2**24) -> int:
-        """A whole number from low to high."""
+        """Take a whole number from low to high."""
         value = self._values[name]
         # YAML's true is an int to Python.
         if type(value) is not int or not low <= value <= high:
@@ -257,21 +257,21 @@ class _Fields:
         return value
 
     def flag(self, name: str) -> bool:
-        """True or false."""
+        """Take true or false."""
         value = self._values[name]
         if type(value) is not bool:
             raise self._wrong(name, "true or false")
         return value
 
     def float_name(self, name: str) -> str:
-        """A key of `FLOAT_BYTES`."""
+        """Take a key of `FLOAT_BYTES`."""
         value = self._values[name]
         if not isinstance(value, str) or value not in FLOAT_BYTES:
             raise self._wrong(name, f"one of {', '.join(FLOAT_BYTES)}")
         return value
 
     def sequence(self, name: str) -> list[Any]:
-        """A list; null is an empty one."""
+        """Take a list; null is an empty one."""
         value = self._values[name]
         if value is None:
             return []

@@ -7,9 +7,9 @@ The bytes of one token, in order (facts: DistillKit's `monotonic_logprobs`):
     for each bin: a scale of scale_dtype, then its integers, MSB first, padded to a whole byte
 
 Floats are little-endian. The tail is Σ coefficient · term(t), computed in term_dtype as DistillKit
-computes it, plus the residuals of the bins laid one behind the other. With delta encoding the
-values are then summed up in float32. DistillKit last rounds to exact_dtype, which is left out here:
-it only loses.
+computes it, plus the residuals of the bins, one after another. With delta encoding the values are
+then summed up in float32. Finally DistillKit rounds to exact_dtype, which is left out here: it only
+loses precision.
 """
 
 from typing import Any
@@ -24,17 +24,17 @@ Bytes = NDArray[np.uint8]
 
 
 def unpack_integers(packed: Bytes, *, bits: int, count: int) -> NDArray[np.int64]:
-    """Read integers that lie one behind the other, the highest bit first.
+    """Read integers that are packed without gaps, the highest bit first.
 
     Args:
         packed: uint8, shape (n, ceil(count * bits / 8)).
-        bits: of one integer, 1 to 32.
-        count: integers a row.
+        bits: bits of one integer, 1 to 32.
+        count: integers per row.
 
     Returns:
         int64, shape (n, count), newly allocated.
     """
-    # An integer starts at any bit of a byte, so that it touches up to `span` bytes.
+    # An integer starts at any bit of a byte, so it touches up to `span` bytes.
     span = (bits + 14) // 8
     first_bits = np.arange(count) * bits
     columns = first_bits // 8
@@ -51,18 +51,18 @@ def class_ids(indices: Bytes, settings: Settings) -> NDArray[np.int64]:
 
 
 def log_probabilities(values: Bytes, settings: Settings) -> NDArray[np.float32]:
-    """Log-probabilities of n tokens, unchecked.
+    """Decode log-probabilities of n tokens, unchecked.
 
     Args:
         values: uint8, shape (n, settings.value_bytes).
-        settings: that they were written with.
+        settings: settings that they were written with.
 
     Returns:
         float32, shape (n, k), in the order of the class IDs, newly allocated. Damaged bytes may
         give NaN, infinity or positive values.
     """
     cut = _Cut(values)
-    # Damaged scales and coefficients overflow; whoever reads refuses what comes of it.
+    # Damaged scales and coefficients overflow; the reader refuses the result.
     with np.errstate(over="ignore", invalid="ignore"):
         exact = cut.floats(settings.exact_k, settings.exact_dtype).astype(np.float32)
         tail = np.zeros((len(values), settings.tail), dtype=np.float32)
@@ -89,12 +89,12 @@ class _Cut:
         self._at = 0
 
     def take(self, count: int) -> Bytes:
-        """The next `count` bytes of each row, contiguous."""
+        """Take the next `count` bytes of each row, contiguous."""
         self._at += count
         return np.ascontiguousarray(self._rows[:, self._at - count : self._at])
 
     def floats(self, count: int, name: str) -> NDArray[Any]:
-        """The next `count` numbers of each row: float16, float32 or float64, newly allocated."""
+        """Take the next `count` numbers of each row: float16 to float64, newly allocated."""
         taken = self.take(count * FLOAT_BYTES[name])
         if name == "bfloat16":
             # The upper half of a float32.

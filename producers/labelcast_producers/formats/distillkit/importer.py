@@ -1,4 +1,4 @@
-"""DistillKit's files: recognised, and opened with what the user says of them."""
+"""Recognises DistillKit's files and opens them with the user's options."""
 
 import re
 from pathlib import Path
@@ -6,19 +6,21 @@ from pathlib import Path
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, Settings, settings_beside
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, is_distillkit
 from labelcast_producers.formats.distillkit.source import FORMAT, DistillKitSource
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions
 
 _RECOVERIES = (
-    "zero (the other tokens get probability 0, DistillKit's `zero`), spread (they share what is"
-    " missing to 1, its `symmetric_uniform`) or renormalise (the k are divided by their sum)"
+    "renormalise (the k are divided by their sum, as DistillKit's trainer does for `zero`, its"
+    " default), spread (the other tokens share what is missing to 1, its `symmetric_uniform`) or"
+    " zero (the k stay as stored, the others get nothing)"
 )
 
 
 class DistillKitImporter(Importer):
-    """Directories of Parquet files with their settings, or one such file."""
+    """Importer of a directory of Parquet files with their settings, or of one such file."""
 
     name = FORMAT
 
@@ -42,11 +44,13 @@ class DistillKitImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> DistillKitSource:
-        """See `Importer.open`; every label is decoded and checked on the way, one after another.
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> DistillKitSource:
+        """See `Importer.open`; decodes and checks every label on the way.
 
         Raises:
-            LabelValueError: a label is not finite, or its probabilities sum to above 1.01.
+            LabelValueError: a label is not finite, or its probabilities sum to more than 1.01.
         """
         files, foreign = _sorted_files(path)
         if foreign:
@@ -60,7 +64,7 @@ class DistillKitImporter(Importer):
             raise LabelFileError(_no_settings(files[0]))
         recovery = _checked_recovery(options, settings)
         source = DistillKitSource(
-            [SequenceFile(each, settings) for each in files], settings, recovery
+            [SequenceFile(each, settings) for each in files], settings, recovery, progress
         )
         if options.num_samples not in {None, len(source.facts.index.sample_ids)}:
             raise InvalidRequestError(
@@ -102,7 +106,7 @@ def _sorted_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
         try:
             ours = is_distillkit(each)
         except LabelFileError:
-            # Settings beside it tell that an unreadable file was meant to be ours.
+            # Settings beside it show that an unreadable file was meant to be DistillKit's.
             if settings_beside(each.parent) is not None:
                 raise
             ours = False
@@ -111,7 +115,7 @@ def _sorted_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def _natural(path: Path) -> list[tuple[str, int]]:
-    """Sorts data_2 before data_10, which is the order that they were written in."""
+    """Sort key that puts data_2 before data_10, the order in which they were written."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", path.name)]
 
 

@@ -1,8 +1,8 @@
 """Checked labels of token positions.
 
-Probabilities that sum to above 1 come of rounding and of the fit to the tail. Up to 1 % is scaled
-back to 1; more is refused, unless `renormalise` says to divide every label by its sum. A tail that
-does not fall is left as it is: order means nothing here.
+Probabilities can sum to more than 1 because of rounding and of the fit to the tail. Up to 1 % is
+scaled back to 1; more is refused, unless `renormalise` divides every label by its sum. A tail that
+does not fall is left unchanged: order means nothing here.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from labelcast_producers.formats.distillkit.decompress import class_ids, log_pro
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences, locate
 
 MAX_SCALED_TOTAL = 1.01
-# The smallest number of fp16, in which probabilities are stored: a label below is all zero.
+# The smallest number of fp16, in which probabilities are stored: a label below it is all zero.
 _SMALLEST = 2.0**-24
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -28,8 +28,8 @@ class Block:
 
     Attributes:
         ids: int64, shape (n, k): distinct classes.
-        probabilities: float32, shape (n, k): theirs, which sum to 1 at most.
-        totals: float64, shape (n,): what they summed to as stored.
+        probabilities: float32, shape (n, k): their probabilities, which sum to 1 at most.
+        totals: float64, shape (n,): sums of the probabilities as stored.
     """
 
     ids: NDArray[np.int64]
@@ -43,14 +43,14 @@ def decoded(
     """Decode and check some labels.
 
     Args:
-        file: for messages.
-        sequences: of it.
-        rows: which of the labels in `sequences`, with a start.
-        settings: that the file was written with.
+        file: file that they are in, for messages.
+        sequences: sequences of the file.
+        rows: slice of the labels in `sequences`, with a start.
+        settings: settings that the file was written with.
         recovery: whether to divide by the sum.
 
     Raises:
-        LabelFileError: an index outside the vocabulary, or twice in a label.
+        LabelFileError: an index is outside the vocabulary, or twice in a label.
         LabelValueError: NaN, infinity, or probabilities that sum to too much or to nothing.
     """
 
@@ -88,8 +88,9 @@ def decoded(
     large = np.logical_not(totals <= (_LARGEST if renormalise else MAX_SCALED_TOTAL))
     if large.any():
         raise LabelValueError(
-            f"{where(large)}: probabilities sum to {totals[np.argmax(large)]:.4g};"
-            f" check {SETTINGS_NAME}, or ask for --recovery renormalise"
+            f"{where(large)}: probabilities sum to {totals[np.argmax(large)]:.4g}: the fit to their"
+            " tail gives several per cent too much where few are exact; --recovery renormalise"
+            f" divides by the sum, as DistillKit's trainer does; or check {SETTINGS_NAME}"
         )
     low = probabilities.max(axis=1) < _SMALLEST
     if low.any():

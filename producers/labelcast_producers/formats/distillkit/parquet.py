@@ -19,7 +19,7 @@ from labelcast_producers.formats.distillkit.decompress import Bytes
 
 TOKENS, VALUES, INDICES = "input_ids", "compressed_logprobs", "bytepacked_indices"
 LEGACY_COLUMNS = ("packed_indices", "exact_values", "coeffs")
-# What one read takes from the file; Arrow needs several times that for a moment.
+# What one read takes from the file; Arrow briefly needs several times as much.
 _BATCH_BYTES = 4 * 2**20
 
 
@@ -28,9 +28,9 @@ class Sequences:
     """Consecutive sequences of a file.
 
     Attributes:
-        first_row: number of the first one in its file.
+        first_row: number of the first sequence in its file.
         num_tokens: int64, shape (r,): input tokens of each.
-        num_labels: int64, shape (r,): labels of each; n are there in all.
+        num_labels: int64, shape (r,): labels of each; n in all.
         values: uint8, shape (n, settings.value_bytes).
         indices: uint8, shape (n, settings.index_bytes).
     """
@@ -46,7 +46,8 @@ def is_distillkit(path: Path) -> bool:
     """Whether a file has the two columns of byte strings.
 
     Raises:
-        LabelFileError: no Parquet file, or a truncated one; or columns of DistillKit's legacy kind.
+        LabelFileError: it is no Parquet file, truncated, or has columns of DistillKit's legacy
+            kind.
     """
     with _translated(path):
         schema = pq.read_schema(path)
@@ -60,17 +61,17 @@ def is_distillkit(path: Path) -> bool:
 
 
 class SequenceFile:
-    """One Parquet file, opened anew for every run over it: nothing to close.
+    """One Parquet file, reopened for every pass over it: nothing to close.
 
     Args:
-        path: the file.
-        settings: that it was written with.
+        path: path of the file.
+        settings: settings that it was written with.
 
     Attributes:
-        num_rows: sequences.
+        num_rows: number of sequences.
 
     Raises:
-        LabelFileError: no Parquet file, a truncated one, or one with other columns.
+        LabelFileError: it is no Parquet file, truncated, or has other columns.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -83,8 +84,8 @@ class SequenceFile:
             )
         with _translated(path):
             metadata, depth = pq.read_metadata(path), _depth(pq.read_schema(path), TOKENS)
-            # The metadata of columns, which hold exact sizes, are left alone: pyarrow 26 ends the
-            # whole process where some bits of them are damaged.
+            # The metadata of columns, which hold exact sizes, are not used: pyarrow 26 ends the
+            # whole process if some bits of them are damaged.
             groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
             rows = [group.num_rows for group in groups]
             group_bytes = sum(group.total_byte_size for group in groups)
@@ -98,7 +99,7 @@ class SequenceFile:
         self._group_starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     def sequences(self, first_row: int = 0) -> Iterator[Sequences]:
-        """All sequences from the row group on that holds `first_row`, checked for their shape.
+        """All sequences from the row group that holds `first_row` on, checked for their shape.
 
         Raises:
             LabelFileError: nulls, lengths that contradict each other or the settings, or damage.
@@ -109,8 +110,25 @@ class SequenceFile:
             yield self._checked(batch, row)
             row += batch.num_rows
 
+    def tokens(self) -> Iterator[Any]:
+        """Input tokens of all sequences, without reading their labels.
+
+        Returns:
+            Arrow arrays of lists of uint64, a list a sequence.
+
+        Raises:
+            LabelFileError: nulls, or damage.
+        """
+        row = 0
+        for batch in self._batches([TOKENS]):
+            column = batch.column(TOKENS)
+            self._lengths(column, TOKENS, row)
+            row += batch.num_rows
+            with _translated(self.path):
+                yield column.cast(pa.list_(pa.uint64()))
+
     def count_tokens(self) -> int:
-        """Input tokens of all sequences, without a look at their labels.
+        """Count the input tokens of all sequences, without reading their labels.
 
         Raises:
             LabelFileError: nulls, or damage.
@@ -151,7 +169,7 @@ class SequenceFile:
                 f"{self.path}: row {first_row + at}: {num_labels[at]} byte strings in {VALUES} but"
                 f" {num_indices[at]} in {INDICES}; write the file again"
             )
-        # The model's guess at what follows the last token is often not asked for.
+        # The model's prediction after the last token is often left out.
         wrong = np.flatnonzero((num_labels != num_tokens) & (num_labels != num_tokens - 1))
         if len(wrong):
             at = int(wrong[0])
@@ -199,14 +217,14 @@ class SequenceFile:
 
 
 def locate(lengths: NDArray[np.int64], at: int) -> tuple[int, int]:
-    """Row and place in it of the `at`-th of all elements of rows of these lengths."""
+    """Find the row, and the place in it, of element `at` among all rows of these lengths."""
     stops = np.cumsum(lengths)
     row = int(np.searchsorted(stops, at, side="right"))
     return row, at - int(stops[row] - lengths[row])
 
 
 def _depth(schema: Any, name: str) -> tuple[int, str] | None:
-    """How many lists a column nests and what the innermost holds; None where it is missing."""
+    """How many lists a column nests and what the innermost holds; None if it is missing."""
     if len(schema.get_all_field_indices(name)) != 1:
         return None
     kind, depth = schema.field(name).type, 0

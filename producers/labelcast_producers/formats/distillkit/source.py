@@ -1,7 +1,7 @@
 """Scanned DistillKit files, whose labels are read part by part.
 
 A sample is a sequence, numbered in the order of the files, and a view is a position in it. The
-label at position t is what the model expects behind token t.
+label at position t is the model's prediction after token t.
 """
 
 from bisect import bisect_right
@@ -17,10 +17,13 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import MAX_TOTAL, Recovery
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
+from labelcast_producers.formats.distillkit.tokens import write_tokens
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
 
 FORMAT = "distillkit"
@@ -32,26 +35,32 @@ _CHUNK_VALUES = 2**20
 class DistillKitSource(Source):
     """Labels of token positions.
 
-    Keeps the sequences that were read last, of some megabytes, because parts are smaller than what
-    Parquet can read at once: reading parts in their order decodes every file once.
+    Keeps the sequences that were read last, some megabytes, because parts are smaller than the
+    least that Parquet can read: reading parts in order decodes every file once.
 
     Args:
-        files: in the order that numbers their sequences.
-        settings: of all files.
-        recovery: what the tokens that are not among the k get.
+        files: files in the order that numbers their sequences.
+        settings: settings of all files.
+        recovery: what the tokens outside the k get.
 
     Raises:
         LabelFileError: a file is damaged or contradicts the settings.
         LabelValueError: see `DistillKitImporter.open`.
     """
 
-    def __init__(self, files: list[SequenceFile], settings: Settings, recovery: Recovery) -> None:
+    def __init__(
+        self,
+        files: list[SequenceFile],
+        settings: Settings,
+        recovery: Recovery,
+        progress: Progress = unwatched,
+    ) -> None:
         self._files = files
         self._settings = settings
         self._recovery = recovery
         scan = _Scan(settings, recovery)
         self._first_sequences = [0]
-        for file in files:
+        for file in counted(files, progress):
             for sequences in file.sequences():
                 scan.add(file, sequences)
             self._first_sequences.append(scan.num_sequences)
@@ -82,7 +91,7 @@ class DistillKitSource(Source):
         self._held: _Held | None = None
 
     def records(self) -> RecordedViews | None:
-        """None: positions are not recorded."""
+        """None: views are positions, which need no records."""
         return None
 
     def read(self, part: Part) -> NDArray[np.float32]:
@@ -97,11 +106,11 @@ class DistillKitSource(Source):
         return labels
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k classes of each label of a part and their probabilities.
+        """Read the k classes of each label of a part and their probabilities.
 
         Returns:
-            int64 and float32, each of shape (n, k), in the order of `part.rows`; a row sums to 1 at
-            most, and to 1 with `renormalise`.
+            int64 and float32, each of shape (n, k), in the order of `part.rows`; a row sums to at
+            most 1, and to 1 with `renormalise`.
 
         Raises:
             LabelFileError: the file changed since it was scanned, or is damaged.
@@ -124,6 +133,10 @@ class DistillKitSource(Source):
             at = end
         return np.concatenate(ids), np.concatenate(probabilities)
 
+    def write_input_ids(self, path: Path) -> None:
+        """Write the tokens that the labels belong to; see `write_tokens`."""
+        write_tokens(self._files, path)
+
     def _holding(self, row: int) -> "_Held":
         """The sequences that hold a row."""
         held = self._held
@@ -136,7 +149,7 @@ class DistillKitSource(Source):
             remaining = held.remaining
         else:
             remaining = file.sequences(sequence - first)
-        # Let go before reading on, so that no two are held at a time.
+        # Dropped before reading on, so that no two are held at a time.
         held = self._held = None
         for sequences in remaining:
             begin = first + sequences.first_row
@@ -153,7 +166,7 @@ class DistillKitSource(Source):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Held:
-    """Sequences of a file, the rows start to stop - 1 that are theirs, and what comes next."""
+    """Sequences of a file, their rows start to stop - 1, and what comes next."""
 
     file: SequenceFile
     sequences: Sequences
@@ -163,7 +176,7 @@ class _Held:
 
 
 class _Scan:
-    """Adds up what the sequences of all files say together."""
+    """Totals over the sequences of all files."""
 
     def __init__(self, settings: Settings, recovery: Recovery) -> None:
         self._settings = settings
@@ -174,7 +187,7 @@ class _Scan:
         self.num_sequences = 0
 
     def add(self, file: SequenceFile, sequences: Sequences) -> None:
-        """Check every label of some sequences, and count."""
+        """Check and count every label of some sequences."""
         step = max(_CHUNK_VALUES // self._settings.k, 1)
         for start in range(0, len(sequences.values), step):
             rows = slice(start, start + step)
@@ -191,9 +204,10 @@ class _Scan:
         return np.concatenate([np.zeros(0, dtype=np.int64), *self._lengths])
 
     def notes(self, paths: list[Path]) -> tuple[str, ...]:
-        """What was met that people should know."""
+        """Notes for people on what was found."""
         notes = [
-            "sample IDs number the sequences; seeds are positions, and a label is of what follows"
+            "sample IDs are rows of the Parquet files, counted on from file to file",
+            "seeds are positions, and a label is of what follows",
         ]
         if paths != sorted(paths):
             notes.append("files are ordered by the numbers in their names: 2 comes before 10")

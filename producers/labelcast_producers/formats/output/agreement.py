@@ -1,4 +1,4 @@
-"""Whether imported labels name what their views show: a wrong order of samples does not."""
+"""Whether imported labels name what their views show: with a wrong order of samples they do not."""
 
 import numpy as np
 
@@ -13,17 +13,17 @@ _ROWS = 512
 def first_and_last_agreement(
     facts: SourceFacts, result: DenseLabels | LabelSetDirectory
 ) -> tuple[float, float] | None:
-    """How often labels name a class that their view shows, under the first and the last seed.
+    """How often labels name a class shown in their view, under the first and the last seed.
 
-    Orders that are derived from a sampler's seed agree in the first epoch whatever torch drew, so
-    a fall tells that later ones were drawn otherwise.
+    Orders that are derived from a sampler's seed agree in the first epoch whatever torch drew, so a
+    drop shows that later ones were drawn differently.
 
     Args:
-        facts: of the source.
+        facts: facts of the source.
         result: its labels, as they were written.
 
     Returns:
-        None where hard labels are unknown, or there is one seed only.
+        None if hard labels are unknown, or there is only one seed.
     """
     index, hard = facts.index, facts.hard_labels
     if hard is None or len(index.seeds) < 2:
@@ -34,7 +34,7 @@ def first_and_last_agreement(
         rows = np.flatnonzero(every.seeds == seed)[:_ROWS]
         views, recorded = every[rows], None
         if isinstance(result, LabelSetDirectory):
-            labels = result.decoder().decode(result.gather(result.index(), views), views)
+            labels = result.decoder().decode(result.gather(views), views)
             recorded = None if kept is None else kept.of(views)
         else:
             labels = result.rows.gather(rows).astype(np.float32)

@@ -37,18 +37,18 @@ def write_dense(
 ) -> DenseLabels:
     """Write the labels of a source, in their precision.
 
-    Interrupted, it goes on where it was when it is called again with the same identity.
+    An interrupted import resumes where it stopped when it is called again with the same identity.
 
     Args:
-        source: scanned.
-        description: what its labels mean.
-        out: directory; other labels that are there are replaced.
-        identity: of the files and the options.
-        progress: of the labels.
+        source: scanned source.
+        description: meaning of its labels.
+        out: output directory; other labels there are replaced.
+        identity: identity of the files and the options.
+        progress: called as labels are written.
 
     Raises:
         StoreFullError: the disk of `out` has no room for the labels.
-        LabelFileError, LabelValueError: what is wrong with which file.
+        LabelFileError, LabelValueError: something is wrong with a file; says what and which.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / DESCRIPTION_NAME).unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def _header(rows: ForeignRows, index: SegmentIndex) -> bytes:
 
 
 def _note_progress(file: BinaryIO, note: Path, identity: str, rows: int) -> None:
-    # The labels first: a note of rows that a power cut took away would leave a gap.
+    # The labels first: a note about rows that a power cut took away would leave a gap.
     sync_file(file)
     write_whole(note, json.dumps({"identity": identity, "rows": rows}).encode())
 

@@ -1,4 +1,4 @@
-"""Foreign top-k labels → a label set that keeps them as they are, never made dense."""
+"""Top-k labels from other projects → a label set that keeps them unchanged, never made dense."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,12 +24,12 @@ class TopKSource(Protocol):
     """A source that gives its top-k labels without the classes they leave out."""
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Class IDs and probabilities or logits of a part: shape (n, k) each."""
+        """Read class IDs and probabilities or logits of a part: shape (n, k) each."""
         ...
 
 
 def top_k_codec(facts: SourceFacts) -> TopKCodec:
-    """The codec that keeps top-k labels as they are.
+    """Choose the codec that keeps top-k labels unchanged.
 
     Raises:
         LabelFileError: the labels are dense.
@@ -54,15 +54,15 @@ def write_top_k(
     """Write a label set of a source's top-k labels.
 
     Args:
-        source: scanned; its parts hold consecutive rows.
-        sparse: the same, as it gives top-k labels.
-        dense: what the labels mean.
+        source: scanned source; its parts hold consecutive rows.
+        sparse: the same source, giving top-k labels.
+        dense: meaning of the labels.
         out: directory of the label set.
-        identity: of the files and the options: an interrupted import of the same goes on.
-        progress: of the labels.
+        identity: identity of the files and the options: an interrupted import of the same resumes.
+        progress: called as labels are written.
 
     Raises:
-        LabelFileError: parts out of order.
+        LabelFileError: parts are out of order.
     """
     codec = top_k_codec(source.facts)
     with RowLog(out / "encoding", identity, codec.row_stride) as log:
@@ -87,9 +87,9 @@ def write_top_k(
 
 
 def pack_top_k(codec: TopKCodec, ids: NDArray[np.int64], values: NDArray[np.float32]) -> Rows:
-    """Rows of a top-k codec: uint8, shape (n, stride).
+    """Pack rows of a top-k codec: uint8, shape (n, stride).
 
-    Probabilities are rounded down, so that what summed to at most 1 still does.
+    Probabilities are rounded down, so that sums of at most 1 stay at most 1.
     """
     probabilities = codec.header.label_kind is LabelKind.PROBABILITIES
     halves = fp16_down(values) if probabilities else values.astype("<f2")

@@ -1,8 +1,8 @@
-"""FKD (arXiv 2112.01528): one file an image with crops, flips and reduced probabilities.
+"""FKD (arXiv 2112.01528): one file per image with crops, flips and reduced probabilities.
 
 `[coords (N, 4), flip (N,), label]`, where the label is hard (N,), smoothing (N, 2), marginal
-(N, 2, k) or full (N, C). IDs of classes are stored as floats beside their probabilities. What
-`marginal_smoothing` and `marginal_renorm` store is the same; they differ in how it is recovered.
+(N, 2, k) or full (N, C). Class IDs are stored as floats beside their probabilities.
+`marginal_smoothing` and `marginal_renorm` store the same and differ in how it is recovered.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.per_image.fkd_files import (
     Form,
     checked_coords,
@@ -29,6 +30,7 @@ from labelcast_producers.formats.per_image.fkd_files import (
     three_of,
 )
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
     check_class_names,
@@ -56,7 +58,7 @@ from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torc
 
 FORMAT = "fkd"
 _TRIED = 5
-# Whole files are parts: one is small, and what is read of it is read at once.
+# Whole files are parts: a file is small, and its content is read at once.
 _WHOLE = 2**62
 _SUM_TOLERANCE = 1e-3
 _RECOVERIES = (
@@ -67,7 +69,7 @@ _RECOVERIES = (
 
 @dataclass(slots=True)
 class _Scan:
-    """What the files said so far."""
+    """What the files have said so far."""
 
     coords: list[NDArray[np.float64]] = field(default_factory=list)
     flip: list[NDArray[np.bool_]] = field(default_factory=list)
@@ -76,7 +78,7 @@ class _Scan:
 
 
 class FkdImporter(Importer):
-    """Class directories of label files, one for each image of an ImageFolder."""
+    """Importer of class directories of label files, one for each image of an ImageFolder."""
 
     name = FORMAT
 
@@ -116,30 +118,34 @@ class FkdImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "FkdSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "FkdSource":
         """See `Importer.open`; all but full labels, which are large, are read and checked too.
 
         Raises:
-            LabelValueError: no probabilities.
+            LabelValueError: the labels are no probabilities.
         """
         files, foreign = label_files(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no label of FKD's; move it away")
         if not files or is_above_classes(path, files):
             raise LabelFileError(f"{path} holds no class directories with label files")
-        return FkdSource(path, files, options)
+        return FkdSource(path, files, options, progress)
 
 
 class FkdSource(Source):
     """Scanned label files.
 
     Args:
-        path: of the class directories.
-        files: of the images, in the order of an ImageFolder.
-        options: of the user.
+        path: path of the class directories.
+        files: label files in the order of an ImageFolder.
+        options: options of the user.
     """
 
-    def __init__(self, path: Path, files: list[Path], options: ImportOptions) -> None:
+    def __init__(
+        self, path: Path, files: list[Path], options: ImportOptions, progress: Progress = unwatched
+    ) -> None:
         classes = class_directories(path)
         images = ImageNames.of(options)
         sample_ids = np.arange(len(files), dtype=np.uint64)
@@ -152,7 +158,7 @@ class FkdSource(Source):
         self._num_classes = _num_classes(path, self._form, label, options, images, len(classes))
         scan = _Scan()
         recovery = top_k_recovery(options.recovery, self._kind)
-        for file in files:
+        for file in counted(files, progress):
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
         if len(scan.dtypes) > 1:
@@ -205,7 +211,7 @@ class FkdSource(Source):
         return labels
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
+        """Read classes and probabilities of a part: int64 and float32, shape (n, k)."""
         return self._top_k(part.path, self._again(part))
 
     def _again(self, part: Part) -> NDArray[Any]:
@@ -253,7 +259,7 @@ class FkdSource(Source):
         return ids, checked_values(pairs[:, 1], self._kind, where)
 
     def _known_recovery(self, scan: _Scan) -> Recovery | None:
-        """What follows from the values: None while both rules give the same labels."""
+        """The recovery that the values imply; None if both rules give the same labels."""
         if scan.sums_to_one or self._form.name in ("hard", "full"):
             return None
         # FKD has one rule for these.
@@ -291,7 +297,7 @@ def _first_form(file: Path, options: ImportOptions, classes: int) -> tuple[Form,
     _, _, label = three_of(file, tree)
     form, _ = form_of(tree) or (Form("full", None), 0)
     expected = len(options.class_names) if options.class_names is not None else classes
-    # Two columns are two classes only where there are two and the first holds no class IDs.
+    # Two columns are two classes only if there are two and the first holds no class IDs.
     if form.name == "smoothing" and expected == 2 and (label[:, 0] % 1 != 0).any():
         form = Form("full", None)
     return form, label
@@ -338,7 +344,7 @@ def _known_classes(
     images: ImageNames | None,
     num_classes: int,
 ) -> tuple[tuple[str, ...] | None, NDArray[np.int64] | None]:
-    """Class names and hard labels, where directories tell."""
+    """Class names and hard labels, if the directories tell them."""
     if images is not None and images.class_names is not None:
         directories = images.class_names
         own = [name.partition("/")[0] for name in images.names]

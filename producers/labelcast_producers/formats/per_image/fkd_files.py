@@ -1,4 +1,4 @@
-"""FKD's files: which there are, and what is in one."""
+"""FKD's files: which ones exist, and what one holds."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from labelcast.errors import LabelFileError
 from labelcast_producers.torchfile import LazyTensor, TensorInfo, open_torch_file
 
 _SUFFIXES = (".tar", ".pth", ".pt")
-# Fractions in half precision are off by as much.
+# Fractions in half precision are off by this much.
 _CROP_TOLERANCE = 2.0**-10
 
 
@@ -22,7 +22,7 @@ class Form:
 
     Attributes:
         name: hard, smoothing, marginal or full.
-        k: classes that a label names; None where it has all.
+        k: number of classes that a label names; None if it has all.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Form:
 
 
 def label_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Files in the order of an ImageFolder, and names of what is no label file."""
+    """Label files in the order of an ImageFolder, and names of what is no label file."""
     if not path.is_dir():
         return [], ()
     files: list[Path] = []
@@ -73,7 +73,7 @@ def class_directories(path: Path) -> list[str]:
 
 
 def form_of(tree: Any) -> tuple[Form, int] | None:
-    """The form of a label and its crops, by types and shapes; None where it is not FKD's."""
+    """Find the form of a label and its crops, by types and shapes; None if it is not FKD's."""
     if not isinstance(tree, list | tuple) or len(tree) != 3:
         return None
     if not all(isinstance(each, TensorInfo | np.ndarray) for each in tree):
@@ -96,10 +96,10 @@ def form_of(tree: Any) -> tuple[Form, int] | None:
 
 
 def shapes_of(file: Path) -> Any:
-    """A file with its coordinates and flips, but only the shape of a tensor of labels.
+    """Read a file with its coordinates and flips, but only the shape of a tensor of labels.
 
     Raises:
-        LabelFileError: it is none of FKD's, or damaged.
+        LabelFileError: it is not FKD's, or damaged.
     """
     with open_torch_file(file) as opened:
         tree = opened.tree
@@ -111,10 +111,10 @@ def shapes_of(file: Path) -> Any:
 
 
 def three_of(file: Path, tree: Any) -> tuple[NDArray[Any], NDArray[np.bool_], Any]:
-    """Coordinates, flips and label of a file that was read.
+    """Take coordinates, flips and label from a file that was read.
 
     Raises:
-        LabelFileError: it is none of FKD's, or its three have different lengths.
+        LabelFileError: it is not FKD's, or its three parts have different lengths.
     """
     if form_of(tree) is None:
         raise LabelFileError(
@@ -134,7 +134,7 @@ def three_of(file: Path, tree: Any) -> tuple[NDArray[Any], NDArray[np.bool_], An
 
 
 def checked_coords(file: Path, coords: NDArray[Any]) -> NDArray[np.float64]:
-    """Crops of a file.
+    """Check the crops of a file.
 
     Raises:
         LabelFileError: one that is empty or not within the image.

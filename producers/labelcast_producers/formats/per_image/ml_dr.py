@@ -1,15 +1,15 @@
-"""Apple's reinforced data sets (arXiv 2303.08983): one file an image.
+"""Apple's reinforced data sets (arXiv 2303.08983): one file per image.
 
 `{id}.pth.tar` is `(id, [{"params": …, "prob": (probabilities, class IDs)}, …])`; the ID is the
 image's place in the data set. Parameters name the transforms that were applied, in order; or are
 a bare list of them (`compress: true`), whose names and order `config.pth.tar` beside them has.
 
 Rules:
-  * views that were cropped and flipped only become recorded views; their crops are in pixels, so
+  * views that were only cropped and flipped become recorded views; their crops are in pixels, so
     the images are needed;
-  * any other transform (theirs draw colours *after* the crop, and mix with views that are stored
-    nowhere) cannot be drawn again: such sets are refused, as labels without their views would be
-    taken for labels of the images as they are.
+  * any other transform (Apple's draw colours *after* the crop, and mix with views that are stored
+    nowhere) cannot be replayed: such sets are refused, as labels without their views would be
+    taken for labels of the plain images.
 """
 
 import re
@@ -27,8 +27,10 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.per_image.ml_dr_views import Augmentation, View, view_of
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
     check_class_names,
@@ -65,7 +67,7 @@ _RECOVERY = (
 
 
 class MlDrImporter(Importer):
-    """A directory of `{id}.pth.tar`."""
+    """Importer of a directory of `{id}.pth.tar`."""
 
     name = FORMAT
 
@@ -97,12 +99,14 @@ class MlDrImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "MlDrSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "MlDrSource":
         """See `Importer.open`; every label is read and checked on the way.
 
         Raises:
-            InvalidRequestError: also where views cannot be drawn again.
-            LabelValueError: no probabilities.
+            InvalidRequestError: an option is missing, or views cannot be drawn again.
+            LabelValueError: the labels are no probabilities.
         """
         files, foreign = _files(path)
         if foreign:
@@ -115,7 +119,7 @@ class MlDrImporter(Importer):
             raise InvalidRequestError(
                 f"these files do not say how labels are recovered: {_RECOVERY}"
             )
-        return MlDrSource(path, files, options, recovery)
+        return MlDrSource(path, files, options, recovery, progress)
 
 
 class MlDrSource(Source):
@@ -123,13 +127,18 @@ class MlDrSource(Source):
 
     Args:
         path: directory of the files.
-        files: of the images, by rising ID.
-        options: of the user.
-        recovery: what classes that are not among the k get.
+        files: label files, by rising ID.
+        options: options of the user.
+        recovery: what the classes outside the k get.
     """
 
     def __init__(
-        self, path: Path, files: list[Path], options: ImportOptions, recovery: Recovery
+        self,
+        path: Path,
+        files: list[Path],
+        options: ImportOptions,
+        recovery: Recovery,
+        progress: Progress = unwatched,
     ) -> None:
         images = ImageNames.of(options)
         ids = [int(file.name.partition(".")[0]) for file in files]
@@ -144,7 +153,7 @@ class MlDrSource(Source):
         self._num_classes = _num_classes(path, names)
         check_class_names(options, self._num_classes, path)
         self._augmentation = _augmentation(path)
-        scanned = [self._scan(file) for file in files]
+        scanned = [self._scan(file) for file in counted(files, progress)]
         counts = np.array([len(views) for views, _ in scanned], dtype=np.int64)
         widths = np.array([k for _, k in scanned])
         if (widths != widths[0]).any():
@@ -212,7 +221,7 @@ class MlDrSource(Source):
         return recovered(ids, values, self._num_classes, self._recovery, self._kind)
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
+        """Read classes and probabilities of a part: int64 and float32, shape (n, k)."""
         top_k = self.facts.top_k
         ids, values = self._top_k(part.path, _views(part.path, read_torch_file(part.path)))
         if top_k is None or ids.shape != (len(part.rows), top_k.k):
@@ -277,7 +286,7 @@ def _views(file: Path, tree: Any) -> Sequence[Any]:
 
 
 def _numbers(prob: Any, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Probabilities and class IDs of one view, shape (k,) each."""
+    """Take probabilities and class IDs of one view, shape (k,) each."""
     try:
         values, ids = (np.asarray(each) for each in prob)
     except ValueError:

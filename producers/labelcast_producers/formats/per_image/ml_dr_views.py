@@ -1,4 +1,4 @@
-"""What ml-dr's parameters say of a view."""
+"""What ml-dr's parameters say about a view."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class View:
 
     Attributes:
         crop: top, left, height, width in pixels; None where the view cannot be drawn again.
-        flip: after the crop.
-        obstacle: why it cannot be drawn again.
+        flip: whether the view is flipped after the crop.
+        obstacle: why it cannot be drawn again; empty if it can.
     """
 
     crop: tuple[float, float, float, float] | None
@@ -128,7 +128,7 @@ def _read(params: dict[str, Any]) -> View:
 
 
 def _own(value: Any, read: Callable[[Any], Drawn | None]) -> Drawn | None:
-    """What was drawn for the image itself: parameters come alone, or before a partner's."""
+    """The value drawn for the image itself: alone, or before the partner's."""
     found = read(value)
     if found is None and isinstance(value, list | tuple) and 1 <= len(value) <= 2:
         found = read(value[0])
@@ -137,7 +137,7 @@ def _own(value: Any, read: Callable[[Any], Drawn | None]) -> Drawn | None:
 
 def _four(value: Any) -> tuple[float, float, float, float] | None:
     if isinstance(value, TensorInfo):
-        # Of a structure, whose numbers were not read.
+        # Read as structure only, so the numbers are missing.
         return (0.0, 0.0, 1.0, 1.0) if value.shape == (4,) else None
     if not isinstance(value, list | tuple | np.ndarray) or len(value) != 4:
         return None
@@ -156,7 +156,7 @@ def _truth(value: Any) -> bool | None:
 
 
 def _is_skipped(value: Any) -> bool:
-    """Whether a transform was left out by chance: None, or None for the image and its partner."""
+    """Whether a transform was skipped by chance: None, or None for the image and its partner."""
     return value is None or (
         isinstance(value, list | tuple) and all(_is_skipped(each) for each in value)
     )

@@ -1,1 +1,1 @@
-"""What files of several formats share: rows, numbers, names."""
+"""Code that several formats share: rows, numbers, names."""

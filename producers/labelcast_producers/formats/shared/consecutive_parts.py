@@ -12,7 +12,7 @@ from labelcast_producers.formats.source import Part
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """Rows start to stop - 1, which a file holds."""
+    """Rows start to stop - 1 and the file that holds them."""
 
     path: Path
     start: int
@@ -20,11 +20,11 @@ class RowRange:
 
 
 class ConsecutiveParts(Sequence[Part]):
-    """Parts of equal size, made when asked for: a large cache has more rows than memory has room.
+    """Parts of equal size, made on request: a large cache has more rows than memory has room for.
 
     Args:
-        ranges: of rows, in order of the files and without gaps.
-        rows_per_part: at most; a part never reaches into the next file.
+        ranges: ranges of rows, in order of the files and without gaps.
+        rows_per_part: most rows of a part; a part never reaches into the next file.
     """
 
     def __init__(self, ranges: Sequence[RowRange], rows_per_part: int) -> None:

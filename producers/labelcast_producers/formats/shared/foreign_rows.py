@@ -1,9 +1,9 @@
-"""Foreign labels as rows: read part by part, handed out in row order, in bounded memory.
+"""Labels of other projects as rows: read part by part, returned in row order, in bounded memory.
 
 Rules:
   * rows come out in rising order; going back is allowed and costs reading the parts again;
-  * at most one window (the parts whose rows interleave, mostly one epoch) is in memory, cut to
-    WINDOW_BYTES where an epoch is larger, which then costs reading its parts once for each cut;
+  * at most one window (the parts whose rows interleave, mostly one epoch) is in memory; an epoch
+    larger than WINDOW_BYTES is cut into several, and its parts are read once for each;
   * every row is written by exactly one part, or the source is refused.
 """
 
@@ -36,11 +36,11 @@ class ForeignRows:
     """The labels of a source by row number, as fitting and encoding read them.
 
     Args:
-        source: scanned.
-        window_bytes: of labels in memory.
+        source: scanned source.
+        window_bytes: most bytes of labels in memory.
 
     Raises:
-        LabelFileError: the source has no labels, or parts that do not add up to its rows.
+        LabelFileError: the source has no labels, or its parts do not add up to its rows.
     """
 
     rows_per_seed: int | None = None
@@ -63,8 +63,8 @@ class ForeignRows:
         """Rows start to stop − 1: finite, in the source's precision, newly allocated.
 
         Raises:
-            LabelFileError: the range lies outside the source, or a file has changed.
-            LabelValueError: NaN or infinity, naming the first such row.
+            LabelFileError: the range is outside the source, or a file has changed.
+            LabelValueError: a row holds NaN or infinity; names the first.
         """
         if not 0 <= start <= stop <= self.num_rows:
             raise LabelFileError(f"there are no rows {start} to {stop}")
@@ -84,7 +84,7 @@ class ForeignRows:
         return values
 
     def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
-        """Rows in the order given."""
+        """Read rows in the order given."""
         order = np.argsort(rows, kind="stable")
         values: LabelBlock = np.empty((len(rows), self.num_classes), dtype=self.dtype)
         for at in order.tolist():
@@ -92,7 +92,7 @@ class ForeignRows:
         return values
 
     def blocks(self, first_row: int) -> Iterator[LabelBlock]:
-        """Every row from `first_row` on, a window at a time; a block is valid until the next."""
+        """Yield rows from `first_row` on, a window at a time; a block is valid until the next."""
         row = first_row
         while row < self.num_rows:
             self._hold(row)
@@ -128,7 +128,7 @@ class ForeignRows:
         self._held_first = first
 
     def _read_ahead(self, parts: tuple[Part, ...]) -> Iterator[tuple[Part, NDArray[Any]]]:
-        # Reading waits for the disk while the labels before it are put in place.
+        # While a part waits for the disk, the labels before it are put in place.
         with ThreadPoolExecutor(1, thread_name_prefix="import") as reader:
             upcoming: Future[NDArray[Any]] = reader.submit(self._source.read, parts[0])
             for number, part in enumerate(parts):
@@ -139,7 +139,7 @@ class ForeignRows:
 
 
 def _windows(source: Source) -> list[_Window]:
-    """Cut the parts wherever all rows before lie below all rows after."""
+    """Cut the parts wherever all rows before the cut lie below all rows after it."""
     windows: list[_Window] = []
     first, above, parts = 0, 0, list[Part]()
     count = 0
@@ -147,7 +147,7 @@ def _windows(source: Source) -> list[_Window]:
         parts.append(part)
         above = max(above, int(part.rows.max()) + 1)
         count += len(part.rows)
-        # As many rows as there are numbers below the highest: none is left for later parts.
+        # As many rows as numbers below the highest: none is left for later parts.
         if count == above:
             windows.append(_Window(first, above, tuple(parts)))
             first, parts = above, []

@@ -1,4 +1,4 @@
-"""Which image a label file or key means, and what is known of the images."""
+"""Which image a label file or key means, and what is known about the images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def _first_dot(name: str) -> str:
     return directory + slash + file.partition(".")[0]
 
 
-# From what says most to what says least.
+# From the most specific to the least.
 _SHORTENED: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     lambda name: name.rpartition(".")[0],
@@ -33,16 +33,16 @@ class ImageNames:
     """The images that the user named.
 
     Args:
-        options: with `images` or `image_list`.
+        options: options with `images` or `image_list`.
 
     Attributes:
         names: paths below the root, with forward slashes; an image's sample ID is its position.
-        class_names: names of the class directories; None where only a list was given.
-        hard_labels: int64, shape (N,); None where only a list was given.
-        root: directory of the images; None where only a list was given.
+        class_names: names of the class directories; None if only a list was given.
+        hard_labels: int64, shape (N,); None if only a list was given.
+        root: directory of the images; None if only a list was given.
 
     Raises:
-        InvalidRequestError: neither is given, or what `ImageFolder` refuses.
+        InvalidRequestError: neither is given, or `ImageFolder` refuses them.
     """
 
     def __init__(self, options: ImportOptions) -> None:
@@ -58,22 +58,22 @@ class ImageNames:
             self.names = tuple(_lines(options.image_list))
         else:
             raise InvalidRequestError("give --images or --image-list")
-        # Made when they are needed: each takes as much memory as the names.
+        # Made only when needed: each takes as much memory as the names.
         self._tables: dict[int, Mapping[str, int]] = {}
 
     @classmethod
     def of(cls, options: ImportOptions) -> "ImageNames | None":
-        """The images; None where the user named none."""
+        """The images; None if the user named none."""
         if options.images is None and options.image_list is None:
             return None
         return cls(options)
 
     def sample_ids(self, keys: Sequence[str], path: Path) -> NDArray[np.int64]:
-        """Position of the image that each key means.
+        """Find the position of the image that each key means.
 
         Args:
             keys: paths with or without their suffix, or bare names.
-            path: that they come from, for messages.
+            path: path of the file with the keys, for messages.
 
         Returns:
             int64, shape (len(keys),).
@@ -109,11 +109,11 @@ class ImageNames:
 
 
 def ragged_index(sample_ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> SegmentIndex:
-    """Index of samples with some views each, sample-major.
+    """Index of samples with varying numbers of views, sample-major.
 
     Args:
         sample_ids: uint64, strictly increasing.
-        counts: int64, views of each, at least one; their seeds are 0 to count − 1.
+        counts: int64, number of views of each, at least one; their seeds are 0 to count − 1.
     """
     most = int(counts.max())
     present = None
@@ -126,10 +126,10 @@ def ragged_index(sample_ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> S
 
 
 def check_class_names(options: ImportOptions, num_classes: int, path: Path) -> None:
-    """Refuse another number of class names than of classes.
+    """Refuse a number of class names other than the number of classes.
 
     Raises:
-        InvalidRequestError: they differ.
+        InvalidRequestError: the numbers differ.
     """
     if options.class_names is not None and len(options.class_names) != num_classes:
         raise InvalidRequestError(

@@ -27,6 +27,8 @@ from labelcast_producers.formats.source import ImportOptions, Part, Source
 # Logarithms of fp16 probabilities sum to 1 less exactly than these do.
 _LOG_TOLERANCE = 2e-2
 _BFLOAT16_EXACT = 2**8
+# One fraction in float32 looks like bfloat16 with a chance of 2**-16.
+_TELLING_FRACTIONS = 4
 
 
 def require_stated_kind(source: Source, options: ImportOptions) -> None:
@@ -111,7 +113,7 @@ def no_distribution(
 def exact_below(stored: NDArray[Any]) -> int:
     """The first whole number that a type of stored values cannot tell from the next one.
 
-    bfloat16 reaches labelcast as float32, whose lower half it leaves at zero: where there are
+    bfloat16 reaches labelcast as float32, whose lower half it leaves at zero: where there are some
     fractions among the values, that tells it.
 
     Args:
@@ -122,7 +124,7 @@ def exact_below(stored: NDArray[Any]) -> int:
     if stored.dtype == np.float32:
         bits = np.ascontiguousarray(stored).view(np.uint32)
         fractions = np.isfinite(stored) & (stored != np.floor(stored))
-        if fractions.any() and not (bits & 0xFFFF).any():
+        if np.count_nonzero(fractions) >= _TELLING_FRACTIONS and not (bits & 0xFFFF).any():
             return _BFLOAT16_EXACT
     return int(2 ** (np.finfo(stored.dtype).nmant + 1))
 

@@ -28,13 +28,13 @@ def checked_ids(
     distinct: bool = True,
     beside: NDArray[Any] | None = None,
 ) -> Ids:
-    """Class IDs of rows.
+    """Check the class IDs of rows.
 
     Args:
         stored: integers, or floats that hold integers, shape (n, k).
-        num_classes: C.
+        num_classes: number of classes, C.
         where: names a row, for messages.
-        distinct: whether a row may name a class once only.
+        distinct: whether a row may name a class only once.
         beside: the whole tensor that the IDs are part of, where other values share its type.
 
     Returns:
@@ -134,14 +134,14 @@ def recovered(
 
 
 def check_distributions(labels: NDArray[Any], where: Callable[[int], str]) -> None:
-    """Refuse rows that are no distributions over all classes.
+    """Refuse rows that are not distributions over all classes.
 
     Args:
         labels: shape (n, C).
         where: names a row, for messages.
 
     Raises:
-        LabelValueError: naming the first such row.
+        LabelValueError: a row is none; names the first.
     """
     if labels.shape[1] < 2 or looks_like_probabilities(labels):
         return

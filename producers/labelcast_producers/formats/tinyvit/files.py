@@ -1,4 +1,4 @@
-"""TinyViT's files: which there are of every epoch and rank."""
+"""TinyViT's files: which ones exist for every epoch and rank."""
 
 import re
 from collections import defaultdict
@@ -17,9 +17,9 @@ class Epoch:
     """Files of one epoch.
 
     Attributes:
-        path: its directory.
-        number: in its name.
-        keys, values: of the ranks, in order.
+        path: path of its directory.
+        number: number in its name.
+        keys, values: files of the ranks, in order.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Epoch:
 
 
 def epoch_folders(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Directories of epochs, and names of what belongs to none."""
+    """Directories of epochs, and names of everything that belongs to none."""
     folders: list[Path] = []
     foreign: list[str] = []
     for entry in sorted(path.iterdir()):
@@ -42,7 +42,7 @@ def epoch_folders(path: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def rank_files(folder: Path) -> tuple[dict[int, set[str]], list[str]]:
-    """What there is of each rank, and names of other files."""
+    """Which files each rank has, and names of other files."""
     ranks: dict[int, set[str]] = defaultdict(set)
     foreign = []
     for entry in sorted(folder.iterdir()):
@@ -55,10 +55,10 @@ def rank_files(folder: Path) -> tuple[dict[int, set[str]], list[str]]:
 
 
 def epochs_of(path: Path) -> tuple[int, list[Epoch]]:
-    """Classes a label, and the epochs in order.
+    """Classes per label, and the epochs in order.
 
     Raises:
-        LabelFileError: none, or an epoch or a rank is missing, or epochs keep different numbers.
+        LabelFileError: an epoch or a rank is missing, or epochs keep different numbers of classes.
     """
     folders: dict[int, Path] = {}
     widths = set[int]()
@@ -103,10 +103,10 @@ def _epoch(folder: Path, number: int) -> Epoch:
 
 
 def key_lines(path: Path) -> Iterator[str]:
-    """The keys of a file, one after another.
+    """Yield the keys of a file, one after another.
 
     Raises:
-        LabelFileError: unreadable, or an empty line.
+        LabelFileError: it is unreadable, or has an empty line.
     """
     try:
         with path.open(encoding="utf-8", newline="\n") as file:

@@ -1,16 +1,15 @@
 """TinyViT (arXiv 2207.10666): records of fixed size in files of epochs and ranks.
 
-`logits_top{K}_epoch{e}/rank{r}-keys.txt` names an image a line, `rank{r}-values.bin` has a record
-for each: int32 seed, K × int16 class ID, K × float16 probability, little-endian.
+`logits_top{K}_epoch{e}/rank{r}-keys.txt` names one image per line, `rank{r}-values.bin` has a
+record for each: int32 seed, K × int16 class ID, K × float16 probability, little-endian.
 
 Rules:
-  * keys that are all numbers are places in the producer's data set, and sample IDs as they are;
-    other keys are looked up in the images, or numbered in sorted order;
+  * keys that are all numbers are places in the producer's data set, and used as sample IDs; other
+    keys are looked up in the images, or numbered in sorted order;
   * a sampler of several ranks pads an epoch with images of another rank: the record of the lowest
     rank counts;
-  * views follow from the seed through TinyViT's own generators, which labelcast does not have:
-    such sets are refused, as labels without their views would be taken for labels of the images as
-    they are.
+  * views follow from the seed through TinyViT's own generators, which labelcast does not have: such
+    sets are refused, as labels without their views would be taken for labels of the plain images.
 """
 
 import re
@@ -27,7 +26,9 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import ImageNames
 from labelcast_producers.formats.shared.meaning import notes_on_kind
 from labelcast_producers.formats.shared.top_k import (
@@ -70,7 +71,7 @@ class _Places:
 
 
 class TinyVitImporter(Importer):
-    """A directory of epochs."""
+    """Importer of a directory of epochs."""
 
     name = FORMAT
 
@@ -100,27 +101,29 @@ class TinyVitImporter(Importer):
             foreign=foreign,
         )
 
-    def open(self, path: Path, options: ImportOptions) -> "TinyVitSource":
+    def open(
+        self, path: Path, options: ImportOptions, *, progress: Progress = unwatched
+    ) -> "TinyVitSource":
         """See `Importer.open`; every record is read and checked on the way.
 
         Raises:
-            LabelValueError: no probabilities.
+            LabelValueError: the labels are no probabilities.
         """
         _, foreign = epoch_folders(path)
         if foreign:
             raise LabelFileError(f"{path}: {foreign[0]} is no file of TinyViT's; move it away")
-        return TinyVitSource(path, options)
+        return TinyVitSource(path, options, progress)
 
 
 class TinyVitSource(Source):
-    """Scanned epochs; keeps where the records of one epoch are.
+    """Scanned epochs; remembers where the records of one epoch are.
 
     Args:
         path: directory of the epochs.
-        options: of the user.
+        options: options of the user.
     """
 
-    def __init__(self, path: Path, options: ImportOptions) -> None:
+    def __init__(self, path: Path, options: ImportOptions, progress: Progress = unwatched) -> None:
         k, self._epochs = epochs_of(path)
         self._record = np.dtype([("seed", "<i4"), ("ids", "<i2", (k,)), ("values", "<f2", (k,))])
         images = ImageNames.of(options)
@@ -132,7 +135,7 @@ class TinyVitSource(Source):
         # Not kept: keys of many millions of images take more memory than their labels.
         self._places: _Places | None = None
         present, repeated = [], 0
-        for number, epoch in enumerate(self._epochs):
+        for number, epoch in enumerate(counted(self._epochs, progress)):
             self._check_values(epoch)
             places = self._places_of(number)
             held = np.flatnonzero(places.rank >= 0)
@@ -179,7 +182,7 @@ class TinyVitSource(Source):
         )
 
     def records(self) -> RecordedViews | None:
-        """None: what TinyViT records cannot be drawn again."""
+        """None: TinyViT's records cannot be replayed here."""
         return None
 
     def read(self, part: Part) -> NDArray[np.float32]:
@@ -188,7 +191,7 @@ class TinyVitSource(Source):
         return recovered(ids, values, self._num_classes, self._recovery, self._kind)
 
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Classes and probabilities of a part: int64 and float32, shape (n, k)."""
+        """Read classes and probabilities of a part: int64 and float32, shape (n, k)."""
         cells = self._index.cells_at(part.rows)
         number = int(cells[0]) // len(self._index.sample_ids)
         samples = cells - number * len(self._index.sample_ids)
@@ -205,7 +208,7 @@ class TinyVitSource(Source):
         order = np.argsort(records)
         size = self._record.itemsize
         try:
-            # Unbuffered: a buffer would read on beyond every record.
+            # Unbuffered: a buffer would read beyond every record.
             with path.open("rb", buffering=0) as file:
                 for at, record in zip(order.tolist(), records[order].tolist(), strict=True):
                     file.seek(record * size)

@@ -1,1 +1,1 @@
-"""Rows on the disk of this machine: files, checks, upkeep."""
+"""Rows on this machine's disk: files, checks, upkeep."""

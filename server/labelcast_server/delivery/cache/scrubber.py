@@ -1,13 +1,13 @@
-"""Comparing the chunks that were verified once again, for as long as the service runs.
+"""Re-checks verified chunks for as long as the service runs.
 
-Every worker re-checks what it has verified itself. A full round takes `ROUND_SECONDS`, ten minutes,
-as long as the checks cost no more than `MOST_OF_A_CORE`, one per cent of a core: the pauses follow
-from the time that they really took. On a machine where reading and CRC-32 run at 4 GB/s that was
-17 MB a second (for 1.6 % of a core, with the cost of starting them): ten minutes are enough for
-10 GB of labels in use by one worker, and a round over 100 GB takes an hour and three quarters.
+Every worker re-checks the chunks that it has verified. A full round takes `ROUND_SECONDS`, ten
+minutes, as long as the checks cost at most `MOST_OF_A_CORE`, one per cent of a core; the pauses
+follow from the measured time. On a machine where reading and CRC-32 run at 4 GB/s that was 17 MB a
+second (for 1.6 % of a core, with the cost of starting them): ten minutes are enough for 10 GB of
+labels in use by one worker, and a round over 100 GB takes an hour and three quarters.
 
-Damage done to a chunk is therefore delivered for one round at most, until it is found here, logged,
-counted and replaced from the store. Chunks that nobody has asked for yet are checked at first use.
+A damaged chunk is therefore delivered for one round at most, until the check finds it, logs it,
+counts it and replaces it from the store. Chunks that nobody has read yet are checked at first use.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MOST_OF_A_CORE = 0.01
 _CHUNKS_TOGETHER = 16
 # A chunk that is verified meanwhile must not wait for the end of a long pause.
 _LONGEST_PAUSE_SECONDS = 10.0
-# What it costs the event loop to have something done in a thread.
+# What running something in a thread costs the event loop.
 _HOP_SECONDS = 0.0002
 
 logger = logging.getLogger("labelcast_server.scrubber")
@@ -37,12 +37,12 @@ class Scrubber:
     """Re-checks one cache.
 
     Args:
-        cache: whose chunks; what was found is in its `counts`.
-        round_seconds: for all verified chunks, if the share of a core allows it.
+        cache: cache to check; its `counts` show what was found.
+        round_seconds: time for all verified chunks, if the share of a core allows it.
         most_of_a_core: fraction of a core that checks may take.
 
     Attributes:
-        rounds: how often every chunk was looked at.
+        rounds: number of complete rounds.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Scrubber:
             await asyncio.sleep(pause)
 
     async def _check(self, cached: CachedShard, file: ShardFile, numbers: Sequence[int]) -> float:
-        """Compare some chunks; seconds of a core that it took."""
+        """Re-check some chunks; returns the core seconds spent."""
         counts = self._cache.counts
         wrong, seconds = await asyncio.to_thread(_timed_check, file, numbers)
         counts.scrubbed += len(numbers)
@@ -80,7 +80,7 @@ class Scrubber:
             try:
                 await self._cache.renew(cached, wrong)
             except (LabelcastError, OSError) as error:
-                # They are not verified any more: who asks for them next has the store asked again.
+                # They do not count as verified any more: the next read fetches them from the store.
                 logger.error("damaged chunks could not be replaced yet: %s", error)  # noqa: TRY400
         return seconds + _HOP_SECONDS
 

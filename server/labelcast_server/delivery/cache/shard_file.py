@@ -9,7 +9,9 @@ Rules:
     each process finds out for itself, by the chunk's CRC-32, and keeps to itself in `verified`;
   * checks read with pread, which gives an error where a mapping would end the process by SIGBUS:
     on a file that was cut, or a disk that cannot read a block;
-  * a file is reserved in full when it is made, since a full disk must be an error there and then.
+  * a file is reserved in full when it is made, since a full disk must be an error there and then;
+  * rows are taken in any thread, while others check and restore: what stops being verified while
+    it is read is not delivered.
 """
 
 import errno
@@ -32,9 +34,9 @@ class ShardFile:
     """The file of one shard, as one process sees it.
 
     Args:
-        path: created where it is missing; its directory is shared by all workers.
-        size: bytes of the shard.
-        chunk_bytes: of every chunk but the last.
+        path: path of the file, created if missing; all workers share its directory.
+        size: size of the shard in bytes.
+        chunk_bytes: size of every chunk but the last.
         checksums: CRC-32 of every chunk, uint32.
 
     Attributes:
@@ -42,7 +44,7 @@ class ShardFile:
         verified: bool, shape (chunks,): chunks that this process has found to be right.
 
     Raises:
-        StoreFullError: there is no room for it.
+        StoreFullError: the disk has no room for it.
         OSError: the directory cannot be used.
     """
 
@@ -53,13 +55,14 @@ class ShardFile:
         self._size, self._chunk_bytes, self._checksums = size, chunk_bytes, checksums
         self._whole_size = size + len(checksums)
         self.verified = np.zeros(len(checksums), dtype=np.bool_)
+        self._revocations = 0
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.restore_size()
         mapped = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ)
         self.data: NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
 
     def __del__(self) -> None:
-        # The mapping has a descriptor of its own and lives as long as its last array.
+        # The mapping has its own descriptor and lives as long as its last array.
         if (descriptor := getattr(self, "_descriptor", None)) is not None:
             os.close(descriptor)
 
@@ -69,42 +72,65 @@ class ShardFile:
         return os.lseek(self._descriptor, 0, os.SEEK_END) >= self._whole_size
 
     def restore_size(self) -> None:
-        """Reserve the file in full; nothing of it counts as verified afterwards.
+        """Reserve the whole file again; afterwards no chunk counts as verified.
 
         Raises:
-            StoreFullError: there is no room for it.
+            StoreFullError: the disk has no room for it.
         """
         self.verified[:] = False
+        self._revocations += 1
         with self._room_needed():
             os.posix_fallocate(self._descriptor, 0, self._whole_size)
 
-    def rows(self, stride: int) -> NDArray[np.uint8]:
-        """All rows, uint8, shape (N, stride), read-only; only verified chunks mean anything."""
-        return self.data.reshape(-1, stride)
+    def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """Rows out of verified chunks.
+
+        Takes milliseconds for tens of thousands of rows: run it in a thread.
+
+        Args:
+            stride: bytes a row.
+            rows: int64, shape (N,), each a row of this shard.
+
+        Returns:
+            uint8, shape (N, stride), newly allocated; None if a chunk of them is not verified, or
+            any chunk of the file was taken back while they were read.
+        """
+        revocations = self._revocations
+        if not self.is_whole() or not self.verified[rows // (self._chunk_bytes // stride)].all():
+            return None
+        packed = self.data.reshape(-1, stride).take(rows, axis=0)
+        # A count, since a chunk may be taken back, written and verified again in the meantime.
+        return packed if self._revocations == revocations else None
 
     def written(self, numbers: Sequence[int]) -> list[int]:
-        """Those of `numbers` that some worker says it has written."""
+        """Those of `numbers` that some worker has flagged as written."""
         flags = os.pread(self._descriptor, len(self._checksums), self._size)
         return [number for number in numbers if flags[number : number + 1] == b"\1"]
 
+    def unverified(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Those of `numbers` that this process has not found to be right, each once, in order."""
+        lacking: list[int] = np.unique(numbers[~self.verified[numbers]]).tolist()
+        return lacking
+
     def check(self, numbers: Sequence[int]) -> list[int]:
-        """Compare chunks with their checksums; those that are right become `verified`.
+        """Compare chunks with their checksums; correct ones become `verified`.
 
         Takes milliseconds for a few dozen chunks: run it in a thread.
 
         Returns:
-            The numbers of chunks that are wrong.
+            Numbers of the wrong chunks.
         """
         wrong = []
         for number in numbers:
             right = self._is_right(number)
             self.verified[number] = right
             if not right:
+                self._revocations += 1
                 wrong.append(number)
         return wrong
 
     def put(self, chunks: Sequence[tuple[int, bytes]]) -> None:
-        """Write checked chunks and read them back; those that arrived become `verified`.
+        """Write checked chunks and read them back; intact ones become `verified`.
 
         Takes milliseconds for a few dozen chunks: run it in a thread.
 
@@ -115,11 +141,11 @@ class ShardFile:
             for number, chunk in chunks:
                 self._write(chunk, number * self._chunk_bytes)
                 self.verified[number] = self._is_right(number)
-                # After the bytes: who sees the flag should find them.
+                # After the bytes: a process that sees the flag must find them.
                 self._write(b"\1", self._size + number)
 
     def chunk_size(self, number: int) -> int:
-        """Bytes of chunk `number`."""
+        """Size of chunk `number` in bytes."""
         return min(self._chunk_bytes, self._size - number * self._chunk_bytes)
 
     def _is_right(self, number: int) -> bool:
@@ -147,7 +173,7 @@ class ShardFile:
 
 
 def no_room(size: int, directory: Path) -> StoreFullError:
-    """The disk cannot take a file of the cache."""
+    """The error when the disk cannot take a file of the cache."""
     return StoreFullError(
         f"no room for {size} bytes of chunk cache in {directory}; free some or set"
         " LABELCAST_CACHE_DIR to a larger disk"

@@ -1,4 +1,4 @@
-"""Blocking talk with the embedded Redis over its socket, for starting and stopping it."""
+"""Blocking requests to the embedded Redis over its socket, for starting and stopping it."""
 
 import os
 import select
@@ -19,12 +19,12 @@ _ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a Redis said.
+    """What a Redis replied.
 
     Attributes:
-        pid: its process.
-        loaded_bytes: how much of its data it has loaded; None once it is ready.
-        total_bytes: how much there is to load; 0 if it does not know.
+        pid: its process ID.
+        loaded_bytes: bytes of its data loaded so far; None once it is ready.
+        total_bytes: bytes to load in all; 0 if it does not know.
     """
 
     pid: int
@@ -33,7 +33,7 @@ class Answer:
 
 
 def ask(socket: Path) -> Answer | None:
-    """Whether a Redis answers at `socket`, and how far it is; None if none does."""
+    """Ask the Redis at `socket` how far it has loaded its data; None if nobody answers."""
     if not socket.exists():
         return None
     try:
@@ -50,7 +50,7 @@ def ask(socket: Path) -> Answer | None:
 
 
 def request_shutdown(socket: Path) -> bool:
-    """Ask the Redis at `socket` to end; whether it could be asked.
+    """Ask the Redis at `socket` to end; returns whether it could be asked.
 
     NOSAVE: the append-only file is synced before Redis ends, and there are no snapshots.
     """
@@ -66,7 +66,7 @@ def request_shutdown(socket: Path) -> bool:
 
 
 def wait_for_end(pid: int, timeout_seconds: float) -> bool:
-    """Wait for a process that need not be a child; whether it ended in time."""
+    """Wait for a process, which need not be a child; returns whether it ended in time."""
     if not hasattr(os, "pidfd_open"):
         return _poll_for_end(pid, timeout_seconds)
     try:

@@ -53,12 +53,12 @@ _DEFAULT_SHARE_OF_MEMORY = 7 / 8
 
 
 def config_text(*, directory: Path, socket: Path, max_memory_bytes: int) -> str:
-    """Content of redis.conf.
+    """Write redis.conf.
 
     Args:
-        directory: where the append-only file, the log and the pid file lie.
+        directory: directory of the append-only file, the log and the pid file.
         socket: path of the Unix socket.
-        max_memory_bytes: `maxmemory`.
+        max_memory_bytes: value of `maxmemory`.
     """
     return _TEMPLATE.format(
         socket=_quoted(socket),
@@ -78,7 +78,7 @@ def socket_in(config: str) -> Path | None:
 
 
 def default_max_memory_bytes() -> int:
-    """What Redis may take of the memory of this machine, or of this container if that is less."""
+    """Memory for Redis on this machine, or in this container if that has less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUP_LIMITS:
         try:

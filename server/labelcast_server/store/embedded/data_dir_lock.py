@@ -19,7 +19,7 @@ class DataDirLock:
     Forked children of the owner own it too: a directory is free only once they are gone.
 
     Args:
-        data_dir: created, readable by its owner only, if it does not exist.
+        data_dir: directory to lock; created, readable by its owner only, if missing.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -35,7 +35,7 @@ class DataDirLock:
         """Take the lock, or fail at once.
 
         Raises:
-            BusyError: another service has it; the message names the directory.
+            BusyError: another service holds it; the message names the directory.
             StoreUnavailableError: the directory cannot be created or written.
         """
         if self._descriptor is not None:
@@ -65,7 +65,7 @@ class DataDirLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Give the lock back; the file stays, because removing it would race with others."""
+        """Release the lock; the file stays, because removing it would race with others."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

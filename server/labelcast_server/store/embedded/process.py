@@ -1,4 +1,4 @@
-"""`EmbeddedRedis`: a private, real Redis whose data lie in a directory of ours."""
+"""`EmbeddedRedis`: a private, real Redis whose data live in our own directory."""
 
 import errno
 import logging
@@ -50,20 +50,20 @@ class EmbeddedRedis:
 
     Rules:
       * the directory is locked before anything in it is touched, and until `stop`;
-      * Redis runs in a session of its own, so a Ctrl-C in the terminal does not reach it: whoever
-        started it stops it, after everything that needs it;
-      * a Redis left by an owner that was killed is ended before a new one starts, never shared:
-        its configuration may be an older version's;
+      * Redis runs in its own session, so a Ctrl-C in the terminal does not reach it: the process
+          that started it stops it, after everything that needs it;
+        * a Redis whose owner was killed is ended before a new one starts, never shared: its
+          configuration may be an older version's;
       * only the process that called `start` can stop it: in a forked child `stop` does nothing.
 
     Not safe for use from several threads at once.
 
     Args:
-        data_dir: created if it does not exist.
-        max_memory_bytes: maxmemory; by default seven eighths of the memory there is.
-        disk_reserve_bytes: kept free on the disk; by default as `Disk.of` says.
-        start_timeout_seconds: for Redis to answer, and then for each step of its loading.
-        stop_timeout_seconds: for Redis to end by itself before it is terminated.
+        data_dir: data directory; created if missing.
+        max_memory_bytes: value of maxmemory; by default seven eighths of the memory.
+        disk_reserve_bytes: disk space to keep free; by default as in `Disk.of`.
+        start_timeout_seconds: time for Redis to answer, and then for each step of its loading.
+        stop_timeout_seconds: time for Redis to end by itself before it is terminated.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class EmbeddedRedis:
 
     @property
     def disk(self) -> Disk:
-        """What it writes to; the directory exists once it was started."""
+        """The disk that it writes to; the directory exists once Redis was started."""
         return Disk.of(self._directory, self._disk_reserve_bytes)
 
     def is_running(self) -> bool:
@@ -117,12 +117,12 @@ class EmbeddedRedis:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start Redis and return when it has loaded its data; start it again if it died.
+        """Start Redis and return when it has loaded its data; restart it if it died.
 
         Raises:
             BusyError: another service uses the directory.
             StoreUnavailableError: there is no redis-server, or it did not come up.
-            StoreFullError: there is not even room to start.
+            StoreFullError: the disk has no room even to start.
         """
         if self.is_running():
             return
@@ -133,7 +133,7 @@ class EmbeddedRedis:
             self._executable = find_redis_server()
             self._make_room()
             self._end_leftover()
-            # Started again after a death, it must be found where it was.
+            # Restarted after a death, it must listen on the same socket.
             self._socket = self._socket or self._choose_socket()
             if not self._socket.parent.exists():
                 self._socket.parent.mkdir(mode=0o700)
@@ -141,7 +141,7 @@ class EmbeddedRedis:
             self._wait_until_ready(_started(self._process), self._socket)
         except BaseException:
             if again:
-                # The next attempt must bring it back where it was, and nobody may use the
+                # The next attempt must restart it on the same socket, and nobody may use the
                 # directory meanwhile.
                 self._end_started()
             else:
@@ -149,7 +149,7 @@ class EmbeddedRedis:
             raise
 
     def stop(self) -> None:
-        """End Redis and free the directory; nothing happens if it is stopped already."""
+        """End Redis and free the directory; does nothing if it is stopped already."""
         if self._owner_pid != os.getpid():
             return
         self._end_started()
@@ -171,7 +171,7 @@ class EmbeddedRedis:
         self.stop()
 
     def _make_room(self) -> None:
-        """Have the directory, and on a full disk the room that was kept for this moment."""
+        """Create the directory, and on a full disk free the reserve that is kept for this."""
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             disk = self.disk
@@ -198,14 +198,14 @@ class EmbeddedRedis:
             socket=_started(self._socket),
             max_memory_bytes=self._max_memory_bytes or default_max_memory_bytes(),
         )
-        # A full disk takes nothing: what a Redis started again needs is there already.
+        # A full disk takes nothing: the files that a restarted Redis needs exist already.
         if self._read(config, str) != text:
             try:
                 config.write_text(text)
             except OSError as error:
                 raise _no_room_to_start(self._data_dir, error) from None
-        # Redis complains on standard output until it has opened its log. It gets the configuration
-        # by standard input, because Redis 7 takes "?", "*" and "[" in a path for wildcards, and if
+        # Redis logs to standard output until it has opened its log. It gets the configuration by
+        # standard input, because Redis 7 takes "?", "*" and "[" in a path for wildcards, and if
         # nothing matches it starts with its defaults, on a TCP port.
         with self._log_path.open("ab") as log, config.open("rb") as standard_input:
             self._process = subprocess.Popen(
@@ -300,7 +300,7 @@ class EmbeddedRedis:
             return None
 
     def _works_here(self, pid: int) -> bool:
-        """Whether a process works in our directory, as Redis does; others reuse process IDs."""
+        """Whether a process works in our directory, as Redis does; other processes reuse IDs."""
         try:
             return pid > 0 and Path(psutil.Process(pid).cwd()).samefile(self._directory)
         except (psutil.Error, OSError):

@@ -2,5 +2,5 @@
 
 Durability: a reply means "in the append-only file, as its appendfsync says". A transition of the
 catalog also waits until every connected replica has everything. Under appendfsync everysec a crash
-of the machine may take the last second with it; the embedded Redis runs with always.
+of the machine may lose the last second; the embedded Redis uses always.
 """

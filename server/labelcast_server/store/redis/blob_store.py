@@ -1,8 +1,8 @@
-"""`RedisBlobs`: blobs, and the sessions that bring them, in one Redis.
+"""`RedisBlobs`: blobs, and the sessions that upload them, in one Redis.
 
-An upload writes its chunks under its own ID; finishing it is one script over control keys. A chunk
-is written with SET ... NX: whoever writes late finds the key taken and changes nothing, which is
-how a blob that is visible stays as it is.
+An upload writes its chunks under its own ID; one script over control keys finishes it. A chunk is
+written with SET ... NX: a late writer finds the key taken and changes nothing, so a visible blob
+stays unchanged.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from labelcast.errors import BlobNotFoundError, InvalidRequestError
+from labelcast.identifiers import Digest, UploadId
 from labelcast_server.store import refusals
 from labelcast_server.store.blob_store import BlobInfo, BlobStore, Capacity, Upload
 from labelcast_server.store.redis import entries, keys, scripts
@@ -25,16 +26,16 @@ class RedisBlobs(BlobStore):
     """Keeps blobs in one Redis, shared by any number of services.
 
     Args:
-        link: how to reach it.
-        disk: what it writes to.
+        link: connection to it.
+        disk: disk that it writes to.
     """
 
     def __init__(self, link: RedisLink, disk: RedisDisk) -> None:
         self._link = link
         self._disk = disk
         self._chunks = RedisChunks(link)
-        # Where the chunks of visible blobs lie never changes, so not every read asks for it.
-        self._remembered: dict[str, entries.StoredBlob] = {}
+        # The place of a visible blob's chunks never changes, so it is remembered between reads.
+        self._remembered: dict[Digest, entries.StoredBlob] = {}
 
     async def begin_upload(self, upload: Upload) -> None:
         refusals.check_new_upload(upload)
@@ -46,11 +47,11 @@ class RedisBlobs(BlobStore):
         if await self._session_value(upload.upload_id) != value:
             raise InvalidRequestError("this upload ID is in use; draw a new one")
 
-    async def upload(self, upload_id: str) -> Upload:
+    async def upload(self, upload_id: UploadId) -> Upload:
         return entries.session_from(upload_id, await self._session_value(upload_id))
 
     async def append_chunks(
-        self, upload_id: str, first_chunk: int, chunks: Sequence[bytes]
+        self, upload_id: UploadId, first_chunk: int, chunks: Sequence[bytes]
     ) -> Upload:
         before = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, before)
@@ -67,13 +68,13 @@ class RedisBlobs(BlobStore):
             raise refusals.upload_moved_on(await self.upload(upload_id))
         return advanced
 
-    async def read_upload_chunks(self, upload_id: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_upload_chunks(self, upload_id: UploadId, numbers: Sequence[int]) -> list[bytes]:
         upload = await self.upload(upload_id)
         received_chunks = -(-upload.received_bytes // upload.blob.chunk_bytes)
         refusals.check_numbers(numbers, received_chunks, "this upload so far")
         return await self._chunks.read(entries.StoredBlob(upload.blob, upload_id), numbers)
 
-    async def finish_upload(self, upload_id: str) -> BlobInfo:
+    async def finish_upload(self, upload_id: UploadId) -> BlobInfo:
         session = await self._session_value(upload_id)
         upload = entries.session_from(upload_id, session)
         refusals.check_complete(upload)
@@ -85,13 +86,13 @@ class RedisBlobs(BlobStore):
                 [upload_id, session, digest, own, entries.garbage_value(upload)],
             )
         if not isinstance(visible, bytes):
-            # Sessions that are complete do not advance: someone else finished or aborted this one.
+            # A complete session does not advance: another caller finished or aborted this one.
             raise refusals.upload_not_found(upload_id)
         if visible != own:
             await self._chunks.unlink(upload_id, upload.blob.chunk_count)
         return entries.blob_from(digest, visible).info
 
-    async def abort_upload(self, upload_id: str) -> None:
+    async def abort_upload(self, upload_id: UploadId) -> None:
         value = await self._link.command("HGET", keys.UPLOADS, upload_id, repeatable=True)
         if value is not None:
             await self._drop(entries.session_from(upload_id, value))
@@ -100,30 +101,29 @@ class RedisBlobs(BlobStore):
         dropped_before = await self._link.hash_fields(keys.GARBAGE)
         for data_id, value in dropped_before.items():
             garbage = entries.garbage_from(data_id, value)
-            await self._chunks.unlink(data_id, garbage.chunk_count)
+            await self._chunks.unlink(garbage.data_id, garbage.chunk_count)
             if garbage.expires_at < now:
                 await self._link.command("HDEL", keys.GARBAGE, data_id)
-        sessions = await self._link.hash_fields(keys.UPLOADS)
-        uploads = [entries.session_from(*item) for item in sessions.items()]
+        uploads = entries.sessions_from(await self._link.hash_fields(keys.UPLOADS))
         return sum([await self._drop(upload) for upload in uploads if upload.expires_at < now])
 
-    async def blob(self, digest: str) -> BlobInfo:
+    async def blob(self, digest: Digest) -> BlobInfo:
         return (await self._visible(digest)).info
 
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
+    async def read_chunks(self, digest: Digest, numbers: Sequence[int]) -> list[bytes]:
         blob = self._remembered.get(digest) or await self._visible(digest)
         refusals.check_numbers(numbers, blob.info.chunk_count, digest)
         try:
             return await self._chunks.read(blob, numbers)
         except BlobNotFoundError:
-            # Someone may have removed it and pushed it again since it was remembered.
+            # It may have been removed and pushed again since its place was remembered.
             present = await self._visible(digest)
             if present == blob:
                 raise
             refusals.check_numbers(numbers, present.info.chunk_count, digest)
             return await self._chunks.read(present, numbers)
 
-    async def drop_blob(self, digest: str) -> None:
+    async def drop_blob(self, digest: Digest) -> None:
         self._remembered.pop(digest, None)
         value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
         if value is None:
@@ -134,11 +134,11 @@ class RedisBlobs(BlobStore):
         await self._link.script(
             scripts.DROP_BLOB, [keys.BLOBS, keys.GARBAGE], [digest, value, blob.data_id, garbage]
         )
-        # Read by nobody from here on: whoever still remembers the place finds the chunks gone and
-        # asks again.
+        # No reader finds it from here on: one that still remembers its place finds the chunks gone
+        # and looks it up again.
         await self._chunks.unlink(blob.data_id, blob.info.chunk_count)
 
-    async def memory_bytes(self, digest: str) -> int:
+    async def memory_bytes(self, digest: Digest) -> int:
         blob = await self._visible(digest)
         chunks = await self._chunks.memory_bytes(blob)
         everything, blobs = await self._link.pipeline(
@@ -150,7 +150,7 @@ class RedisBlobs(BlobStore):
         return self._disk.capacity(await self._link.info())
 
     async def tend(self) -> None:
-        """Keep the disk's reserve file, and rewrite the append-only file where that is due."""
+        """Keep the disk's reserve file, and rewrite the append-only file when that is due."""
         if self._disk.disk is not None:
             await asyncio.to_thread(self._disk.disk.keep_reserve)
             if self._disk.wants_rewrite(await self._link.info()):
@@ -159,7 +159,7 @@ class RedisBlobs(BlobStore):
     async def safety_problems(self) -> list[str]:
         return safety_problems_from(await self._link.info())
 
-    async def _session_value(self, upload_id: str) -> bytes:
+    async def _session_value(self, upload_id: UploadId) -> bytes:
         value: bytes | None = await self._link.command(
             "HGET", keys.UPLOADS, upload_id, repeatable=True
         )
@@ -167,7 +167,7 @@ class RedisBlobs(BlobStore):
             raise refusals.upload_not_found(upload_id)
         return value
 
-    async def _visible(self, digest: str) -> entries.StoredBlob:
+    async def _visible(self, digest: Digest) -> entries.StoredBlob:
         value = await self._link.command("HGET", keys.BLOBS, digest, repeatable=True)
         if value is None:
             self._remembered.pop(digest, None)
@@ -178,7 +178,7 @@ class RedisBlobs(BlobStore):
         return blob
 
     async def _drop(self, upload: Upload) -> bool:
-        """Forget a session, then its chunks; whether this call was the one that forgot it."""
+        """Forget a session, then its chunks; returns whether this call was the one that did."""
         self._disk.require_room_to_free()
         forgotten = await self._link.script(
             scripts.DROP_UPLOAD,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from labelcast.errors import StoreUnsafeError
+from labelcast.identifiers import Digest, Tag
 from labelcast_server.store import refusals
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
-from labelcast_server.store.redis import keys, scripts
+from labelcast_server.store.redis import entries, keys, scripts
 from labelcast_server.store.redis.disk import RedisDisk
 from labelcast_server.store.redis.health import online_replicas, persistence_problems_from
 from labelcast_server.store.redis.link import RedisLink
@@ -15,8 +16,8 @@ class RedisCatalog(Catalog):
     """Keeps the catalog in one Redis, shared by any number of services.
 
     Args:
-        link: how to reach it.
-        disk: what it writes to.
+        link: connection to it.
+        disk: disk that it writes to.
     """
 
     def __init__(self, link: RedisLink, disk: RedisDisk) -> None:
@@ -31,13 +32,13 @@ class RedisCatalog(Catalog):
                 [record.digest, record.manifest, record.state, repr(record.created_at)],
             )
 
-    async def label_set(self, digest: str) -> LabelSetRecord:
+    async def label_set(self, digest: Digest) -> LabelSetRecord:
         fields = await self._link.command("HGETALL", keys.label_set_key(digest), repeatable=True)
         if not fields:
             raise refusals.label_set_not_found(digest)
         return _record(digest, fields)
 
-    async def label_set_state(self, digest: str) -> State:
+    async def label_set_state(self, digest: Digest) -> State:
         state = await self._link.command(
             "HGET", keys.label_set_key(digest), "state", repeatable=True
         )
@@ -59,13 +60,13 @@ class RedisCatalog(Catalog):
         return sorted(records, key=lambda record: (record.created_at, record.digest))
 
     async def transition(
-        self, digest: str, *, expected: State, new: State, tag: str | None = None
+        self, digest: Digest, *, expected: State, new: State, tag: Tag | None = None
     ) -> None:
-        """Take one step of the life cycle, between two checks that nothing can be forgotten.
+        """Take one step of the life cycle, and check before and after that it cannot be lost.
 
-        Before it: Redis must be able to write to its disk, and every replica that is online must
-        have confirmed all earlier writes; else nothing is changed. After it: the same replicas
-        confirm the step itself.
+        Before: Redis must be able to write to its disk, and every replica that is online must have
+        confirmed all earlier writes; otherwise nothing is changed. After: the same replicas confirm
+        the step itself.
 
         Raises:
             LabelSetNotFoundError: unknown digest.
@@ -77,7 +78,9 @@ class RedisCatalog(Catalog):
         async with self._disk.write():
             await self._transition(digest, expected, new, tag)
 
-    async def _transition(self, digest: str, expected: State, new: State, tag: str | None) -> None:
+    async def _transition(
+        self, digest: Digest, expected: State, new: State, tag: Tag | None
+    ) -> None:
         info = await self._link.info()
         if problems := persistence_problems_from(info):
             raise StoreUnsafeError(f"nothing was changed: {problems[0]}")
@@ -98,14 +101,13 @@ class RedisCatalog(Catalog):
                 raise refusals.label_set_not_found(digest)
             raise refusals.wrong_state(digest, found.decode(), expected)
 
-    async def tags(self) -> dict[str, str]:
-        fields = await self._link.hash_fields(keys.TAGS)
-        return {tag: digest.decode() for tag, digest in fields.items()}
+    async def tags(self) -> dict[Tag, Digest]:
+        return entries.tags_from(await self._link.hash_fields(keys.TAGS))
 
     async def _confirmed(
         self, replicas: int, command: Sequence[str | bytes | int], so_far: str
     ) -> bytes | None:
-        """Send a write, and wait until `replicas` replicas have it and all that came before it."""
+        """Send a write, and wait until `replicas` replicas have it and everything before it."""
         # Shorter than the time limit of the connection, which would hide the count.
         wait_ms = int(self._link.timeout_seconds * 500)
         commands = [command, ("WAIT", replicas, wait_ms)] if replicas else [command]
@@ -118,7 +120,7 @@ class RedisCatalog(Catalog):
         return reply  # type: ignore[no-any-return]
 
 
-def _record(digest: str, fields: dict[bytes, bytes]) -> LabelSetRecord:
+def _record(digest: Digest, fields: dict[bytes, bytes]) -> LabelSetRecord:
     return LabelSetRecord(
         digest=digest,
         manifest=fields[b"manifest"],

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from labelcast.identifiers import UploadId
 from labelcast_server.store import refusals
 from labelcast_server.store.blob_store import Upload
 from labelcast_server.store.redis.entries import StoredBlob
@@ -59,7 +60,7 @@ class RedisChunks:
             )
         return chunks
 
-    async def unlink(self, data_id: str, chunk_count: int) -> None:
+    async def unlink(self, data_id: UploadId, chunk_count: int) -> None:
         """Remove chunks 0 to `chunk_count` - 1, those that are there."""
         for numbers in _batches(range(chunk_count), _BATCH_COMMANDS):
             await self._link.pipeline(

@@ -1,16 +1,16 @@
-"""What the append-only file of the embedded Redis may do to its disk.
+"""Keeps the embedded Redis's append-only file from filling its disk.
 
-Redis would rewrite the file by itself whenever it has doubled, however little room is left, and a
-rewrite that fills the disk ends it. So the embedded Redis never does (`auto-aof-rewrite-percentage
-0`), and is asked to from here:
-  * only while nothing has been written for a while, so that no push meets a disk that a rewrite
-    fills beside it;
-  * only if the disk takes a second copy of everything that is kept, and the reserve stays free.
-    The copy is estimated at the memory in use, or at the present file if that is smaller; both are
-    more than a rewritten file takes;
-  * when the file has doubled since the last one, which makes loading faster; or when much of it is
-    garbage and room is short.
-While a rewrite runs, all that is written is written twice.
+By itself Redis would rewrite the file whenever it has doubled, however little room is left, and a
+rewrite that fills the disk ends Redis. So automatic rewrites are off (`auto-aof-rewrite-percentage
+0`), and this module asks for one
+  * only when nothing has been written for a while, so that no push meets a disk that a rewrite is
+    filling at the same time;
+  * only if the disk can hold a second copy of all data and still keep the reserve. The copy is
+    estimated at the memory in use, or at the present file if that is smaller; both are more than a
+    rewritten file takes;
+  * when the file has doubled since the last rewrite, which makes loading faster, or when much of
+    it is garbage and room is short.
+While a rewrite runs, everything is written twice.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from labelcast_server.store.blob_store import Capacity
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.redis.health import Info, capacity_from
 
-# What a command and its bookkeeping add to the file beside the chunks.
+# What a command and its bookkeeping add to the file besides the chunks.
 _COMMAND_BYTES = 256 * 1024
 _FREEING_BYTES = 2 * 2**20
 _QUIET_SECONDS = 10.0
@@ -30,11 +30,11 @@ _LEAST_GARBAGE_BYTES = 4 * 2**20
 
 
 class RedisDisk:
-    """Watches over the writes of one process.
+    """Guards the writes of one process.
 
     Args:
-        disk: where the append-only file lies; None lets every write pass, since nothing is known
-            of the disk of a Redis elsewhere.
+        disk: disk of the append-only file; None lets every write pass, since nothing is known about
+            the disk of a Redis elsewhere.
     """
 
     def __init__(self, disk: Disk | None) -> None:
@@ -48,7 +48,7 @@ class RedisDisk:
         """Refuse a write that the disk has no room for; count it while it lasts.
 
         Args:
-            content_bytes: of the chunks to be written.
+            content_bytes: size of the chunks to be written.
 
         Raises:
             StoreFullError: there is no room for them above the reserve.
@@ -56,7 +56,7 @@ class RedisDisk:
         count = (content_bytes + _COMMAND_BYTES) * (2 if self._rewriting else 1)
         if self.disk is not None:
             self.disk.require_room(self._in_flight_bytes + count)
-        # Writes side by side must not share one piece of room.
+        # Concurrent writes must not count the same free space twice.
         self._in_flight_bytes += count
         try:
             yield
@@ -65,7 +65,7 @@ class RedisDisk:
             self._last_write = time.monotonic()
 
     def require_room_to_free(self) -> None:
-        """Refuse what frees memory only where the disk is really full: it writes next to nothing.
+        """Refuse what frees memory only if the disk is truly full: it writes very little.
 
         Raises:
             StoreFullError: there is no room even for that.
@@ -103,12 +103,12 @@ class RedisDisk:
 
 
 def is_rewriting(info: Info) -> bool:
-    """Whether Redis rewrites its append-only file, or is about to."""
+    """Whether Redis is rewriting its append-only file, or about to."""
     return bool(info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"))
 
 
 def copy_bytes(info: Info) -> int:
-    """What a rewritten file takes at most."""
+    """Most bytes that a rewritten file takes."""
     return min(_file_bytes(info), int(info.get("used_memory", 0)))
 
 

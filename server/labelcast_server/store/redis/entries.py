@@ -1,8 +1,13 @@
-"""Values of the control keys."""
+"""Values of the control keys.
+
+Identifiers were checked before they were stored, and are taken as they are.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from labelcast.identifiers import Digest, Tag, UploadId
 from labelcast_server.store.blob_store import BlobInfo, Upload
 
 
@@ -11,24 +16,24 @@ class StoredBlob:
     """A visible blob and where its chunks lie."""
 
     info: BlobInfo
-    data_id: str
+    data_id: UploadId
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Chunks of a session that is no more.
+    """Chunks of a session that no longer exists.
 
-    Kept until the session would have expired, and dropped once more then: a writer that was slow
-    when its session was aborted may have written chunks after they were dropped the first time.
+    Kept until the session would have expired, and then dropped again: a slow writer may have
+    written chunks after the session was aborted and its chunks were dropped.
     """
 
-    data_id: str
+    data_id: UploadId
     chunk_count: int
     expires_at: float
 
 
 def session_value(upload: Upload) -> bytes:
-    """A session as the store keeps it."""
+    """Encode a session."""
     return _json(
         digest=upload.blob.digest,
         size=upload.blob.size,
@@ -38,8 +43,8 @@ def session_value(upload: Upload) -> bytes:
     )
 
 
-def session_from(upload_id: str, value: bytes) -> Upload:
-    """What `session_value` wrote."""
+def session_from(upload_id: UploadId, value: bytes) -> Upload:
+    """Decode what `session_value` wrote."""
     fields = json.loads(value)
     return Upload(
         upload_id=upload_id,
@@ -49,31 +54,41 @@ def session_from(upload_id: str, value: bytes) -> Upload:
     )
 
 
+def sessions_from(fields: Mapping[str, bytes]) -> list[Upload]:
+    """Every session: upload IDs with what `session_value` wrote."""
+    return [session_from(UploadId(upload_id), value) for upload_id, value in fields.items()]
+
+
 def blob_value(upload: Upload) -> bytes:
-    """A blob as the store keeps it once its session is finished."""
+    """Encode a blob once its session is finished."""
     return _json(data=upload.upload_id, size=upload.blob.size, chunk_bytes=upload.blob.chunk_bytes)
 
 
-def blob_from(digest: str, value: bytes) -> StoredBlob:
-    """What `blob_value` wrote."""
+def blob_from(digest: Digest, value: bytes) -> StoredBlob:
+    """Decode what `blob_value` wrote."""
     fields = json.loads(value)
     return StoredBlob(BlobInfo(digest, fields["size"], fields["chunk_bytes"]), fields["data"])
 
 
 def garbage_value(upload: Upload) -> bytes:
-    """The chunks of a session as the store keeps them in mind until they are surely gone."""
+    """Encode the chunks of a session, to be remembered until they are surely gone."""
     return _json(chunks=upload.blob.chunk_count, expires_at=upload.expires_at)
 
 
 def dropped_blob_value(info: BlobInfo) -> bytes:
-    """The chunks of a dropped blob: nobody writes to them any more."""
+    """Encode the chunks of a dropped blob, to which nobody writes any more."""
     return _json(chunks=info.chunk_count, expires_at=0)
 
 
 def garbage_from(data_id: str, value: bytes) -> Garbage:
-    """What `garbage_value` wrote."""
+    """Decode what `garbage_value` wrote."""
     fields = json.loads(value)
-    return Garbage(data_id, fields["chunks"], fields["expires_at"])
+    return Garbage(UploadId(data_id), fields["chunks"], fields["expires_at"])
+
+
+def tags_from(fields: Mapping[str, bytes]) -> dict[Tag, Digest]:
+    """Every tag with where it points."""
+    return {Tag(tag): Digest(digest.decode()) for tag, digest in fields.items()}
 
 
 def _json(**fields: object) -> bytes:

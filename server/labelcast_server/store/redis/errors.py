@@ -1,7 +1,7 @@
-"""The one place where what redis-py raises becomes ours.
+"""The one place that turns exceptions of redis-py into ours.
 
-Messages name the address only, never a URL, and quote nothing of Redis but the leading error code:
-some replies repeat the arguments of the command that failed, a password among them.
+Messages name only the address, never a URL, and quote nothing from Redis but the leading error
+code: some replies repeat the arguments of the command that failed, including a password.
 """
 
 import re
@@ -18,7 +18,7 @@ _CREDENTIALS = (
     foreign.AuthenticationWrongNumberOfArgsError,
 )
 _ERROR_CODE = re.compile(r"\b[A-Z]{3,20}\b")
-_FULL = "its memory is full; raise maxmemory, add memory, or drop label sets"
+_FULL = "its memory is full; raise maxmemory or add memory"
 _DISK = "it cannot write to its disk; free disk space and look at its log"
 _UNAVAILABLE_CODES = {
     "LOADING": "it is still loading its data; try again in a moment",
@@ -30,7 +30,7 @@ _UNAVAILABLE_CODES = {
     "ASK": "it is a node of a Redis Cluster; use a Redis without cluster mode",
     "CROSSSLOT": "it is a node of a Redis Cluster; use a Redis without cluster mode",
     "CLUSTERDOWN": "it is a node of a Redis Cluster; use a Redis without cluster mode",
-    "NOAUTH": "it wants a password; put one into the store URL",
+    "NOAUTH": "it needs a password; put one into the store URL",
     "WRONGPASS": "it refused the credentials; check user and password in the store URL",
     "NOPERM": "its user may not do this; allow ~labelcast:* and @read @write @scripting +info +wait"
     " +memory",
@@ -39,15 +39,15 @@ _UNAVAILABLE_CODES = {
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """Turn whatever redis-py raises inside into our errors.
+    """Turn exceptions of redis-py raised inside into our errors.
 
     Args:
-        address: where the Redis is, without credentials.
+        address: address of the Redis, without credentials.
 
     Raises:
-        StoreUnavailableError: it cannot be reached, or does not take requests.
-        StoreFullError: no memory, or no disk.
-        StorageError: it refused for a reason that we did not foresee.
+        StoreUnavailableError: Redis cannot be reached, or takes no requests.
+        StoreFullError: Redis is out of memory or disk.
+        StorageError: Redis refused for another reason.
     """
     try:
         yield
@@ -104,7 +104,7 @@ def _code(error: Exception, text: str) -> str:
             return code
     if not isinstance(error, foreign.ResponseError):
         return ""
-    # Inside a script the code comes after words of Redis's own.
+    # Inside a script the code follows Redis's own words.
     for found in _ERROR_CODE.findall(text):
         if found in _UNAVAILABLE_CODES:
             return str(found)

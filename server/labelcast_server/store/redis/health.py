@@ -1,4 +1,4 @@
-"""What Redis says about itself in INFO, judged: room left, and ways to lose data.
+"""Judges what Redis reports in INFO: room left, and ways to lose data.
 
 INFO rather than CONFIG GET, which managed services forbid. Pure functions over the parsed reply.
 """
@@ -12,14 +12,14 @@ Info = Mapping[str, Any]
 
 OLDEST_VERSION = (6, 2)
 
-# Left free below a limit: replication and client buffers count towards maxmemory too. Without one
-# Redis shares the machine, and a fork for rewriting the append-only file copies changed pages.
+# Left free below a limit: replication and client buffers count towards maxmemory too. Without
+# maxmemory, Redis shares the machine, and the fork that rewrites the append-only file copies pages.
 _MAXMEMORY_RESERVE = 1 / 32
 _SYSTEM_RESERVE = 1 / 8
 
 
 def capacity_from(info: Info) -> Capacity:
-    """Room left: up to maxmemory if it is set, else up to the machine's memory, less a reserve."""
+    """Room left: up to maxmemory if it is set, else up to the machine's memory, minus a reserve."""
     used = _number(info, "used_memory")
     limits = (
         ("maxmemory", "maxmemory", _MAXMEMORY_RESERVE),
@@ -33,7 +33,7 @@ def capacity_from(info: Info) -> Capacity:
 
 
 def safety_problems_from(info: Info) -> list[str]:
-    """Why this Redis could lose what it is given, one actionable line each."""
+    """Reasons why this Redis could lose labels, one actionable line each."""
     problems = []
     version = version_of(info)
     if version < OLDEST_VERSION:
@@ -61,7 +61,7 @@ def safety_problems_from(info: Info) -> list[str]:
 
 
 def persistence_problems_from(info: Info) -> list[str]:
-    """What keeps Redis from writing to its disk right now."""
+    """Reasons why Redis cannot write to its disk right now."""
     problems = []
     if _number(info, "loading"):
         problems.append("Redis is still loading its data; wait until it is done")
@@ -79,7 +79,7 @@ def persistence_problems_from(info: Info) -> list[str]:
 
 
 def online_replicas(info: Info) -> int:
-    """Replicas that follow the primary at present; one that is still copying does not count."""
+    """Replicas that follow the primary now; one that is still copying does not count."""
     count = _number(info, "connected_slaves")
     states = (info.get(f"slave{number}") for number in range(count))
     return sum(isinstance(state, Mapping) and state.get("state") == "online" for state in states)

@@ -16,6 +16,8 @@ The data ID of a blob is the ID of the session that wrote it. Two sessions for o
 never meet, and finishing one is a single write to control keys: no key is ever renamed.
 """
 
+from labelcast.identifiers import Digest, UploadId
+
 CHUNKS_PER_GROUP = 64
 
 _CONTROL = "labelcast:{labelcast}:"
@@ -27,11 +29,11 @@ TAGS = _CONTROL + "tags"
 FENCE = _CONTROL + "fence"
 
 
-def label_set_key(digest: str) -> str:
+def label_set_key(digest: Digest) -> str:
     """Key of one label set's record."""
     return f"{_CONTROL}label-set:{digest}"
 
 
-def chunk_key(data_id: str, number: int) -> str:
+def chunk_key(data_id: UploadId, number: int) -> str:
     """Key of one chunk."""
     return f"labelcast:{{{data_id}:{number // CHUNKS_PER_GROUP}}}:{number}"

@@ -1,4 +1,4 @@
-"""How commands reach a Redis: connections, time limits, retries, and nothing of what they mean.
+"""How commands reach a Redis: connections, time limits, retries; it knows nothing of their meaning.
 
 Rules:
   * a client of redis-py belongs to one event loop of one process: it is created on first use there;
@@ -31,8 +31,8 @@ _BACKOFF_SECONDS = (0.05, 0.2)
 _MAX_CONNECTIONS = 16
 _NOT_WORTH_RETRYING = (AuthenticationError, AuthorizationError, BusyLoadingError)
 
-# Clients of a parent process. Collecting one here would unregister its sockets from an epoll object
-# that the parent still uses, so a forked child keeps them for ever instead.
+# Clients inherited from a parent process. Collecting one here would unregister its sockets from an
+# epoll object that the parent still uses, so a forked child keeps them forever.
 _inherited: list[object] = []
 
 
@@ -41,7 +41,7 @@ class RedisLink:
 
     Args:
         url: redis://, rediss:// or unix://.
-        timeout_seconds: for connecting, and for each answer.
+        timeout_seconds: time limit for connecting, and for each answer.
 
     Raises:
         InvalidRequestError: the URL is malformed; the message does not repeat it.
@@ -57,7 +57,7 @@ class RedisLink:
         self._new_pool()
 
     async def command(self, *words: str | bytes | int | float, repeatable: bool = False) -> Any:
-        """Send one command and return what redis-py makes of its reply."""
+        """Send one command and return its reply, parsed by redis-py."""
         (reply,) = await self.pipeline([words], repeatable=repeatable)
         return reply
 
@@ -69,8 +69,8 @@ class RedisLink:
         Args:
             commands: their replies come back in the same order.
             repeatable: whether they may be sent again if the connection fails.
-            together: in one MULTI, which Redis syncs to its disk once and not command by command;
-                their keys must share one hash slot.
+            together: wrap them in one MULTI, which Redis syncs to its disk once instead of once a
+                command; their keys must share one hash slot.
 
         Raises:
             StorageError: one of its subclasses; the commands may or may not have been carried out.
@@ -93,12 +93,12 @@ class RedisLink:
         return await self.command(*scripts.call(script, keys, arguments))
 
     async def hash_fields(self, key: str) -> dict[str, bytes]:
-        """A hash whole; empty where there is no such key."""
+        """Read a whole hash; empty if there is no such key."""
         fields: dict[bytes, bytes] = await self.command("HGETALL", key, repeatable=True)
         return {name.decode(): value for name, value in fields.items()}
 
     async def info(self) -> Info:
-        """What Redis says about itself."""
+        """What Redis reports about itself."""
         info: Info = await self.command("INFO", repeatable=True)
         return info
 
@@ -146,11 +146,11 @@ class RedisLink:
                 timeout=self.timeout_seconds,
                 socket_timeout=self.timeout_seconds,
                 socket_connect_timeout=self.timeout_seconds,
-                # redis-py would retry any command, also one that must not be sent twice.
+                # redis-py would retry any command, even one that must not be sent twice.
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
             )
-            # Options from the URL's query are first looked at when a connection is made.
+            # Options in the URL's query are checked only when a connection is made.
             pool.make_connection()  # type: ignore[no-untyped-call]
             return pool
         except (ValueError, TypeError):
@@ -158,7 +158,7 @@ class RedisLink:
 
 
 def _address(url: str) -> str:
-    """What may be shown of a URL: host and port, or the path of the socket."""
+    """The part of a URL that may be shown: host and port, or the path of the socket."""
     try:
         parts = urlsplit(url)
         if parts.scheme == "unix" and parts.path:

@@ -6,7 +6,7 @@ is sent as text every time: they are short and rare, and a restarted Redis has f
 
 from collections.abc import Sequence
 
-# KEYS uploads; ARGV upload ID, session as read, session to be. 1 if it was still as read.
+# KEYS uploads; ARGV upload ID, session as read, new session. 1 if it was still as read.
 ADVANCE_UPLOAD = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -72,5 +72,5 @@ return false
 def call(
     script: str, script_keys: Sequence[str], arguments: Sequence[str | bytes]
 ) -> list[str | bytes | int]:
-    """The command that runs a script."""
+    """Build the command that runs a script."""
     return ["EVAL", script, len(script_keys), *script_keys, *arguments]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from tests.producers.formats.stored_files import is_tensor, load
 from tests.producers.formats.writers.arrays import Container, write_arrays
 from tests.producers.formats.writers.distilled_sets import write_frepo, write_mtt, write_pdd
 from tests.producers.formats.writers.producer_pixels import (
@@ -19,14 +20,6 @@ from tests.producers.formats.writers.producer_pixels import (
     write_image_folder,
 )
 from tests.producers.formats.writers.tables import read_table
-
-
-def load(path: Path) -> Any:
-    return torch.load(path, weights_only=False)
-
-
-def is_tensor(value: Any, dtype: torch.dtype, *shape: int) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype == dtype and value.shape == shape
 
 
 @pytest.mark.parametrize("hard", [False, True])

@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,39 +20,17 @@ from labelcast.errors import (
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.registry.publishing import Publisher
+from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
-    MemoryBlobs,
-    MemoryCatalog,
-    MemoryConnection,
     memory_store,
 )
-from labelcast_server.store.store import Store
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push, upload
+from tests.factories.pushed import upload
+from tests.server.delivery.cache.counting_blobs import CountingBlobs
 
 SAMPLES, SEEDS = 8000, 3
 ROWS = SAMPLES * SEEDS
-
-
-class CountingBlobs(MemoryBlobs):
-    """Remembers which chunks it was asked for."""
-
-    def __init__(self) -> None:
-        connection = MemoryConnection()
-        super().__init__(connection)
-        self.store = Store(self, MemoryCatalog(connection), connection)
-        self.read: list[tuple[str, int]] = []
-
-    async def read_chunks(self, digest: str, numbers: Sequence[int]) -> list[bytes]:
-        self.read += [(digest, number) for number in numbers]
-        await asyncio.sleep(0)  # other tasks go on here, as with a real backend
-        return await super().read_chunks(digest, numbers)
-
-    def chunks(self, digest: str) -> list[Any]:
-        """The store's own list, to damage."""
-        return self._blobs[digest][1]
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +38,6 @@ def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
     directory = tmp_path_factory.mktemp("label-set")
     made, _ = make_label_set(directory, num_samples=SAMPLES, num_seeds=SEEDS, shard_bytes=140_000)
     return made
-
-
-@pytest.fixture
-async def blobs(label_set: LabelSetDirectory) -> CountingBlobs:
-    blobs = CountingBlobs()
-    await push(blobs.store, label_set, stage=False)
-    return blobs
 
 
 @pytest.fixture
@@ -127,6 +98,39 @@ async def test_many_tasks_read_a_chunk_once(
     ):
         assert np.array_equal(packed, array[rows])
     assert len(blobs.read) == len(set(blobs.read))
+
+
+class WatchedFile(ShardFile):
+    """Remembers which threads have taken rows."""
+
+    threads: set[int]
+
+    def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        self.threads.add(threading.get_ident())
+        return super().take(stride, rows)
+
+
+async def test_a_large_gather_leaves_the_loop_alone(
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    cache = ChunkCache(blobs, tmp_path)
+    await cache.gather(codes, np.arange(ROWS))
+    loop, threads = threading.get_ident(), set[int]()
+    for cached in cache.shards_with_files():
+        path = tmp_path / cached.shard.data.digest.replace(":", "-")
+        size, chunk_bytes = cached.shard.data.size, codes.chunk_bytes
+        file = cached.file = WatchedFile(path, size, chunk_bytes, cached.checksums)
+        file.threads = threads
+        assert not file.check(range(len(cached.checksums)))
+    for rows, on_the_loop in (
+        (np.array([3]), True),
+        (np.random.default_rng(5).integers(ROWS, size=131), True),
+        (np.random.default_rng(5).permutation(ROWS), False),
+    ):
+        threads.clear()
+        assert np.array_equal(await cache.gather(codes, rows), array[rows])
+        assert (loop in threads) is on_the_loop
+        assert len(threads) == 1
 
 
 async def test_a_cancelled_request_spoils_nothing(
@@ -221,9 +225,8 @@ async def test_a_shard_in_other_chunks_is_refused(
     label_set: LabelSetDirectory, codes: Section, tmp_path: Path
 ) -> None:
     store = memory_store()
-    publisher = Publisher(store, allow_unsafe_store=True)
     for ref in codes.blobs():
-        await upload(publisher, ref.digest, label_set.read_blob(ref), 1000)
+        await upload(store, ref.digest, label_set.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="upload it again"):
         await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 

@@ -16,8 +16,7 @@ from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.scrubber import Scrubber
 from tests.factories.label_sets import make_label_set
-from tests.factories.pushed import push
-from tests.server.delivery.cache.test_chunks import CountingBlobs
+from tests.server.delivery.cache.counting_blobs import CountingBlobs
 
 ROWS = 24_000
 
@@ -26,13 +25,6 @@ ROWS = 24_000
 def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
     made, _ = make_label_set(tmp_path_factory.mktemp("label-set"), num_samples=8000, num_seeds=3)
     return made
-
-
-@pytest.fixture
-async def blobs(label_set: LabelSetDirectory) -> CountingBlobs:
-    blobs = CountingBlobs()
-    await push(blobs.store, label_set, stage=False)
-    return blobs
 
 
 @pytest.fixture

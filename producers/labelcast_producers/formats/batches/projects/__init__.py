@@ -1,1 +1,1 @@
-"""The producers that store epochs of mixed batches: what tells them apart, and what each means."""
+"""The producers that store epochs of mixed batches: how to tell them apart, what each stores."""

@@ -1,4 +1,4 @@
-"""EDC: SRe2L's files, which name their samples and hold orders of patches.
+"""EDC: SRe2L's files with sample IDs and patch orders.
 
 Its scripts divide a crop's top and height by the *width* of the image, and its left and width by
 the height. Nobody sees that on square images; on others, only the image tells the crop.
@@ -24,7 +24,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class EDCImporter(BatchImporter):
-    """SRe2L's files, with sample IDs and the order of shuffled patches in each."""
+    """Importer of SRe2L's files with sample IDs and the order of shuffled patches in each."""
 
     name = "edc"
     title = "EDC: teacher logits by epoch and batch, with sample IDs and patch orders"

@@ -1,4 +1,4 @@
-"""G-VBSM: SRe2L's files, which name their samples."""
+"""G-VBSM: SRe2L's files with sample IDs."""
 
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import Kind, Layout
@@ -10,7 +10,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class GVBSMImporter(BatchImporter):
-    """SRe2L's files, with the sample IDs in each."""
+    """Importer of SRe2L's files with sample IDs in each."""
 
     name = "gvbsm"
     title = "G-VBSM: teacher logits by epoch and batch, with sample IDs"

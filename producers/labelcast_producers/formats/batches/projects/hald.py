@@ -1,4 +1,4 @@
-"""HALD: probabilities, a file an epoch, with a list of their samples."""
+"""HALD: probabilities, one file per epoch, with a list of their samples."""
 
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
@@ -12,7 +12,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class HALDImporter(BatchImporter):
-    """Files of whole epochs, of probabilities, with the samples of every epoch in a list."""
+    """Importer of files of whole epochs of probabilities, with a list of every epoch's samples."""
 
     name = "hald"
     title = "HALD: teacher probabilities, a file an epoch, with sample IDs"

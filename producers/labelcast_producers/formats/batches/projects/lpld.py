@@ -10,7 +10,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class LPLDImporter(BatchImporter):
-    """SRe2L's files, pruned, with the samples of every epoch in a list."""
+    """Importer of SRe2L's files, pruned, with a list of every epoch's samples."""
 
     name = "lpld"
     title = "LPLD: pruned teacher logits by epoch and batch, with sample IDs"
@@ -26,5 +26,5 @@ class LPLDImporter(BatchImporter):
     ) -> Numbered:
         """See `BatchImporter.number`."""
         # Batches go by epoch and number. The producer's loader looks them up by their first sample,
-        # which several batches share: it finds another's labels for some of them.
+        # which several batches share: for some of them it finds another batch's labels.
         return ids_from_list(layout, scanned)

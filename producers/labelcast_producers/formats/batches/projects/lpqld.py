@@ -11,7 +11,7 @@ from labelcast_producers.formats.source import ImportOptions
 
 
 class LPQLDImporter(BatchImporter):
-    """Numbered batches of top-k logits, or of all, with the samples of each in a list."""
+    """Importer of numbered batches of logits, top-k or all, with a list of each one's samples."""
 
     name = "lpqld"
     title = "LPQLD: pruned teacher logits by batch, mostly of the top k classes, with sample IDs"

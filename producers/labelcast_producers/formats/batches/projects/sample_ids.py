@@ -1,4 +1,4 @@
-"""Sample IDs of producers that name them: in a list beside the batches, or in each batch."""
+"""Sample IDs of producers that store them: in a list beside the batches, or in each batch."""
 
 from labelcast.errors import LabelFileError
 from labelcast_producers.formats.batches.base import Numbered, require_ids_file
@@ -9,7 +9,7 @@ from labelcast_producers.formats.batches.scanning import Scan
 
 
 def ids_from_list(layout: Layout, scanned: Scan) -> Numbered:
-    """Sample IDs from the list of every epoch's samples.
+    """Read sample IDs from the list of every epoch's samples.
 
     Raises:
         LabelFileError: the list is missing or contradicts the batches.
@@ -21,7 +21,7 @@ def ids_from_list(layout: Layout, scanned: Scan) -> Numbered:
 
 
 def ids_in_batches(layout: Layout, scanned: Scan) -> Numbered:
-    """Sample IDs that the batches hold themselves.
+    """Read sample IDs that the batches themselves hold.
 
     Raises:
         LabelFileError: a list beside the batches names samples too.
@@ -37,5 +37,5 @@ def ids_in_batches(layout: Layout, scanned: Scan) -> Numbered:
 
 
 def epoch_seeds(scanned: Scan) -> list[int]:
-    """Seeds of all batches: the epochs that they are of."""
+    """Seeds of all batches: the numbers of their epochs."""
     return [batch.place.epoch or 0 for batch in scanned.batches]

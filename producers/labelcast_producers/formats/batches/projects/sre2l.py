@@ -1,4 +1,4 @@
-"""SRe2L, and CDA and CV-DD, which store as it does: logits by epoch and batch."""
+"""SRe2L, and CDA and CV-DD, which store the same way: logits by epoch and batch."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from labelcast_producers.formats.source import ImportOptions, PermutationDraws
 
 
 class SRe2LImporter(BatchImporter):
-    """Epochs of batches that name no samples: their order is drawn again."""
+    """Importer of epochs of batches that name no samples: their order is drawn again."""
 
     name = "sre2l"
     title = "SRe2L / CDA / CV-DD: teacher logits by epoch and batch"

@@ -79,6 +79,7 @@ CASES = {
     "lpld": Case(write_lpld, {"epochs": 2.5, "batch_size": 7}),
     "lpqld": Case(write_lpqld, {"epochs": 2.5, "batch_size": 7}, flat=True, half=True),
     "gvbsm": Case(write_gvbsm, BATCHES),
+    "edc": Case(write_edc, BATCHES),
     "hald": Case(write_hald, BATCHES, ("--temperature", "20"), half=True),
     "fkd": Case(
         write_fkd,

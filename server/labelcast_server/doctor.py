@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from labelcast.errors import LabelcastError, StorageError
+from labelcast.network.proxies import proxy_variables
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
 from labelcast_server.store.embedded.executable import find_redis_server
@@ -82,6 +83,7 @@ async def diagnose(
         findings += await check_store(store_url)
     findings += check_kernel(_OVERCOMMIT, _HUGE_PAGES)
     findings.append(check_open_files())
+    findings.append(check_proxies())
     return findings
 
 
@@ -295,6 +297,21 @@ def check_open_files() -> Finding:
         "warning",
         f"only {limit} open files allowed, and each student's connection is one",
         f"ulimit -n {_ENOUGH_OPEN_FILES * 4}",
+    )
+
+
+def check_proxies() -> Finding:
+    """Whether the environment leads clients that are started from here through a proxy."""
+    variables = proxy_variables()
+    if not variables:
+        return Finding("proxy", "ok", "no proxy between clients on this machine and a service")
+    return Finding(
+        "proxy",
+        "warning",
+        f"services on other machines are reached through the proxy that {', '.join(variables)}"
+        " names; over http:// it reads the admin token",
+        "add the services' hosts to no_proxy, or set no_proxy='*'; addresses of this machine never"
+        " use a proxy",
     )
 
 

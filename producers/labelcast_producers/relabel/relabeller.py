@@ -1,6 +1,5 @@
 """Runs a teacher over every view of a data set, in one process or several."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.files import write_whole
-from labelcast.identifiers import Digest, digest_from_hash
+from labelcast.identifiers import Digest
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.render_seeded import ViewRenderer
@@ -31,6 +30,7 @@ from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
 from labelcast_producers.relabel.plan import Plan
 from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
+from labelcast_producers.relabel.teacher import module_digest
 
 _KEEP_IMAGE_BYTES = 2**30
 _MAX_SEEDS = 2**32 - 1
@@ -136,15 +136,6 @@ def relabel(
         kept.clear()
     workers.wait()
     return DenseLabels.open(out)
-
-
-def module_digest(module: nn.Module) -> Digest:
-    """Identify a network: sha256 over the names, types, shapes and bytes of its state."""
-    hasher = hashlib.sha256(b"labelcast teacher\0")
-    for name, tensor in sorted(module.state_dict().items()):
-        hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest_from_hash(hasher.digest())
 
 
 def _settings(description: Description, plan: Plan) -> Digest:

@@ -44,7 +44,8 @@ def test_a_teacher_that_is_no_network_is_named(
     words = ["--teacher", "collections:OrderedDict", "--seeds", 2, "--out", tmp_path]
     assert run(*RELABEL, *words) == 1
     assert capsys.readouterr().err == (
-        "error: the teacher collections:OrderedDict is of type OrderedDict, not torch.nn.Module\n"
+        "error: the teacher collections:OrderedDict is of type OrderedDict, not torch.nn.Module;"
+        " name a module, or a function that returns one\n"
     )
 
 

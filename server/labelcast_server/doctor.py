@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from labelcast.errors import LabelcastError, StorageError
+from labelcast.errors import LabelcastError, StorageError, StoreUnavailableError
 from labelcast.network.proxies import proxy_variables
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
@@ -180,7 +180,10 @@ def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> lis
             f"only {_gib(free)} free under {data_dir}",
             "free disk space: label sets take up to twice their size while Redis rewrites its file",
         )
-    owner = lock_holder(data_dir)
+    try:
+        owner = lock_holder(data_dir)
+    except StoreUnavailableError as error:
+        return [Finding("data-dir", "error", error.message, "choose another directory"), room]
     if owner is None:
         return [Finding("data-dir", "ok", f"{data_dir} can be written and is free"), room]
     in_use = Finding(

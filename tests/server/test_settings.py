@@ -17,6 +17,7 @@ from labelcast_server.settings import (
     make_data_dir,
     resolve_admin_token,
 )
+from tests.factories.odd_file_systems import without_links
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +234,19 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="LABELCAST_ADMIN_TOKEN"):
         resolve_admin_token(load_settings(data_dir=tmp_path / "file"))
+
+
+def test_a_directory_without_links_says_what_works(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as odd:
+        without_links(odd)
+        with pytest.raises(SettingsError, match=f"cannot be kept in {tmp_path}/admin.token"):
+            resolve_admin_token(load_settings(data_dir=tmp_path))
+        odd.setenv("LABELCAST_ADMIN_TOKEN", "s3cret")
+        assert resolve_admin_token(load_settings(data_dir=tmp_path)) == "s3cret"
+    assert list(tmp_path.iterdir()) == []
+    assert resolve_admin_token(load_settings(data_dir=tmp_path_factory.mktemp("elsewhere")))
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -276,3 +276,20 @@ def test_a_command_ends_with_one_line_and_status_2() -> None:
     assert result.stderr == (
         "error: the variable LABELCAST_GRPC_PROT is unknown; did you mean LABELCAST_GRPC_PORT?\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("[::1]", "::1"), ("::1", "::1"), ("[fe80::1%lo]", "fe80::1%lo"), ("localhost", "localhost")],
+)
+def test_an_ipv6_host_may_have_brackets(given: str, kept: str) -> None:
+    assert load_settings(host=given).host == kept
+
+
+@pytest.mark.parametrize(
+    "given", ["127.0.0.1:7070", "[::1]:7070", "[localhost]", "[::1", "http://x"]
+)
+def test_a_host_with_a_port_says_where_ports_go(given: str) -> None:
+    with pytest.raises(SettingsError, match="ports are given by grpc_port and admin_port"):
+        load_settings(host=given)
+    assert load_settings(host="localhost", grpc_port=7070).grpc_port == 7070

@@ -133,8 +133,8 @@ class Registry:
         """Upload the missing blobs of a label set, and publish it.
 
         Blobs that the service has are not sent, so a failed push is simply run again; those that it
-        finds damaged in its store are sent again. If the connection breaks off or the service restarts, the push waits as long as the registry has
-        patience.
+        finds damaged in its store are sent again. If the connection breaks off or the service
+        restarts, the push waits as long as the registry has patience.
 
         Args:
             label_set: the label set.

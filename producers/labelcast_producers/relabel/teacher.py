@@ -141,7 +141,7 @@ def module_digest(module: nn.Module) -> Digest:
     hasher = hashlib.sha256(b"labelcast teacher\0")
     for name, tensor in sorted(_plainly_named(module.state_dict()).items()):
         hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest_from_hash(hasher.digest())
 
 

@@ -5,7 +5,6 @@ tests/client/network.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from torch.utils.data import Dataset
 from labelcast import LabelClient, Representation, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import LabelKind
-from labelcast.errors import LabelcastError
 from labelcast.identifiers import tag_from
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.endpoint import check_address, check_token
@@ -27,6 +25,7 @@ from labelcast.registry.client import Registry
 from labelcast.torch import SampleTable, soft_label_loss
 from labelcast.torch.data.plan import Position
 from labelcast.torch.device import choose_device
+from tests.factories.advice import Case, try_advice
 from tests.factories.label_sets import POLICY, make_label_set
 from tests.factories.pictures import CLASSES
 
@@ -41,21 +40,6 @@ class Workshop:
     probabilities: LabelSetDirectory
     other: LabelSetDirectory
     directory: Path
-
-
-@dataclass(frozen=True)
-class Case:
-    """One message that gives advice.
-
-    Attributes:
-        says: the advice, word for word.
-        cause: what leads to the message.
-        advice: does what the message says, once for each thing that it offers.
-    """
-
-    says: str
-    cause: Callable[[Workshop], object]
-    advice: Callable[[Workshop], object]
 
 
 class Sized(Dataset[tuple[Tensor, int]]):
@@ -115,7 +99,7 @@ def damaged_copy(workshop: Workshop, content: bytes | None) -> LabelSetDirectory
 
 
 UINT64 = np.array([SAMPLE], dtype=np.uint64)
-CASES = [
+CASES: list[Case[Workshop]] = [
     Case(
         "take cutmix or none",
         lambda _: policy(Mix.MIXUP),
@@ -224,9 +208,5 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
-def test_the_advice_works(case: Case, workshop: Workshop) -> None:
-    with pytest.raises(LabelcastError) as caught:
-        case.cause(workshop)
-    assert case.says in caught.value.message
-    assert "\n" not in caught.value.message
-    case.advice(workshop)
+def test_the_advice_works(case: Case[Workshop], workshop: Workshop) -> None:
+    try_advice(case, workshop)

@@ -1,11 +1,17 @@
 """Fixtures that any test may ask for."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from tests.factories.real_redis import RealRedis, running_redis
+from tests.factories.recording_proxy import PROXY_VARIABLES
+
+# Many a test asks its server with a foreign client, which would ask the machine's proxy for it.
+for _name in PROXY_VARIABLES:
+    os.environ.pop(_name, None)
 
 # A busy machine may be ten times slower than a quiet one: that an example is slow proves nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)

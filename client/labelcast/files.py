@@ -4,6 +4,7 @@ A file written in place can be read half-written, or be half gone after a power 
 goes to a partial file beside its target, reaches the disk, and takes the target's name in one step.
 """
 
+import errno
 import hashlib
 import os
 import threading
@@ -12,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from labelcast.errors import StorageError
 from labelcast.identifiers import Digest, digest_from_hash
+
+# What a file system says that has no fsync; network and user-space ones may lack it.
+_NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
@@ -27,18 +32,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: the file cannot be written, or the block wrote none.
+        StorageError: the file system cannot say when a file is on the disk.
     """
     # Neither another process nor another thread may write the same partial file.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     partial.unlink(missing_ok=True)
     try:
         yield partial
-        _sync(partial)
+        with partial.open("rb") as written:
+            sync_descriptor(written.fileno(), path)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    # Without this the file may go back to its old name, or to none, when the power fails.
-    _sync(path.parent)
+    _sync_names(path.parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -48,9 +54,36 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Return once everything that was written to an open file is on the disk."""
+    """Return once everything that was written to an open file is on the disk.
+
+    Raises:
+        As `sync_descriptor`.
+    """
     file.flush()
-    os.fsync(file.fileno())
+    sync_descriptor(file.fileno(), Path(file.name))
+
+
+def sync_descriptor(descriptor: int, path: Path) -> None:
+    """Return once everything that was written to an open file is on the disk.
+
+    Args:
+        descriptor: of the open file.
+        path: of the file, for messages.
+
+    Raises:
+        OSError: it cannot be written; names it.
+        StorageError: the file system cannot say when a file is on the disk.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise StorageError(
+            f"{path} lies on a file system that cannot say when a file is on the disk"
+            f" (fsync: {error.strerror}); choose a directory on another one",
+            path=path,
+        ) from None
 
 
 def file_digest(path: Path) -> Digest:
@@ -59,9 +92,17 @@ def file_digest(path: Path) -> Digest:
         return digest_from_hash(hashlib.file_digest(stream, "sha256").digest())
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_names(directory: Path) -> None:
+    """Keep a file from going back to its old name, or to none, when the power fails.
+
+    Many file systems cannot do that for directories. There a file may be missing or old after a
+    power cut, which its readers notice; it is never half there.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise OSError(error.errno, error.strerror, str(directory)) from None
     finally:
         os.close(descriptor)

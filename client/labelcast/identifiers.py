@@ -74,6 +74,10 @@ def check_reference(reference: str) -> None:
     Raises:
         InvalidRequestError: it is no text, such as bytes of a file name that were not UTF-8.
     """
+    if not isinstance(reference, str):
+        raise InvalidRequestError(
+            f"a label set is named by its tag or digest, a text, not by {reference!r:.80}"
+        )
     try:
         reference.encode()
     except UnicodeEncodeError:

@@ -33,8 +33,8 @@ from labelcast.label_set.segment import Segment
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSet
 from labelcast.opening.numpy_forms import present
-from labelcast.representation import Form, Representation
-from labelcast.views import Views
+from labelcast.representation import Form, Representation, check_representation
+from labelcast.views import Views, check_batches, check_views
 
 MANIFEST_NAME = "manifest.json"
 
@@ -167,10 +167,13 @@ class LabelSetDirectory(LabelSet):
         self, batches: Iterable[Views], representation: Representation
     ) -> Iterator[DeliveredLabels]:
         """See `LabelSet.stream`; codes are decoded here, with numpy, if labels are requested."""
+        check_representation(representation)
+        check_batches(batches)
         header = self.codec().header
         if representation.form is not Form.CODES:
             representation.check(header)
         for views in batches:
+            check_views(views)
             rows = self.gather(views)
             if representation.form is not Form.CODES:
                 rows = present(self.decoder().decode(rows, views), representation, header)
@@ -179,6 +182,7 @@ class LabelSetDirectory(LabelSet):
 
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """See `LabelSet.resolve`."""
+        check_views(views)
         return self.stored_views().resolve(views, missing)
 
     def gather(self, views: Views) -> Rows:

@@ -92,7 +92,9 @@ class Representation:
             InvalidRequestError: codes have none.
         """
         if self.precision is None:
-            raise InvalidRequestError("codes are bytes; decode them with the label set's codec")
+            raise InvalidRequestError(
+                "codes are bytes; decode them with label_set.decoder().decode(rows, views)"
+            )
         return self.precision.dtype
 
     def check(self, header: CodecHeader) -> None:
@@ -117,3 +119,16 @@ class Representation:
                 expected=self.temperature,
                 actual=f"{ends.low:g} to {ends.high:g}",
             )
+
+
+def check_representation(value: object) -> None:
+    """Refuse what is no `Representation`.
+
+    Raises:
+        InvalidRequestError: says how to make one.
+    """
+    if not isinstance(value, Representation):
+        raise InvalidRequestError(
+            f"the form of labels must be a Representation, not {type(value).__name__}; give"
+            " Representation.codes(), logits(), probabilities(temperature) or top_k(k, temperature)"
+        )

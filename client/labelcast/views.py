@@ -37,7 +37,8 @@ class Views:
             )
         if ids.ndim != 1 or ids.shape != seeds.shape:
             raise InvalidRequestError(
-                f"views need two columns of one length, got shapes {ids.shape} and {seeds.shape}"
+                f"views need two columns of one length, got shapes {ids.shape} and {seeds.shape};"
+                " pairs become two columns with Views.of(*zip(*pairs))"
             )
 
     @classmethod
@@ -51,6 +52,11 @@ class Views:
         Raises:
             InvalidRequestError: a value is not an integer, is negative or does not fit.
         """
+        if isinstance(sample_ids, Views):
+            raise InvalidRequestError(
+                "these are Views already, with their seeds; give sample_ids=views.sample_ids and"
+                " seeds=views.seeds"
+            )
         ids = _unsigned(sample_ids, np.iinfo(np.uint64).max, "a sample ID").astype(np.uint64)
         seed_column = _unsigned(seeds, MAX_SEED, "an augmentation seed").astype(np.uint32)
         if seed_column.ndim == 0:
@@ -90,6 +96,31 @@ class Views:
             raise InvalidRequestError(f"a batch has at least one view, not {size}")
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+
+def check_batches(value: object) -> None:
+    """Refuse one batch of views where many are asked for.
+
+    Raises:
+        InvalidRequestError: says how to cut it.
+    """
+    if isinstance(value, Views):
+        raise InvalidRequestError(
+            "these are views of one batch where batches are asked for; give views.batches(size)"
+        )
+
+
+def check_views(value: object) -> None:
+    """Refuse what is no `Views`.
+
+    Raises:
+        InvalidRequestError: says how to build them.
+    """
+    if not isinstance(value, Views):
+        raise InvalidRequestError(
+            f"views must be Views, not {type(value).__name__};"
+            " build them with Views.of(sample_ids, seeds), of pairs with Views.of(*zip(*pairs))"
+        )
 
 
 def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]:

@@ -170,7 +170,7 @@ def representation_from_proto(message: pb.Representation) -> Representation:
 
 def missing_to_proto(missing: MissingViews) -> pb.Missing:
     """Pack what happens to views that a label set lacks."""
-    return _MISSING[missing]
+    return _MISSING[MissingViews(missing)]
 
 
 def missing_from_proto(value: pb.Missing) -> MissingViews:

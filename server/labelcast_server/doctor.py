@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from labelcast.errors import LabelcastError, StorageError
+from labelcast.errors import LabelcastError, StorageError, StoreUnavailableError
+from labelcast.network.proxies import proxy_variables
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
 from labelcast_server.store.embedded.executable import find_redis_server
@@ -82,6 +83,7 @@ async def diagnose(
         findings += await check_store(store_url)
     findings += check_kernel(_OVERCOMMIT, _HUGE_PAGES)
     findings.append(check_open_files())
+    findings.append(check_proxies())
     return findings
 
 
@@ -178,7 +180,10 @@ def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> lis
             f"only {_gib(free)} free under {data_dir}",
             "free disk space: label sets take up to twice their size while Redis rewrites its file",
         )
-    owner = lock_holder(data_dir)
+    try:
+        owner = lock_holder(data_dir)
+    except StoreUnavailableError as error:
+        return [Finding("data-dir", "error", error.message, "choose another directory"), room]
     if owner is None:
         return [Finding("data-dir", "ok", f"{data_dir} can be written and is free"), room]
     in_use = Finding(
@@ -295,6 +300,21 @@ def check_open_files() -> Finding:
         "warning",
         f"only {limit} open files allowed, and each student's connection is one",
         f"ulimit -n {_ENOUGH_OPEN_FILES * 4}",
+    )
+
+
+def check_proxies() -> Finding:
+    """Whether the environment leads clients that are started from here through a proxy."""
+    variables = proxy_variables()
+    if not variables:
+        return Finding("proxy", "ok", "no proxy between clients on this machine and a service")
+    return Finding(
+        "proxy",
+        "warning",
+        f"services on other machines are reached through the proxy that {', '.join(variables)}"
+        " names; over http:// it reads the admin token",
+        "add the services' hosts to no_proxy, or set no_proxy='*'; addresses of this machine never"
+        " use a proxy",
     )
 
 

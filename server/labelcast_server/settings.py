@@ -5,6 +5,7 @@ Every field of `ServerSettings` is a variable with the prefix ``LABELCAST_``; ke
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import secrets
@@ -29,6 +30,7 @@ _VARIABLES_OF_OTHERS = {"LABELCAST_TOKEN", "LABELCAST_BIND"}
 _KUBERNETES_NAME = re.compile(r"LABELCAST_.*(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_[A-Z]+.*)")
 _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _TOKEN = re.compile(r"[!-~]{1,4096}")
+_BRACKET_PORT_OR_PATH = re.compile(r"[\[\]/]|^[^:]*:[^:]*$")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
@@ -44,6 +46,19 @@ def _token(secret: SecretStr) -> SecretStr:
     if _TOKEN.fullmatch(secret.get_secret_value()) is None:
         raise ValueError("must be 1 to 4096 visible ASCII characters; unset it to go without")
     return secret
+
+
+def _host(host: str) -> str:
+    """Addresses with IPv6 literals are written with brackets, and so are hosts, then."""
+    if not _BRACKET_PORT_OR_PATH.search(host):
+        return host
+    try:
+        return str(ipaddress.IPv6Address(host[1:-1] if host[0] + host[-1] == "[]" else host))
+    except ValueError:
+        raise ValueError(
+            "must be a host alone, like 0.0.0.0, ::1 or localhost; ports are given by grpc_port"
+            " and admin_port"
+        ) from None
 
 
 def _device(name: str) -> str:
@@ -91,7 +106,7 @@ class ServerSettings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    host: str = Field("127.0.0.1", min_length=1)
+    host: Annotated[str, AfterValidator(_host)] = Field("127.0.0.1", min_length=1)
     grpc_port: Port = 7070
     admin_port: Port = 7071
     data_dir: Path = Path(".labelcast")

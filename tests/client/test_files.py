@@ -1,5 +1,6 @@
 """Files appear whole or not at all, are on the disk when they appear, and leave nothing behind."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -8,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from labelcast.errors import StorageError
 from labelcast.files import file_digest, sync_file, whole_file, write_whole
+from labelcast.label_set import BlobRef, digest_of
+from labelcast.remote.cache import BlobCache
+from tests.factories.odd_file_systems import without_fsync
 
 OLD, NEW = b"old" * 1000, b"new" * 100_000
 
@@ -103,3 +108,47 @@ def test_an_open_file_is_flushed(path: Path) -> None:
 
 def test_digest_of_a_file(path: Path) -> None:
     assert file_digest(path) == "sha256:" + hashlib.sha256(OLD).hexdigest()
+
+
+NO_FSYNC = [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP]
+
+
+@pytest.mark.parametrize("code", NO_FSYNC)
+def test_a_file_system_without_fsync_is_told_and_another_one_works(
+    code: int, path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_fsync(monkeypatch, code, below=path.parent)
+    with pytest.raises(StorageError, match=f"^{path} lies on a file system .* another one$"):
+        write_whole(path, NEW)
+    with path.open("ab") as file, pytest.raises(StorageError, match=f"^{path} lies on"):
+        sync_file(file)
+    assert path.read_bytes() == OLD
+    assert list(path.parent.iterdir()) == [path]
+    write_whole(tmp_path_factory.mktemp("elsewhere") / "labels.json", NEW)
+
+
+@pytest.mark.parametrize("code", NO_FSYNC)
+def test_directories_need_no_fsync(code: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_fsync(monkeypatch, code, below=path.parent, directories_only=True)
+    write_whole(path, NEW)
+    assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("directories_only", [False, True])
+def test_another_failure_names_the_path(
+    path: Path, monkeypatch: pytest.MonkeyPatch, directories_only: bool
+) -> None:
+    without_fsync(monkeypatch, errno.EIO, below=path.parent, directories_only=directories_only)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_whole(path, NEW)
+    assert caught.value.filename == str(path.parent if directories_only else path)
+
+
+def test_a_cache_without_fsync_is_only_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_fsync(monkeypatch, errno.EINVAL, below=tmp_path)
+    cache, ref = BlobCache(tmp_path), BlobRef(digest_of(NEW), len(NEW))
+    cache.put(ref, NEW)
+    assert cache.get(ref) is None
+    assert "cannot cache" in caplog.text

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from labelcast.network.proxies import grpc_proxy, http_proxy
 from labelcast_server import doctor
 from labelcast_server.doctor import Finding, diagnose, worst
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
@@ -136,3 +137,19 @@ def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_worst_of_nothing_is_ok() -> None:
     assert worst([]) == "ok"
+
+
+def test_a_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_proxies().level == "ok"
+    monkeypatch.setenv("HTTP_PROXY", f"http://u:{SECRET}@proxy.test:3128")
+    monkeypatch.setenv("grpc_proxy", "http://proxy.test:3128")
+    finding = doctor.check_proxies()
+    assert finding.level == "warning"
+    assert "the proxy that grpc_proxy, HTTP_PROXY names" in finding.message
+    assert SECRET not in repr(finding)
+    # What the remedy says.
+    monkeypatch.setenv("no_proxy", "labels.test")
+    assert http_proxy("http", "labels.test", 7071) is None
+    assert grpc_proxy("labels.test:7070") is None
+    monkeypatch.setenv("no_proxy", "*")
+    assert doctor.check_proxies().level == "ok"

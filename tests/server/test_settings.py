@@ -17,6 +17,7 @@ from labelcast_server.settings import (
     make_data_dir,
     resolve_admin_token,
 )
+from tests.factories.odd_file_systems import without_links
 
 
 @pytest.fixture(autouse=True)
@@ -235,6 +236,19 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
         resolve_admin_token(load_settings(data_dir=tmp_path / "file"))
 
 
+def test_a_directory_without_links_says_what_works(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as odd:
+        without_links(odd)
+        with pytest.raises(SettingsError, match=f"cannot be kept in {tmp_path}/admin.token"):
+            resolve_admin_token(load_settings(data_dir=tmp_path))
+        odd.setenv("LABELCAST_ADMIN_TOKEN", "s3cret")
+        assert resolve_admin_token(load_settings(data_dir=tmp_path)) == "s3cret"
+    assert list(tmp_path.iterdir()) == []
+    assert resolve_admin_token(load_settings(data_dir=tmp_path_factory.mktemp("elsewhere")))
+
+
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_data_directory_that_is_a_file(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
@@ -262,3 +276,20 @@ def test_a_command_ends_with_one_line_and_status_2() -> None:
     assert result.stderr == (
         "error: the variable LABELCAST_GRPC_PROT is unknown; did you mean LABELCAST_GRPC_PORT?\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("[::1]", "::1"), ("::1", "::1"), ("[fe80::1%lo]", "fe80::1%lo"), ("localhost", "localhost")],
+)
+def test_an_ipv6_host_may_have_brackets(given: str, kept: str) -> None:
+    assert load_settings(host=given).host == kept
+
+
+@pytest.mark.parametrize(
+    "given", ["127.0.0.1:7070", "[::1]:7070", "[localhost]", "[::1", "http://x"]
+)
+def test_a_host_with_a_port_says_where_ports_go(given: str) -> None:
+    with pytest.raises(SettingsError, match="ports are given by grpc_port and admin_port"):
+        load_settings(host=given)
+    assert load_settings(host="localhost", grpc_port=7070).grpc_port == 7070

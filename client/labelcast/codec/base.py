@@ -195,8 +195,8 @@ class Codec(ABC):
             return
         if context is None:
             raise CodecFormatError(
-                f"this {self.name} codec is conditioned on context; decode with the label set's"
-                " decoder (`label_set.decoder()`), which derives it"
+                f"this {self.name} codec is conditioned on context; decode with"
+                " label_set.decoder().decode(rows, views), which derives it"
             )
         if not self.context_stride:
             raise CodecFormatError(f"this {self.name} codec takes no context")

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from labelcast.augmentation import ViewPolicy, policy_from_json
 from labelcast.codec import LabelKind, TemperatureRange
-from labelcast.errors import ContractMismatchError, ManifestError
+from labelcast.errors import ContractMismatchError, InvalidRequestError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import to_canonical
 from labelcast.label_set.digests import digest_of
@@ -148,7 +148,13 @@ class LabelContract:
 
         Raises:
             ContractMismatchError: the first field that differs, with both values.
+            InvalidRequestError: no expectation.
         """
+        if not isinstance(expected, Expectation):
+            raise InvalidRequestError(
+                f"what is expected of a label set must be an Expectation, not {expected!r:.80};"
+                " give Expectation(dataset=digest) and the like"
+            )
         actual = {
             "teacher": self.teacher,
             "dataset": self.dataset,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.errors import DigestMismatchError
+from labelcast.errors import DigestMismatchError, InvalidRequestError
 from labelcast.identifiers import Digest, digest_from_hash
 
 
@@ -40,12 +40,30 @@ def check_digest(content: bytes | bytearray | memoryview, expected: str, what: s
 
 
 def class_list_digest(class_names: Sequence[str]) -> Digest:
-    """Digest of an ordered class list: length-prefixed UTF-8 names, so no two lists collide."""
+    """Digest of an ordered class list: length-prefixed UTF-8 names, so no two lists collide.
+
+    Raises:
+        InvalidRequestError: a name is no text, or holds bytes of a file name that are not UTF-8.
+    """
     hasher = hashlib.sha256(b"labelcast class list\0")
     for name in class_names:
-        encoded = name.encode()
+        encoded = _utf8(name)
         hasher.update(len(encoded).to_bytes(4, "little") + encoded)
     return digest_from_hash(hasher.digest())
+
+
+def _utf8(name: object) -> bytes:
+    if not isinstance(name, str):
+        raise InvalidRequestError(
+            f"class names must be texts, got {name!r} of type {type(name).__name__}; give str(name)"
+        )
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"the class name {name!r} is not UTF-8; rename that class, or the directory that it is"
+            " read from"
+        ) from None
 
 
 def dataset_digest(sample_ids: NDArray[np.uint64], content_digests: Iterable[bytes]) -> Digest:

@@ -5,7 +5,8 @@ import re
 from labelcast.errors import InvalidRequestError
 
 _TOKEN = re.compile(r"[!-~]+")
-_HOST_PORT = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(?P<port>[0-9]{1,5})"
+_HOST = r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\])"
+_HOST_PORT = rf"{_HOST}:(?P<port>[0-9]{{1,5}})"
 _ADDRESS = re.compile(rf"(?:dns:(?://[^/\s]*/)?|ipv4:|ipv6:)?{_HOST_PORT}")
 _SOCKET = re.compile(r"unix(?:-abstract)?:(?!/*$).+")
 _MAX_PORT = 2**16 - 1
@@ -28,8 +29,7 @@ def check_address(address: str) -> None:
         InvalidRequestError: it is none; says what an address looks like, but does not repeat it,
             since people paste URLs with credentials.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is not None and 1 <= int(found["port"]) <= _MAX_PORT:
+    if host_and_port(address) is not None:
         return
     if address.isprintable() and _SOCKET.fullmatch(address) is not None:
         return
@@ -37,3 +37,11 @@ def check_address(address: str) -> None:
         "the service's address must be host:port, without http://, like"
         " labels.example.org:7070, [::1]:7070 or unix:/run/labelcast.sock"
     )
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Host without brackets and TCP port of a gRPC target; None for sockets and what is none."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 1 <= int(found["port"]) <= _MAX_PORT:
+        return None
+    return found["host"].strip("[]"), int(found["port"])

@@ -43,9 +43,13 @@ class DeliveredLabels:
             InvalidRequestError: the rows are codes or top-k.
         """
         if self.representation.form not in (Form.LOGITS, Form.PROBABILITIES):
+            how = (
+                "take them with top_k()"
+                if self.representation.form is Form.TOP_K
+                else "decode them with label_set.decoder().decode(rows, views)"
+            )
             raise InvalidRequestError(
-                f"these rows are {self.representation.form}, not dense labels;"
-                " decode codes with the label set's codec"
+                f"these rows are {self.representation.form}, not dense labels; {how}"
             )
         return self.rows.view(self.representation.dtype)
 

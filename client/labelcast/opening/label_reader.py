@@ -11,7 +11,7 @@ from labelcast.errors import ContractMismatchError, InvalidRequestError
 from labelcast.label_set.student_side import UNCHECKED, Unchecked, require_same_policy
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drawn_views import DrawnViews
-from labelcast.representation import Form, Representation
+from labelcast.representation import Form, Representation, check_representation
 from labelcast.views import Views
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class LabelReader:
         *,
         policy: ViewPolicy | Unchecked | None,
     ) -> None:
+        check_representation(representation)
         if representation.form is Form.TOP_K:
             raise InvalidRequestError("a reader gives dense labels; take top-k from `stream`")
         contract = label_set.contract

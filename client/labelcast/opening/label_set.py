@@ -12,6 +12,7 @@ from labelcast.augmentation import ViewPolicy
 from labelcast.codec import Codec, Labels
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view_context import ViewContext
+from labelcast.errors import InvalidRequestError
 from labelcast.label_set import (
     BlobRef,
     LabelContract,
@@ -73,6 +74,19 @@ class LabelSetFacts:
         return (
             f"<{type(self).__name__} {self.digest[:19]}…: {len(self):,} labels of"
             f" {contract.num_classes} classes by {contract.teacher_name}>"
+        )
+
+
+def check_opened(value: object) -> None:
+    """Refuse what is no label set, such as its tag.
+
+    Raises:
+        InvalidRequestError: says how to open one.
+    """
+    if not isinstance(value, LabelSetFacts):
+        raise InvalidRequestError(
+            f"labels are asked of an opened label set, not of {type(value).__name__}"
+            f" {value!r:.80}; open it first, with client.open(tag) or labelcast.open(directory)"
         )
 
 

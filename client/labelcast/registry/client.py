@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from labelcast.errors import (
     BlobNotFoundError,
+    ChecksumMismatchError,
     DigestMismatchError,
     LabelcastError,
     TransitionError,
@@ -131,9 +132,9 @@ class Registry:
     ) -> PushResult:
         """Upload the missing blobs of a label set, and publish it.
 
-        Blobs that the service has are not sent, so a failed push is simply run again. If the
-        connection breaks off or the service restarts, the push waits as long as the registry has
-        patience.
+        Blobs that the service has are not sent, so a failed push is simply run again; those that it
+        finds damaged in its store are sent again. If the connection breaks off or the service
+        restarts, the push waits as long as the registry has patience.
 
         Args:
             label_set: the label set.
@@ -150,7 +151,27 @@ class Registry:
         """
         name = tag_from(tag)
         refs = list(label_set.manifest.blobs().values())
-        missing = [ref for ref in refs if not self._has(ref)]
+        sent = self._send_missing(label_set, progress)
+        while True:
+            try:
+                self._stage(label_set.manifest)
+                break
+            except (BlobNotFoundError, ChecksumMismatchError, DigestMismatchError):
+                # The service has dropped a blob that it found damaged in its store.
+                again = self._send_missing(label_set, progress)
+                if not again or len(sent) > 2 * len(refs):
+                    raise
+                sent += again
+        digest, total = label_set.digest, sum(ref.size for ref in sent)
+        self.tag(name, digest)
+        return PushResult(digest, name, len(sent), total, len(refs) - len(set(sent)))
+
+    def _send_missing(
+        self, label_set: LabelSetDirectory, progress: Progress
+    ) -> tuple[BlobRef, ...]:
+        """Upload what the service lacks, and return it."""
+        refs = label_set.manifest.blobs().values()
+        missing = tuple(ref for ref in refs if not self._has(ref))
         total = sum(ref.size for ref in missing)
         self._get("/v1/capacity", params={"required_bytes": total})
         chunk_bytes, sent = _chunk_bytes(label_set.manifest), 0
@@ -167,10 +188,7 @@ class Registry:
             for received in upload.run():
                 progress(sent + received, total)
             sent += ref.size
-        digest = label_set.digest
-        self._stage(label_set.manifest)
-        self.tag(name, digest)
-        return PushResult(digest, name, len(missing), total, len(refs) - len(missing))
+        return missing
 
     def list(self) -> list[LabelSetSummary]:
         """Every label set in any state, oldest first."""

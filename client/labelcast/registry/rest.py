@@ -18,8 +18,10 @@ from labelcast.errors import (
 )
 from labelcast.network.endpoint import check_token
 from labelcast.network.patience import PATIENCE_SECONDS, Patience
+from labelcast.network.proxies import Proxy, http_proxy
 
 _CONNECT_SECONDS = 10.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _REASON_HEADER = "Labelcast-Reason"
 # Names and addresses; httpx lets other characters pass.
 _HOST = re.compile(r"[\w.:-]+")
@@ -38,7 +40,8 @@ class RestLink:
         patience: for callers that repeat a request; `request` itself tries once.
 
     Raises:
-        InvalidRequestError: an impossible URL or token; the message repeats neither's secrets.
+        InvalidRequestError: an impossible URL or token, or a proxy of the environment that cannot
+            be used; the message repeats nobody's secrets.
     """
 
     def __init__(
@@ -54,8 +57,15 @@ class RestLink:
         self.timeout_seconds = timeout_seconds
         check_token(token)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        port = base.port or _DEFAULT_PORTS[base.scheme]
+        proxy = http_proxy(base.scheme, base.host, port)
+        self._way = "" if proxy is None else proxy.note
         self._client = httpx.Client(
-            base_url=base, headers=headers | {"Accept": "application/json"}, follow_redirects=False
+            base_url=base,
+            headers=headers | {"Accept": "application/json"},
+            follow_redirects=False,
+            # One that is given keeps httpx from choosing a proxy itself.
+            transport=_transport(proxy),
         )
 
     def close(self) -> None:
@@ -108,14 +118,16 @@ class RestLink:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise ServiceUnavailableError(
                 f"no service answers at {self.origin}; check the URL, and that the service runs"
+                f"{self._way}"
             ) from None
         except httpx.TimeoutException:
             raise DeadlineExceededError(
                 f"{self.origin} gave no answer within {limit:g} s; look at its log, or wait longer"
+                f"{self._way}"
             ) from None
         except httpx.HTTPError:
             raise ServiceUnavailableError(
-                f"the connection to {self.origin} broke off; try again"
+                f"the connection to {self.origin} broke off; try again{self._way}"
             ) from None
         self.patience.answered()
         if method == "HEAD" and response.is_error and response.status_code != 404:
@@ -139,7 +151,7 @@ class RestLink:
         if reason is None or response.is_success or not isinstance(body, dict):
             return ProtocolError(
                 f"{self.origin} answered {response.status_code} and is no labelcast admin API;"
-                " check the URL"
+                f" check the URL{self._way}"
             )
         facts = body.get("facts")
         # The constructor's own parameters cannot be facts.
@@ -174,3 +186,20 @@ def _checked_url(text: str) -> tuple[str, httpx.URL]:
             "the admin URL must be like http://127.0.0.1:7071, without credentials or query"
         )
     return f"{url.scheme}://{url.netloc.decode('ascii')}", url
+
+
+def _transport(proxy: Proxy | None) -> httpx.HTTPTransport:
+    if proxy is None:
+        return httpx.HTTPTransport()
+    try:
+        return httpx.HTTPTransport(proxy=proxy.url)
+    except ImportError:
+        raise InvalidRequestError(
+            f"{proxy.variable} names a SOCKS proxy, which needs another package;"
+            f" pip install 'httpx[socks]', or {proxy.way_around}"
+        ) from None
+    except (ValueError, httpx.InvalidURL):
+        raise InvalidRequestError(
+            f"{proxy.variable} holds no URL of a proxy; write it like http://proxy.example.org:3128,"
+            f" or {proxy.way_around}"
+        ) from None

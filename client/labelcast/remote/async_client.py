@@ -61,7 +61,7 @@ class AsyncLabelClient(Session):
 
     async def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> AsyncIterator[bytes]:
         """See `LabelClient.blob`."""
-        parts, retries = BlobParts(label_set.digest, ref), self._retries()
+        parts, retries = BlobParts(label_set, ref), self._retries()
         while not parts.done:
             call = self._transport.unary_stream("GetBlob")(
                 parts.request(), metadata=self._transport.metadata

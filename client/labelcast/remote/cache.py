@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from labelcast.errors import DigestMismatchError
+from labelcast.errors import DigestMismatchError, StorageError
 from labelcast.files import write_whole
 from labelcast.label_set import BlobRef, check_digest
 
@@ -39,7 +39,7 @@ class BlobCache:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             write_whole(self._path(ref), content)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             logger.warning("cannot cache %s: %s", ref.digest, error)
 
     def _path(self, ref: BlobRef) -> Path:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.codec import CodecHeader
-from labelcast.errors import ProtocolError, WrongSubjectError
-from labelcast.identifiers import Digest, check_reference
+from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
+from labelcast.identifiers import check_reference
 from labelcast.label_set import (
     BlobRef,
     Expectation,
@@ -19,24 +19,25 @@ from labelcast.label_set import (
 )
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.label_set import LabelSetFacts, check_opened
 from labelcast.opening.parts_from_blobs import open_report
 from labelcast.remote.stream import StreamExchange
-from labelcast.representation import Form, Representation
+from labelcast.representation import Form, Representation, check_representation
 from labelcast.v2 import labels_pb2 as pb
-from labelcast.views import Views
+from labelcast.views import Views, check_batches, check_views
 
 
 class BlobParts:
     """Requests the pieces of a blob, and checks that they come in order and within its size.
 
     Args:
-        label_set: digest of a label set that has the blob.
+        label_set: a label set that has the blob.
         ref: blob to fetch.
     """
 
-    def __init__(self, label_set: Digest, ref: BlobRef) -> None:
-        self._label_set = label_set
+    def __init__(self, label_set: LabelSetFacts, ref: BlobRef) -> None:
+        check_opened(label_set)
+        self._label_set = label_set.digest
         self._ref = ref
         self._received = 0
 
@@ -116,8 +117,11 @@ def check_form(label_set: LabelSetFacts, representation: Representation) -> None
     """Refuse a form here that the service would refuse.
 
     Raises:
+        InvalidRequestError: no label set, such as its tag, or no representation.
         UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
     """
+    check_opened(label_set)
+    check_representation(representation)
     if representation.form is not Form.CODES:
         contract = label_set.contract
         representation.check(
@@ -128,8 +132,16 @@ def check_form(label_set: LabelSetFacts, representation: Representation) -> None
 def labels_request(
     label_set: LabelSetFacts, views: Views, representation: Representation
 ) -> pb.GetLabelsRequest:
-    """Request for one batch."""
+    """Request for one batch.
+
+    Raises:
+        InvalidRequestError: no views.
+        As `check_form`.
+    """
     check_form(label_set, representation)
+    check_views(views)
+    if not len(views):
+        raise InvalidRequestError("ask for at least one view")
     return pb.GetLabelsRequest(
         label_set=label_set.digest,
         representation=wire.representation_to_proto(representation),
@@ -164,6 +176,7 @@ def label_exchange(
         InvalidRequestError: a window that would admit nothing.
     """
     check_form(label_set, representation)
+    check_batches(batches)
     contract = label_set.contract
     return StreamExchange(
         label_set=label_set.digest,
@@ -178,7 +191,13 @@ def label_exchange(
 def resolve_request(
     label_set: LabelSetFacts, views: Views, missing: MissingViews
 ) -> pb.ResolveViewsRequest:
-    """Request for stored views."""
+    """Request for stored views.
+
+    Raises:
+        InvalidRequestError: no label set, such as its tag, or no views.
+    """
+    check_opened(label_set)
+    check_views(views)
     return pb.ResolveViewsRequest(
         label_set=label_set.digest,
         views=wire.views_to_proto(views),

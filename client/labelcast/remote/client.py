@@ -80,7 +80,7 @@ class LabelClient(Session):
             BlobNotFoundError: the label set has no such blob.
             StorageError, NetworkError: the transfer failed.
         """
-        parts, retries = BlobParts(label_set.digest, ref), self._retries()
+        parts, retries = BlobParts(label_set, ref), self._retries()
         while not parts.done:
             call: Any = None
             try:

@@ -27,7 +27,8 @@ def pull(
         progress: called as bytes arrive.
 
     Raises:
-        DigestMismatchError: a blob does not match the manifest; it is not kept.
+        DigestMismatchError: a blob does not match the manifest, on its way or where the service
+            keeps it; it is not kept.
         Otherwise as `LabelClient.open` and `LabelClient.blob`.
     """
     label_set = client.open(reference)
@@ -47,9 +48,23 @@ def pull(
 
 def _fetch(client: LabelClient, label_set: LabelSetFacts, ref: BlobRef, path: Path) -> None:
     with whole_file(path) as partial:
-        with partial.open("wb") as stream:
-            stream.writelines(client.blob(label_set, ref))
-        if file_digest(partial) != ref.digest:
-            raise DigestMismatchError(
-                f"blob {ref.digest} came damaged; pull again", expected=ref.digest
-            )
+        damaged = None
+        for _ in range(2):
+            with partial.open("wb") as stream:
+                stream.writelines(client.blob(label_set, ref))
+            found = file_digest(partial)
+            if found == ref.digest:
+                return
+            if found == damaged:
+                # A network would hardly do the same damage twice.
+                raise DigestMismatchError(
+                    f"the service keeps blob {ref.digest} damaged, as two fetches agree; push the"
+                    " label set there again, then pull",
+                    expected=ref.digest,
+                    actual=found,
+                )
+            damaged = found
+        raise DigestMismatchError(
+            f"blob {ref.digest} came damaged twice, each time otherwise; pull again",
+            expected=ref.digest,
+        )

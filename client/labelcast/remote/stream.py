@@ -24,7 +24,7 @@ from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
-from labelcast.views import Views
+from labelcast.views import Views, check_views
 
 
 class StreamExchange:
@@ -120,11 +120,10 @@ class StreamExchange:
         except BaseException as error:  # noqa: BLE001 - raised where its batch would have come
             return error
         # Checked before the answer is told apart: an item None is no end, an error no failure.
-        if not isinstance(batch, Views):
-            return InvalidRequestError(
-                f"a batch must be Views, not {type(batch).__name__};"
-                " build it with Views.of(sample_ids, seeds)"
-            )
+        try:
+            check_views(batch)
+        except InvalidRequestError as error:
+            return error
         return batch
 
     def offer(self, batch: Views | BaseException | None) -> None:

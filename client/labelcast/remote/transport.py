@@ -22,6 +22,7 @@ from labelcast.errors import (
     error_from_reason,
 )
 from labelcast.network.endpoint import check_address, check_token
+from labelcast.network.proxies import grpc_options, grpc_proxy
 
 ERROR_DOMAIN = "labelcast"
 # Without a `reason` from the service, these come from gRPC or the network in between: the link
@@ -150,7 +151,8 @@ class Transport:
                 if _parent_had_channel:
                     raise _forked()
                 package = grpc.aio if self._asynchronous else grpc
-                self._channel = package.insecure_channel(self._address, options=_OPTIONS)
+                options = [*_OPTIONS, *grpc_options(self._address)]
+                self._channel = package.insecure_channel(self._address, options=options)
                 self._pid = os.getpid()
                 _note_channel()
             return self._channel
@@ -198,21 +200,24 @@ def translate(error: grpc.RpcError, address: str) -> LabelcastError:
     if reported is not None:
         return reported
     code, details = call.code(), str(call.details() or "")
+    proxy = grpc_proxy(address)
+    way = "" if proxy is None else proxy.note
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceededError(
             f"no answer from {address} within the deadline; raise it or look at the service's load"
+            f"{way}"
         )
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return ProtocolError(
-            f"{address} does not speak {SERVICE}; use a client and a service of one version"
+            f"{address} does not speak {SERVICE}; use a client and a service of one version{way}"
         )
     if code in _BROKEN:
         return ServiceUnavailableError(
             f"the service at {address} cannot be reached ({details[:200]});"
-            " check the address and that `labelcast-server serve` runs there"
+            f" check the address and that `labelcast-server serve` runs there{way}"
         )
     return InternalServiceError(
-        f"the service at {address} failed with {code.name}: {details[:200]}"
+        f"the service at {address} failed with {code.name}: {details[:200]}{way}"
     )
 
 

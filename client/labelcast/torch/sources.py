@@ -16,7 +16,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
-from labelcast.opening.label_set import LabelSet
+from labelcast.opening.label_set import LabelSet, check_opened
 from labelcast.representation import Form, Representation
 from labelcast.torch.label_reader import TorchLabelReader
 from labelcast.views import Views
@@ -73,6 +73,7 @@ class LabelSetSource(LabelSource):
         device: device that decodes codes and receives labels.
 
     Raises:
+        InvalidRequestError: no label set, such as its tag, or no representation.
         UnsupportedFormError: the labels do not come in that form.
     """
 
@@ -83,6 +84,7 @@ class LabelSetSource(LabelSource):
         *,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_opened(label_set)
         self._label_set = label_set
         self._representation = representation
         # The policy is the label set's: the loader compares it with the rendering one.

@@ -42,6 +42,19 @@ def relabel(
     teacher_name: Annotated[
         str | None, typer.Option(help="Name of the teacher to show; the import path by default.")
     ] = None,
+    teacher_output: Annotated[
+        str | None,
+        typer.Option(
+            help="Key, attribute or position of the logits, where the teacher gives several"
+            " tensors; 'logits' or the only one by default."
+        ),
+    ] = None,
+    from_probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--from-probabilities", help="The teacher ends in a softmax: take its logarithm."
+        ),
+    ] = False,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +196,8 @@ def relabel(
                 progress=progress,
                 fresh=fresh,
                 workers=workers,
+                output=teacher_output,
+                from_probabilities=from_probabilities,
             )
     if workers.is_first:
         typer.echo(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")

@@ -165,6 +165,12 @@ def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile
         LabelFileError: it is missing, truncated, pickled, empty, or of another type or shape.
     """
     path = Path(path)
+    if not path.exists():
+        raise LabelFileError(
+            f"{path} is not there; give a directory that `labelcast relabel` or `labelcast import`"
+            " wrote, or a .npy or .safetensors file",
+            path=path,
+        )
     try:
         if path.suffix == ".npy":
             if tensor is not None:
@@ -175,7 +181,11 @@ def open_label_file(path: Path | str, *, tensor: str | None = None) -> LabelFile
             return _label_file(path, shape, stored, offset, is_bf16=dtype == "BF16")
     except OSError as error:
         raise LabelFileError(f"cannot read {path}: {error.strerror or error}", path=path) from None
-    raise LabelFileError(f"{path} is neither .npy nor .safetensors", path=path)
+    raise LabelFileError(
+        f"{path} is neither .npy nor .safetensors; save it with np.save, or turn it into dense"
+        " labels with `labelcast import`",
+        path=path,
+    )
 
 
 def all_finite(values: NDArray[Any]) -> bool:

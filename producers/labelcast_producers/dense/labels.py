@@ -177,6 +177,8 @@ class DenseLabels:
             raise LabelFileError(
                 f"{directory} holds no {DESCRIPTION_NAME}; finish `labelcast relabel` or `import`"
             )
+        if not (directory / LABELS_NAME).is_file():
+            raise LabelFileError(f"{directory} holds no {LABELS_NAME}; relabel or import again")
         tables = _read_tables(directory / TABLES_NAME)
         try:
             description = Description.from_bytes(path.read_bytes())
@@ -187,7 +189,7 @@ class DenseLabels:
                 tables.get("present"),
             )
         except ManifestError as error:
-            raise LabelFileError(f"{directory}: {error.message}; relabel again") from None
+            raise LabelFileError(f"{directory}: {error.message}; relabel or import again") from None
         rows = open_label_file(directory / LABELS_NAME)
         rows.expect_classes(description.num_classes)
         hard = tables.get("hard_labels")
@@ -259,9 +261,11 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
             and tables.get("present", np.zeros(0, np.int64)).dtype == np.int64
         )
     except (OSError, KeyError, safetensors.SafetensorError):
-        raise LabelFileError(f"{path} is missing or damaged; relabel again") from None
+        raise LabelFileError(f"{path} is missing or damaged; relabel or import again") from None
     if not fits:
-        raise LabelFileError(f"{path} holds other tables than relabel writes; relabel again")
+        raise LabelFileError(
+            f"{path} holds other tables than relabel writes; relabel or import again"
+        )
     return tables
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError, StoreFullError
+from labelcast.files import sync_descriptor
 
 _DTYPE = np.dtype("<f2")
 
@@ -131,8 +132,12 @@ class OpenLabels:
         return rows.reshape(-1, self.num_classes)
 
     def sync(self) -> None:
-        """Return when everything written is on the disk."""
-        os.fsync(self.descriptor)
+        """Return when everything written is on the disk.
+
+        Raises:
+            OSError, StorageError: as `sync_descriptor`.
+        """
+        sync_descriptor(self.descriptor, self.path)
 
     def _at(self, row: int) -> int:
         return self.offset + row * self.num_classes * _DTYPE.itemsize

@@ -1,7 +1,7 @@
 """Runs a teacher over every view of a data set, in one process or several."""
 
-import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.files import write_whole
-from labelcast.identifiers import Digest, digest_from_hash
+from labelcast.identifiers import Digest
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.render_seeded import ViewRenderer
@@ -31,6 +31,7 @@ from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
 from labelcast_producers.relabel.plan import Plan
 from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
+from labelcast_producers.relabel.teacher import Teacher, module_digest
 
 _KEEP_IMAGE_BYTES = 2**30
 _MAX_SEEDS = 2**32 - 1
@@ -54,13 +55,16 @@ def relabel(
     fresh: bool = False,
     save_seconds: float = 5.0,
     workers: Workers = ALONE,
+    output: str | None = None,
+    from_probabilities: bool = False,
 ) -> DenseLabels:
     """Write the teacher's logits for every (seed, sample), in memory of a few batches.
 
     An interrupted run resumes where it stopped when called again. All of `workers` must call it.
 
     Args:
-        teacher: images (N, channels, height, width) → logits (N, C); used in eval mode.
+        teacher: images (N, channels, height, width) → logits (N, C), or something that holds
+            them; used in eval mode, with images of its weights' type.
         table: data set to label.
         policy: how views are made; None labels the samples themselves.
         seeds: augmentation seeds 0 … seeds − 1.
@@ -75,27 +79,37 @@ def relabel(
         fresh: discard what an unfinished run left there.
         save_seconds: least time between two records of progress.
         workers: processes that share the work, all of which see `out`.
+        output: which of several outputs holds the logits, see `Teacher`.
+        from_probabilities: the teacher ends in a softmax; its logarithm is taken.
 
     Raises:
-        InvalidRequestError: the teacher is no torch module, there are too few or too many seeds,
-            `out` holds an unfinished run with other settings, or workers differ in what they label.
+        InvalidRequestError: the teacher is no torch module, refuses the images or gives no tensor
+            of logits, there are too few or too many seeds, `out` holds an unfinished run with
+            other settings, or workers differ in what they label.
         ManifestError: `present` does not increase, or names views that do not exist.
         StoreFullError: the disk of `out` has no room for the labels.
-        LabelValueError: the teacher gave NaN, infinity or a value beyond fp16; names the view.
+        LabelValueError: the teacher gave NaN, infinity or a value beyond fp16, which names the
+            view; or probabilities where logits are expected, or the other way round.
         LabelFileError: the teacher has another number of classes than the data set.
         NetworkError: another worker has gone.
     """
     # An object named on a command line can be anything.
     if not isinstance(teacher, nn.Module):
         raise InvalidRequestError(
-            f"the teacher {teacher_name} is of type {type(teacher).__name__}, not torch.nn.Module"
+            f"the teacher {teacher_name} is of type {type(teacher).__name__}, not torch.nn.Module;"
+            " name a module, or a function that returns one"
         )
     if not 1 <= seeds <= _MAX_SEEDS:
         raise InvalidRequestError(f"seeds must be 1 to {_MAX_SEEDS}, got {seeds}")
     if batch_rows < 1:
         raise InvalidRequestError(f"a batch has at least one view, not {batch_rows}")
     place = workers.choose_device(device)
-    teacher = teacher.to(place).eval()
+    network = Teacher(
+        teacher.to(place).eval(),
+        teacher_name,
+        output=output,
+        from_probabilities=from_probabilities,
+    )
     classes = len(table.dataset.class_names)
     rows = (seeds, len(table)) if present is None else (len(present),)
     writer = LabelWriter(out / LABELS_NAME, (*rows, classes))
@@ -115,13 +129,13 @@ def relabel(
         label_kind=LabelKind.LOGITS,
         temperature=None,
     )
-    kept = FinishedBatches(out, _settings(description, plan))
+    kept = FinishedBatches(out, _settings(description, plan, network))
     _expect_the_same(workers, kept.settings)
     renderer = ViewRenderer(policy, table.sample_ids)
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
 
     def label(views: Views) -> NDArray[np.float16]:
-        return _to_fp16(_label(teacher, renderer, read, views, place), views, classes)
+        return _to_fp16(_label(network, renderer, read, views, place), views, classes)
 
     done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
     with writer.opened() as labels:
@@ -138,19 +152,10 @@ def relabel(
     return DenseLabels.open(out)
 
 
-def module_digest(module: nn.Module) -> Digest:
-    """Identify a network: sha256 over the names, types, shapes and bytes of its state."""
-    hasher = hashlib.sha256(b"labelcast teacher\0")
-    for name, tensor in sorted(module.state_dict().items()):
-        hasher.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest_from_hash(hasher.digest())
-
-
-def _settings(description: Description, plan: Plan) -> Digest:
+def _settings(description: Description, plan: Plan, teacher: Teacher) -> Digest:
     """Digest of all that decides the labels and their rows."""
     present, policy = plan.index.present, description.policy
-    value = {
+    value: dict[str, Any] = {
         "teacher": description.teacher,
         "dataset": description.dataset,
         "class_list": description.class_list,
@@ -159,6 +164,10 @@ def _settings(description: Description, plan: Plan) -> Digest:
         "present": None if present is None else digest_of(present.astype("<i8").tobytes()),
         "batch_rows": plan.batch_rows,
     }
+    if teacher.output is not None:
+        value["output"] = teacher.output
+    if teacher.from_probabilities:
+        value["from_probabilities"] = True
     return digest_of(to_canonical(value))
 
 
@@ -218,7 +227,7 @@ def _expect_its_labels(writer: LabelWriter, plan: Plan, batch: int, label: Label
 
 @torch.inference_mode()
 def _label(
-    teacher: nn.Module,
+    teacher: Teacher,
     renderer: ViewRenderer,
     read: ImageReader,
     views: Views,
@@ -227,8 +236,7 @@ def _label(
     partners = renderer.partners(views)
     partner_images = None if partners is views else read(partners.sample_ids).to(device)
     images = renderer.render(views, read(views.sample_ids).to(device), partner_images)
-    logits: Tensor = teacher(images)
-    return logits.float().cpu()
+    return teacher.logits(images)
 
 
 def _to_fp16(logits: Tensor, views: Views, classes: int) -> NDArray[np.float16]:

@@ -50,8 +50,16 @@ def reserve_port(host: str, port: int) -> socket.socket:
                 # Services that start at the same instant may block each other.
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret
                 continue
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise BusyError(
+                    f"cannot listen on {host}: this machine has no such address"
+                    f" ({error.strerror or error}); give one that it has, or 127.0.0.1 for this"
+                    " machine alone, or 0.0.0.0 for all",
+                    host=host,
+                    port=port,
+                ) from None
             raise BusyError(
-                f"cannot listen on {host}:{port} ({error.strerror or error});"
+                f"cannot listen on {address_of(host, port)} ({error.strerror or error});"
                 " stop what has it, or choose another port (0 picks a free one)",
                 host=host,
                 port=port,

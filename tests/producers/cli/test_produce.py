@@ -44,7 +44,8 @@ def test_a_teacher_that_is_no_network_is_named(
     words = ["--teacher", "collections:OrderedDict", "--seeds", 2, "--out", tmp_path]
     assert run(*RELABEL, *words) == 1
     assert capsys.readouterr().err == (
-        "error: the teacher collections:OrderedDict is of type OrderedDict, not torch.nn.Module\n"
+        "error: the teacher collections:OrderedDict is of type OrderedDict, not torch.nn.Module;"
+        " name a module, or a function that returns one\n"
     )
 
 
@@ -190,3 +191,13 @@ def test_without_matplotlib_a_sweep_says_what_is_left_out(
     assert "sweep.png is left out" in printed.err
     assert "labelcast[producers]" in printed.err
     assert not (tmp_path / "out" / "sweep.png").exists()
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.npy"])
+def test_labels_that_are_not_there_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run("fit", "--labels", tmp_path / name, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / name} is not there; give a directory that")
+    assert error.count("\n") == 1

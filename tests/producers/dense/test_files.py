@@ -162,10 +162,16 @@ def test_safetensors_headers_that_lie_are_refused(
         open_label_file(file)
 
 
-def test_missing_files_and_other_suffixes_are_refused(tmp_path: Path) -> None:
-    for name in ("none.npy", "none.safetensors", "labels.pt", "labels"):
-        with pytest.raises(LabelFileError):
+def test_a_missing_path_and_another_suffix_say_what_to_give(tmp_path: Path) -> None:
+    for name in ("absent.npy", "absent", "absent.txt"):
+        with pytest.raises(LabelFileError, match=rf"{tmp_path / name} is not there; give a dir"):
             open_label_file(tmp_path / name)
+    logits = np.zeros((3, 4), dtype=np.float32)
+    (tmp_path / "labels.txt").write_bytes(logits.tobytes())
+    with pytest.raises(LabelFileError, match=r"neither \.npy nor \.saf.*; save it with"):
+        open_label_file(tmp_path / "labels.txt")
+    np.save(tmp_path / "labels.npy", logits)
+    assert open_label_file(tmp_path / "labels.npy").num_rows == 3
 
 
 def test_rows_outside_the_file_are_refused(path: Path) -> None:

@@ -16,7 +16,8 @@ from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueErro
 from labelcast.torch import SampleTable, ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
-from labelcast_producers.relabel.relabeller import module_digest, relabel
+from labelcast_producers.relabel.relabeller import relabel
+from labelcast_producers.relabel.teacher import module_digest
 from tests.factories.pictures import CLASSES, Pictures
 
 POLICY = AugmentationPolicy(

@@ -19,6 +19,7 @@ from labelcast.errors import (
 )
 from labelcast.registry.client import Registry
 from tests.factories.label_sets import CodecName, make_codec, make_label_set, write_label_set
+from tests.factories.recording_proxy import recording_proxy
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 
@@ -278,3 +279,27 @@ def test_urls_and_tokens_are_checked_before_anything_is_sent() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         Registry("http://127.0.0.1:1", "sec\nret")
     assert "sec" not in caught.value.message
+
+
+def test_a_push_to_this_machine_shows_no_proxy_the_token(
+    admin: RunningAdmin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label_set, _ = make_label_set(tmp_path)
+    with recording_proxy() as proxy:
+        for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(variable, proxy.url)
+        with admin.registry() as registry:
+            registry.push(label_set, "glyphs:v1")
+    assert proxy.requests == []
+
+
+def test_an_unknown_tag_is_listed_or_pushed_as_the_message_says(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(LabelSetNotFoundError, match="list the tags or push one"):
+        registry.inspect("glyphs:v1")
+    assert registry.list() == []
+    label_set, _ = make_label_set(tmp_path)
+    registry.push(label_set, "glyphs:v1")
+    assert registry.inspect("glyphs:v1").summary.digest == label_set.digest
+    assert [summary.tags for summary in registry.list()] == [("glyphs:v1",)]

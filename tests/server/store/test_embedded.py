@@ -12,12 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelcast.errors import BusyError, StoreUnavailableError
+from labelcast_server.doctor import check_data_dir
 from labelcast_server.store.embedded.client import wait_for_end
 from labelcast_server.store.embedded.config import config_text, socket_in
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock, lock_holder
 from labelcast_server.store.embedded.executable import find_redis_server
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open_store import open_store
+from tests.factories.odd_file_systems import without_locks
 from tests.server.store.blobs import content_of, push
 
 CONTENT = os.urandom(200_000)
@@ -273,3 +275,17 @@ def test_the_socket_can_be_read_back_from_the_configuration(name: str) -> None:
     text = config_text(directory=Path("/data"), socket=socket, max_memory_bytes=1)
     assert socket_in(text) == socket
     assert socket_in("port 0\n") is None
+
+
+def test_a_directory_without_locks_is_not_called_busy(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch, below=tmp_path)
+    with pytest.raises(StoreUnavailableError, match=r"without locks .* another one$"):
+        DataDirLock(tmp_path).acquire()
+    with pytest.raises(StoreUnavailableError, match=r"without locks .* another one$"):
+        lock_holder(tmp_path)
+    assert [finding.level for finding in check_data_dir(tmp_path)] == ["error", "ok"]
+    elsewhere = DataDirLock(tmp_path_factory.mktemp("elsewhere"))
+    elsewhere.acquire()
+    elsewhere.release()

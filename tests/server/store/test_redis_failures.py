@@ -379,3 +379,10 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailableError, match="read-only replica"):
                 await push(behind.blobs, b"x")
             await behind.close()
+
+
+async def test_an_ipv6_address_is_shown_with_its_brackets() -> None:
+    store = open_store("redis://[::1]:1/0", timeout_seconds=1)
+    with pytest.raises(StoreUnavailableError, match=r"\[::1\]:1\b"):
+        await store.ping()
+    await store.close()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.augmentation import philox
-from labelcast.errors import ViewNotFoundError
+from labelcast.errors import InvalidRequestError, ViewNotFoundError
 from labelcast.label_set.index.whole import ViewIndex
 from labelcast.views import Views
 
@@ -21,6 +21,12 @@ class MissingViews(StrEnum):
     DROP = "drop"  # they are left out
     DRAW = "draw"  # each becomes a stored view of its sample, drawn by its own seed
     DRAW_ALL = "draw-all"  # every view does: the seeds are draw numbers
+
+    @classmethod
+    def _missing_(cls, value: object) -> "MissingViews":
+        raise InvalidRequestError(
+            f"what becomes of missing views must be one of {', '.join(cls)}, not {value!r}"
+        )
 
 
 class StoredViews:
@@ -50,6 +56,8 @@ class StoredViews:
             ViewNotFoundError: a view is refused, or a sample has no stored view.
         """
         every = np.arange(len(views))
+        # Text would be none of them, and views be drawn that were to be refused.
+        missing = MissingViews(missing)
         if missing is MissingViews.DRAW_ALL:
             return self.draw(views.sample_ids, views.seeds), every
         if missing is MissingViews.REFUSE:

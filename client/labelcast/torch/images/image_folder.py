@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -44,8 +44,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         paths: paths of the images, relative to `root`, with forward slashes.
 
     Raises:
-        InvalidRequestError: no classes, an empty class, a line of the list that is no image below
-            `root`, an impossible size or number of channels, or Pillow is missing.
+        InvalidRequestError: no classes, an empty class, a directory that cannot be listed, a broken
+            link, a line of the list that is no image below `root`, an impossible size or number of
+            channels, or Pillow is missing.
     """
 
     def __init__(
@@ -115,9 +116,15 @@ def _centred(image: Any, size: int) -> Any:
 
 def _classes(root: Path) -> tuple[str, ...]:
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        names = [entry.name for entry in entries if entry.is_dir()]
     except OSError as error:
-        raise InvalidRequestError(f"cannot list {root}: {error.strerror}") from None
+        raise InvalidRequestError(
+            f"cannot list {root}: {error.strerror}; name a directory of class directories that you"
+            " may read"
+        ) from None
+    for entry in entries:
+        _refuse_broken_link(Path(entry.path))
     if not names:
         raise InvalidRequestError(f"{root} holds no class directories: images go to root/class/")
     return tuple(names)
@@ -126,16 +133,33 @@ def _classes(root: Path) -> tuple[str, ...]:
 def _walk(root: Path, class_names: tuple[str, ...]) -> Iterator[str]:
     for name in class_names:
         found = 0
-        for directory, _, files in sorted(os.walk(root / name, followlinks=True)):
+        # What cannot be listed would be left out, and every later ID be another image's.
+        listed = os.walk(root / name, followlinks=True, onerror=_refuse)
+        for directory, _, files in sorted(listed):
             for file in sorted(files):
                 if file.lower().endswith(EXTENSIONS):
                     found += 1
                     yield (Path(directory) / file).relative_to(root).as_posix()
+                else:
+                    _refuse_broken_link(Path(directory) / file)
         if not found:
             raise InvalidRequestError(
                 f"the class directory {root / name} holds no images ({', '.join(EXTENSIONS)});"
                 " remove it, or list the images in a file"
             )
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InvalidRequestError(
+        f"cannot list {error.filename}: {error.strerror}; make it readable, or list the images in a"
+        " file"
+    ) from None
+
+
+def _refuse_broken_link(path: Path) -> None:
+    # It may stand for a directory of images, as where a disk is not mounted.
+    if path.is_symlink() and not path.exists():
+        raise InvalidRequestError(f"{path} is a link to what is not there; mend or remove it")
 
 
 def _listed(root: Path, image_list: Path, class_names: tuple[str, ...]) -> Iterator[str]:

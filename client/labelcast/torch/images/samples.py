@@ -53,10 +53,15 @@ class SampleTable:
         ids = Views.of(dataset.sample_ids, 0).sample_ids
         self._order = np.argsort(ids, kind="stable")
         self.sample_ids: NDArray[np.uint64] = ids[self._order]
-        if len(ids) != len(dataset) or (self.sample_ids[1:] == self.sample_ids[:-1]).any():
-            raise InvalidRequestError("sample_ids must hold one distinct ID for every item")
-        if not len(ids):
+        if not len(dataset):
             raise InvalidRequestError("the data set has no items")
+        distinct = len(np.unique(ids))
+        if not len(ids) == len(dataset) == distinct:
+            raise InvalidRequestError(
+                f"sample_ids holds {len(ids)} IDs, {distinct} distinct ones, for {len(dataset)}"
+                " items; give every item its own, such as"
+                " np.arange(len(dataset), dtype=np.uint64)"
+            )
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -36,7 +36,7 @@ class DataDirLock:
 
         Raises:
             BusyError: another service holds it; the message names the directory.
-            StoreUnavailableError: the directory cannot be created or written.
+            StoreUnavailableError: the directory cannot be created, written or locked.
         """
         if self._descriptor is not None:
             return
@@ -49,7 +49,12 @@ class DataDirLock:
                 f"the data directory {self._data_dir} cannot be used ({error.strerror});"
                 " choose one that you may write"
             ) from error
-        if not _try_lock(descriptor, _PATIENCE_SECONDS):
+        try:
+            taken = _try_lock(descriptor, _PATIENCE_SECONDS)
+        except OSError as error:
+            os.close(descriptor)
+            raise _no_locks(self._data_dir, error) from None
+        if not taken:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise BusyError(
@@ -72,7 +77,11 @@ class DataDirLock:
 
 
 def lock_holder(data_dir: Path) -> str | None:
-    """Process ID of the service that uses a data directory ("unknown" if unsaid), None if free."""
+    """Process ID of the service that uses a data directory ("unknown" if unsaid), None if free.
+
+    Raises:
+        StoreUnavailableError: nothing can be locked there.
+    """
     try:
         descriptor = os.open(data_dir / _LOCK_NAME, os.O_RDONLY)
     except OSError:
@@ -81,8 +90,17 @@ def lock_holder(data_dir: Path) -> str | None:
         if _try_lock(descriptor, 0):
             return None
         return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    except OSError as error:
+        raise _no_locks(data_dir, error) from None
     finally:
         os.close(descriptor)
+
+
+def _no_locks(data_dir: Path, error: OSError) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"the data directory {data_dir} lies on a file system without locks ({error.strerror}), so"
+        " a second service could use it too; choose a directory on another one"
+    )
 
 
 def _try_lock(descriptor: int, patience_seconds: float) -> bool:
@@ -91,7 +109,7 @@ def _try_lock(descriptor: int, patience_seconds: float) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.02)

@@ -164,7 +164,8 @@ def _address(url: str) -> str:
         if parts.scheme == "unix" and parts.path:
             return unquote(parts.path)
         if parts.scheme in ("redis", "rediss"):
-            return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+            host = parts.hostname or "localhost"
+            return f"{f'[{host}]' if ':' in host else host}:{parts.port or 6379}"
     except ValueError:
         pass
     raise _bad_url()

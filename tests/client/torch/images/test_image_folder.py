@@ -1,9 +1,11 @@
 """Images in class directories: their order, their pixels, and what is refused."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,3 +216,68 @@ def test_without_pillow_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("InvalidRequestError reading images needs Pillow")
     assert "labelcast[torch]" in done.stdout
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Let a directory be one that this user may not list; root may list them all."""
+    scandir = os.scandir
+
+    def refusing(path: os.PathLike[str] | str) -> Any:
+        if Path(path) == directory:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+@pytest.mark.parametrize("place", ["ant/deep", "zebra", "ant/deep/er"])
+def test_a_directory_that_cannot_be_listed_is_not_left_out(
+    root: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ImageFolder(root).paths
+    with monkeypatch.context() as odd:
+        unreadable(odd, root / place)
+        with pytest.raises(
+            InvalidRequestError, match=f"cannot list {root / place}: Permission denied"
+        ):
+            ImageFolder(root)
+        # Its advice: a list of images, or a directory that can be read.
+        images = root.parent / "images.txt"
+        images.write_text("\n".join(whole))
+        assert ImageFolder(root, image_list=images).paths == whole
+    assert ImageFolder(root).paths == whole
+
+
+def test_a_root_that_cannot_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequestError, match="a directory of class directories that you may"):
+        ImageFolder(root / "absent")
+    with monkeypatch.context() as odd:
+        unreadable(odd, root)
+        with pytest.raises(InvalidRequestError, match="Permission denied; name a directory"):
+            ImageFolder(root)
+    assert len(ImageFolder(root)) == len(FILES)
+
+
+@pytest.mark.parametrize("place", ["crab", "ant/mounted"])
+def test_a_link_to_what_is_not_there_is_not_left_out(root: Path, place: str) -> None:
+    whole = ImageFolder(root).paths
+    elsewhere = root.parent / "elsewhere"
+    (root / place).symlink_to(elsewhere)
+    with pytest.raises(InvalidRequestError, match=f"{root / place} is a link .* mend or remove it"):
+        ImageFolder(root)
+    draw(elsewhere / "0.png")
+    assert len(ImageFolder(root)) == len(whole) + 1
+    (root / place).unlink()
+    assert ImageFolder(root).paths == whole
+
+
+def test_a_class_whose_name_is_not_utf8_is_named(root: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    try:
+        (root / "ant").rename(odd)
+    except OSError as error:
+        pytest.skip(f"this file system takes no such name: {error}")
+    with pytest.raises(InvalidRequestError, match="is not UTF-8; rename that class"):
+        SampleTable(ImageFolder(root)).class_list()
+    odd.rename(root / "café")
+    SampleTable(ImageFolder(root)).class_list()

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from labelcast.torch.images.image_folder import ImageFolder
     from labelcast.torch.images.render_seeded import ViewRenderer
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
-    from labelcast.torch.images.samples import ImageReader, SampleDataset, SampleTable
+    from labelcast.torch.images.sample_dataset import SampleDataset
+    from labelcast.torch.images.samples import ImageReader, SampleTable
     from labelcast.torch.images.soft_label_loader import Batch, SoftLabelLoader
     from labelcast.torch.losses import (
         Loss,
@@ -60,7 +61,7 @@ _HOMES = {
     "PlannedBatch": "labelcast.torch.data.plan",
     "Position": "labelcast.torch.data.plan",
     "RecordedRenderer": "labelcast.torch.images.rendering",
-    "SampleDataset": "labelcast.torch.images.samples",
+    "SampleDataset": "labelcast.torch.images.sample_dataset",
     "SampleTable": "labelcast.torch.images.samples",
     "LabelSetSource": "labelcast.torch.sources",
     "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",

@@ -1,8 +1,8 @@
-"""What labelcast needs from a data set: images with stable IDs."""
+"""A data set by sample ID, and its identity."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +12,8 @@ from torch import Tensor
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
 from labelcast.label_set import class_list_digest, dataset_digest
+from labelcast.torch.images.sample_dataset import SampleDataset
 from labelcast.views import Views
-
-
-@runtime_checkable
-class SampleDataset(Protocol):
-    """A map-style torch data set with stable sample IDs.
-
-    `dataset[i]` is (float image of shape (channels, height, width), hard label). `sample_ids` is
-    uint64 of shape (len(dataset),): an item keeps its ID when the data set is reordered, filtered
-    or extended. `class_names` lists the classes in order.
-    """
-
-    sample_ids: NDArray[np.uint64]
-    class_names: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
 
 
 class SampleTable:

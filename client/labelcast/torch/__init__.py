@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
     from labelcast.torch.decoding import TorchDecoder, load_decoder
+    from labelcast.torch.images.compared import ComparedDataset, UncomparedImagesWarning
+    from labelcast.torch.images.file_dataset import FileDataset
     from labelcast.torch.images.image_folder import ImageFolder
     from labelcast.torch.images.render_seeded import ViewRenderer
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayLabels",
     "Batch",
+    "ComparedDataset",
+    "FileDataset",
     "ImageFolder",
     "ImageReader",
     "LabelSetSource",
@@ -39,6 +43,7 @@ __all__ = [
     "SoftLabelLoader",
     "TorchDecoder",
     "TrainingPlan",
+    "UncomparedImagesWarning",
     "ViewRenderer",
     "choose_renderer",
     "cosine_loss",
@@ -54,6 +59,8 @@ __all__ = [
 _HOMES = {
     "ArrayLabels": "labelcast.torch.sources",
     "Batch": "labelcast.torch.images.soft_label_loader",
+    "ComparedDataset": "labelcast.torch.images.compared",
+    "FileDataset": "labelcast.torch.images.file_dataset",
     "ImageFolder": "labelcast.torch.images.image_folder",
     "ImageReader": "labelcast.torch.images.samples",
     "LabelSource": "labelcast.torch.sources",
@@ -67,6 +74,7 @@ _HOMES = {
     "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
+    "UncomparedImagesWarning": "labelcast.torch.images.compared",
     "ViewRenderer": "labelcast.torch.images.render_seeded",
     "choose_renderer": "labelcast.torch.images.rendering",
     "cosine_loss": "labelcast.torch.losses",

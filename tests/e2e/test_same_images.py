@@ -145,7 +145,7 @@ def test_a_rank_and_a_federated_client_are_compared_as_well(
         map(len, (b.views for b in train(label_set, ImageFolder(folder), sample_ids=ranked)))
     )
     own = OwnSamples(folder, range(24, 30))
-    with pytest.raises(MisalignedLabelsError, match="give a part that is meant as sample_ids="):
+    with pytest.raises(MisalignedLabelsError, match="name a part that is meant with sample_ids="):
         train(label_set, own)
     batches = train(label_set, own, sample_ids=own.sample_ids)
     assert sum(len(batch.views) for batch in batches) == 6 * SEEDS
@@ -192,7 +192,7 @@ def test_ids_by_name_survive_what_moves_positions(
         assert found.reading is not None
         assert found.reading.sample_ids == "name"
         assert len(train(named, ImageFolder(folder, ids="name"))) == 2 * 4
-        with pytest.raises(MisalignedLabelsError, match="of 60 sample IDs 60 are not in it"):
+        with pytest.raises(MisalignedLabelsError, match=r"by name, .* ids='name'"):
             train(named, ImageFolder(folder))
         folders.without_first_image(folder)
         rest = ImageFolder(folder, ids="name")

@@ -35,6 +35,7 @@ class Side:
         hard_labels: integers, shape (S,), in the order of `sample_ids`.
         num_classes: number of classes, C.
         class_list: digest of the ordered class names.
+        id_scheme: how sample IDs follow from files, such as "position" or "name"; named in errors.
         chosen: uint64: samples that a student names because it trains on these alone, such as those
             of a rank, a federated client or a stage; None for a student that trains on all.
     """
@@ -42,9 +43,20 @@ class Side:
     policy: ViewPolicy | Unchecked | None
     sample_ids: Known
     hard_labels: Known
-    num_classes: int | Unchecked = UNCHECKED
-    class_list: str | Unchecked = UNCHECKED
+    num_classes: int | Unchecked
+    class_list: str | Unchecked
+    id_scheme: str | Unchecked = UNCHECKED
     chosen: NDArray[np.uint64] | None = None
+
+
+NOTHING_KNOWN: Final = Side(
+    policy=UNCHECKED,
+    sample_ids=UNCHECKED,
+    hard_labels=UNCHECKED,
+    num_classes=UNCHECKED,
+    class_list=UNCHECKED,
+)
+"""Labels of which nobody knows what they were made for."""
 
 
 def require_same_side(student: Side, labels: Side) -> None:
@@ -125,25 +137,31 @@ def _require_same_samples(student: Side, labels: Side) -> None:
     policy = labels.policy if isinstance(student.policy, Unchecked) else student.policy
     drawn = isinstance(policy, AugmentationPolicy) and policy.mix is not Mix.NONE
     if student.chosen is None or drawn:
-        why = "; partners are drawn from all samples, so a part will not do" if drawn else ""
         if not np.array_equal(ours, theirs):
-            raise MisalignedLabelsError(f"{_other_samples(ours, theirs)}{why}")
+            raise MisalignedLabelsError(
+                "the label set was made for other samples than this data set has:"
+                f" {_difference(ours, theirs)}. {_advice(student, labels, drawn=drawn)}"
+            )
         return
     _require_within(student.chosen, theirs, "the label set has no sample")
     if isinstance(policy, RecordedPolicy) and policy.mix is not Mix.NONE:
         _require_within(theirs, ours, "views are mixed with others, and this data set lacks sample")
 
 
-def _other_samples(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
+def _difference(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
     if len(ours) != len(theirs):
-        counts = f"it is of {len(theirs)} samples, this data set has {len(ours)}"
-    else:
-        counts = f"of {len(ours)} sample IDs {len(np.setdiff1d(ours, theirs))} are not in it"
-    return (
-        f"the label set was made for other samples than this data set has: {counts}. Restore what"
-        " was added, removed or renamed since the labels were made; give a part that is meant"
-        " as sample_ids="
-    )
+        return f"it is of {len(theirs)} samples, this data set has {len(ours)}"
+    return f"of {len(ours)} sample IDs {len(np.setdiff1d(ours, theirs))} are not in it"
+
+
+def _advice(student: Side, labels: Side, *, drawn: bool) -> str:
+    ours, theirs = student.id_scheme, labels.id_scheme
+    if not isinstance(ours, Unchecked) and not isinstance(theirs, Unchecked) and ours != theirs:
+        return f"Its sample IDs are by {theirs}, yours by {ours}: open images with ids={theirs!r}"
+    restore = "Restore what was added, removed or renamed since the labels were made"
+    if drawn:
+        return f"{restore}; mix partners are drawn from all samples, so that no part will do"
+    return f"{restore}; name a part that is meant with sample_ids="
 
 
 def _require_within(sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str) -> None:

@@ -14,7 +14,13 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.label_set.fingerprints import SampleFingerprints
-from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked, class_list_of
+from labelcast.label_set.student_side import (
+    NOTHING_KNOWN,
+    UNCHECKED,
+    Side,
+    Unchecked,
+    class_list_of,
+)
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
@@ -115,7 +121,8 @@ class LabelSetSource(LabelSource):
     def made_for(self) -> Side:
         """Of contract, index and, where codes were chosen under them, hard labels."""
         contract, context = self._label_set.contract, self._label_set.context()
-        from_images = self._label_set.manifest.fingerprints is not None
+        fingerprints = self._label_set.fingerprints()
+        reading = None if fingerprints is None else fingerprints.reading
         tables = [part.sample_ids for part in self._label_set.index().segments]
         return Side(
             policy=contract.policy,
@@ -123,8 +130,9 @@ class LabelSetSource(LabelSource):
             hard_labels=UNCHECKED if context is None else context.hard_labels,
             num_classes=contract.num_classes,
             class_list=class_list_of(
-                contract.class_list, contract.num_classes, from_images=from_images
+                contract.class_list, contract.num_classes, from_images=fingerprints is not None
             ),
+            id_scheme=UNCHECKED if reading is None else reading.sample_ids,
         )
 
     @property
@@ -166,7 +174,7 @@ class ArrayLabels(LabelSource):
     label_kind: LabelKind = LabelKind.LOGITS
     view_policy: ViewPolicy | Unchecked | None = UNCHECKED
     view_records: ViewRecords | None = None
-    made_for: Side = Side(policy=UNCHECKED, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
+    made_for: Side = NOTHING_KNOWN
     fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 

@@ -86,7 +86,15 @@ def test_other_samples_are_refused(ids: Any, message: str) -> None:
     hard = np.zeros(len(ids), np.int64)
     with pytest.raises(MisalignedLabelsError, match=message) as caught:
         require_same_side(side(sample_ids=ids, hard_labels=hard), side())
-    assert "give a part that is meant as sample_ids=" in caught.value.message
+    assert "name a part that is meant with sample_ids=" in caught.value.message
+
+
+def test_ids_of_another_kind_are_called_that() -> None:
+    ours = side(sample_ids=IDS + np.uint64(100), id_scheme="position")
+    with pytest.raises(MisalignedLabelsError, match=r"by name, yours by position: .* ids='name'"):
+        require_same_side(ours, side(id_scheme="name"))
+    # What they are called is no reason of its own.
+    require_same_side(side(id_scheme="position"), side(id_scheme="name"))
 
 
 def test_a_part_is_named_and_lies_within_the_labels() -> None:
@@ -100,7 +108,7 @@ def test_a_part_is_named_and_lies_within_the_labels() -> None:
 
 def test_partners_that_are_drawn_from_all_samples_need_all() -> None:
     part = side(policy=MIXED, sample_ids=IDS[4:7], hard_labels=HARD[4:7], chosen=IDS[4:7])
-    with pytest.raises(MisalignedLabelsError, match="partners are drawn from all samples"):
+    with pytest.raises(MisalignedLabelsError, match=r"mix partners .* no part will do"):
         require_same_side(part, side(policy=MIXED))
     require_same_side(side(policy=MIXED, chosen=IDS[4:7]), side(policy=MIXED))
 

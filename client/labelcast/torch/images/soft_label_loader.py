@@ -15,6 +15,7 @@ from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews
+from labelcast.label_set.fingerprints import FileReading
 from labelcast.label_set.student_side import (
     UNCHECKED,
     Side,
@@ -189,12 +190,14 @@ class SoftLabelLoader:
                 yield self._batch(planned, pixels, soft)
 
     def _side(self, table: SampleTable, chosen: NDArray[np.uint64] | None) -> Side:
+        reading = getattr(table.dataset, "reading", None)
         return Side(
             policy=self._policy,
             sample_ids=table.sample_ids,
             hard_labels=self._hard_labels,
             num_classes=len(table.dataset.class_names),
             class_list=table.class_list(),
+            id_scheme=reading.sample_ids if isinstance(reading, FileReading) else UNCHECKED,
             chosen=chosen,
         )
 

@@ -22,7 +22,7 @@ from labelcast.errors import (
 )
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
 from labelcast.label_set.fingerprints import SampleFingerprints
-from labelcast.label_set.student_side import UNCHECKED, Side, Unchecked
+from labelcast.label_set.student_side import NOTHING_KNOWN, UNCHECKED, Side, Unchecked
 from labelcast.torch import (
     ArrayLabels,
     Batch,
@@ -159,16 +159,13 @@ def test_image_workers_change_nothing() -> None:
             assert torch.equal(batch.labels, other.labels)
 
 
-UNKNOWN = Side(policy=UNCHECKED, sample_ids=UNCHECKED, hard_labels=UNCHECKED)
-
-
 class Teacher(LabelSource):
     """Gives the class of each view's sample, or what a mistake makes of it."""
 
     label_kind = LabelKind.LOGITS
     view_policy = POLICY
     view_records = None
-    made_for = UNKNOWN
+    made_for = NOTHING_KNOWN
     fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 
@@ -177,7 +174,7 @@ class Teacher(LabelSource):
         *,
         wrong_by: int = 0,
         recorded_agreement: float | None = None,
-        made_for: Side = UNKNOWN,
+        made_for: Side = NOTHING_KNOWN,
         fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED,
     ) -> None:
         self._wrong_by = wrong_by
@@ -200,7 +197,8 @@ def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
     ids, hard = TABLE.sample_ids, TABLE.hard_labels()
 
     def made_for(ids: NDArray[np.uint64], hard: NDArray[np.int64]) -> Teacher:
-        return Teacher(made_for=Side(policy=POLICY, sample_ids=ids, hard_labels=hard))
+        side = replace(NOTHING_KNOWN, policy=POLICY, sample_ids=ids, hard_labels=hard)
+        return Teacher(made_for=side)
 
     assert len(list(loader_of(made_for(ids, hard), seeds=[0]))) == 5
     for other, what in (

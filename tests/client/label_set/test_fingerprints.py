@@ -163,7 +163,7 @@ def test_what_does_not_say_how_files_are_read_is_refused(content: bytes) -> None
 
 def test_a_reading_of_any_size_is_not_read(tmp_path: Path) -> None:
     label_set = with_fingerprints(make_label_set(tmp_path)[0], FILES)
-    large = ((READING_PART, BlobRef("sha256:" + "0" * 64, 2**30)),)
+    large = ((READING_PART, BlobRef(digest_of(b"large"), 2**30)),)
     LabelSetDirectoryWriter(tmp_path).finish(replace(label_set.manifest, parts=large))
     with pytest.raises(ManifestError, match="more than 16384 bytes"):
         LabelSetDirectory(tmp_path).fingerprints()

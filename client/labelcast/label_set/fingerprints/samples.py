@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import ManifestError
+from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set.canonical_json import to_canonical
 from labelcast.label_set.fingerprints.file_reading import FileReading
 
@@ -55,14 +56,14 @@ class SampleFingerprints:
         if (self.kind is FingerprintKind.FILES) != (self.reading is not None):
             raise ManifestError("fingerprints of files, and only those, say how files are read")
 
-    def digest(self) -> str:
+    def digest(self) -> Digest:
         """Identity of the data set: over kind, decoding, sample IDs and fingerprints."""
         hasher = hashlib.sha256(b"labelcast fingerprints\0")
         decoding = None if self.reading is None else self.reading.decoding
         hasher.update(to_canonical({"kind": str(self.kind), "decoding": decoding}) + b"\0")
         hasher.update(self.sample_ids.astype("<u8").tobytes())
         hasher.update(self.values.astype("<u8").tobytes())
-        return "sha256:" + hasher.hexdigest()
+        return digest_from_hash(hasher.digest())
 
     def known(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which samples are among these: bool, the shape of `sample_ids`."""

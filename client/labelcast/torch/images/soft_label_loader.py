@@ -128,6 +128,8 @@ class SoftLabelLoader:
         self._hard_labels = table.hard_labels()
         self._source = source
         self._policy = policy = _agreed_policy(policy, source)
+        self._records = None if source is None else source.view_records
+        self._renderer = choose_renderer(policy, table.sample_ids, self._records)
         if sample_ids is not None:
             require_known(sample_ids, table.sample_ids)
         # Before any image is read: one that is missing is told from one that differs.
@@ -135,8 +137,6 @@ class SoftLabelLoader:
             require_same_side(self._side(table, sample_ids), source.made_for)
         known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
         self._table = compared(table, known)
-        self._records = None if source is None else source.view_records
-        self._renderer = choose_renderer(policy, self._table.sample_ids, self._records)
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
         self._images = _BatchImages(

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fit bench-import bench-index bench-serving bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-serving bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -72,6 +72,9 @@ bench-systems: setup ## Label sets of SRe2L, CDA, RDED, LPLD and their students;
 
 bench-import: setup ## Import 2 GiB of generated SRe2L files and watch speed and memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.import_speed $(if $(BENCH_DIR),--dir $(BENCH_DIR))
+
+bench-fingerprints: setup ## What it costs to compare images with the teacher's, and sample IDs by name
+	$(BIN)/python -m benchmarks.fingerprints
 
 bench-index: setup ## What it costs to find a label's row, and to open the index of a pruned set
 	$(BIN)/python -m benchmarks.index

@@ -125,6 +125,27 @@ def headline_table(result: Result) -> str:
     return "\n".join(lines)
 
 
+def fingerprints_table(result: Result) -> str:
+    """What it costs to compare an image."""
+    times = result["microseconds"]
+    cells = [
+        f"{result['file_bytes'] / 1000:.0f} kB",
+        f"{times['plain'] / 1000:.1f} ms",
+        f"{times['hashing'] / 1000:.2f} ms",
+        f"{result['hashing_share']:.1%}",
+    ]
+    lines = ["| file | read and decoded | hashed | share |", "|---|---|---|---|"]
+    return "\n".join([*lines, f"| {' | '.join(cells)} |"])
+
+
+def ids_table(result: Result) -> str:
+    """Sample IDs on the wire."""
+    lines = ["| samples of | by position | by name |", "|---|---|---|"]
+    for name, found in result["request_bytes_per_label"].items():
+        lines.append(f"| {name} | {found['position']:.1f} | {found['name']:.1f} |")
+    return "\n".join(lines)
+
+
 def catch_up_table(result: Result, task: str = MAIN_TASK) -> str:
     """From how many bytes on each family of rivals keeps as much as ours."""
     found = result["tasks"].get(task, {}).get("catch_up", [])
@@ -229,6 +250,8 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "codec-300": partial(codec_table, task="glyphs-300"),
     "demo": demo_table,
     "entropy": entropy_table,
+    "fingerprints": fingerprints_table,
+    "fingerprints-ids": ids_table,
     "import": import_table,
     "import-sizes": import_sizes_table,
     "memory": memory_table,

@@ -11,6 +11,7 @@
     │   └── UploadNotFoundError      no such upload session
     ├── StateError                   right request, wrong moment
     │   ├── ContractMismatchError    label set is not the one the student was made for
+    │   ├── DifferentImageError      an image is not the one that the teacher was shown
     │   ├── LabelSetRetiredError
     │   ├── TransitionError          the life cycle has no such step
     │   ├── UploadOffsetError        bytes out of order
@@ -140,6 +141,12 @@ class ContractMismatchError(StateError):
     """The label set is not the one that the student was made for; `facts["field"]` says where."""
 
     reason = "contract_mismatch"
+
+
+class DifferentImageError(StateError):
+    """An image is not the one that the labels were made of; `facts["sample_id"]` says whose."""
+
+    reason = "different_image"
 
 
 class LabelSetRetiredError(StateError):

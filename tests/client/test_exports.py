@@ -32,6 +32,8 @@ def test_public_names_of_labelcast_torch() -> None:
     assert labelcast.torch.__all__ == [
         "ArrayLabels",
         "Batch",
+        "ComparedDataset",
+        "FileDataset",
         "ImageFolder",
         "ImageReader",
         "LabelSetSource",
@@ -45,6 +47,7 @@ def test_public_names_of_labelcast_torch() -> None:
         "SoftLabelLoader",
         "TorchDecoder",
         "TrainingPlan",
+        "UncomparedImagesWarning",
         "ViewRenderer",
         "choose_renderer",
         "cosine_loss",

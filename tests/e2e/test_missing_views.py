@@ -66,6 +66,7 @@ def pruned(
         index=index,
         hard_labels=table.hard_labels(),
         rows=InMemory(values),
+        fingerprints=table.fingerprints(),
     )
     encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
     on_disk = write_label_set(dense, encoder, Path(tmp_path_factory.mktemp("pruned")))

@@ -85,7 +85,7 @@ class Workplace:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=280,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

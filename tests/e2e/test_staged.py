@@ -1,6 +1,7 @@
 """Staged label sets: the next stage shares the earlier ones, and students train stage by stage."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,11 +52,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage_of(
-    directory: Path, images: Path, sample_ids: list[int], policy: AugmentationPolicy = POLICY
+    directory: Path,
+    images: Path,
+    sample_ids: list[int],
+    policy: AugmentationPolicy = POLICY,
+    *,
+    channels: int = 3,
+    seeds: range = range(3),
 ) -> LabelSetDirectory:
     """A label set of some samples, as a relabeller of these alone would make it."""
     rng = np.random.default_rng(sample_ids)
-    table = SampleTable(ImageFolder(images))
+    table = SampleTable(ImageFolder(images, channels=channels))
+    ids = np.array(sample_ids, np.uint64)
     dense = DenseLabels(
         description=Description(
             teacher=digest_of(b"teacher"),
@@ -67,13 +75,10 @@ def stage_of(
             label_kind=LabelKind.LOGITS,
             temperature=None,
         ),
-        index=GridIndex(
-            np.array(sample_ids, np.uint64),
-            np.arange(3, dtype=np.uint32),
-            RowOrder.SEED_MAJOR,
-        ),
+        index=GridIndex(ids, np.array(seeds, np.uint32), RowOrder.SEED_MAJOR),
         hard_labels=table.hard_labels()[sample_ids],
         rows=InMemory(rng.normal(size=(3 * len(sample_ids), 4)).astype(np.float16)),
+        fingerprints=table.fingerprints(ids),
     )
     encoder = choose_encoder("raw:fp16", dense.description, temperature=1.0, device="cpu").encoder
     return write_label_set(dense, encoder, directory)
@@ -154,6 +159,61 @@ def test_a_student_trains_through_the_stages_and_resumes_between_them(
     (resumed,) = train(broken)
     assert resumed == whole[1]
     assert train(broken) == []
+
+
+def test_a_staged_set_has_the_fingerprints_of_all_stages(
+    staged: tuple[LabelSetDirectory, LabelSetDirectory], images: Path
+) -> None:
+    for label_set, count in zip(staged, (8, 16), strict=True):
+        found = label_set.fingerprints()
+        assert found is not None
+        assert len(found.sample_ids) == count
+        table = SampleTable(ImageFolder(images))
+        assert label_set.contract.dataset == table.digest(found.sample_ids)
+
+
+def test_fingerprints_of_stages_are_combined_refused_or_left_out(
+    staged: tuple[LabelSetDirectory, LabelSetDirectory], images: Path, tmp_path: Path
+) -> None:
+    begun, _ = staged
+    plain = add_stage(
+        None,
+        stage_of(tmp_path / "1", images, [1]),
+        tmp_path / "plain",
+        name="plain",
+        keep_fingerprints=False,
+    )
+    assert plain.fingerprints() is None
+    # One that has no stages of its own can be added.
+    bare = replace(plain.manifest, stages=())
+    (plain.directory / "manifest.json").write_bytes(bare.to_bytes())
+    lacking = LabelSetDirectory(plain.directory)
+    with pytest.raises(ManifestError, match=r"those of files .* the added set none; .*--no-finger"):
+        add_stage(begun, lacking, tmp_path / "out", name="more")
+    allowed = add_stage(begun, lacking, tmp_path / "out", name="more", keep_fingerprints=False)
+    assert allowed.fingerprints() is None
+    assert allowed.manifest.parts == ()
+    grey = stage_of(tmp_path / "grey", images, [1], channels=1)
+    with pytest.raises(ManifestError, match=r"\(RGB, .* \(L, "):
+        add_stage(begun, grey, tmp_path / "mixed", name="grey")
+    with pytest.raises(ManifestError, match="leave --dataset out"):
+        add_stage(
+            begun,
+            stage_of(tmp_path / "3", images, [3]),
+            tmp_path / "named",
+            name="named",
+            dataset=digest_of(b"another"),
+        )
+
+
+def test_a_sample_has_one_image_in_all_stages(images: Path, tmp_path: Path) -> None:
+    first = stage_of(tmp_path / "first", images, [0, 2])
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    shutil.copyfile(images / "birch" / "3.png", other / "ash" / "2.png")
+    second = stage_of(tmp_path / "second", other, [2], seeds=range(3, 6))
+    with pytest.raises(ManifestError, match="two fingerprints of sample ID 2"):
+        add_stage(first, second, tmp_path / "out", name="again")
 
 
 def test_stages_that_do_not_fit_are_refused(

@@ -42,6 +42,13 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
+from labelcast.label_set.fingerprints import (
+    READING_PART,
+    FileReading,
+    FingerprintKind,
+    SampleFingerprints,
+    fingerprint,
+)
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
 
@@ -107,6 +114,23 @@ def make_label_set_with_parts(directory: Path) -> LabelSetDirectory:
     )
     writer.finish(manifest)
     return LabelSetDirectory(directory)
+
+
+def with_fingerprints(label_set: LabelSetDirectory, kind: FingerprintKind) -> LabelSetDirectory:
+    """The same with fingerprints: sample number n has that of the text of n."""
+    writer, (segment,) = LabelSetDirectoryWriter(label_set.directory), label_set.manifest.segments
+    reading = FileReading("RGB", "position") if kind is FingerprintKind.FILES else None
+    values = np.array([fingerprint(b"%d" % at) for at in range(segment.sample_ids.rows)], np.uint64)
+    ids = label_set.index().segments[0].sample_ids
+    prints = SampleFingerprints(kind, ids, values, reading)
+    manifest = replace(
+        label_set.manifest,
+        contract=replace(label_set.contract, dataset=prints.digest()),
+        segments=(replace(segment, parts=((kind.part, writer.add_column(values, "<u8")),)),),
+        parts=() if reading is None else ((READING_PART, writer.add_blob(reading.to_bytes())),),
+    )
+    writer.finish(manifest)
+    return LabelSetDirectory(label_set.directory)
 
 
 def context_of(label_set: LabelSetDirectory) -> Rows | None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from labelcast.cli.app import app
 from labelcast.codec import LabelKind
 from labelcast_producers.budget.published import samples_of, setting_of
-from labelcast_producers.dense.files import LabelFile, check_label_kind, open_label_file
+from labelcast_producers.dense.files import LabelFile, open_label_file
+from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
     LABELS_NAME,

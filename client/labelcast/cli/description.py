@@ -85,6 +85,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
             "total": sizes.total,
             "total_at": {str(count): value for count, value in sizes.total_at.items()},
         },
+        "fingerprints": None if manifest.fingerprints is None else str(manifest.fingerprints),
         "hard_labels": all(segment.hard_labels is not None for segment in manifest.segments),
         "report": report,
     }
@@ -107,6 +108,7 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
         ("teacher", teacher["name"]),
         *_stage_pairs(described["stages"]),
         ("sample order", described["sample_order"]),
+        ("fingerprints", _of(described["fingerprints"])),
         ("views", described["views"]),
         ("augmentation", described["augmentation"] if described["augmented"] else "none"),
         ("codec", codec["name"] + _shape(described["report"])),
@@ -117,6 +119,10 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
         ("total bytes a label", f"{size['total']:.1f} ({', '.join(totals)} labels)"),
         *_report_pairs(described["report"]),
     ]
+
+
+def _of(fingerprints: str | None) -> str:
+    return "none" if fingerprints is None else f"of {fingerprints}"
 
 
 def _views_of(policy: ViewPolicy | None) -> str:

@@ -188,7 +188,7 @@ class Expectation:
 
     Attributes:
         teacher: digest of the teacher.
-        dataset: digest of the data set, from `SampleTable.digest`.
+        dataset: digest of the data set, from `SampleTable.digest` or `labelcast info`.
         class_list: digest of the class names.
         num_classes: number of classes (C).
         augmentation: digest of the policy, from `policy_digest`.

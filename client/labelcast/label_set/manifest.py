@@ -5,12 +5,13 @@ from typing import Any, Self
 
 from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy
 from labelcast.codec import Codec
-from labelcast.errors import ManifestError
+from labelcast.errors import ContractMismatchError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
-from labelcast.label_set.contract import LabelContract
+from labelcast.label_set.contract import Expectation, LabelContract
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.fingerprints import READING_PART, FingerprintKind
 from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from, required_features
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set.segment import Segment
@@ -52,6 +53,28 @@ class Manifest:
     def total_bytes(self) -> int:
         """Size of everything stored: every blob, and the manifest itself."""
         return sum(ref.size for ref in self.blobs().values()) + len(self.to_bytes())
+
+    @property
+    def fingerprints(self) -> FingerprintKind | None:
+        """What the fingerprints of its samples are of; None where it has none."""
+        return next(iter(self.segments[0].fingerprints()), None)
+
+    def require(self, expected: Expectation) -> None:
+        """Refuse a label set that the student was not made for.
+
+        Raises:
+            ContractMismatchError: the first field that differs, with both values.
+        """
+        try:
+            self.contract.require(expected)
+        except ContractMismatchError as error:
+            if error.facts["field"] != "dataset" or self.fingerprints is not None:
+                raise
+            raise ContractMismatchError(
+                f"{error.message}. It has no fingerprints of samples: one that an earlier labelcast"
+                " made of these images expects dataset=SampleTable(dataset).pixels_digest()",
+                **error.facts,
+            ) from None
 
     def require_codec(self, codec: Codec) -> None:
         """Refuse a codec that the manifest describes wrongly: its labels would be misread.
@@ -95,6 +118,18 @@ class Manifest:
                     f"segments[{number}]: partners are drawn from the table of samples, so all"
                     " segments must share one; stage such sets without mixing, or with records"
                 )
+
+    def _check_fingerprints(self) -> None:
+        kind = self.fingerprints
+        for number, segment in enumerate(self.segments):
+            if next(iter(segment.fingerprints()), None) is not kind:
+                raise ManifestError(
+                    f"segments[{number}]: all segments have fingerprints of one kind, or none has"
+                )
+        if (READING_PART in dict(self.parts)) != (kind is FingerprintKind.FILES):
+            raise ManifestError(
+                f"parts.{READING_PART} comes with fingerprints of files, and only with those"
+            )
 
     def _require_context(self, codec: Codec) -> None:
         if (self.contract.context is not None) != (codec.context_stride > 0):
@@ -173,6 +208,7 @@ class Manifest:
             raise ManifestError("the manifest has no segments")
         check_stages(manifest.stages, len(manifest.segments))
         manifest._check_augmentation()
+        manifest._check_fingerprints()
         if manifest.contract.codec != manifest.codec.digest:
             raise ManifestError("contract.codec is not the digest of the codec beside it")
         if manifest.to_bytes() != content:

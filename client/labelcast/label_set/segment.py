@@ -7,6 +7,7 @@ from typing import Any, Self
 from labelcast.augmentation import MIX_STRIDE, RecordLayout
 from labelcast.errors import ManifestError
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.fingerprints import FINGERPRINT_BYTES, FingerprintKind
 from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from
 from labelcast.label_set.section import Section
 
@@ -79,6 +80,11 @@ class Segment:
     presence: Section | None = None
     augmentation: Augmentation | None = None
     parts: Parts[Section] = ()
+
+    def fingerprints(self) -> dict[FingerprintKind, Section]:
+        """Fingerprints of the samples; {} where there are none."""
+        parts = dict(self.parts)
+        return {kind: parts[kind.part] for kind in FingerprintKind if kind.part in parts}
 
     def sections(self) -> dict[str, Section]:
         """Every section by name."""
@@ -153,3 +159,12 @@ class Segment:
         hard = self.hard_labels
         if hard is not None and (hard.stride != 4 or hard.rows != samples):
             raise ManifestError(f"{path}: hard_labels must be one row of 4 bytes a sample")
+        prints = self.fingerprints()
+        if len(prints) > 1:
+            raise ManifestError(f"{path}: fingerprints are of files or of pixels, not of both")
+        for kind, section in prints.items():
+            if (section.stride, section.rows) != (FINGERPRINT_BYTES, samples):
+                raise ManifestError(
+                    f"{path}.parts.{kind.part} must be one row of {FINGERPRINT_BYTES} bytes a"
+                    " sample"
+                )

@@ -7,9 +7,10 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation import ViewPolicy
+from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy, ViewPolicy
 from labelcast.errors import ContractMismatchError, MisalignedLabelsError
 from labelcast.label_set.contract import policy_digest
+from labelcast.label_set.digests import class_list_digest
 
 
 class Unchecked(Enum):
@@ -32,23 +33,43 @@ class Side:
         policy: policy that makes the views; None for samples without augmentation.
         sample_ids: uint64, shape (S,), strictly increasing: samples of the whole data set.
         hard_labels: integers, shape (S,), in the order of `sample_ids`.
+        num_classes: number of classes, C.
+        class_list: digest of the ordered class names.
+        id_scheme: how sample IDs follow from files, such as "position" or "name"; named in errors.
+        chosen: uint64: samples that a student names because it trains on these alone, such as those
+            of a rank, a federated client or a stage; None for a student that trains on all.
     """
 
     policy: ViewPolicy | Unchecked | None
     sample_ids: Known
     hard_labels: Known
+    num_classes: int | Unchecked
+    class_list: str | Unchecked
+    id_scheme: str | Unchecked = UNCHECKED
+    chosen: NDArray[np.uint64] | None = None
+
+
+NOTHING_KNOWN: Final = Side(
+    policy=UNCHECKED,
+    sample_ids=UNCHECKED,
+    hard_labels=UNCHECKED,
+    num_classes=UNCHECKED,
+    class_list=UNCHECKED,
+)
+"""Labels of which nobody knows what they were made for."""
 
 
 def require_same_side(student: Side, labels: Side) -> None:
     """Refuse labels that were made for other views, samples or classes.
 
     Raises:
-        ContractMismatchError: the views are made by another policy.
+        ContractMismatchError: the views are made by another policy, or other classes.
         MisalignedLabelsError: other samples, or other hard labels.
     """
     require_same_policy(student.policy, labels.policy)
-    _require_same(student.sample_ids, labels.sample_ids, "samples")
-    _require_same(student.hard_labels, labels.hard_labels, "hard labels")
+    _require_same_classes(student, labels)
+    _require_same_samples(student, labels)
+    _require_same_hard_labels(student, labels)
 
 
 def require_same_policy(
@@ -72,11 +93,101 @@ def require_same_policy(
         )
 
 
-def _require_same(student: Known, labels: Known, what: str) -> None:
-    if isinstance(student, Unchecked) or isinstance(labels, Unchecked):
+def class_list_of(digest: str, num_classes: int, *, from_images: bool) -> str | Unchecked:
+    """The class list that a contract names; UNCHECKED where its maker knew no names.
+
+    Labels that came without images or names have their classes numbered, from "0" on.
+
+    Args:
+        digest: of the contract.
+        num_classes: C.
+        from_images: the labels were made of a data set that was at hand, so that numbers are names.
+    """
+    numbered = class_list_digest([str(number) for number in range(num_classes)])
+    return UNCHECKED if digest == numbered and not from_images else digest
+
+
+def _require_same_classes(student: Side, labels: Side) -> None:
+    _require_same(
+        "num_classes",
+        student.num_classes,
+        labels.num_classes,
+        f"the labels are of {labels.num_classes} classes, this data set has {student.num_classes};"
+        " remove or restore the classes that differ",
+    )
+    _require_same(
+        "class_list",
+        student.class_list,
+        labels.class_list,
+        "the labels are of classes with other names, or in another order, than this data set has;"
+        " give class_names as the teacher's data set had them",
+    )
+
+
+def _require_same(field: str, ours: object, theirs: object, message: str) -> None:
+    known = not isinstance(ours, Unchecked) and not isinstance(theirs, Unchecked)
+    if known and ours != theirs:
+        raise ContractMismatchError(message, field=field, expected=ours, actual=theirs)
+
+
+def _require_same_samples(student: Side, labels: Side) -> None:
+    ours, theirs = student.sample_ids, labels.sample_ids
+    if isinstance(ours, Unchecked) or isinstance(theirs, Unchecked):
         return
-    if not np.array_equal(student, labels):
+    policy = labels.policy if isinstance(student.policy, Unchecked) else student.policy
+    drawn = isinstance(policy, AugmentationPolicy) and policy.mix is not Mix.NONE
+    if student.chosen is None or drawn:
+        if not np.array_equal(ours, theirs):
+            raise MisalignedLabelsError(
+                "the label set was made for other samples than this data set has:"
+                f" {_difference(ours, theirs)}. {_advice(student, labels, drawn=drawn)}"
+            )
+        return
+    _require_within(student.chosen, theirs, "the label set has no sample")
+    if isinstance(policy, RecordedPolicy) and policy.mix is not Mix.NONE:
+        _require_within(theirs, ours, "views are mixed with others, and this data set lacks sample")
+
+
+def _difference(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
+    if len(ours) != len(theirs):
+        return f"it is of {len(theirs)} samples, this data set has {len(ours)}"
+    return f"of {len(ours)} sample IDs {len(np.setdiff1d(ours, theirs))} are not in it"
+
+
+def _advice(student: Side, labels: Side, *, drawn: bool) -> str:
+    ours, theirs = student.id_scheme, labels.id_scheme
+    if not isinstance(ours, Unchecked) and not isinstance(theirs, Unchecked) and ours != theirs:
+        return f"Its sample IDs are by {theirs}, yours by {ours}: open images with ids={theirs!r}"
+    restore = "Restore what was added, removed or renamed since the labels were made"
+    if drawn:
+        return f"{restore}; mix partners are drawn from all samples, so that no part will do"
+    return f"{restore}; name a part that is meant with sample_ids="
+
+
+def _require_within(sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str) -> None:
+    strangers = np.setdiff1d(sample_ids, known)
+    if len(strangers):
         raise MisalignedLabelsError(
-            f"the label set was made for other {what} than this data set has: check data set,"
-            " sample IDs and class order"
+            f"{what} ID {strangers[0]} ({len(strangers)} of {len(sample_ids)} are missing); check"
+            " data set and sample IDs"
         )
+
+
+def _require_same_hard_labels(student: Side, labels: Side) -> None:
+    ours, theirs = _tables(student), _tables(labels)
+    if ours is None or theirs is None:
+        return
+    common, here, there = np.intersect1d(
+        ours[0], theirs[0], assume_unique=True, return_indices=True
+    )
+    differs = ours[1][here] != theirs[1][there]
+    if differs.any():
+        raise MisalignedLabelsError(
+            "the label set was made for other hard labels than this data set has, first for sample"
+            f" ID {common[np.argmax(differs)]}: check data set, sample IDs and class order"
+        )
+
+
+def _tables(side: Side) -> tuple[NDArray[np.integer], NDArray[np.integer]] | None:
+    ids, hard = side.sample_ids, side.hard_labels
+    return None if isinstance(ids, Unchecked) or isinstance(hard, Unchecked) else (ids, hard)

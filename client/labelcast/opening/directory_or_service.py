@@ -53,5 +53,5 @@ def _from_directory(directory: Path, expect: Expectation | None) -> LabelSet:
     home: Any = import_module("labelcast.label_set_directory")
     opened: LabelSet = home.LabelSetDirectory(directory)
     if expect is not None:
-        opened.contract.require(expect)
+        opened.manifest.require(expect)
     return opened

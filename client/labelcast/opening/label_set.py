@@ -22,6 +22,7 @@ from labelcast.label_set import (
     ViewIndex,
     stage_views,
 )
+from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
@@ -31,6 +32,7 @@ from labelcast.opening.label_reader import LabelReader
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
+    open_fingerprints,
     open_index,
     open_records,
     open_report,
@@ -104,10 +106,11 @@ class LabelSet(LabelSetFacts, ABC):
         self._index: ViewIndex | None = None
         self._context: ViewContext | None = None
         self._records: ViewRecords | None = None
+        self._fingerprints: SampleFingerprints | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        parts = dict.fromkeys(("_artifact", "_codec", "_index", "_context", "_records"))
-        return self.__dict__ | parts
+        kept = ("_artifact", "_codec", "_index", "_context", "_records", "_fingerprints")
+        return self.__dict__ | dict.fromkeys(kept)
 
     @abstractmethod
     def read_blob(self, ref: BlobRef) -> bytes:
@@ -191,6 +194,9 @@ class LabelSet(LabelSetFacts, ABC):
     ) -> LabelReader:
         """Make a reader of labels for a training loop that renders its own images.
 
+        A reader is never shown an image, so it compares none: read images through
+        `labelcast.torch.ComparedDataset`, or compare them with `fingerprints`.
+
         Args:
             representation: codes, which are decoded here, by default; or dense labels.
             device: torch device that decodes and gets the labels; None for numpy arrays.
@@ -249,6 +255,13 @@ class LabelSet(LabelSetFacts, ABC):
         if self._records is None and self.has_records:
             self._records = run(open_records(self.manifest, self.index()), self.read_blob)
         return self._records
+
+    def fingerprints(self) -> SampleFingerprints | None:
+        """What images must be compared with; None where the label set has no fingerprints."""
+        if self._fingerprints is None and self.manifest.fingerprints is not None:
+            opening = open_fingerprints(self.manifest, self.index())
+            self._fingerprints = run(opening, self.read_blob)
+        return self._fingerprints
 
     def decoder(self) -> LabelDecoder:
         """Make a decoder of this label set's rows, with numpy alone."""

@@ -28,6 +28,13 @@ from labelcast.label_set import (
     index_of,
     table_sections,
 )
+from labelcast.label_set.fingerprints import (
+    MAX_READING_BYTES,
+    READING_PART,
+    FileReading,
+    SampleFingerprints,
+    join_fingerprints,
+)
 from labelcast.label_set.view_records import ViewRecords, read_records, record_sections
 
 _CONTEXT_DIGEST_ROWS = 4096
@@ -102,6 +109,40 @@ def open_records(manifest: Manifest, index: ViewIndex) -> Opening[ViewRecords | 
         part for segment in manifest.segments for part in record_sections(segment)
     )
     return read_records(manifest.contract, manifest.segments, index, rows.__getitem__)
+
+
+def open_fingerprints(manifest: Manifest, index: ViewIndex) -> Opening[SampleFingerprints | None]:
+    """Fingerprints of the samples; None where the label set has none.
+
+    Raises:
+        ManifestError: two fingerprints of one sample, or the data set of the contract is not the
+            one that they identify.
+    """
+    kind = manifest.fingerprints
+    if kind is None:
+        return None
+    sections = [segment.fingerprints()[kind] for segment in manifest.segments]
+    reading, ref = None, dict(manifest.parts).get(READING_PART)
+    if ref is not None:
+        if ref.size > MAX_READING_BYTES:
+            raise ManifestError(f"parts.{READING_PART} has more than {MAX_READING_BYTES} bytes")
+        reading = FileReading.from_bytes((yield ref))
+    rows = yield from _whole(sections)
+    values = [np.ascontiguousarray(rows[part]).view("<u8")[:, 0] for part in sections]
+    found = join_fingerprints(
+        kind,
+        reading,
+        [
+            (part.sample_ids, column.astype(np.uint64))
+            for part, column in zip(index.segments, values, strict=True)
+        ],
+    )
+    if found.digest() != manifest.contract.dataset:
+        raise ManifestError(
+            "contract.dataset is not the digest of the fingerprints beside it; make the label set"
+            " again"
+        )
+    return found
 
 
 def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:

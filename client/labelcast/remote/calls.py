@@ -109,7 +109,7 @@ def read_label_set(
 
     report = run(open_report(manifest), report_in_reply)
     if expect is not None:
-        manifest.contract.require(expect)
+        manifest.require(expect)
     return manifest, report
 
 

@@ -10,11 +10,18 @@ from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view_context import ViewContext
 from labelcast.label_set import BlobRef, Manifest, MissingViews, ViewIndex, stage_views
+from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
 from labelcast.opening.label_set import LabelSet, LabelSetFacts
-from labelcast.opening.parts_from_blobs import open_codec, open_context, open_index, open_records
+from labelcast.opening.parts_from_blobs import (
+    open_codec,
+    open_context,
+    open_fingerprints,
+    open_index,
+    open_records,
+)
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -72,6 +79,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
         self._index: ViewIndex | None = None
         self._context: ViewContext | None = None
         self._records: ViewRecords | None = None
+        self._fingerprints: SampleFingerprints | None = None
 
     async def read_blob(self, ref: BlobRef) -> bytes:
         """See `RemoteLabelSet.read_blob`."""
@@ -118,6 +126,13 @@ class AsyncRemoteLabelSet(LabelSetFacts):
             opening = open_records(self.manifest, await self.index())
             self._records = await run_async(opening, self.read_blob)
         return self._records
+
+    async def fingerprints(self) -> SampleFingerprints | None:
+        """As `LabelSet.fingerprints`."""
+        if self._fingerprints is None and self.manifest.fingerprints is not None:
+            opening = open_fingerprints(self.manifest, await self.index())
+            self._fingerprints = await run_async(opening, self.read_blob)
+        return self._fingerprints
 
     async def decoder(self) -> LabelDecoder:
         """See `LabelSet.decoder`."""

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
     from labelcast.torch.decoding import TorchDecoder, load_decoder
+    from labelcast.torch.images.compared import ComparedDataset, UncomparedImagesWarning
+    from labelcast.torch.images.file_dataset import FileDataset
     from labelcast.torch.images.image_folder import ImageFolder
     from labelcast.torch.images.render_seeded import ViewRenderer
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
-    from labelcast.torch.images.samples import ImageReader, SampleDataset, SampleTable
+    from labelcast.torch.images.sample_dataset import SampleDataset
+    from labelcast.torch.images.samples import ImageReader, SampleTable
     from labelcast.torch.images.soft_label_loader import Batch, SoftLabelLoader
     from labelcast.torch.losses import (
         Loss,
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayLabels",
     "Batch",
+    "ComparedDataset",
+    "FileDataset",
     "ImageFolder",
     "ImageReader",
     "LabelSetSource",
@@ -38,6 +43,7 @@ __all__ = [
     "SoftLabelLoader",
     "TorchDecoder",
     "TrainingPlan",
+    "UncomparedImagesWarning",
     "ViewRenderer",
     "choose_renderer",
     "cosine_loss",
@@ -53,6 +59,8 @@ __all__ = [
 _HOMES = {
     "ArrayLabels": "labelcast.torch.sources",
     "Batch": "labelcast.torch.images.soft_label_loader",
+    "ComparedDataset": "labelcast.torch.images.compared",
+    "FileDataset": "labelcast.torch.images.file_dataset",
     "ImageFolder": "labelcast.torch.images.image_folder",
     "ImageReader": "labelcast.torch.images.samples",
     "LabelSource": "labelcast.torch.sources",
@@ -60,12 +68,13 @@ _HOMES = {
     "PlannedBatch": "labelcast.torch.data.plan",
     "Position": "labelcast.torch.data.plan",
     "RecordedRenderer": "labelcast.torch.images.rendering",
-    "SampleDataset": "labelcast.torch.images.samples",
+    "SampleDataset": "labelcast.torch.images.sample_dataset",
     "SampleTable": "labelcast.torch.images.samples",
     "LabelSetSource": "labelcast.torch.sources",
     "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
+    "UncomparedImagesWarning": "labelcast.torch.images.compared",
     "ViewRenderer": "labelcast.torch.images.render_seeded",
     "choose_renderer": "labelcast.torch.images.rendering",
     "cosine_loss": "labelcast.torch.losses",

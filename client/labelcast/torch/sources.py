@@ -11,10 +11,16 @@ from torch import Tensor
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.codec import LabelKind
-from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import StoredViews, ViewIndex
-from labelcast.label_set.student_side import UNCHECKED, Unchecked
+from labelcast.label_set.fingerprints import SampleFingerprints
+from labelcast.label_set.student_side import (
+    NOTHING_KNOWN,
+    UNCHECKED,
+    Side,
+    Unchecked,
+    class_list_of,
+)
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.label_set import LabelSet, check_opened
 from labelcast.representation import Form, Representation
@@ -46,8 +52,13 @@ class LabelSource(ABC):
 
     @property
     @abstractmethod
-    def view_context(self) -> ViewContext | None:
-        """Samples and hard labels that codes were chosen under; None without conditioning."""
+    def made_for(self) -> Side:
+        """Samples and classes that the labels were made for; UNCHECKED what is not known."""
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> SampleFingerprints | Unchecked | None:
+        """What images are compared with: None for a label set without; UNCHECKED by choice."""
 
     @property
     @abstractmethod
@@ -109,9 +120,27 @@ class LabelSetSource(LabelSource):
         return self._label_set.records()
 
     @property
-    def view_context(self) -> ViewContext | None:
-        """Context, read once and verified."""
-        return self._label_set.context()
+    def made_for(self) -> Side:
+        """Of contract, index and, where codes were chosen under them, hard labels."""
+        contract, context = self._label_set.contract, self._label_set.context()
+        fingerprints = self._label_set.fingerprints()
+        reading = None if fingerprints is None else fingerprints.reading
+        tables = [part.sample_ids for part in self._label_set.index().segments]
+        return Side(
+            policy=contract.policy,
+            sample_ids=np.unique(np.concatenate(tables)),
+            hard_labels=UNCHECKED if context is None else context.hard_labels,
+            num_classes=contract.num_classes,
+            class_list=class_list_of(
+                contract.class_list, contract.num_classes, from_images=fingerprints is not None
+            ),
+            id_scheme=UNCHECKED if reading is None else reading.sample_ids,
+        )
+
+    @property
+    def fingerprints(self) -> SampleFingerprints | None:
+        """Read once, verified."""
+        return self._label_set.fingerprints()
 
     @property
     def stored_views(self) -> StoredViews:
@@ -147,7 +176,8 @@ class ArrayLabels(LabelSource):
     label_kind: LabelKind = LabelKind.LOGITS
     view_policy: ViewPolicy | Unchecked | None = UNCHECKED
     view_records: ViewRecords | None = None
-    view_context: ViewContext | None = None
+    made_for: Side = NOTHING_KNOWN
+    fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 
     def __init__(

@@ -19,8 +19,8 @@ class MeasuredLabelSet:
         samples: number of rows in all sample tables.
         payload_bytes: size of the shards of codes.
         augmentation_bytes: size of recorded views; 0 where views are drawn from seeds.
-        tables_bytes: size of samples, seeds, presence and hard labels, and of all chunk indexes but
-            that of the codes.
+        tables_bytes: size of samples, seeds, presence, hard labels and optional parts, and of all
+            chunk indexes but that of the codes.
         index_bytes: size of the codes' chunk indexes.
         manifest_bytes: size of the manifest.
         codec_bytes: size of the codec artifact.
@@ -114,7 +114,12 @@ def measure(directory: Path) -> MeasuredLabelSet:
         payload_bytes=sizes([shard.data for section in codes for shard in section.shards]),
         augmentation_bytes=augmentation,
         index_bytes=sizes([shard.index for section in codes for shard in section.shards]),
-        tables_bytes=sizes([ref for section in [*tables, *records] for ref in section.blobs()]),
+        tables_bytes=sizes(
+            [
+                *(ref for section in [*tables, *records] for ref in section.blobs()),
+                *(ref for _, ref in manifest.parts),
+            ]
+        ),
         manifest_bytes=(directory / MANIFEST_NAME).stat().st_size,
         codec_bytes=sizes([manifest.codec]),
         report_bytes=0 if manifest.report is None else sizes([manifest.report]),

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from labelcast_producers.relabel.recipes import Recipe
 
 
+class Ids(StrEnum):
+    """Where the sample IDs of --images come from."""
+
+    POSITION = "position"
+    NAME = "name"
+
+
 class RecipeName(StrEnum):
     """Papers whose views can be made; the keys of `RECIPES`."""
 
@@ -83,6 +90,13 @@ def relabel(
     ] = None,
     channels: Annotated[
         int | None, typer.Option(help="Colour channels of --images: 3 (default), or 1 for grey.")
+    ] = None,
+    ids: Annotated[
+        Ids | None,
+        typer.Option(
+            help="Sample IDs of --images: position in the sorted list (default), or name, a hash of"
+            " the path, which other images never change."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory for the dense labels.")] = None,
     recipe: Annotated[RecipeName | None, typer.Option(help="Paper whose views to make.")] = None,
@@ -172,7 +186,7 @@ def relabel(
     from labelcast_producers.relabel.relabeller import relabel as run
 
     drawn = None if policy is None else AugmentationPolicy.from_json(read_json(policy))
-    of_images = {"image_list": image_list, "size": image_size, "channels": channels}
+    of_images = {"image_list": image_list, "size": image_size, "channels": channels, "ids": ids}
     with joined_workers() as workers:
         network = load_object(teacher, teacher_args)
         table = _table(dataset, dataset_args, images, of_images)
@@ -250,7 +264,9 @@ def _table(
     if images is not None:
         return SampleTable(ImageFolder(images, **given))
     if given:
-        raise InvalidRequestError("--image-list, --image-size and --channels belong to --images")
+        raise InvalidRequestError(
+            "--image-list, --image-size, --channels and --ids belong to --images"
+        )
     return SampleTable(load_object(dataset or "", dataset_args))
 
 

@@ -31,6 +31,13 @@ def stage(
     dataset: Annotated[
         str | None, typer.Option(help="Digest that students expect of the data set at this stage.")
     ] = None,
+    no_fingerprints: Annotated[
+        bool,
+        typer.Option(
+            "--no-fingerprints",
+            help="Leave out the fingerprints of images: students then compare none.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a stage to a label set. Earlier segments are shared, not copied."""
@@ -48,6 +55,7 @@ def stage(
         learning_rate=learning_rate,
         epochs=epochs,
         dataset=None if dataset is None else digest_from(dataset),
+        keep_fingerprints=not no_fingerprints,
     )
     stages = len(label_set.manifest.stages)
     if as_json:

@@ -2,8 +2,9 @@
 
 labels.npy            fp16 or fp32, shape (seeds, samples, C), or (rows, C) where views are missing
                       or rows are sample-major
-tables.safetensors    sample_ids (uint64), seeds (uint32), hard_labels (int64), and present (int64)
-                      where views are missing
+tables.safetensors    sample_ids (uint64), seeds (uint32), hard_labels (int64); present (int64)
+                      where views are missing; file_fingerprints or pixel_fingerprints (uint64)
+                      where there were images
 records.safetensors   columns of `RecordedViews`, in row order, where views were recorded
 labels.json           canonical JSON; written last, so a directory without it is unfinished
 """
@@ -40,6 +41,12 @@ from labelcast.label_set import (
     to_canonical,
 )
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.fingerprints import (
+    READING_PART,
+    FileReading,
+    FingerprintKind,
+    SampleFingerprints,
+)
 from labelcast_producers.dense.files import LabelRows, open_label_file
 from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.row_context import RowContext
@@ -68,6 +75,7 @@ class Description:
         temperature: softmax temperature of probabilities; None for logits.
         row_order: order of the rows.
         sample_order: where the sample IDs come from.
+        file_reading: how files became samples; None where images were none.
     """
 
     teacher: Digest
@@ -80,11 +88,14 @@ class Description:
     temperature: float | None
     row_order: RowOrder = RowOrder.SEED_MAJOR
     sample_order: SampleOrder = SampleOrder.GIVEN
+    file_reading: FileReading | None = None
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
+        reading = self.file_reading
         return to_canonical(
-            {
+            ({} if reading is None else {READING_PART: reading.as_json()})
+            | {
                 "format": FORMAT,
                 "teacher": self.teacher,
                 "teacher_name": self.teacher_name,
@@ -108,6 +119,7 @@ class Description:
             raise LabelFileError(f"{DESCRIPTION_NAME} has another format than {FORMAT}")
         policy, temperature = fields.take("policy"), fields.take("temperature")
         kind = fields.text("label_kind")
+        reading = fields.optional_object(READING_PART)
         row_order = fields.optional_text("row_order") or RowOrder.SEED_MAJOR
         sample_order = fields.optional_text("sample_order") or SampleOrder.GIVEN
         if row_order not in set(RowOrder) or sample_order not in set(SampleOrder):
@@ -125,6 +137,7 @@ class Description:
             temperature=temperature,
             row_order=RowOrder(row_order),
             sample_order=SampleOrder(sample_order),
+            file_reading=None if reading is None else FileReading.from_fields(reading),
         )
         fields.done()
         if (read.label_kind is LabelKind.PROBABILITIES) != (temperature is not None):
@@ -146,6 +159,8 @@ class DenseLabels:
         hard_labels: int64, shape (S,), in the order of `index.sample_ids`; None if unknown.
         rows: labels, read in blocks.
         records: recorded views, in row order; None if views were not recorded.
+        fingerprints: fingerprints of the samples, whose digest is that of the data set; None
+            without images.
     """
 
     description: Description
@@ -153,6 +168,7 @@ class DenseLabels:
     hard_labels: NDArray[np.int64] | None
     rows: LabelRows
     records: RecordedViews | None = None
+    fingerprints: SampleFingerprints | None = None
 
     def context(self) -> RowContext | None:
         """What both producer and student know about the views.
@@ -188,6 +204,7 @@ class DenseLabels:
                 description.row_order,
                 tables.get("present"),
             )
+            fingerprints = _fingerprints(tables, description)
         except ManifestError as error:
             raise LabelFileError(f"{directory}: {error.message}; relabel or import again") from None
         rows = open_label_file(directory / LABELS_NAME)
@@ -212,6 +229,7 @@ class DenseLabels:
             hard_labels=tables.get("hard_labels"),
             rows=rows,
             records=_read_records(directory / RECORDS_NAME, index) if recorded else None,
+            fingerprints=fingerprints,
         )
 
 
@@ -220,13 +238,16 @@ def write_tables(
     index: SegmentIndex,
     hard_labels: NDArray[np.int64] | None,
     records: RecordedViews | None = None,
+    fingerprints: SampleFingerprints | None = None,
 ) -> None:
-    """Write the view of every row, and how views were made if that was recorded."""
+    """Write the view of every row, fingerprints of images, and recorded views if there are any."""
     tables: dict[str, NDArray[Any]] = {"sample_ids": index.sample_ids, "seeds": index.seeds}
     if hard_labels is not None:
         tables["hard_labels"] = hard_labels
     if index.present is not None:
         tables["present"] = index.present
+    if fingerprints is not None:
+        tables[fingerprints.kind.part] = fingerprints.values
     safetensors.numpy.save_file(tables, directory / TABLES_NAME)
     (directory / RECORDS_NAME).unlink(missing_ok=True)
     if records is not None:
@@ -249,6 +270,20 @@ def _read_records(path: Path, index: SegmentIndex) -> RecordedViews:
     return records
 
 
+def _fingerprints(
+    tables: dict[str, NDArray[Any]], description: Description
+) -> SampleFingerprints | None:
+    for kind in FingerprintKind:
+        if kind.part in tables:
+            found = SampleFingerprints(
+                kind, tables["sample_ids"], tables[kind.part], description.file_reading
+            )
+            if found.digest() != description.dataset:
+                raise ManifestError("the fingerprints are not those of the data set")
+            return found
+    return None
+
+
 def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
     try:
         tables = safetensors.numpy.load_file(path)
@@ -259,6 +294,11 @@ def _read_tables(path: Path) -> dict[str, NDArray[Any]]:
             and tables["seeds"].dtype == np.uint32
             and (hard is None or (hard.dtype == np.int64 and len(hard) == samples))
             and tables.get("present", np.zeros(0, np.int64)).dtype == np.int64
+            and all(
+                tables[kind.part].dtype == np.uint64
+                for kind in FingerprintKind
+                if kind.part in tables
+            )
         )
     except (OSError, KeyError, safetensors.SafetensorError):
         raise LabelFileError(f"{path} is missing or damaged; relabel or import again") from None

@@ -25,6 +25,12 @@ from labelcast.label_set import (
     from_canonical,
     to_canonical,
 )
+from labelcast.label_set.fingerprints import (
+    READING_PART,
+    FingerprintKind,
+    SampleFingerprints,
+    join_fingerprints,
+)
 from labelcast.label_set.manifest import Manifest
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter, blob_path
 from labelcast.progress import Progress, unwatched
@@ -62,6 +68,7 @@ def add_stage(
     learning_rate: float | None = None,
     epochs: int | None = None,
     dataset: Digest | None = None,
+    keep_fingerprints: bool = True,
 ) -> LabelSetDirectory:
     """Make the label set of the next stage.
 
@@ -72,10 +79,14 @@ def add_stage(
         name: name of the stage, for people.
         learning_rate: learning rate to train the stage with.
         epochs: epochs to train the stage for.
-        dataset: digest of the data set at this stage; by default one over those of both sets.
+        dataset: digest of the data set at this stage; by default one over those of both sets. Sets
+            with fingerprints have the one of their fingerprints together.
+        keep_fingerprints: leave out the fingerprints of both sets instead, so that nobody can
+            compare the student's images.
 
     Raises:
-        ManifestError: both sets hold the same view, or their contracts differ; names the field.
+        ManifestError: both sets hold the same view, their contracts differ (names the field), or
+            they have no fingerprints of one kind.
     """
     stage = Stage(
         name=name,
@@ -87,8 +98,11 @@ def add_stage(
     if base is None:
         manifest = replace(added.manifest, stages=(stage,))
     else:
-        manifest = _combined(base, added, stage, dataset)
+        prints = _joined_fingerprints(base, added) if keep_fingerprints else None
+        manifest = _combined(base, added, stage, dataset, prints)
         report = _reports(base, added)
+    if not keep_fingerprints:
+        manifest = _without_fingerprints(manifest)
     (out / "manifest.json").unlink(missing_ok=True)
     writer = LabelSetDirectoryWriter(out)
     for label_set in (base, added):
@@ -105,7 +119,11 @@ def add_stage(
 
 
 def _combined(
-    base_set: LabelSetDirectory, added_set: LabelSetDirectory, stage: Stage, dataset: Digest | None
+    base_set: LabelSetDirectory,
+    added_set: LabelSetDirectory,
+    stage: Stage,
+    dataset: Digest | None,
+    fingerprints: SampleFingerprints | None,
 ) -> Manifest:
     base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract
@@ -119,6 +137,14 @@ def _combined(
     # The whole is known no better than its least known part.
     order = max(ours.sample_order, theirs.sample_order, key=list(SampleOrder).index)
     first = base.stages or (Stage(name="stage 0", segments=len(base.segments)),)
+    if fingerprints is not None:
+        identity = fingerprints.digest()
+        if dataset not in (None, identity):
+            raise ManifestError(
+                f"the data set at this stage is {identity} by its fingerprints, not {dataset};"
+                " leave --dataset out"
+            )
+        dataset = identity
     union = digest_of(f"{ours.dataset} {theirs.dataset}".encode())
     return Manifest(
         contract=replace(ours, dataset=dataset or union, sample_order=order),
@@ -126,7 +152,42 @@ def _combined(
         codec=base.codec,
         report=None,
         stages=(*first, replace(stage, segments=len(base.segments) + stage.segments)),
+        parts=tuple(part for part in base.parts if part[0] == READING_PART),
     )
+
+
+def _joined_fingerprints(
+    base: LabelSetDirectory, added: LabelSetDirectory
+) -> SampleFingerprints | None:
+    ours, theirs = base.fingerprints(), added.fingerprints()
+    if ours is None and theirs is None:
+        return None
+    if ours is None or theirs is None or (ours.kind, ours.reading) != (theirs.kind, theirs.reading):
+        raise ManifestError(
+            f"the stages differ in fingerprints: the base has {_named(ours)}, the added set"
+            f" {_named(theirs)}; make both from images that are read alike, or leave fingerprints"
+            " out with --no-fingerprints"
+        )
+    tables = [(prints.sample_ids, prints.values) for prints in (ours, theirs)]
+    return join_fingerprints(ours.kind, ours.reading, tables)
+
+
+def _named(fingerprints: SampleFingerprints | None) -> str:
+    if fingerprints is None:
+        return "none"
+    reading = fingerprints.reading
+    how = "" if reading is None else f" ({reading.decoding}, sample IDs by {reading.sample_ids})"
+    return f"those of {fingerprints.kind}{how}"
+
+
+def _without_fingerprints(manifest: Manifest) -> Manifest:
+    names = {kind.part for kind in FingerprintKind}
+    segments = tuple(
+        replace(segment, parts=tuple(part for part in segment.parts if part[0] not in names))
+        for segment in manifest.segments
+    )
+    parts = tuple(part for part in manifest.parts if part[0] != READING_PART)
+    return replace(manifest, segments=segments, parts=parts)
 
 
 def _reports(base: LabelSetDirectory, added: LabelSetDirectory) -> dict[str, Any] | None:
@@ -271,7 +332,7 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
 
 
 def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
-    index, hard = dense.index, dense.hard_labels
+    index, hard, prints = dense.index, dense.hard_labels, dense.fingerprints
     whole = index.present is None and index.row_order is RowOrder.SEED_MAJOR
     if not whole or dense.records is not None:
         raise InvalidRequestError("only whole, seed-major sets without records can be cut")
@@ -281,6 +342,7 @@ def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
         dense,
         index=GridIndex(index.sample_ids[first:last], index.seeds, RowOrder.SEED_MAJOR),
         hard_labels=None if hard is None else hard[first:last],
+        fingerprints=None if prints is None else prints.only(index.sample_ids[first:last]),
         rows=_ChosenRows(dense.rows, rows),
     )
 

@@ -20,6 +20,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
+from labelcast.label_set.fingerprints import READING_PART
 from labelcast.label_set.view_records import mixing
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
@@ -144,7 +145,8 @@ def _finish(
     context: ContextRef | None,
 ) -> LabelSetDirectory:
     description, index, hard = dense.description, dense.index, dense.hard_labels
-    presence = index.pack_presence()
+    presence, prints = index.pack_presence(), dense.fingerprints
+    reading = None if prints is None else prints.reading
     segment = Segment(
         row_order=index.row_order,
         sample_ids=writer.add_column(index.sample_ids, "<u8"),
@@ -153,12 +155,15 @@ def _finish(
         hard_labels=None if hard is None else writer.add_column(hard, "<u4"),
         presence=None if presence is None else writer.add_column(presence, "u1"),
         augmentation=write_augmentation(writer, dense),
+        parts=()
+        if prints is None
+        else ((prints.kind.part, writer.add_column(prints.values, "<u8")),),
     )
     codec_ref = writer.add_blob(artifact)
     contract = LabelContract(
         teacher=description.teacher,
         teacher_name=description.teacher_name,
-        dataset=description.dataset,
+        dataset=description.dataset if prints is None else prints.digest(),
         num_classes=description.num_classes,
         class_list=description.class_list,
         policy=description.policy,
@@ -174,6 +179,7 @@ def _finish(
             segments=(segment,),
             codec=codec_ref,
             report=writer.add_blob(to_canonical(report)),
+            parts=() if reading is None else ((READING_PART, writer.add_blob(reading.to_bytes())),),
         )
     )
     return LabelSetDirectory(writer.directory)

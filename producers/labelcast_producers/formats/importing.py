@@ -15,6 +15,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
+from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
@@ -192,12 +193,12 @@ class Import:
         Raises:
             LabelFileError: a label belongs to none of the images, or has another number of classes.
         """
-        return self._described(self.identity())
+        return self._described(self.identity())[0]
 
-    def _described(self, identity: Digest) -> Description:
+    def _described(self, identity: Digest) -> tuple[Description, SampleFingerprints | None]:
         facts, options = self.facts, self.options
         names: Sequence[str] = [str(number) for number in range(facts.num_classes)]
-        dataset = identity
+        dataset, prints = identity, None
         if options.images is not None:
             table = SampleTable(options.image_folder())
             known = np.isin(facts.index.sample_ids, table.sample_ids)
@@ -206,13 +207,14 @@ class Import:
                     f"{options.images} has no sample {facts.index.sample_ids[~known][0]}, of which"
                     " the files hold labels; give the images that were labelled"
                 )
-            names, dataset = table.dataset.class_names, table.digest()
+            prints = table.fingerprints(facts.index.sample_ids)
+            names, dataset = table.dataset.class_names, prints.digest()
         names = facts.class_names or names
         if len(names) != facts.num_classes:
             raise LabelFileError(
                 f"the labels have {facts.num_classes} classes, the images or names {len(names)}"
             )
-        return Description(
+        described = Description(
             teacher=digest_of(self.teacher_name.encode()),
             teacher_name=self.teacher_name,
             dataset=dataset,
@@ -223,7 +225,9 @@ class Import:
             temperature=facts.temperature,
             row_order=facts.index.row_order,
             sample_order=facts.order,
+            file_reading=None if prints is None else prints.reading,
         )
+        return described, prints
 
     @property
     def keeps_dense(self) -> bool:
@@ -251,8 +255,10 @@ class Import:
         require_stated_kind(self.source, self.options)
         self.source.require_order()
         identity = self.identity()
-        described = self._described(identity)
-        dense = write_dense(self.source, described, out, identity=identity, progress=progress)
+        described, prints = self._described(identity)
+        dense = write_dense(
+            self.source, described, out, identity=identity, fingerprints=prints, progress=progress
+        )
         self._look_at(dense)
         return dense
 
@@ -299,13 +305,14 @@ class Import:
         require_stated_kind(self.source, self.options)
         self.source.require_order()
         facts, identity = self.facts, self.identity()
-        description = self._described(identity)
+        description, prints = self._described(identity)
         labels = DenseLabels(
             description=description,
             index=facts.index,
             hard_labels=facts.hard_labels,
             rows=ForeignRows(self.source),
             records=self.source.records(),
+            fingerprints=prints,
         )
         keeps_top_k = facts.top_k is not None and not facts.stages
         if codec is None and keeps_top_k and isinstance(self.source, TopKSource):

@@ -15,6 +15,7 @@ from labelcast.files import write_whole
 from labelcast.identifiers import Digest
 from labelcast.label_set import RowOrder, digest_of, index_of_cells, to_canonical
 from labelcast.progress import Progress, unwatched
+from labelcast.torch.images.compared import compared
 from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.torch.images.samples import ImageReader, SampleTable
 from labelcast.views import Views
@@ -91,6 +92,7 @@ def relabel(
         LabelValueError: the teacher gave NaN, infinity or a value beyond fp16, which names the
             view; or probabilities where logits are expected, or the other way round.
         LabelFileError: the teacher has another number of classes than the data set.
+        DifferentImageError: an image changed while it was labelled.
         NetworkError: another worker has gone.
     """
     # An object named on a command line can be anything.
@@ -119,20 +121,23 @@ def relabel(
         table.sample_ids, np.arange(seeds, dtype=np.uint32), RowOrder.SEED_MAJOR, present
     )
     plan = Plan(index, batch_rows)
+    fingerprints = table.fingerprints()
     description = Description(
         teacher=module_digest(teacher),
         teacher_name=teacher_name,
-        dataset=table.digest(),
+        dataset=fingerprints.digest(),
         num_classes=classes,
         class_list=table.class_list(),
         policy=policy,
         label_kind=LabelKind.LOGITS,
         temperature=None,
+        file_reading=fingerprints.reading,
     )
     kept = FinishedBatches(out, _settings(description, plan, network))
     _expect_the_same(workers, kept.settings)
     renderer = ViewRenderer(policy, table.sample_ids)
-    read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)
+    # An image that changes while the teacher labels would belong to no fingerprint.
+    read = compared(table, fingerprints).reader(keep_bytes=_KEEP_IMAGE_BYTES)
 
     def label(views: Views) -> NDArray[np.float16]:
         return _to_fp16(_label(network, renderer, read, views, place), views, classes)
@@ -143,7 +148,7 @@ def relabel(
         loop.work(label, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
-        write_tables(out, index, table.hard_labels())
+        write_tables(out, index, table.hard_labels(), fingerprints=fingerprints)
         if recipe is not None:
             write_whole(out / RECIPE_NAME, recipe.to_bytes())
         write_whole(out / DESCRIPTION_NAME, description.to_bytes())

@@ -14,10 +14,12 @@ from labelcast.errors import (
 )
 from labelcast.identifiers import Digest, is_digest
 from labelcast.label_set import BlobRef, Manifest, Section, Shard
+from labelcast.label_set.fingerprints import FingerprintKind
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
+    open_fingerprints,
     open_index,
     open_records,
     open_report,
@@ -32,7 +34,9 @@ from labelcast_server.store.verified_reads import (
 )
 
 # Sections that openings ask for; any that is missing here would merely be read twice.
-_TABLES = {"sample_ids", "seeds", "presence", "records", "mixes"}
+_TABLES = {"sample_ids", "seeds", "presence", "records", "mixes"} | {
+    f"parts.{kind.part}" for kind in FingerprintKind
+}
 
 
 async def validate(blobs: BlobStore, manifest: Manifest) -> None:
@@ -79,6 +83,7 @@ async def _validate(blobs: BlobStore, manifest: Manifest) -> None:
                     await asyncio.to_thread(_check_hard_labels, rows, manifest, number)
     index = await run_async(open_index(manifest), tables.blob)
     await run_async(open_context(manifest, index), tables.blob)
+    await run_async(open_fingerprints(manifest, index), tables.blob)
     records = await run_async(open_records(manifest, index), tables.blob)
     if records is not None:
         await asyncio.to_thread(records.check)

@@ -11,6 +11,7 @@ import pytest
 from labelcast.errors import ChecksumMismatchError, DigestMismatchError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set import CHUNK_BYTES, BlobRef, Manifest, digest_of
+from labelcast.label_set.fingerprints import FingerprintKind
 from labelcast.label_set.section import chunk_checksum
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.store.memory import (
@@ -20,7 +21,7 @@ from labelcast_server.store.memory import (
     memory_store,
 )
 from labelcast_server.store.store import Store
-from tests.factories.label_sets import CodecName, make_label_set
+from tests.factories.label_sets import CodecName, make_label_set, with_fingerprints
 from tests.factories.pushed import push, services_over, upload
 
 
@@ -64,7 +65,7 @@ async def stage(store: Store, manifest: Manifest) -> None:
 async def test_nothing_is_read_twice(tmp_path: Path, codec: CodecName) -> None:
     connection = MemoryConnection()
     blobs = CountedBlobs(connection)
-    label_set, _ = make_label_set(tmp_path, codec)
+    label_set = with_fingerprints(make_label_set(tmp_path, codec)[0], FingerprintKind.FILES)
     store = Store(blobs, MemoryCatalog(connection), connection)
     await push(store, label_set)
     (segment,) = label_set.manifest.segments

@@ -1,10 +1,11 @@
 """Images in class directories, as torchvision's ImageFolder orders them; needs Pillow."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -13,18 +14,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from labelcast.errors import DataError, InvalidRequestError
+from labelcast.label_set.fingerprints import FileReading
+from labelcast.torch.images.ids_by_name import ids_by_name
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _MODES = {1: "L", 3: "RGB"}
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """A `SampleDataset` over `root/class/…/image.png`.
+    """A `FileDataset` over `root/class/…/image.png`.
 
     Classes are the directories in `root`, sorted by name; images are sorted by directory, then by
     name. A sample ID is an image's position in that order: it stays the same as long as the list of
     files does. To add images later, write `paths` to a file, append to it, and pass it as
-    `image_list`.
+    `image_list`; or take IDs by name, which no other file changes.
+
+    To change pixels in a class of your own, override `decode`.
 
     Images are decoded as torchvision's default loader does: converted to RGB, EXIF orientation not
     applied.
@@ -36,17 +41,19 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         image_list: text file of paths relative to `root`, one per line, which gives the order; the
             class is the first part of a path.
         channels: 3 for RGB, 1 for grey.
+        ids: "position", or "name": a hash of the path below `root`.
 
     Attributes:
-        sample_ids: uint64, shape (N,): 0 to N − 1.
+        sample_ids: uint64, shape (N,): 0 to N − 1, or below 2**63 by name.
         class_names: class names in order.
         hard_labels: int64, shape (N,): positions in `class_names`.
         paths: paths of the images, relative to `root`, with forward slashes.
+        reading: how files become samples.
 
     Raises:
         InvalidRequestError: no classes, an empty class, a directory that cannot be listed, a broken
             link, a line of the list that is no image below `root`, an impossible size or number of
-            channels, or Pillow is missing.
+            channels, two names with one ID, or Pillow is missing.
     """
 
     def __init__(
@@ -56,11 +63,14 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         size: int | None = None,
         image_list: str | Path | None = None,
         channels: int = 3,
+        ids: Literal["position", "name"] = "position",
     ) -> None:
         if channels not in _MODES:
             raise InvalidRequestError(f"channels must be 1 or 3, got {channels}")
         if size is not None and size < 1:
             raise InvalidRequestError(f"images have at least one pixel a side, not {size}")
+        if ids not in ("position", "name"):
+            raise InvalidRequestError(f'ids are by "position" or "name", not {ids!r}')
         _pillow()
         self.root = Path(root)
         self._size, self._mode = size, _MODES[channels]
@@ -72,37 +82,61 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         numbers = {name: number for number, name in enumerate(self.class_names)}
         labels = [numbers[path.partition("/")[0]] for path in self.paths]
         self.hard_labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
-        self.sample_ids: NDArray[np.uint64] = np.arange(len(self.paths), dtype=np.uint64)
+        self.sample_ids: NDArray[np.uint64] = (
+            ids_by_name(self.paths) if ids == "name" else np.arange(len(labels), dtype=np.uint64)
+        )
+        resized = "" if size is None else f", {size} × {size}"
+        self.reading = FileReading(self._mode + resized, str(ids))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
-        """Decode one image.
+        """Read and decode one image; see `decode`."""
+        return self.decode(self.read_bytes(index), index)
+
+    def read_bytes(self, index: int, /) -> bytes:
+        """A file whole.
+
+        Raises:
+            DataError: it is missing or cannot be read; names it.
+        """
+        path = self.root / self.paths[index]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from None
+
+    def decode(self, content: bytes, index: int, /) -> tuple[Tensor, int]:
+        """Decode the bytes of an image.
 
         Returns:
             float32 in [0, 1], shape (channels, height, width), and the hard label.
 
         Raises:
-            DataError: it is missing, damaged or no image; names it.
+            DataError: damaged, or no image; names the file.
         """
-        pixels = self._decode(self.root / self.paths[index])
+        pixels = self._pixels(content, self.root / self.paths[index])
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         image = torch.from_numpy(planes).float().div_(255).contiguous()
         return image, int(self.hard_labels[index])
 
-    def _decode(self, path: Path) -> NDArray[np.uint8]:
+    def _pixels(self, content: bytes, path: Path) -> NDArray[np.uint8]:
         pillow = _pillow()
         try:
-            with pillow.open(path) as file:
+            with pillow.open(io.BytesIO(content)) as file:
                 image = file.convert(self._mode)
+        except pillow.UnidentifiedImageError:
+            raise _unreadable(path, "no image of a known format") from None
         # What Pillow raises on a damaged file depends on its format.
         except (OSError, SyntaxError, ValueError, EOFError, pillow.DecompressionBombError) as error:
-            raise DataError(
-                f"{path} cannot be read as an image: {error}; replace or remove it", path=path
-            ) from None
+            raise _unreadable(path, str(error)) from None
         # A copy: torch takes no memory that is read-only.
         return np.array(image if self._size is None else _centred(image, self._size))
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"{path} cannot be read as an image: {why}; replace or remove it", path=path)
 
 
 def _centred(image: Any, size: int) -> Any:

@@ -1,8 +1,6 @@
-"""What labelcast needs from a data set: images with stable IDs."""
+"""A data set by sample ID, and its identity."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +10,16 @@ from torch import Tensor
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
 from labelcast.label_set import class_list_digest, dataset_digest
+from labelcast.label_set.fingerprints import (
+    FingerprintKind,
+    SampleFingerprints,
+    fingerprint,
+    pixel_digest,
+    pixel_fingerprint,
+)
+from labelcast.torch.images.file_dataset import as_file_dataset
+from labelcast.torch.images.sample_dataset import SampleDataset
 from labelcast.views import Views
-
-
-@runtime_checkable
-class SampleDataset(Protocol):
-    """A map-style torch data set with stable sample IDs.
-
-    `dataset[i]` is (float image of shape (channels, height, width), hard label). `sample_ids` is
-    uint64 of shape (len(dataset),): an item keeps its ID when the data set is reordered, filtered
-    or extended. `class_names` lists the classes in order.
-    """
-
-    sample_ids: NDArray[np.uint64]
-    class_names: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
 
 
 class SampleTable:
@@ -96,20 +86,41 @@ class SampleTable:
             return np.asarray(known, dtype=np.int64)[self._order]
         return np.asarray([self.dataset[int(at)][1] for at in self._order], dtype=np.int64)
 
-    def digest(self) -> Digest:
-        """Digest that identifies the data set: over every sample ID with its pixels."""
-        return dataset_digest(self.sample_ids, self._content_digests())
+    def fingerprints(self, sample_ids: NDArray[np.uint64] | None = None) -> SampleFingerprints:
+        """What tells the images of samples from others.
+
+        Of each file's bytes where the data set is a `FileDataset`: files are read, not decoded.
+        Else of each image's pixels.
+
+        Args:
+            sample_ids: uint64, known and strictly increasing; None for all.
+        """
+        ids = self.sample_ids if sample_ids is None else sample_ids
+        files, reading = as_file_dataset(self.dataset), None
+        if files is None:
+            kind = FingerprintKind.PIXELS
+            values = [pixel_fingerprint(self._pixels(at)) for at in self.positions(ids)]
+        else:
+            kind, reading = FingerprintKind.FILES, files.reading
+            values = [fingerprint(files.read_bytes(int(at))) for at in self.positions(ids)]
+        return SampleFingerprints(kind, ids, np.array(values, dtype=np.uint64), reading)
+
+    def digest(self, sample_ids: NDArray[np.uint64] | None = None) -> Digest:
+        """Identity of the data set, or of some samples: over every ID with its fingerprint."""
+        return self.fingerprints(sample_ids).digest()
+
+    def pixels_digest(self) -> Digest:
+        """Identity of the data set in label sets without fingerprints: every image is decoded."""
+        digests = (pixel_digest(self._pixels(at)) for at in self._order)
+        return dataset_digest(self.sample_ids, digests)
 
     def class_list(self) -> Digest:
         """Digest of the ordered class names."""
         return class_list_digest(self.dataset.class_names)
 
-    def _content_digests(self) -> Iterator[bytes]:
-        for at in self._order:
-            image = self.dataset[int(at)][0]
-            shape = repr(tuple(image.shape)).encode()
-            pixels = np.ascontiguousarray(image.numpy()).astype("<f4").tobytes()
-            yield hashlib.sha256(shape + pixels).digest()
+    def _pixels(self, at: np.int64) -> NDArray[Any]:
+        pixels: NDArray[Any] = self.dataset[int(at)][0].numpy()
+        return pixels
 
 
 class ImageReader:

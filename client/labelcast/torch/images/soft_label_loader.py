@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
-from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews
+from labelcast.label_set.fingerprints import FileReading
 from labelcast.label_set.student_side import (
     UNCHECKED,
     Side,
@@ -26,6 +26,7 @@ from labelcast.label_set.student_side import (
 from labelcast.label_set.view_records import mixing
 from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
 from labelcast.torch.data.prefetch import Prefetch
+from labelcast.torch.images.compared import compared
 from labelcast.torch.images.rendering import Images, choose_renderer
 from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
@@ -86,17 +87,22 @@ class SoftLabelLoader:
         missing: what happens to views that the label set lacks; `MissingViews.DRAW_ALL` takes a
             stored view of each sample instead, with the seeds as draw numbers, as label pruning
             (LPLD) trains.
-        sample_ids: uint64, only these samples of the data set, such as those of a stage; None for
-            all.
+        sample_ids: uint64, only these samples of the data set, such as those of a stage, a rank or
+            a federated client, whose data set may be a part of the labels'; None for all.
         canary: watches the first labels and stops the run if they do not belong to these views; by
             default compares them with the agreement in the label set's report, if it has one.
+        fingerprints: "compared" compares each image with the teacher's when it is first read;
+            UNCHECKED compares none.
         start: position from which to resume; the beginning by default. The number of epochs and row
             0 are the end, where nothing is left.
 
     Raises:
-        InvalidRequestError: `dataset` is no `SampleDataset`, the batch size is impossible, or the
-            run has no such start.
-        ContractMismatchError: another policy makes the source's views.
+        InvalidRequestError: `dataset` is no `SampleDataset`, or has no files although the labels'
+            fingerprints are of files; the batch size is impossible, or the run has no such start.
+        ContractMismatchError: another policy makes the source's views, or the classes differ.
+        MisalignedLabelsError: the labels are of other samples.
+        DifferentImageError: an image is not the one that the labels were made of; iterating raises
+            it too.
     """
 
     def __init__(
@@ -115,14 +121,22 @@ class SoftLabelLoader:
         missing: MissingViews = MissingViews.REFUSE,
         sample_ids: NDArray[np.uint64] | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
+        fingerprints: Unchecked | Literal["compared"] = "compared",
         start: Position = START,
     ) -> None:
-        self._table = SampleTable(dataset)
-        self._hard_labels = self._table.hard_labels()
+        table = SampleTable(dataset)
+        self._hard_labels = table.hard_labels()
         self._source = source
         self._policy = policy = _agreed_policy(policy, source)
         self._records = None if source is None else source.view_records
-        self._renderer = choose_renderer(policy, self._table.sample_ids, self._records)
+        self._renderer = choose_renderer(policy, table.sample_ids, self._records)
+        if sample_ids is not None:
+            require_known(sample_ids, table.sample_ids)
+        # Before any image is read: one that is missing is told from one that differs.
+        if source is not None:
+            require_same_side(self._side(table, sample_ids), source.made_for)
+        known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
+        self._table = compared(table, known)
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
         self._images = _BatchImages(
@@ -130,8 +144,6 @@ class SoftLabelLoader:
         )
         self._image_workers = image_workers
         self._read_ahead = read_ahead
-        if sample_ids is not None:
-            require_known(sample_ids, self._table.sample_ids)
         # Not read unless needed: a service's source has to fetch it.
         asked = missing is not MissingViews.REFUSE
         self._plan = TrainingPlan(
@@ -163,7 +175,6 @@ class SoftLabelLoader:
             for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
                 yield self._batch(planned, pixels, None)
             return
-        self._require_own_samples(self._source.view_context)
         labels = self._source.labels(planned.views for planned in self._plan)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
@@ -178,15 +189,16 @@ class SoftLabelLoader:
                     )
                 yield self._batch(planned, pixels, soft)
 
-    def _require_own_samples(self, context: ViewContext | None) -> None:
-        table, hard_labels = self._table.sample_ids, self._hard_labels
-        require_same_side(
-            Side(policy=self._policy, sample_ids=table, hard_labels=hard_labels),
-            Side(
-                policy=UNCHECKED,  # compared when the loader was made
-                sample_ids=UNCHECKED if context is None else context.sample_ids,
-                hard_labels=UNCHECKED if context is None else context.hard_labels,
-            ),
+    def _side(self, table: SampleTable, chosen: NDArray[np.uint64] | None) -> Side:
+        reading = getattr(table.dataset, "reading", None)
+        return Side(
+            policy=self._policy,
+            sample_ids=table.sample_ids,
+            hard_labels=self._hard_labels,
+            num_classes=len(table.dataset.class_names),
+            class_list=table.class_list(),
+            id_scheme=reading.sample_ids if isinstance(reading, FileReading) else UNCHECKED,
+            chosen=chosen,
         )
 
     def _batch(

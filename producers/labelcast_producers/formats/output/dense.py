@@ -12,6 +12,7 @@ import numpy as np
 from labelcast.errors import StoreFullError
 from labelcast.files import sync_file, write_whole
 from labelcast.label_set import RowOrder, SegmentIndex
+from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.labels import (
     DESCRIPTION_NAME,
@@ -33,6 +34,7 @@ def write_dense(
     out: Path,
     *,
     identity: str,
+    fingerprints: SampleFingerprints | None = None,
     progress: Progress = unwatched,
 ) -> DenseLabels:
     """Write the labels of a source, in their precision.
@@ -44,6 +46,7 @@ def write_dense(
         description: meaning of its labels.
         out: output directory; other labels there are replaced.
         identity: identity of the files and the options.
+        fingerprints: fingerprints of the images; None without images.
         progress: called as labels are written.
 
     Raises:
@@ -74,7 +77,7 @@ def write_dense(
                 unsynced = 0
             progress(done, rows.num_rows)
         sync_file(file)
-    write_tables(out, index, source.facts.hard_labels, source.records())
+    write_tables(out, index, source.facts.hard_labels, source.records(), fingerprints)
     write_whole(out / DESCRIPTION_NAME, description.to_bytes())
     note.unlink(missing_ok=True)
     return DenseLabels.open(out)

@@ -8,16 +8,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from labelcast import LabelKind, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.canary import Canary, shown_classes
-from labelcast.context.view_context import ViewContext
-from labelcast.errors import ContractMismatchError, InvalidRequestError, MisalignedLabelsError
+from labelcast.errors import (
+    ContractMismatchError,
+    DifferentImageError,
+    InvalidRequestError,
+    MisalignedLabelsError,
+)
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
-from labelcast.label_set.student_side import UNCHECKED, Unchecked
-from labelcast.torch import ArrayLabels, Batch, SampleTable, SoftLabelLoader, ViewRenderer
+from labelcast.label_set.fingerprints import SampleFingerprints
+from labelcast.label_set.student_side import NOTHING_KNOWN, UNCHECKED, Side, Unchecked
+from labelcast.torch import (
+    ArrayLabels,
+    Batch,
+    SampleTable,
+    SoftLabelLoader,
+    UncomparedImagesWarning,
+    ViewRenderer,
+)
 from labelcast.torch.sources import LabelSource
 from tests.factories.pictures import CLASSES, Pictures
 
@@ -152,7 +165,8 @@ class Teacher(LabelSource):
     label_kind = LabelKind.LOGITS
     view_policy = POLICY
     view_records = None
-    view_context: ViewContext | None = None
+    made_for = NOTHING_KNOWN
+    fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 
     def __init__(
@@ -160,11 +174,13 @@ class Teacher(LabelSource):
         *,
         wrong_by: int = 0,
         recorded_agreement: float | None = None,
-        view_context: ViewContext | None = None,
+        made_for: Side = NOTHING_KNOWN,
+        fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED,
     ) -> None:
         self._wrong_by = wrong_by
         self.recorded_agreement = recorded_agreement
-        self.view_context = view_context
+        self.made_for = made_for
+        self.fingerprints = fingerprints
 
     @property
     def stored_views(self) -> StoredViews:
@@ -179,15 +195,43 @@ class Teacher(LabelSource):
 
 def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
     ids, hard = TABLE.sample_ids, TABLE.hard_labels()
-    own = Teacher(view_context=ViewContext(None, ids, hard))
-    assert len(list(loader_of(own, seeds=[0]))) == 5
+
+    def made_for(ids: NDArray[np.uint64], hard: NDArray[np.int64]) -> Teacher:
+        side = replace(NOTHING_KNOWN, policy=POLICY, sample_ids=ids, hard_labels=hard)
+        return Teacher(made_for=side)
+
+    assert len(list(loader_of(made_for(ids, hard), seeds=[0]))) == 5
     for other, what in (
-        (ViewContext(None, ids, (hard + 1) % len(CLASSES)), "hard labels"),
-        (ViewContext(None, ids + np.uint64(1), hard), "samples"),
-        (ViewContext(None, ids[1:], hard[1:]), "samples"),
+        (made_for(ids, (hard + 1) % len(CLASSES)), "hard labels"),
+        (made_for(ids + np.uint64(1), hard), "samples"),
+        (made_for(ids[1:], hard[1:]), "samples"),
     ):
         with pytest.raises(MisalignedLabelsError, match=f"made for other {what}"):
-            list(loader_of(Teacher(view_context=other), seeds=[0]))
+            loader_of(other, seeds=[0])
+
+
+def test_images_are_compared_in_the_worker_that_reads_them() -> None:
+    whole = Teacher(fingerprints=TABLE.fingerprints())
+    other = SampleTable(Pictures(23, 5, 5, seed=1)).fingerprints()
+    for workers, keep in ((0, 0), (0, 2**20), (1, 0)):
+        options: dict[str, Any] = {"image_workers": workers, "keep_image_bytes": keep}
+        assert len(list(loader_of(whole, seeds=[0], **options))) == 5
+        with pytest.raises(DifferentImageError, match="the image of sample ID"):
+            list(loader_of(Teacher(fingerprints=other), seeds=[0], **options))
+
+
+def test_images_that_nobody_compares_are_a_choice() -> None:
+    other = SampleTable(Pictures(23, 5, 5, seed=1)).fingerprints()
+    loader = SoftLabelLoader(
+        DATA,
+        Teacher(fingerprints=other),
+        seeds=[0],
+        batch_size=5,
+        fingerprints=UNCHECKED,
+    )
+    assert len(list(loader)) == 5
+    with pytest.warns(UncomparedImagesWarning):
+        loader_of(Teacher(fingerprints=None), seeds=[0])
 
 
 def test_the_canary_watches_by_default_where_an_agreement_is_recorded() -> None:

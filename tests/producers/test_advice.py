@@ -114,7 +114,7 @@ CASES: list[Case[Path]] = [
         lambda at: opened(at, ROWS),
     ),
     Case(
-        "give --label-kind probabilities (a directory: to the import that wrote it), or label again",
+        "give --label-kind probabilities (a directory: to the import that wrote it)",
         lambda _: of_kind(SHARES, LabelKind.LOGITS),
         lambda _: (
             of_kind(SHARES, LabelKind.PROBABILITIES),

@@ -16,6 +16,7 @@ from labelcast.label_set import RowOrder, SampleOrder
 from labelcast_producers.formats.per_image import FkdImporter
 from labelcast_producers.formats.per_image.fkd import FkdSource
 from labelcast_producers.formats.source import ImportOptions, TopK
+from tests.factories.unreadable import unreadable
 from tests.producers.formats.stored_files import edit, load
 from tests.producers.formats.truth_checks import (
     check_labels,
@@ -183,6 +184,20 @@ def test_the_recovery_must_be_said_where_rules_differ(tmp_path: Path) -> None:
     write_fkd(tmp_path, **FULL_CLASSES)
     with pytest.raises(InvalidRequestError, match=r"--recovery spread .* or renormalise"):
         opened(tmp_path, ImportOptions())
+
+
+def test_a_directory_that_cannot_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_fkd(tmp_path, **FULL_CLASSES)
+    importer = FkdImporter()
+    whole = importer.open(tmp_path, SPREAD).facts.index.num_rows
+    hidden = sorted(entry for entry in tmp_path.iterdir() if entry.is_dir())[1]
+    with monkeypatch.context() as odd:
+        unreadable(odd, hidden)
+        with pytest.raises(LabelFileError, match=f"cannot list {hidden}: Permission denied"):
+            importer.open(tmp_path, SPREAD)
+    assert importer.open(tmp_path, SPREAD).facts.index.num_rows == whole
 
 
 def test_foreign_files_are_named(tmp_path: Path) -> None:

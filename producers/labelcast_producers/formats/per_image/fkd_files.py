@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,20 @@ class Form:
 
 
 def label_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Label files in the order of an ImageFolder, and names of what is no label file."""
+    """Label files in the order of an ImageFolder, and names of what is no label file.
+
+    Raises:
+        LabelFileError: a directory cannot be listed.
+    """
     if not path.is_dir():
         return [], ()
     files: list[Path] = []
     classes = class_directories(path)
     foreign = sorted({entry.name for entry in path.iterdir()}.difference(classes))
     for name in classes:
-        for directory, _, found in sorted(os.walk(path / name, followlinks=True)):
+        # What cannot be listed would be left out, and every later ID be another image's.
+        listed = os.walk(path / name, followlinks=True, onerror=_refuse)
+        for directory, _, found in sorted(listed):
             for file in sorted(found):
                 entry = Path(directory) / file
                 if file.endswith(_SUFFIXES) and not file.startswith("."):
@@ -45,6 +51,12 @@ def label_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
                 else:
                     foreign.append(entry.relative_to(path).as_posix())
     return files, tuple(foreign)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise LabelFileError(
+        f"cannot list {error.filename}: {error.strerror}; make it readable"
+    ) from None
 
 
 def is_above_classes(path: Path, files: list[Path]) -> bool:

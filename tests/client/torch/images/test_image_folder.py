@@ -1,11 +1,9 @@
 """Images in class directories: their order, their pixels, and what is refused."""
 
-import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from PIL import Image
 from labelcast.errors import DataError, InvalidRequestError
 from labelcast.torch import SampleTable
 from labelcast.torch.images.image_folder import EXTENSIONS, ImageFolder
+from tests.factories.unreadable import unreadable
 
 FILES = [
     "zebra/b.PNG",
@@ -216,18 +215,6 @@ def test_without_pillow_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("InvalidRequestError reading images needs Pillow")
     assert "labelcast[torch]" in done.stdout
-
-
-def unreadable(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Let a directory be one that this user may not list; root may list them all."""
-    scandir = os.scandir
-
-    def refusing(path: os.PathLike[str] | str) -> Any:
-        if Path(path) == directory:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
 
 
 @pytest.mark.parametrize("place", ["ant/deep", "zebra", "ant/deep/er"])

@@ -1,9 +1,7 @@
 """Advice in messages on files of mixed batches: what causes each, and that it works."""
 
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import torch
 
 from labelcast.codec.topk import Recovery
-from labelcast.errors import LabelcastError
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
 from tests.factories.advice import Case, try_advice
@@ -25,8 +22,8 @@ from tests.producers.formats.batch_refusals import (
     WARM,
     opened,
 )
-from tests.producers.formats.stored_files import edit, put
-from tests.producers.formats.truth_checks import one_line
+from tests.producers.formats.damaged_files import Damage, changed, read, slug, try_the_good_file
+from tests.producers.formats.stored_files import put
 from tests.producers.formats.writers.batches import Batch
 from tests.producers.formats.writers.gvbsm import write_gvbsm
 from tests.producers.formats.writers.hald import write_hald
@@ -36,14 +33,6 @@ from tests.producers.formats.writers.sre2l import write_sre2l
 
 COORDS, FLIP, MIX, LAM, BOX, LABELS = range(6)
 ORDERS = "sampler_indices_epoch.json"
-
-
-def read(path: Path, options: ImportOptions = UNTOLD, format_name: str = "auto") -> Import:
-    """Read every label, as writing them anywhere does."""
-    labels = Import.open(path, options, format_name=format_name)
-    for part in labels.source.parts:
-        labels.source.read(part)
-    return labels
 
 
 def replayable(batch: Batch) -> list[list[torch.Tensor]]:
@@ -78,33 +67,10 @@ def with_rand_augment(path: Path) -> object:
     return write_lpqld(path, **SMALL, parameters=replayable)
 
 
-def changed(change: Callable[[Any], object]) -> Callable[[Path], object]:
-    return lambda file: edit(file, change)
-
-
 def three_views(record: Any) -> None:
     for position in (COORDS, FLIP, LABELS):
         record[position] = record[position][:3].clone()
     record[MIX] = torch.tensor([2, 0, 1])
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A file that is to be fetched, written or made by the teacher again.
-
-    Attributes:
-        says: the advice, word for word.
-        file: which is damaged.
-        harm: damages it.
-        write: writes good files.
-        options: that they are read with.
-    """
-
-    says: str
-    file: str
-    harm: Callable[[Path], object]
-    write: Callable[[Path], object] = sre2l
-    options: ImportOptions = UNTOLD
 
 
 DAMAGES = [
@@ -112,11 +78,13 @@ DAMAGES = [
         "fetch the file again, or label that batch again",
         MIDDLE,
         changed(lambda record: record[COORDS].__setitem__((3, 2), 1.5)),
+        sre2l,
     ),
     Damage(
         "which is no box; label that batch again",
         MIDDLE,
         changed(put(BOX, [np.int64(edge) for edge in (9, 0, 5, 3)])),
+        sre2l,
     ),
     Damage(
         "colours go from 0 to 255; label that batch again",
@@ -135,23 +103,17 @@ DAMAGES = [
         "they hold NaN or infinity; label that batch again",
         MIDDLE,
         changed(lambda record: record[LABELS].__setitem__((2, 5), torch.nan)),
+        sre2l,
     ),
     Damage(
         "all must be of one teacher: fetch it again",
         MIDDLE,
         changed(put(LABELS, torch.zeros(4, 11).half())),
+        sre2l,
     ),
-    Damage(
-        "write all in one type",
-        MIDDLE,
-        changed(put(LABELS, torch.zeros(4, 12))),
-    ),
-    Damage(
-        "batches of this set have 4 there; fetch it again",
-        MIDDLE,
-        changed(three_views),
-    ),
-    Damage("fetch or write it again", MIDDLE, changed(lambda record: record.pop())),
+    Damage("write all in one type", MIDDLE, changed(put(LABELS, torch.zeros(4, 12))), sre2l),
+    Damage("batches of this set have 4 there; fetch it again", MIDDLE, changed(three_views), sre2l),
+    Damage("fetch or write it again", MIDDLE, changed(lambda record: record.pop()), sre2l),
     Damage(
         "not a list of batches; fetch or write it again",
         "epoch_1.tar",
@@ -165,27 +127,15 @@ DAMAGES = [
         lambda file: file.write_text('{"0": [1, 2,'),
         lpld,
     ),
-    Damage("though later ones are there; fetch what is missing", MIDDLE, Path.unlink),
-    Damage("though later ones are there; fetch what is missing", FIRST, Path.unlink),
+    Damage("though later ones are there; fetch what is missing", MIDDLE, Path.unlink, sre2l),
+    Damage("though later ones are there; fetch what is missing", FIRST, Path.unlink, sre2l),
     Damage("fetch what is missing", "epoch_1.tar", Path.unlink, hald, WARM),
 ]
 
 
-def slug(case: Damage | Case[Path]) -> str:
-    return re.sub(r"\W+", "-", case.says)[:50]
-
-
 @pytest.mark.parametrize("damage", DAMAGES, ids=slug)
 def test_the_good_file_in_its_place(damage: Damage, tmp_path: Path) -> None:
-    damage.write(tmp_path)
-    file = tmp_path / damage.file
-    good = file.read_bytes()
-    damage.harm(file)
-    with pytest.raises(LabelcastError) as raised:
-        read(tmp_path, damage.options)
-    one_line(raised.value, damage.says)
-    file.write_bytes(good)
-    assert read(tmp_path, damage.options).facts.index.num_rows > 0
+    try_the_good_file(damage, tmp_path)
 
 
 def large(at: Path, batch_size: int) -> Import:

@@ -44,6 +44,9 @@ def checked_ids(
         LabelFileError: an ID that is no integer, outside the classes, twice in a row, or beyond
             what its type tells from its neighbours.
     """
+    # First, as rounding and overflow may have made IDs that are no classes.
+    limit = exact_below(stored if beside is None else beside)
+    require_exact_ids(stored, num_classes, where, limit=limit)
     # Written so that NaN fails.
     whole = (stored == np.floor(stored)) if stored.dtype.kind == "f" else np.True_
     # Half precision would round the number of classes too.
@@ -56,8 +59,6 @@ def checked_ids(
             " (0 is the first); give the number of classes that the teacher had, or write the file"
             " again"
         )
-    limit = exact_below(stored if beside is None else beside)
-    require_exact_ids(stored, num_classes, where, limit=limit)
     ids = stored.astype(np.int64)
     if distinct:
         in_order = np.sort(ids, axis=1)

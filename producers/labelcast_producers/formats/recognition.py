@@ -39,7 +39,10 @@ def recognise(path: Path, format_name: str = "auto") -> tuple[Importer, Finding]
         raise LabelFileError(_what_else(path, format_name), path=path)
     if len(found) > 1:
         several = ", ".join(finding.format for _, finding in found)
-        raise LabelFileError(f"{path} may be {several}; say which with --format", path=path)
+        raise LabelFileError(
+            f"{path} may be {several}; say which with --format, and move the files of others away",
+            path=path,
+        )
     return found[0]
 
 

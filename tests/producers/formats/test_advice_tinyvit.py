@@ -11,6 +11,7 @@ from labelcast_producers.formats.tinyvit import TinyVitImporter
 from tests.factories.advice import Case, try_advice
 from tests.producers.formats.damaged_files import Damage, read, slug, try_the_good_file
 from tests.producers.formats.truth_checks import names
+from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.producer_pixels import write_image_folder
 from tests.producers.formats.writers.tinyvit import write_tinyvit
 
@@ -35,7 +36,7 @@ DAMAGES = [
         NAMED,
     ),
     Damage(
-        "; fetch it again",
+        "invalid start byte; fetch it again",
         f"{EPOCH}/rank1-keys.txt",
         lambda file: file.write_bytes(b"\xff\xfe\n" * 6),
         tinyvit,
@@ -145,10 +146,23 @@ def notes_away(at: Path) -> Source:
     return TinyVitImporter().open(at / "files", NAMED)
 
 
+def beside_others(at: Path) -> object:
+    """Files of two formats in one directory."""
+    tinyvit(at / "files")
+    write_apple_dr(at / "files", **SMALL)
+    return read(at / "files", NAMED)
+
+
+def others_away(at: Path) -> object:
+    for file in (at / "files").glob("*.pth.tar"):
+        file.rename(at / file.name)
+    return read(at / "files", NAMED, "tinyvit")
+
+
 CASES: list[Case[Path]] = [
     Case("epochs keep [3, 5] classes; import them apart", two_widths, apart),
     Case("fetch it, or move the later ones away", an_epoch_less, epochs_away_or_fetched),
-    Case("lacks rank 1, which", a_rank_less, rank_fetched),
+    Case("logits_top5_epoch0 has; fetch it", a_rank_less, rank_fetched),
     Case("holds no keys; write the labels again", without_keys, lambda at: of_classes(at, NAMED)),
     Case(
         "has become shorter since it was scanned; import it again",
@@ -164,6 +178,11 @@ CASES: list[Case[Path]] = [
         "key 11 is beyond the 10 images; give those that were labelled",
         lambda at: with_images(at, 10),
         lambda at: with_images(at, 12),
+    ),
+    Case(
+        "may be ml-dr, tinyvit; say which with --format, and move the files of others away",
+        beside_others,
+        others_away,
     ),
     Case("notes.txt is no file of TinyViT's; move it away", with_notes, notes_away),
 ]

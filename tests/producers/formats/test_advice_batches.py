@@ -122,7 +122,7 @@ DAMAGES = [
         WARM,
     ),
     Damage(
-        "should map numbers to lists of sample IDs, but",
+        "begins no list of sample IDs, or one twice; fetch or write it again",
         ORDERS,
         lambda file: file.write_text('{"0": [1, 2,'),
         lpld,

@@ -162,7 +162,8 @@ class FkdSource(Source):
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
         if len(scan.dtypes) > 1:
-            raise LabelFileError(f"{path}: labels are of several types: {scan.dtypes}; write anew")
+            several = ", ".join(sorted(str(dtype) for dtype in scan.dtypes))
+            raise LabelFileError(f"{path}: labels are {several}; write all in one type")
         self._recovery = recovery or Recovery.RENORMALISE
         counts = np.array([len(flip) for flip in scan.flip], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

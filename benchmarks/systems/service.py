@@ -41,12 +41,17 @@ def served_batches(
     Raises:
         LabelcastError: labels could not be had, or are not those of these images.
     """
+    label_set = client.open(tag)
+    prints = label_set.fingerprints()
     # Commands read folders as RGB, so that is whose digest the contract has; pixels are grey.
     known = SampleTable(ImageFolder(images))
     expect = Expectation(
-        dataset=known.digest(), class_list=known.class_list(), temperature=TEMPERATURE
+        # Pruned sets are of the samples that kept a view.
+        dataset=known.digest(None if prints is None else prints.sample_ids),
+        class_list=known.class_list(),
+        temperature=TEMPERATURE,
     )
-    label_set = client.open(tag, expect=expect)
+    label_set.manifest.require(expect)
     source = LabelSetSource(label_set, representation)
     table = SampleTable(ImageFolder(images, channels=1))
     read = table.reader(keep_bytes=_KEEP_IMAGE_BYTES)

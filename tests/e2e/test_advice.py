@@ -1,0 +1,100 @@
+"""Advice that only a running service can be asked about is tried against one."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from labelcast.registry.client import Registry
+from tests.e2e.running_service import RunningService, running_service
+from tests.factories.advice import Case, try_advice
+from tests.factories.label_sets import make_label_set
+
+
+@dataclass(frozen=True)
+class Site:
+    """A service, and an empty directory of each test's own."""
+
+    service: RunningService
+    directory: Path
+
+    def push(self, tag: str, *, damaged: bool = False) -> str:
+        """Encode a label set and push it; damaged on its way if asked."""
+        label_set, _ = make_label_set(self.directory)
+        if damaged:
+            path = label_set.path(label_set.manifest.codec)
+            path.write_bytes(b"\0" * path.stat().st_size)
+        return self.service.push(label_set, tag)
+
+    def open(self, reference: str, deadline_seconds: float = 30.0) -> None:
+        with self.service.client(deadline_seconds=deadline_seconds) as client:
+            client.open(reference)
+
+    def retired(self) -> None:
+        digest = self.push("retired")
+        with self.service.registry() as registry:
+            registry.retire(digest)
+        self.open(digest)
+
+
+@contextmanager
+def other_site() -> Iterator[str]:
+    """The URL of a web server that is no service."""
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def listed_elsewhere() -> None:
+    with other_site() as url, Registry(url) as registry:
+        registry.list()
+
+
+def listed(at: Site) -> None:
+    with at.service.registry() as registry:
+        registry.list()
+
+
+CASES: list[Case[Site]] = [
+    Case(
+        "is no labelcast admin API; check the URL",
+        lambda _: listed_elsewhere(),
+        listed,
+    ),
+    Case(
+        "encode the label set again",
+        lambda at: at.push("damaged", damaged=True),
+        lambda at: at.push("damaged"),
+    ),
+    Case(
+        "within the deadline; raise it",
+        lambda at: (at.push("late"), at.open("late", deadline_seconds=1e-6)),
+        lambda at: at.open("late"),
+    ),
+    Case(
+        "publish it again",
+        lambda at: at.retired(),
+        lambda at: at.open(at.push("retired")),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with running_service(tmp_path_factory.mktemp("advice")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
+def test_the_advice_works(case: Case[Site], own_service: RunningService, tmp_path: Path) -> None:
+    try_advice(case, Site(own_service, tmp_path))

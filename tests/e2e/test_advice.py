@@ -31,9 +31,9 @@ class Site:
             path.write_bytes(b"\0" * path.stat().st_size)
         return self.service.push(label_set, tag)
 
-    def open(self, reference: str, deadline_seconds: float = 30.0) -> None:
+    def open(self, reference: str, deadline_seconds: float = 30.0) -> str:
         with self.service.client(deadline_seconds=deadline_seconds) as client:
-            client.open(reference)
+            return client.open(reference).digest
 
     def retired(self) -> None:
         digest = self.push("retired")

@@ -102,7 +102,7 @@ CASES: list[Case[Path]] = [
         lambda at: used(a_file(at / "file")),
         lambda at: (
             used(at / "directory"),
-            make_data_dir(from_variable("LABELCAST_DATA_DIR", str(at / "other"))),
+            used(from_variable("LABELCAST_DATA_DIR", str(at / "other")).data_dir),
         ),
     ),
     Case(

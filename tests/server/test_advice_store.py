@@ -78,8 +78,10 @@ def two_uploads(at: Shelf, *, draw: bool) -> None:
     run(at.store.blobs.begin_upload(replace(second, upload_id=upload_id)))
 
 
-def identified(authorization: str | None, principal: Principal) -> None:
-    assert TOKENS.identify(authorization) is principal
+def identified(authorization: str | None, principal: Principal) -> Principal:
+    found = TOKENS.identify(authorization)
+    assert found is principal
+    return found
 
 
 CASES: list[Case[Shelf]] = [
@@ -143,4 +145,4 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[LabelSetDirectory]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
 def test_the_advice_works(case: Case[Shelf], made: list[LabelSetDirectory]) -> None:
-    try_advice(case, Shelf(*made))
+    try_advice(case, Shelf(labels=made[0], successor=made[1]))

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from labelcast import Representation, Views
+from labelcast.codec import Precision
 from labelcast.registry.client import Registry
 from tests.e2e.running_service import RunningService, running_service
 from tests.factories.advice import Case, try_advice
 from tests.factories.label_sets import make_label_set
+
+SAMPLE = 10**12
+MANY = 2**14
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,9 @@ class Site:
     service: RunningService
     directory: Path
 
-    def push(self, tag: str, *, damaged: bool = False) -> str:
+    def push(self, tag: str, *, damaged: bool = False, num_classes: int = 10) -> str:
         """Encode a label set and push it; damaged on its way if asked."""
-        label_set, _ = make_label_set(self.directory)
+        label_set, _ = make_label_set(self.directory, num_classes=num_classes)
         if damaged:
             path = label_set.path(label_set.manifest.codec)
             path.write_bytes(b"\0" * path.stat().st_size)
@@ -34,6 +39,15 @@ class Site:
     def open(self, reference: str, deadline_seconds: float = 30.0) -> str:
         with self.service.client(deadline_seconds=deadline_seconds) as client:
             return client.open(reference).digest
+
+    def read(self, tag: str, count: int, *, stream: bool = False) -> int:
+        """Ask for `count` labels at once; the number that came."""
+        views, form = Views.of([SAMPLE] * count, 0), Representation.logits(Precision.FP32)
+        with self.service.client() as client:
+            labels = client.open(tag)
+            if stream:
+                return sum(len(each.rows) for each in client.stream(labels, [views], form))
+            return len(client.labels(labels, views, form).rows)
 
     def retired(self) -> None:
         digest = self.push("retired")
@@ -80,6 +94,11 @@ CASES: list[Case[Site]] = [
         "within the deadline; raise it",
         lambda at: (at.push("late"), at.open("late", deadline_seconds=1e-6)),
         lambda at: at.open("late"),
+    ),
+    Case(
+        "stream more (StreamLabels; in Python: stream)",
+        lambda at: (at.push("many", num_classes=1000), at.read("many", MANY)),
+        lambda at: at.read("many", MANY, stream=True),
     ),
     Case(
         "publish it again",

@@ -14,6 +14,7 @@ import pytest
 
 from labelcast_server.settings import (
     ADMIN_TOKEN_NAME,
+    ServerSettings,
     load_settings,
     make_data_dir,
     resolve_admin_token,
@@ -35,7 +36,7 @@ def token_of(directory: Path, content: str | None, mode: int = 0o600) -> str:
     return resolve_admin_token(load_settings(data_dir=directory))
 
 
-def from_variable(name: str, value: str | None) -> object:
+def from_variable(name: str, value: str | None) -> ServerSettings:
     """Settings under one variable; None unsets it."""
     environment = {} if value is None else {name: value}
     kept = {each: held for each, held in os.environ.items() if not each.startswith("LABELCAST_")}
@@ -97,9 +98,12 @@ CASES: list[Case[Path]] = [
         ),
     ),
     Case(
-        "--data-dir",
+        "give a directory that you may write as --data-dir or LABELCAST_DATA_DIR",
         lambda at: used(a_file(at / "file")),
-        lambda at: used(at / "directory"),
+        lambda at: (
+            used(at / "directory"),
+            used(from_variable("LABELCAST_DATA_DIR", str(at / "other")).data_dir),
+        ),
     ),
     Case(
         "unset it to go without",

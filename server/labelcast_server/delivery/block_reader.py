@@ -172,7 +172,7 @@ class BlockReader:
         if len(views) > limit:
             raise InvalidRequestError(
                 f"{len(views)} labels do not fit one reply, at most {limit} do in this form;"
-                " use StreamLabels for more"
+                " stream more (StreamLabels; in Python: stream)"
             )
         size = len(views) * self._row_bytes
         await self._take(size)

@@ -66,7 +66,8 @@ def draw_views(
         ViewNotFoundError: a view that the label set lacks.
     """
     index.locate(views)
-    table = _sample_table(index)
+    # The table of partners: the manifest guarantees that mixed segments share one.
+    table = index.sample_ids
     made_by: Records | RecordedViews | None = None
     if isinstance(policy, AugmentationPolicy):
         made_by = draw_records(policy, views.sample_ids, views.seeds, sample_table=table)
@@ -74,11 +75,3 @@ def draw_views(
         made_by = records.of(views)
     partners, share = mixing(views, policy, table, records)
     return DrawnViews(label_set, views, made_by, partners, share)
-
-
-def _sample_table(index: ViewIndex) -> NDArray[np.uint64]:
-    # The table of partners: the manifest guarantees that mixed segments share one.
-    first, *others = [part.sample_ids for part in index.segments]
-    if all(np.array_equal(first, other) for other in others):
-        return first
-    return np.unique(np.concatenate([first, *others]))

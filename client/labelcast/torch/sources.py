@@ -125,10 +125,9 @@ class LabelSetSource(LabelSource):
         contract, context = self._label_set.contract, self._label_set.context()
         fingerprints = self._label_set.fingerprints()
         reading = None if fingerprints is None else fingerprints.reading
-        tables = [part.sample_ids for part in self._label_set.index().segments]
         return Side(
             policy=contract.policy,
-            sample_ids=np.unique(np.concatenate(tables)),
+            sample_ids=self._label_set.index().sample_ids,
             hard_labels=UNCHECKED if context is None else context.hard_labels,
             num_classes=contract.num_classes,
             class_list=class_list_of(

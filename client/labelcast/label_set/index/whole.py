@@ -1,6 +1,7 @@
 """All segments together: views → segment and row, and back."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,14 @@ class ViewIndex:
             for second in self.segments[at + 1 :]:
                 if _overlap(first, second):
                     raise ManifestError("two segments hold the same view")
+
+    @cached_property
+    def sample_ids(self) -> NDArray[np.uint64]:
+        """Sample IDs of all segments: uint64, shape (S,), strictly increasing."""
+        first, *others = [segment.sample_ids for segment in self.segments]
+        if all(np.array_equal(first, other) for other in others):
+            return first
+        return np.unique(np.concatenate([first, *others]))
 
     def locate(
         self, views: Views, *, first_row: int = 0

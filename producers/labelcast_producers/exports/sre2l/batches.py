@@ -108,7 +108,7 @@ class EpochReader:
     ) -> None:
         self.policy = policy
         self._index = label_set.index()
-        ids = np.unique(np.concatenate([part.sample_ids for part in self._index.segments]))
+        ids = self._index.sample_ids
         seeds = np.unique(np.concatenate([part.seeds for part in self._index.segments]))
         for table, what in ((ids, "sample IDs"), (seeds, "seeds")):
             if not np.array_equal(table, np.arange(len(table))):

@@ -14,7 +14,7 @@ from labelcast_producers.dense.files import LabelRows
 _SUM_TOLERANCE = 1e-2
 # A few damaged rows do not turn probabilities into logits.
 _MOSTLY = 0.9
-_FIRST_ROWS = 256
+_SAMPLE_ROWS = 256
 _BLOCK_VALUES = 2**22
 
 
@@ -62,28 +62,29 @@ def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
 
 
 def require_stated_kind(rows: LabelRows, kind: LabelKind) -> None:
-    """Refuse labels that are not what their description states, by all of them.
+    """Refuse labels that are not what they are stated to be, by all of them.
 
-    A description is a statement where `check_label_kind` meets a guess: logits are refused only if
-    no row speaks for them, and the first that does ends the search.
+    A description or an option is a statement where `check_label_kind` meets a guess: logits are
+    refused only if no row speaks for them, and the first that does ends the search.
 
     Args:
-        rows: every label.
+        rows: every label, at least one.
         kind: what they are stated to be.
 
     Raises:
         LabelValueError: they are the other kind.
     """
-    first = rows.read(0, min(_FIRST_ROWS, rows.num_rows))
+    count = min(_SAMPLE_ROWS, rows.num_rows)
+    sample = rows.gather(np.arange(count) * rows.num_rows // count)
     if kind is LabelKind.PROBABILITIES:
-        check_label_kind(first, kind)
+        check_label_kind(sample, kind)
         return
     size = max(_BLOCK_VALUES // rows.num_classes, 1)
     blocks = (
         rows.read(start, min(start + size, rows.num_rows))
         for start in range(0, rows.num_rows, size)
     )
-    if looks_like_probabilities(first) and all(map(looks_like_probabilities, blocks)):
+    if looks_like_probabilities(sample) and all(map(looks_like_probabilities, blocks)):
         raise _no_logits("every")
 
 

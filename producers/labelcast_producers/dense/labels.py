@@ -47,7 +47,7 @@ from labelcast.label_set.fingerprints import (
     FingerprintKind,
     SampleFingerprints,
 )
-from labelcast_producers.dense.files import LabelRows, open_label_file
+from labelcast_producers.dense.files import LabelFile, LabelRows, open_label_file
 from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.row_context import RowContext
 
@@ -320,7 +320,7 @@ def open_for_fitting(
     if path.is_dir():
         dense = _open_directory(path, label_kind)
         return dense.rows, dense.description.label_kind, dense.context()
-    return open_label_file(path), label_kind or LabelKind.LOGITS, None
+    return *_open_file(path, label_kind), None
 
 
 def open_labels(
@@ -340,13 +340,11 @@ def open_labels(
     Raises:
         LabelFileError: it cannot be used; says why.
         InvalidRequestError: a directory says another kind.
-        LabelValueError: a plain file of logits looks like probabilities.
+        LabelValueError: nobody says the kind of a plain file, and it looks like probabilities.
     """
     if path.is_dir():
         return _open_directory(path, label_kind)
-    rows, label_kind = open_label_file(path), label_kind or LabelKind.LOGITS
-    if label_kind is LabelKind.LOGITS:
-        check_label_kind(rows.read(0, min(_TOLD_BY, rows.num_rows)), label_kind)
+    rows, label_kind = _open_file(path, label_kind)
     samples = rows.rows_per_seed or rows.num_rows
     identity = file_digest(path)
     probabilities = label_kind is LabelKind.PROBABILITIES
@@ -369,6 +367,14 @@ def open_labels(
         hard_labels=None,
         rows=rows,
     )
+
+
+def _open_file(path: Path, label_kind: LabelKind | None) -> tuple[LabelFile, LabelKind]:
+    """Open a plain file; where nobody says its kind, a few damaged rows do not hide it."""
+    rows = open_label_file(path)
+    if label_kind is None:
+        check_label_kind(rows.read(0, min(_TOLD_BY, rows.num_rows)), LabelKind.LOGITS)
+    return rows, label_kind or LabelKind.LOGITS
 
 
 def _open_directory(path: Path, label_kind: LabelKind | None) -> DenseLabels:

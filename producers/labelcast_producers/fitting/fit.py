@@ -16,7 +16,7 @@ from labelcast.errors import (
 from labelcast.files import write_whole
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelRows
-from labelcast_producers.dense.label_kind import check_label_kind
+from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import START_ANEW
 from labelcast_producers.fitting.config import FitConfig
@@ -81,7 +81,7 @@ def fit(
         labels: rows of a teacher's labels; seed-major, so that held-out blocks are whole seeds.
         config: settings of the fit.
         out: directory, created if missing; receives codec, encoder, report and log.
-        label_kind: kind of `labels`; refused if they plainly are the other kind.
+        label_kind: kind of `labels`; refused if they are the other kind.
         context: what producer and student both know about each row's view, from
             `DenseLabels.context`; None if hard labels are unknown: then nothing is conditioned on
             it.
@@ -119,8 +119,7 @@ def fit(
             " batch_rows, or start fewer",
             field="batch_rows",
         )
-    sample = labels.gather(spaced(labels.num_rows, _SAMPLE_ROWS))
-    check_label_kind(sample, label_kind)
+    require_stated_kind(labels, label_kind)
     config, context = _conditioned(config, context)
     digest = _labels_digest(labels, label_kind, context)
     chosen = workers.choose_device(device)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast_producers.dense.files import open_label_file
-from labelcast_producers.dense.labels import open_labels
+from labelcast_producers.dense.labels import open_for_fitting, open_labels
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.fitting import FittedCodec
 from labelcast_producers.fitting.target import target_config
@@ -181,6 +181,19 @@ def test_probabilities_called_logits_are_refused_with_the_fix(tmp_path: Path) ->
     hard = np.eye(12, dtype=np.float32)[RNG.integers(0, 12, (12, 40))]
     with pytest.raises(LabelValueError, match="--label-kind probabilities"):
         fit_file(write_labels(tmp_path, hard), tmp_path / "hard")
+
+
+def test_fit_and_encode_agree_on_rows_that_are_nearly_all_distributions(tmp_path: Path) -> None:
+    labels = softmax(LOGITS).astype(np.float32)
+    labels[:, 0] = LOGITS[:, 0]
+    path = write_labels(tmp_path, labels)
+    for open_as in (open_for_fitting, open_labels):
+        with pytest.raises(LabelValueError, match=r"nearly every row.*--label-kind probabilities"):
+            open_as(path, None)
+    # One row that is none is enough for who says that they are logits.
+    stated = open_labels(path, LabelKind.LOGITS)
+    fitted = fit_file(path, tmp_path / "out", steps=2)
+    write_label_set(stated, fitted.encoder, tmp_path / "set")
 
 
 def test_hard_labels_are_probabilities_that_are_kept(tmp_path: Path) -> None:

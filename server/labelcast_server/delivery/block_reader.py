@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
-from labelcast.codec import Codec, Rows
+from labelcast.codec import Rows
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import BlobNotFoundError, InvalidRequestError, OverloadedError
-from labelcast.identifiers import Digest, is_digest
-from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
+from labelcast.errors import InvalidRequestError, OverloadedError
+from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
@@ -23,6 +22,7 @@ from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
+from labelcast_server.delivery.open_label_set import OpenLabelSet
 
 _UNARY_BLOCKS = 32
 # The block being sent, and the next one being prepared.
@@ -53,45 +53,6 @@ class Decoder(Protocol):
     async def ping(self) -> None:
         """Return if labels decode."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLabelSet:
-    """A label set with everything needed to serve it.
-
-    Attributes:
-        digest: its identity.
-        manifest: parsed.
-        content: of the manifest, as stored.
-        blobs: all that it names, by digest.
-        report: fit report as stored; empty if none.
-        artifact: the codec, verified.
-        codec: the same, proven on its golden rows.
-        index: where every view lies.
-        context: of a conditioned codec; None for others.
-        stored: which views each sample has.
-    """
-
-    digest: Digest
-    manifest: Manifest
-    content: bytes
-    blobs: dict[Digest, BlobRef]
-    report: bytes
-    artifact: bytes
-    codec: Codec
-    index: ViewIndex
-    context: ViewContext | None
-    stored: StoredViews
-
-    def blob_ref(self, blob: str) -> BlobRef:
-        """What the manifest says of a blob.
-
-        Raises:
-            BlobNotFoundError: it names no such blob.
-        """
-        if is_digest(blob) and (ref := self.blobs.get(blob)) is not None:
-            return ref
-        raise BlobNotFoundError(f"label set {self.digest} has no blob {blob[:80]}", blob=blob[:80])
 
 
 @dataclass(frozen=True, slots=True)

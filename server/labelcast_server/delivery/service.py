@@ -15,8 +15,9 @@ from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
-from labelcast_server.delivery.block_reader import BlockReader, Decoder, OpenLabelSet
+from labelcast_server.delivery.block_reader import BlockReader, Decoder
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.resolving import resolve_readable
 from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob, reader

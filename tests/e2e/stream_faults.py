@@ -18,9 +18,6 @@ from tests.e2e import tampering as do
 from tests.e2e.hostile_peer import Tamper
 from tests.e2e.spelling_sets import REQUEST_ROWS, SpellingSet, other_form
 
-# Where a fault meets a stream once: its third request for views or their reply.
-ROWS_BEFORE = 2 * REQUEST_ROWS
-
 
 @dataclass(frozen=True, eq=False)
 class Told:
@@ -52,14 +49,14 @@ class Told:
         def answer(reply: bytes) -> bytes:
             given = pb.StreamLabelsResponse.FromString(reply).rows
             at = given.first_row + moved
-            request = pb.StreamLabelsRequest(
+            request = pb.GetLabelsRequest(
                 label_set=(label_set or self.label_set).digest,
                 representation=wire.representation_to_proto(representation or self.representation),
-                first_row=given.first_row,
                 views=wire.views_to_proto(self.views[at : at + given.count]),
             )
-            (honest,) = self.stub.StreamLabels(iter([request]))
-            content: bytes = honest.SerializeToString()
+            (honest,) = self.stub.GetLabels(request).parts
+            honest.first_row = given.first_row
+            content: bytes = pb.StreamLabelsResponse(rows=honest).SerializeToString()
             return content
 
         return answer
@@ -74,9 +71,10 @@ class Case:
         direction: whose messages are tampered with.
         tamper: made from what the liar knows.
         error: what the client raises if it happens in every stream.
-        once_at: number of the message, where it happens once; `ROWS_BEFORE` rows come before it.
+        once_at: number of the message, where it happens once.
         always_at: where it happens in every stream: as early as can be.
-        right_rows: of the message that is tampered with, that are delivered since they are right.
+        right_rows: of the message that is tampered with, that are delivered since they are right;
+            None for all.
         resumes: whether a stream survives it; what the service holds to be nonsense ends it.
         lie: every number and checksum of the payload fits.
     """
@@ -87,7 +85,7 @@ class Case:
     error: type[LabelcastError]
     once_at: int
     always_at: int
-    right_rows: int = 0
+    right_rows: int | None = 0
     resumes: bool = True
     lie: bool = False
 
@@ -120,7 +118,7 @@ def _reply(
     tamper: Callable[[Told], Tamper],
     error: type[LabelcastError],
     *,
-    right_rows: int = 0,
+    right_rows: int | None = 0,
     lie: bool = False,
 ) -> Case:
     return Case(name, "replies", tamper, error, 2, 0, right_rows, lie=lie)
@@ -175,7 +173,7 @@ def _requests() -> Iterator[Case]:
 
 def _replies() -> Iterator[Case]:
     yield _reply("reply lost", lambda _: do.drop, ProtocolError)
-    yield _reply("reply twice", lambda _: do.duplicate, ProtocolError, right_rows=REQUEST_ROWS)
+    yield _reply("reply twice", lambda _: do.duplicate, ProtocolError, right_rows=None)
     yield _reply("reply overtaken", lambda _: do.swap, ProtocolError)
     yield _reply("reply cut", lambda _: do.truncate, ProtocolError)
     yield _reply("replies end", lambda _: do.end_before, ProtocolError)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from labelcast.checksums import crc32
 from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
-from tests.e2e.hostile_peer import Fault, hostile_peer
+from tests.e2e.hostile_peer import Fault, HostilePeer, hostile_peer
 from tests.e2e.running_service import RunningService
 from tests.e2e.spelling_sets import CLASSES, REQUEST_ROWS, SpellingSet, spelling_set
-from tests.e2e.stream_faults import ROWS_BEFORE, Case, Told, cases
+from tests.e2e.stream_faults import Case, Told, cases
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +24,8 @@ CASES = {case.name: case for case in cases()}
 LIES = [name for name, case in CASES.items() if case.lie]
 # Each client reads in another form: stored bytes, and what the decoder makes of them.
 CLIENTS = {"sync": Representation.codes(), "async": Representation.logits()}
-BATCH = 100
+# A window of two requests, each for one batch.
+WINDOW = 2 * REQUEST_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +73,20 @@ class Reading:
 
     def _read(self, address: str, patience: float) -> None:
         told = self._told
-        with LabelClient(address, rows_in_flight=512, reconnect_seconds=patience) as client:
+        with LabelClient(address, reconnect_seconds=patience, rows_in_flight=WINDOW) as client:
             label_set = client.open(told.label_set.digest)
-            for batch in client.stream(label_set, told.views.batches(BATCH), told.representation):
+            for batch in client.stream(
+                label_set, told.views.batches(REQUEST_ROWS), told.representation
+            ):
                 self._check(batch)
 
     async def _read_asynchronously(self, address: str, patience: float) -> None:
         told = self._told
         async with AsyncLabelClient(
-            address, rows_in_flight=512, reconnect_seconds=patience
+            address, reconnect_seconds=patience, rows_in_flight=WINDOW
         ) as client:
             label_set = await client.open(told.label_set.digest)
-            batches = told.views.batches(BATCH)
+            batches = told.views.batches(REQUEST_ROWS)
             async for batch in client.stream(label_set, batches, told.representation):
                 self._check(batch)
 
@@ -100,6 +104,15 @@ def writing_hides_the_end(told: Told, case: Case) -> bool:
     return case.ended_by_service and told.representation == CLIENTS["async"]
 
 
+def rows_before(peer: HostilePeer, case: Case, number: int | None = None) -> int:
+    """Rows of the first call's messages before the one that was tampered with, or number such."""
+    at = case.once_at if number is None else number
+    if case.direction == "requests":
+        return max(at - 1, 0) * REQUEST_ROWS
+    replies = peer.passed["replies"][0][:at]
+    return sum(pb.StreamLabelsResponse.FromString(reply).rows.count for reply in replies)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_stream_survives_one_fault(
     service: RunningService, told: Told, case: str, caplog: pytest.LogCaptureFixture
@@ -114,7 +127,7 @@ def test_a_stream_survives_one_fault(
         assert peer.faults == 1
     if not known.resumes and error is not None:
         assert type(error) is known.error
-        assert reading.rows <= ROWS_BEFORE
+        assert reading.rows <= rows_before(peer, known)
         return
     assert error is None
     assert known.resumes or writing_hides_the_end(told, known)
@@ -122,7 +135,8 @@ def test_a_stream_survives_one_fault(
     # Caught at the first wrong row: the new stream takes up exactly there.
     assert peer.calls == 2
     assert len(caplog.messages) == 1 or writing_hides_the_end(told, known)
-    right = (ROWS_BEFORE if known.once_at else 0) + known.right_rows
+    number = known.once_at + (known.right_rows is None)
+    right = rows_before(peer, known, number) + (known.right_rows or 0)
     opening = pb.StreamLabelsRequest.FromString(peer.passed["requests"][1][0])
     assert opening.first_row == right
 
@@ -133,16 +147,18 @@ def test_a_stream_survives_one_fault(
 def test_a_fault_in_every_stream_ends_in_its_error(
     service: RunningService, told: Told, case: str
 ) -> None:
-    known, reading = CASES[case], Reading(told)
-    fault = Fault("StreamLabels", known.direction, known.always_at, known.tamper(told), always=True)
+    # Few rows: where each stream brings some, there are as many streams as it takes.
+    few = replace(told, views=told.views[: 2 * REQUEST_ROWS])
+    known, reading = CASES[case], Reading(few)
+    fault = Fault("StreamLabels", known.direction, known.always_at, known.tamper(few), always=True)
     with hostile_peer(service.grpc, fault) as peer:
         error = reading.run(peer.address, 0.15)
         assert peer.faults >= (2 if known.resumes else 1)
-    if known.right_rows:
+    if known.right_rows != 0:
         # Each stream brings some right rows, so that it gets there in the end; of a last request
         # for one row, which is cut by one, nothing is left.
         assert error is None or isinstance(error, InvalidRequestError)
-        assert peer.faults >= len(told.views) // REQUEST_ROWS
+        assert peer.faults > 1
     else:
         assert type(error) is known.error
         assert reading.rows == 0
@@ -155,9 +171,9 @@ def test_only_the_subject_tells_a_lie(service: RunningService, told: Told, case:
     fault = Fault("StreamLabels", known.direction, known.once_at, known.tamper(told))
     with hostile_peer(service.grpc, fault) as peer:
         assert Reading(told).run(peer.address, 60) is None
-        number = 2 if known.once_at else 0
-        rows = pb.StreamLabelsResponse.FromString(peer.passed["replies"][0][number]).rows
-    assert rows.first_row == number * REQUEST_ROWS
+        first = rows_before(peer, known)
+        replies = map(pb.StreamLabelsResponse.FromString, peer.passed["replies"][0])
+        rows = next(reply.rows for reply in replies if reply.rows.first_row == first)
     assert len(rows.payload) == rows.count * 2 * CLASSES
     assert rows.payload_crc32 == crc32(rows.payload)
     wire.rows_from_proto(rows, first_row=rows.first_row, stride=2 * CLASSES)

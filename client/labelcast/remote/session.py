@@ -43,7 +43,7 @@ class Session:
         deadline_seconds: float = 30.0,
         reconnect_seconds: float = 60.0,
         reply_seconds: float = 60.0,
-        rows_in_flight: int = 16_384,
+        rows_in_flight: int = 65_536,
         cache_directory: Path | None = None,
     ) -> None:
         """Keep the configuration; nothing is opened yet.

@@ -26,6 +26,9 @@ from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_views
 
+# Enough that the service is never without work, whatever it decodes at once.
+_REQUEST_ROWS = 2**13
+
 
 class StreamExchange:
     """State of one label stream.
@@ -62,8 +65,11 @@ class StreamExchange:
         self._batches = iter(batches)
         self._rows_in_flight = rows_in_flight
         self._subject = LabelSubject(label_set, representation)
-        # A request whose answer fills one message; more would only delay the first rows.
-        self._request_rows = max(1, min(wire.MESSAGE_BYTES // row_stride, rows_in_flight))
+        # The service decodes as many at once as it likes, and sends as many as a message holds. The
+        # window admits two: the second tells the service if the first was lost.
+        self._request_rows = min(
+            max(_REQUEST_ROWS, wire.MESSAGE_BYTES // row_stride), max(1, rows_in_flight // 2)
+        )
         self._undelivered: deque[Views] = deque()
         self._unasked: deque[Views] = deque()
         self._unanswered: deque[Views] = deque()
@@ -103,9 +109,14 @@ class StreamExchange:
 
     @property
     def wants_batch(self) -> bool:
-        """Whether the next request could hold more views than have been read."""
+        """Whether the next request should wait for more views than have been read.
+
+        It waits until it is full while the service is busy, and never while the service has nothing
+        to do: then the batches come more slowly than their labels.
+        """
         unasked = sum(len(views) for views in self._unasked)
-        return unasked < self._request_rows and not self._ended
+        idle = self._asked_rows == self._answered_rows
+        return unasked < (1 if idle else self._request_rows) and not self._ended
 
     def read_batch(self) -> Views | BaseException | None:
         """Read the caller's next batch: None after the last, or the error of reading it.

@@ -1,8 +1,7 @@
 """Views → rows → labels, block by block, with proof of which views they belong to."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +12,9 @@ from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import InvalidRequestError, OverloadedError
+from labelcast.errors import InvalidRequestError, ServiceUnavailableError
 from labelcast.identifiers import Digest
-from labelcast.representation import Form, Representation
+from labelcast.representation import Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
@@ -23,16 +22,15 @@ from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
 from labelcast_server.delivery.open_label_set import OpenLabelSet
+from labelcast_server.delivery.read_ahead import ReadAhead, take_room
+from labelcast_server.delivery.stored_labels import are_stored, check_stored
+from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
 
-_UNARY_BLOCKS = 32
-# The block being sent, and the next one being prepared.
-_BLOCKS_AHEAD = 2
-# Time to wait for room to prepare a reply; a request that waits longer is told to retry.
-_ROOM_SECONDS = 10.0
-# float32 labels that the decoder holds for one block.
-_DECODED_BYTES = 2**25
+_UNARY_MESSAGES = 32
 # Rows looked up on the event loop: below a millisecond, where a thread costs more than it saves.
 _ROWS_ON_THE_LOOP = 4096
+# Cut into messages and checked there.
+_BYTES_ON_THE_LOOP = 2**18
 
 
 class Decoder(Protocol):
@@ -62,7 +60,7 @@ class Block:
     Attributes:
         count: number of rows.
         payload: count × stride bytes.
-        payload_crc32: CRC-32 of the payload; the decoder's own where labels were decoded.
+        payload_crc32: CRC-32 of the payload.
         subject_crc32: CRC-32 of the rows' views, see `labelcast.answer_subject`.
     """
 
@@ -74,12 +72,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRows:
-    """Rows of one segment, and their places in a block.
+    """Rows of one segment, and their places in a unit.
 
     Attributes:
         segment: number of the segment.
         rows: int64, shape (n,).
-        places: int64, shape (n,): of each row in the block; or all of the block.
+        places: int64, shape (n,): of each row in the unit; or all of the unit.
     """
 
     segment: int
@@ -95,7 +93,7 @@ class BlockReader:
         representation: form of the labels, already checked against the set.
         chunks: cache of packed rows.
         decoder: decodes codes to labels.
-        block_bytes: payload bytes of one block.
+        message_bytes: payload bytes of one block.
         room: memory for prepared but unsent replies, shared by all readers of a worker.
     """
 
@@ -106,7 +104,7 @@ class BlockReader:
         chunks: ChunkCache,
         decoder: Decoder,
         *,
-        block_bytes: int,
+        message_bytes: int,
         room: ByteBudget,
     ) -> None:
         self._label_set = label_set
@@ -115,12 +113,13 @@ class BlockReader:
         self._decoder = decoder
         self._room = room
         self._subject = LabelSubject(label_set.digest, representation)
-        num_classes = label_set.manifest.contract.num_classes
-        self._row_bytes = representation.row_stride(num_classes, label_set.codec.row_stride)
-        self._block_rows = max(1, block_bytes // self._row_bytes)
-        if representation.form is not Form.CODES:
-            # A top-k row is small on the wire, but whole while it is decoded.
-            self._block_rows = max(1, min(self._block_rows, _DECODED_BYTES // (4 * num_classes)))
+        self._stored = are_stored(label_set.codec, representation)
+        self._sizes = UnitSizes.of(
+            representation,
+            num_classes=label_set.manifest.contract.num_classes,
+            code_stride=label_set.codec.row_stride,
+            message_bytes=message_bytes,
+        )
 
     async def read_whole(self, views: AskedViews) -> list[Block]:
         """Read labels of a bounded batch, all at once.
@@ -129,91 +128,126 @@ class BlockReader:
             InvalidRequestError: the labels do not fit one reply; says how many do.
             Otherwise as `read`.
         """
-        limit = self._block_rows * _UNARY_BLOCKS
-        if len(views) > limit:
+        sizes, count = self._sizes, len(views)
+        limit = sizes.message_rows * _UNARY_MESSAGES
+        if count > limit:
             raise InvalidRequestError(
-                f"{len(views)} labels do not fit one reply, at most {limit} do in this form;"
+                f"{count} labels do not fit one reply, at most {limit} do in this form;"
                 " stream more (StreamLabels; in Python: stream)"
             )
-        size = len(views) * self._row_bytes
-        await self._take(size)
+        size = count * sizes.row_bytes
+        await take_room(self._room, size)
         try:
             return [
-                await self._block(views[start : start + self._block_rows], start)
-                for start in range(0, len(views), self._block_rows)
+                block
+                for start in range(0, count, sizes.unit_rows)
+                for block in await self._unit(views[start : start + sizes.unit_rows], start)
             ]
         finally:
             self._room.give(size)
 
-    async def read(self, views: AskedViews) -> AsyncIterator[Block]:
-        """Read labels of `views` block by block, in their order.
+    async def read(self, requests: AsyncIterator[AskedViews]) -> AsyncGenerator[Block, None]:
+        """Read labels of one request after the other, block by block, in their order.
 
-        The next block is prepared while the previous one is being sent, if there is room.
+        Units are prepared while earlier ones are being sent, across requests, if there is room.
 
         Raises:
-            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: raised at the block
+            ViewNotFoundError, StorageError, DataError, ServiceUnavailableError: raised at the unit
                 that caused it.
-            OverloadedError: there is no room to prepare a block.
+            OverloadedError: there is no room to prepare a unit.
+            Otherwise as `requests`, after the labels of those before.
         """
-        await self._take(views.num_bytes)
-        ahead: deque[tuple[asyncio.Task[Block], int]] = deque()
-        starts = deque(range(0, len(views), self._block_rows))
+        line, pace = ReadAhead[list[Block]](self._room), SlowStart(self._sizes)
+        filling = asyncio.ensure_future(self._fill(line, requests, pace))
         try:
-            while starts or ahead:
-                while starts and len(ahead) < _BLOCKS_AHEAD:
-                    rows = views[starts[0] : starts[0] + self._block_rows]
-                    size = len(rows) * self._row_bytes
-                    if ahead and not self._room.try_take(size):
-                        break
-                    if not ahead:
-                        await self._take(size)
-                    task = asyncio.ensure_future(self._block(rows, starts.popleft()))
-                    ahead.append((task, size))
-                task, size = ahead[0]
-                yield await task
-                ahead.popleft()
-                self._room.give(size)
+            async for blocks in line.units():
+                for block in blocks:
+                    yield block
+                pace.sent()
         finally:
-            self._room.give(views.num_bytes)
-            for task, size in ahead:
-                task.cancel()
-                # If it failed too, the error of the previous block is the one to report.
-                task.add_done_callback(lambda task: task.cancelled() or task.exception())
-                self._room.give(size)
+            filling.cancel()
+            await asyncio.wait([filling])
+            line.close()
 
-    async def _take(self, size: int) -> None:
+    async def _fill(
+        self, line: ReadAhead[list[Block]], requests: AsyncIterator[AskedViews], pace: SlowStart
+    ) -> None:
+        error: Exception | None = None
         try:
-            async with asyncio.timeout(_ROOM_SECONDS):
-                await self._room.take(size)
-        except TimeoutError:
-            raise OverloadedError(
-                "the service has no room for more unread replies; retry in a moment, or read faster"
-            ) from None
+            async for views in requests:
+                await line.hold(views.num_bytes)
+                try:
+                    await self._put(line, views, pace)
+                finally:
+                    self._room.give(views.num_bytes)
+        except Exception as raised:  # noqa: BLE001 - raised again where its labels would have come
+            error = raised
+        await line.end(error)
 
-    async def _block(self, views: Views, first_row: int) -> Block:
+    async def _put(self, line: ReadAhead[list[Block]], views: AskedViews, pace: SlowStart) -> None:
+        start = 0
+        while start < len(views):
+            some = views[start : start + pace.rows]
+            await line.put(self._unit(some, start), len(some) * self._sizes.row_bytes)
+            start += len(some)
+
+    async def _unit(self, views: Views, first_row: int) -> list[Block]:
         if len(views) > _ROWS_ON_THE_LOOP:
-            place = await asyncio.to_thread(self._find, views, first_row)
+            rows, found, subjects = await asyncio.to_thread(self._find, views, first_row)
         else:
-            place = self._find(views, first_row)
-        rows, found, subject = place
+            rows, found, subjects = self._find(views, first_row)
         packed = await self._gather(rows, len(views))
-        if self._representation.form is Form.CODES:
-            payload = packed.tobytes()
-            labels = DecodedRows(payload, crc32(payload))
+        if self._stored:
+            check_stored(packed, self._representation)
+            payload, checksum = packed.tobytes(), None
         else:
             labels = await self._decode(packed, found)
-        return Block(len(packed), labels.payload, labels.crc32, subject)
+            payload, checksum = labels.payload, labels.crc32
+        if len(payload) > _BYTES_ON_THE_LOOP:
+            return await asyncio.to_thread(self._cut, payload, checksum, subjects)
+        return self._cut(payload, checksum, subjects)
 
-    def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, int]:
-        """Rows of each segment, the views that lie there, and their checksum."""
+    def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, list[int]]:
+        """Rows of each segment, the views that lie there, and their checksum in each message."""
         index = self._label_set.index
         segments, rows = index.locate(views, first_row=first_row)
-        # From here on only the rows found count: a look-up fault shows in the checksum.
+        # From here on only the rows found count: a look-up fault shows in the checksums.
         found = index.views_at(segments, rows)
         count = len(self._label_set.manifest.segments)
         owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]
         by_segment = [SegmentRows(number, rows[places], places) for number, places in owners]
-        return by_segment, found, self._subject.checksum(found)
+        step = self._sizes.message_rows
+        subjects = [
+            self._subject.checksum(found[start : start + step])
+            for start in range(0, len(found), step)
+        ]
+        return by_segment, found, subjects
+
+    def _cut(self, payload: bytes, checksum: int | None, subjects: list[int]) -> list[Block]:
+        """Messages of a unit.
+
+        Args:
+            payload: labels of the unit.
+            checksum: CRC-32 that whoever decoded them made; None where nobody did.
+            subjects: checksum of each message's views.
+
+        Raises:
+            ServiceUnavailableError: the labels are no longer those that were decoded.
+        """
+        row_bytes = self._sizes.row_bytes
+        step = self._sizes.message_rows * row_bytes
+        whole, blocks, content = 0, list[Block](), memoryview(payload)
+        for number, subject in enumerate(subjects):
+            piece = bytes(content[number * step :][:step]) if len(subjects) > 1 else payload
+            blocks.append(Block(len(piece) // row_bytes, piece, crc32(piece), subject))
+            if checksum is not None:
+                whole = crc32(piece, whole)
+        # Compared after the blocks' own checksums were made: nothing happens in between.
+        if checksum not in (None, whole):
+            raise ServiceUnavailableError(
+                "decoded labels were damaged in memory before they were sent; retry in a moment"
+            )
+        return blocks
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
@@ -225,7 +259,7 @@ class BlockReader:
             self._label_set.artifact,
             self._representation,
             packed,
-            row_bytes=self._row_bytes,
+            row_bytes=self._sizes.row_bytes,
         )
 
     async def _gather(self, parts: list[SegmentRows], count: int) -> Rows:

@@ -32,7 +32,7 @@ class LabelService:
         store: label sets and blobs.
         chunks: cache of packed rows.
         decoder: decodes codes to labels.
-        block_bytes: payload bytes of one block of a reply.
+        message_bytes: payload bytes of one message of a reply.
         unsent_bytes: memory for all replies being prepared or sent.
     """
 
@@ -42,13 +42,13 @@ class LabelService:
         chunks: ChunkCache,
         decoder: Decoder,
         *,
-        block_bytes: int,
+        message_bytes: int,
         unsent_bytes: int,
     ) -> None:
         self._store = store
         self._chunks = chunks
         self._decoder = decoder
-        self._block_bytes = block_bytes
+        self._block_bytes = message_bytes
         self._room = ByteBudget(unsent_bytes)
         self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()
@@ -87,7 +87,7 @@ class LabelService:
             representation,
             self._chunks,
             self._decoder,
-            block_bytes=self._block_bytes,
+            message_bytes=self._block_bytes,
             room=self._room,
         )
 

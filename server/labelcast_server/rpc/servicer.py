@@ -1,6 +1,7 @@
 """The gRPC surface: messages in, use cases, messages out."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -144,30 +145,25 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     async def _answer_stream(
         self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
-        reader, row = None, 0
-        async for received in requests:
-            request = understood(received)
-            if reader is None:
-                if not request.label_set and not request.HasField("representation"):
-                    raise LostRequestError(
-                        "the message that opens a stream, with label set and representation, was"
-                        " lost on its way; open the stream again"
-                    )
-                digest = wire.label_set_from_proto(request.label_set)
-                _require_labels(caller, digest)
-                representation = wire.representation_from_proto(request.representation)
-                reader = await self._service.reader(digest, representation)
-                row = request.first_row
-            elif request.label_set or request.HasField("representation"):
-                raise InvalidRequestError("only the first message of a stream may name a label set")
-            if request.first_row != row:
-                raise LostRequestError(
-                    f"the request begins with row {request.first_row}, the next is row {row}: one"
-                    " was lost on its way, or came twice; open the stream again"
-                )
-            if request.WhichOneof("ask") is None:
-                continue
-            async for block in reader.read(await _asked(request.views)):
+        # What gRPC gives is iterable, but no iterator.
+        requests = aiter(requests)
+        received = await anext(requests, None)
+        if received is None:
+            return
+        opening = understood(received)
+        if not opening.label_set and not opening.HasField("representation"):
+            raise LostRequestError(
+                "the message that opens a stream, with label set and representation, was lost on"
+                " its way; open the stream again"
+            )
+        digest = wire.label_set_from_proto(opening.label_set)
+        _require_labels(caller, digest)
+        representation = wire.representation_from_proto(opening.representation)
+        reader = await self._service.reader(digest, representation)
+        row = opening.first_row
+        blocks = reader.read(_asked_in_order(opening, requests))
+        async with contextlib.aclosing(blocks):
+            async for block in blocks:
                 yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
                 row += block.count
 
@@ -207,6 +203,34 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
 
 def _require_labels(caller: Caller, reference: str) -> None:
     caller.require(Action.READ_LABELS, Resource(Kind.LABEL_SET, reference))
+
+
+async def _asked_in_order(
+    opening: pb.StreamLabelsRequest, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+) -> AsyncIterator[wire.AskedViews]:
+    """What a stream asks for, request after request.
+
+    Raises:
+        LostRequestError: a request is not the next one.
+        InvalidRequestError: a request is malformed, or names a label set again.
+    """
+    request, row = opening, opening.first_row
+    while True:
+        if request.first_row != row:
+            raise LostRequestError(
+                f"the request begins with row {request.first_row}, the next is row {row}: one was"
+                " lost on its way, or came twice; open the stream again"
+            )
+        if request.WhichOneof("ask") is not None:
+            views = await _asked(request.views)
+            row += len(views)
+            yield views
+        received = await anext(requests, None)
+        if received is None:
+            return
+        request = understood(received)
+        if request.label_set or request.HasField("representation"):
+            raise InvalidRequestError("only the first message of a stream may name a label set")
 
 
 async def _asked(views: pb.Views) -> wire.AskedViews:

@@ -27,7 +27,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
         store,
         chunks,
         decoder,
-        block_bytes=MESSAGE_BYTES,
+        message_bytes=MESSAGE_BYTES,
         unsent_bytes=plan.unsent_bytes,
     )
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)

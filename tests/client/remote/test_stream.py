@@ -1,8 +1,9 @@
 """`StreamExchange` against a peer that splits, breaks off and lies."""
 
+import operator
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -50,6 +51,13 @@ def labels_for(first_row: int, views: Views, payload: bytes) -> pb.LabelRows:
     )
 
 
+def joined(parts: Iterable[Views]) -> Views:
+    return Views(
+        np.concatenate([views.sample_ids for views in parts]),
+        np.concatenate([views.seeds for views in parts]),
+    )
+
+
 class Peer:
     """The service's side of one stream, after real messages."""
 
@@ -71,11 +79,10 @@ class Peer:
         return sum(map(len, self.pending))
 
     def answer(self, most: int) -> pb.LabelRows:
-        """At most so many rows of one request, as one message."""
-        head = self.pending.popleft()
-        if len(head) > most:
-            self.pending.appendleft(head[most:])
-            head = head[:most]
+        """At most so many rows as one message, wherever one request ends and another begins."""
+        waiting = joined(self.pending)
+        head = waiting[:most]
+        self.pending = deque([waiting[most:]] if len(waiting) > most else [])
         message = labels_for(self.sent_rows, head, row_of(head, self.stride).tobytes())
         self.sent_rows += len(head)
         return message
@@ -123,7 +130,7 @@ def test_every_row_comes_once_and_in_order(
     chance, sizes = random.Random(choices), [min(part, largest) for part in parts]
     batches = batches_of(sizes)
     exchange = exchange_of(iter(batches), stride=stride, rows_in_flight=rows_in_flight)
-    most_a_request = max(1, min(wire.MESSAGE_BYTES // stride, rows_in_flight))
+    most_a_request = max(1, rows_in_flight // 2)
     delivered: list[DeliveredLabels] = []
     peer, received, breaks_left, all_asked = Peer(stride), 0, 10, False
     while not (all_asked and not peer.waiting):
@@ -169,20 +176,40 @@ def test_batches_are_read_lazily() -> None:
             read.append(number)
             yield batch
 
-    exchange, peer = exchange_of(batches(), rows_in_flight=5), Peer(16)
+    exchange, peer = exchange_of(batches(), rows_in_flight=10), Peer(16)
     assert read == []
     ask_all(exchange, peer)
-    assert read == [0]
+    assert read == [0, 1]
     assert len(list(exchange.accept(peer.answer(5)))) == 1
-    assert read == [0]
+    assert read == [0, 1]
 
 
-def test_small_batches_share_a_request() -> None:
+def test_small_batches_share_a_request_while_the_service_is_busy() -> None:
     exchange, peer = exchange_of(batches_of([3] * 8), rows_in_flight=1000), Peer(16)
     ask_all(exchange, peer)
-    assert [len(views) for views in peer.pending] == [24]
+    assert [len(views) for views in peer.pending] == [3, 21]
     assert [len(labels.rows) for labels in exchange.accept(peer.answer(24))] == [3] * 8
     assert exchange.done
+
+
+def test_slow_batches_do_not_wait_for_each_other() -> None:
+    batches = iter(batches_of([3] * 4))
+    exchange, peer = exchange_of(batches, rows_in_flight=1000), Peer(16)
+    for left in (3, 2, 1, 0):
+        request = exchange.next_request()
+        assert request is not None
+        assert peer.hear(request) == 3
+        assert len(list(exchange.accept(peer.answer(3)))) == 1
+        assert exchange.wants_batch
+        assert operator.length_hint(batches) == left
+
+
+@pytest.mark.parametrize(("stride", "most"), [(8, 32_768), (256, 8192), (2000, 8192)])
+def test_a_request_is_bounded_by_rows_or_by_one_message(stride: int, most: int) -> None:
+    exchange = exchange_of(batches_of([20_000] * 5), stride=stride, rows_in_flight=10**6)
+    peer = Peer(stride)
+    ask_all(exchange, peer)
+    assert max(map(len, peer.pending)) == most
 
 
 def test_a_batch_within_one_message_is_not_copied() -> None:
@@ -203,10 +230,7 @@ def test_no_batches_are_done_at_once() -> None:
 
 
 ASKED = batches_of([4, 6])
-EVERY = Views(
-    np.concatenate([views.sample_ids for views in ASKED]),
-    np.concatenate([views.seeds for views in ASKED]),
-)
+EVERY = joined(ASKED)
 
 
 def lie(first_row: int, views: Views, payload: bytes | None = None) -> pb.LabelRows:

@@ -1,7 +1,9 @@
 """Rows in the order of the request, whoever finds them; a large request leaves the loop alone."""
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push, services_over
 
 CODES = Representation.codes()
-BLOCK_BYTES = 2**18
+MESSAGE_BYTES = 2**18
 
 
 class NoDecoder:
@@ -51,12 +53,13 @@ class NoDecoder:
 
 
 class WatchedIndex(GridIndex):
-    """Remembers which threads have asked it for rows."""
+    """Remembers how many rows the loop and other threads have asked it for."""
 
-    threads: set[int]
+    asked: dict[bool, int]
 
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        self.threads.add(threading.get_ident())
+        on_loop = threading.current_thread() is threading.main_thread()
+        self.asked[on_loop] = max(self.asked.get(on_loop, 0), len(views))
         return super().rows(views)
 
 
@@ -77,19 +80,17 @@ async def served(tmp_path: Path) -> Served:
     await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
     chunks = ChunkCache(store.blobs, tmp_path / "cache")
-    service = LabelService(store, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, unsent_bytes=2**26)
+    service = LabelService(
+        store, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, unsent_bytes=2**26
+    )
     opened = await service.label_set(label_set.digest)
     (plain,) = opened.index.segments
     index = WatchedIndex(plain.sample_ids, plain.seeds, plain.row_order)
-    index.threads = set()
+    index.asked = {}
     opened = replace(opened, index=ViewIndex([index]))
     room = ByteBudget(2**26)
-    reader = BlockReader(opened, CODES, chunks, NoDecoder(), block_bytes=BLOCK_BYTES, room=room)
+    reader = BlockReader(opened, CODES, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, room=room)
     return Served(label_set, opened, index, reader, room)
-
-
-def asked(views: Views) -> wire.AskedViews:
-    return wire.AskedViews(wire.views_to_proto(views))
 
 
 def shuffled(served: Served, count: int) -> Views:
@@ -99,8 +100,14 @@ def shuffled(served: Served, count: int) -> Views:
 
 async def read(served: Served, views: Views, blocks: list[Block]) -> None:
     """Add every block to `blocks` as it comes."""
-    async for block in served.reader.read(asked(views)):
-        blocks += [block]
+    async with contextlib.aclosing(served.reader.read(requests(views))) as reading:
+        async for block in reading:
+            blocks += [block]
+
+
+async def requests(*views: Views) -> AsyncIterator[wire.AskedViews]:
+    for each in views:
+        yield wire.AskedViews(wire.views_to_proto(each))
 
 
 @pytest.mark.parametrize(("count", "on_the_loop"), [(100, True), (26_000, False)])
@@ -115,7 +122,8 @@ async def test_rows_come_in_order(served: Served, count: int, on_the_loop: bool)
     for block in blocks:
         assert block.subject_crc32 == subject.checksum(views[first : first + block.count])
         first += block.count
-    assert (threading.get_ident() in served.index.threads) is on_the_loop
+    assert served.index.asked[True] <= 4096
+    assert (False in served.index.asked) is not on_the_loop
     assert served.room.idle
 
 

@@ -53,7 +53,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
         store,
         ChunkCache(store.blobs, tmp_path),
         decoder,
-        block_bytes=2**18,
+        message_bytes=2**18,
         unsent_bytes=2**24,
     )
     server, channels = grpc.aio.server(), list[grpc.aio.Channel]()

@@ -1,0 +1,83 @@
+"""How much is asked for, decoded and sent at a time: three sizes, kept apart.
+
+request  what a client asks for at once: as many views as it likes
+unit     what is looked up, gathered and decoded at once: bounded by the bytes of its labels
+message  what one reply carries, see `labelcast.wire.MESSAGE_BYTES`
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from labelcast.representation import Form, Representation
+
+# Of the float32 labels that a decoder makes of one unit. A network gains nothing from more rows
+# than these are at 1,000 classes, and several units share a turn of the decoder anyway.
+_DECODED_BYTES = 2**23
+# Of a stream's first unit.
+_FIRST_BYTES = 2**14
+_GROWTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSizes:
+    """Sizes for one label set in one form.
+
+    Attributes:
+        row_bytes: bytes of a delivered row.
+        message_rows: most rows of a message.
+        unit_rows: most rows of a unit; whole messages.
+    """
+
+    row_bytes: int
+    message_rows: int
+    unit_rows: int
+
+    @classmethod
+    def of(
+        cls,
+        representation: Representation,
+        *,
+        num_classes: int,
+        code_stride: int,
+        message_bytes: int,
+    ) -> Self:
+        """Choose them.
+
+        Args:
+            representation: form of the labels.
+            num_classes: number of classes, C.
+            code_stride: bytes of a packed row.
+            message_bytes: payload of a message.
+        """
+        row_bytes = representation.row_stride(num_classes, code_stride)
+        message_rows = max(1, message_bytes // row_bytes)
+        if representation.form is Form.CODES:
+            return cls(row_bytes, message_rows, message_rows)
+        # A top-k row is small on the wire, but whole while it is decoded.
+        decoded_rows = max(1, _DECODED_BYTES // (4 * num_classes))
+        message_rows = min(message_rows, decoded_rows)
+        return cls(row_bytes, message_rows, decoded_rows // message_rows * message_rows)
+
+
+class SlowStart:
+    """Rows of a stream's next unit: few at first, twice as many after each unit that was sent.
+
+    Whoever opens streams and never reads them has little prepared for them, and whoever reads gets
+    the first labels soon.
+
+    Args:
+        sizes: of the stream's labels.
+    """
+
+    def __init__(self, sizes: UnitSizes) -> None:
+        self._most = sizes.unit_rows
+        self._rows = max(1, min(self._most, _FIRST_BYTES // sizes.row_bytes))
+
+    @property
+    def rows(self) -> int:
+        """Rows of the next unit."""
+        return self._rows
+
+    def sent(self) -> None:
+        """A unit was sent whole."""
+        self._rows = min(self._most, _GROWTH * self._rows)

@@ -1,0 +1,36 @@
+"""What is decoded at once and what a message carries are bounded apart from each other."""
+
+import pytest
+
+from labelcast.codec import Precision
+from labelcast.representation import Representation
+from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
+
+MESSAGE_BYTES = 2**18
+DENSE = Representation.logits(Precision.FP16)
+
+
+@pytest.mark.parametrize(
+    ("form", "classes", "message_rows", "unit_rows"),
+    [
+        (Representation.codes(), 1000, 32_768, 32_768),
+        (DENSE, 1000, 131, 2096),
+        (DENSE, 50_257, 2, 40),
+        (DENSE, 2**20, 1, 2),
+        # Small on the wire, whole while it is decoded.
+        (Representation.top_k(5, 1), 50_257, 41, 41),
+        (Representation.top_k(5, 1), 1000, 2097, 2097),
+    ],
+)
+def test_sizes(form: Representation, classes: int, message_rows: int, unit_rows: int) -> None:
+    sizes = UnitSizes.of(form, num_classes=classes, code_stride=8, message_bytes=MESSAGE_BYTES)
+    assert (sizes.message_rows, sizes.unit_rows) == (message_rows, unit_rows)
+
+
+def test_a_stream_begins_small_and_grows_with_what_is_read() -> None:
+    sizes = UnitSizes.of(DENSE, num_classes=1000, code_stride=8, message_bytes=MESSAGE_BYTES)
+    pace, rows = SlowStart(sizes), []
+    for _ in range(11):
+        rows.append(pace.rows)
+        pace.sent()
+    assert rows == [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 2096, 2096]

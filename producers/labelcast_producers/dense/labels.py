@@ -221,8 +221,7 @@ class DenseLabels:
         if rows.num_rows != index.num_rows or rows.rows_per_seed not in (None, samples):
             raise LabelFileError(
                 f"{directory}: {rows.num_rows} labels do not match {index.num_rows} views of"
-                f" {samples} samples under {len(index.seeds)} seeds; relabel or"
-                " import again"
+                f" {samples} samples under {len(index.seeds)} seeds; relabel or import again"
             )
         recorded = isinstance(description.policy, RecordedPolicy)
         return cls(

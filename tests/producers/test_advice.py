@@ -1,7 +1,7 @@
 """Every piece of advice is tried: what causes the error, what its message says, and that it works.
 
-Advice on teachers is tried in relabel/test_teacher.py, on interrupted runs in the test_resume.py of
-relabel and fitting.
+The test_advice.py of each room below tries that room's own. Advice on teachers is tried in
+relabel/test_teacher.py, on interrupted runs in the test_resume.py of relabel and fitting.
 """
 
 import re

@@ -7,13 +7,22 @@ Advice on --show, --setting, --dataset and --images is tried in ../test_advice.p
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.cli.app import app
 from tests.factories.advice import Case, try_advice
 from tests.factories.label_sets import make_label_set
+from tests.producers.formats.stored_files import edit
+from tests.producers.formats.writers.sre2l import write_sre2l
+
+COLOURS = 12
 
 FORMS = ("fp16", "fp32", "top-k:10", "top-k:10:16:10", "codes:8:256", "hard")
 
@@ -47,6 +56,50 @@ def policy(at: Path) -> Path:
     return at / "policy.json"
 
 
+class ColourTeacher(nn.Module):
+    """Knows pictures of one colour, whatever is cropped."""
+
+    def __init__(self, scale: float = 0.0) -> None:
+        super().__init__()
+        weights = torch.randn(3, COLOURS, generator=torch.Generator().manual_seed(0))
+        self.weights = nn.Parameter(scale * weights)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)) @ self.weights
+
+
+def write_coloured(at: Path) -> None:
+    """Images of one colour each, and SRe2L's files of what the teacher says of them."""
+    colours = np.random.default_rng(4).integers(256, size=(COLOURS, 3), dtype=np.uint8)
+    for number, colour in enumerate(colours):
+        (at / "images" / f"class {number:02d}").mkdir(parents=True)
+        picture = Image.fromarray(np.broadcast_to(colour, (40, 40, 3)))
+        picture.save(at / "images" / f"class {number:02d}" / "0.png")
+    truth = write_sre2l(
+        at / "files", samples=COLOURS, epochs=2, batch_size=4, classes=COLOURS, view=32, mix="none"
+    )
+    with torch.no_grad():
+        pixels = torch.from_numpy(colours)[:, :, None, None] / 255
+        logits = ColourTeacher(20.0)(pixels).half()
+
+    def relabelled(record: list[Any]) -> None:
+        made_up = record[5].numpy()
+        rows = [int((truth.labels == row).all(axis=1).argmax()) for row in made_up]
+        record[5] = logits[truth.sample_ids[rows].astype(np.int64)]
+
+    for file in (at / "files").glob("epoch_*/*.tar"):
+        edit(file, relabelled)
+
+
+def verified(at: Path, *words: str) -> object:
+    if not (at / "files").exists():
+        write_coloured(at)
+    return command(
+        *("import", at / "files", "--images", at / "images", "--view-size", 32, "--quiet"),
+        *("--draws", "two", "--out", at / "out", "--verify-args", '{"scale": 20}', *words),
+    )
+
+
 CASES: list[Case[Path]] = [
     Case(
         "use fp16, fp32, top-k:K, top-k:K:VALUE_BITS:INDEX_BITS, codes:M:K or hard",
@@ -74,6 +127,11 @@ CASES: list[Case[Path]] = [
         "--flip, --view-size change a recipe: name one with --recipe",
         lambda at: relabel(at, "--flip", 0, "--view-size", 6),
         lambda at: relabel(at, "--flip", 0, "--view-size", 6, "--recipe", "rded"),
+    ),
+    Case(
+        "--verify-args needs --verify-with: give that too",
+        verified,
+        lambda at: verified(at, "--verify-with", "tests.producers.cli.test_advice:ColourTeacher"),
     ),
 ]
 

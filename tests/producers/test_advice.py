@@ -1,7 +1,7 @@
 """Every piece of advice is tried: what causes the error, what its message says, and that it works.
 
-Advice on teachers is tried in relabel/test_teacher.py, on interrupted runs in the test_resume.py of
-relabel and fitting.
+The test_advice.py of each room below tries that room's own. Advice on teachers is tried in
+relabel/test_teacher.py, on interrupted runs in the test_resume.py of relabel and fitting.
 """
 
 import re
@@ -60,12 +60,6 @@ def without(directory: Path, name: str) -> DenseLabels:
     return DenseLabels.open(directory)
 
 
-def renamed(directory: Path, suffix: str) -> DenseLabels:
-    """A file of raw numbers, which says nothing of its own shape."""
-    (directory / f"labels{suffix}").write_bytes(ROWS.tobytes())
-    return open_labels(directory / f"labels{suffix}", LabelKind.LOGITS)
-
-
 def command(*words: str) -> object:
     return app([*words], standalone_mode=False)
 
@@ -89,11 +83,6 @@ CASES: list[Case[Path]] = [
         lambda at: (opened(at, ROWS.astype(np.float16)), opened(at, ROWS.astype(np.float32))),
     ),
     Case(
-        "save F16, F32 or BF16",
-        lambda at: opened_tensors(at, None, labels=ROWS.astype(np.float64)),
-        lambda at: opened_tensors(at, None, labels=ROWS),
-    ),
-    Case(
         "save np.ascontiguousarray(labels)",
         lambda at: opened(at, np.asfortranarray(ROWS)),
         lambda at: opened(at, np.ascontiguousarray(np.asfortranarray(ROWS))),
@@ -109,22 +98,12 @@ CASES: list[Case[Path]] = [
         ),
     ),
     Case(
-        "save it with np.save",
-        lambda at: renamed(at, ".bin"),
-        lambda at: opened(at, ROWS),
-    ),
-    Case(
         "give --label-kind probabilities (a directory: to the import that wrote it)",
         lambda _: of_kind(SHARES, LabelKind.LOGITS),
         lambda _: (
             of_kind(SHARES, LabelKind.PROBABILITIES),
             of_kind(ROWS, LabelKind.LOGITS),
         ),
-    ),
-    Case(
-        "give --label-kind logits",
-        lambda _: of_kind(ROWS, LabelKind.PROBABILITIES),
-        lambda _: of_kind(ROWS, LabelKind.LOGITS),
     ),
     Case(
         "use fp16 or fp32",

@@ -25,6 +25,13 @@ class Layout(StrEnum):
     LPLD = "lpld"
 
 
+class LogitType(StrEnum):
+    """Types of the logits in the files."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
 def export(
     label_set: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a label set.")],
     out: Annotated[Path, typer.Option(help="Directory to create for the files.")],
@@ -40,11 +47,14 @@ def export(
     sampler_seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the script's sampler.")
     ] = 42,
+    dtype: Annotated[
+        LogitType, typer.Option(help="Type of the logits; SRe2L's own files hold float16.")
+    ] = LogitType.FLOAT16,
     quiet: Quiet = False,
 ) -> None:
     """Write a label set as files that existing training scripts read."""
     from labelcast.label_set_directory import LabelSetDirectory
-    from labelcast_producers.exports.sre2l import export_sre2l
+    from labelcast_producers.exports.sre2l import LOGIT_TYPES, export_sre2l
     from labelcast_producers.formats.source import PermutationDraws
 
     on_disk = LabelSetDirectory(label_set)
@@ -56,6 +66,7 @@ def export(
             draws=PermutationDraws(draws),
             sampler_seed=sampler_seed,
             layout=layout,
+            dtype=LOGIT_TYPES[dtype],
             progress=progress,
         )
     for note in done.notes:

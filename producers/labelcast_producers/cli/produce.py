@@ -78,7 +78,7 @@ def fit(
     from labelcast_producers.dense.labels import open_for_fitting
     from labelcast_producers.fitting import fit as run
     from labelcast_producers.fitting.config import parse_fit_config
-    from labelcast_producers.fitting.parallel import joined_workers
+    from labelcast_producers.fitting.parallel import joined_workers, started_worker
     from labelcast_producers.fitting.sweep import sweep as fit_each
     from labelcast_producers.fitting.target import (
         expect_unchosen,
@@ -97,9 +97,9 @@ def fit(
         whole_bytes(target_bytes)
     if target_bytes is not None or targets is not None:
         expect_unchosen(settings)
+    if targets is not None and started_worker().size > 1:
+        raise InvalidRequestError("--sweep fits in one process: start it without torchrun")
     with joined_workers() as workers:
-        if targets is not None and workers.size > 1:
-            raise InvalidRequestError("--sweep fits in one process: start it without torchrun")
         rows, kind, context = open_for_fitting(labels, label_kind)
         context = None if no_context else context
         if targets is not None:

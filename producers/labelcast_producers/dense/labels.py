@@ -56,6 +56,7 @@ DESCRIPTION_NAME = "labels.json"
 LABELS_NAME = "labels.npy"
 TABLES_NAME = "tables.safetensors"
 RECORDS_NAME = "records.safetensors"
+_IMPORT_ELSEWHERE = "import the files again, into another directory"
 # Rows that tell logits from probabilities.
 _TOLD_BY = 256
 
@@ -213,14 +214,14 @@ class DenseLabels:
         if hard is not None and not ((hard >= 0) & (hard < description.num_classes)).all():
             raise LabelFileError(
                 f"{directory}: hard labels must be 0 to {description.num_classes - 1}; correct"
-                " those of the data set and relabel"
+                " those of the data set and relabel, or import again"
             )
         samples = len(index.sample_ids)
         # Labels of shape (samples, seeds, C) have as many rows, but in another order of views.
         if rows.num_rows != index.num_rows or rows.rows_per_seed not in (None, samples):
             raise LabelFileError(
                 f"{directory}: {rows.num_rows} labels do not match {index.num_rows} views of"
-                f" {samples} samples under {len(index.seeds)} seeds; make them again"
+                f" {samples} samples under {len(index.seeds)} seeds; relabel or import again"
             )
         recorded = isinstance(description.policy, RecordedPolicy)
         return cls(
@@ -262,11 +263,11 @@ def _read_records(path: Path, index: SegmentIndex) -> RecordedViews:
     try:
         records = RecordedViews(**safetensors.numpy.load_file(path))
     except (OSError, TypeError, safetensors.SafetensorError):
-        raise LabelFileError(f"{path} is missing or damaged; import again") from None
+        raise LabelFileError(f"{path} is missing or damaged; {_IMPORT_ELSEWHERE}") from None
     if any(
         len(getattr(records, field.name)) != index.num_rows for field in dataclasses.fields(records)
     ):
-        raise LabelFileError(f"{path} does not hold one record for each label; import again")
+        raise LabelFileError(f"{path} does not hold one record for each label; {_IMPORT_ELSEWHERE}")
     return records
 
 

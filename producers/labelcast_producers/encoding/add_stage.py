@@ -85,8 +85,8 @@ def add_stage(
             compare the student's images.
 
     Raises:
-        ManifestError: both sets hold the same view, their contracts differ (names the field), or
-            they have no fingerprints of one kind.
+        ManifestError: both sets hold the same view, their contracts differ (names the field),
+            their codes are conditioned on context, or they have no fingerprints of one kind.
     """
     stage = Stage(
         name=name,
@@ -127,13 +127,23 @@ def _combined(
 ) -> Manifest:
     base, added = base_set.manifest, added_set.manifest
     ours, theirs = base.contract, added.contract
-    for field in ("teacher", "num_classes", "class_list", "policy", "label_kind", "context"):
+    for field in ("teacher", "num_classes", "class_list", "policy", "label_kind"):
         if getattr(ours, field) != getattr(theirs, field):
             raise ManifestError(f"the stages differ in {field}; make both alike")
+    if ours.context is not None or theirs.context is not None:
+        raise ManifestError(
+            "codes that are conditioned on hard labels and views decode with their own samples"
+            " alone; fit with --no-context (in Python: context=None), and encode both stages with"
+            " that codec"
+        )
     if ours.codec != theirs.codec and not _alike(base_set.codec(), added_set.codec()):
-        raise ManifestError("the stages differ in codec; encode the new samples with the first's")
+        raise ManifestError(
+            "the stages differ in codec; encode the new samples with the codec of the base"
+        )
     if added.stages:
-        raise ManifestError("the added label set is staged itself; add its stages one by one")
+        raise ManifestError(
+            "the added label set is staged itself; add the label sets of its stages one by one"
+        )
     # The whole is known no better than its least known part.
     order = max(ours.sample_order, theirs.sample_order, key=list(SampleOrder).index)
     first = base.stages or (Stage(name="stage 0", segments=len(base.segments)),)

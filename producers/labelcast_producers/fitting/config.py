@@ -121,8 +121,9 @@ class FitConfig(BaseModel):
         """
         if not self.codes:
             raise InvalidRequestError(
-                "without codes labels are decoded from their context alone: fit a directory from"
-                " `labelcast relabel`, with hard labels and with class_width above 0",
+                "without codes labels are decoded from their context alone: give --codes, or fit a"
+                " directory from `labelcast relabel` that has hard labels, with class_width above 0"
+                " and without --no-context (in Python: with its context)",
                 field="codes",
             )
         return self.model_copy(update={"class_width": 0})

@@ -138,17 +138,14 @@ class Workers:
 ALONE = Workers()
 
 
-@contextmanager
-def joined_workers() -> Iterator[Workers]:
-    """Find the other processes that `torchrun` has started; without it, there are none.
+def started_worker() -> Workers:
+    """Which of the processes that `torchrun` has started this one is; without it, `ALONE`.
 
     Raises:
         InvalidRequestError: some of torchrun's variables are missing or malformed.
-        NetworkError: the other workers do not answer.
     """
     if "WORLD_SIZE" not in os.environ:
-        yield ALONE
-        return
+        return ALONE
     try:
         rank, size, local_rank = (int(os.environ[name]) for name in _VARIABLES)
     except (KeyError, ValueError):
@@ -156,7 +153,19 @@ def joined_workers() -> Iterator[Workers]:
             f"WORLD_SIZE is set, but {', '.join(_VARIABLES)} are not all integers; start with"
             " torchrun, or unset it"
         ) from None
-    if size == 1:
+    return Workers(rank, size, local_rank)
+
+
+@contextmanager
+def joined_workers() -> Iterator[Workers]:
+    """Meet the other processes that `torchrun` has started; without it, there are none.
+
+    Raises:
+        InvalidRequestError: some of torchrun's variables are missing or malformed.
+        NetworkError: the other workers do not answer.
+    """
+    workers = started_worker()
+    if workers.size == 1:
         yield ALONE
         return
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
@@ -165,7 +174,6 @@ def joined_workers() -> Iterator[Workers]:
     except (RuntimeError, ValueError) as error:
         raise NetworkError(f"cannot meet the other workers: {_first_line(error)}") from None
     try:
-        workers = Workers(rank, size, local_rank)
         yield workers
         # Nobody may take the group down while others are still about to use it.
         workers.wait()

@@ -31,6 +31,7 @@ from labelcast.progress import Progress
 from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import (
+    START_ANEW,
     CheckpointHeader,
     load_checkpoint,
     save_checkpoint,
@@ -304,7 +305,7 @@ class Loop:
         if not math.isfinite(kl):
             raise InvalidRequestError(
                 f"the fit diverged by step {self.step}; lower learning_rate"
-                f" (now {self.config.learning_rate})"
+                f" (now {self.config.learning_rate}) and {START_ANEW}"
             )
         counts = self.model.quantizer.counts
         perplexity = perplexities(counts).mean() if len(counts) else torch.ones(())

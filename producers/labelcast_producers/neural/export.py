@@ -47,8 +47,8 @@ def round_to_stored(model: VectorQuantizedAutoencoder, *, temperature: float) ->
         tensor.copy_(tensor.to(dtype))
         if not torch.isfinite(tensor).all():
             raise LabelValueError(
-                f"the decoder overflows {model.shape.vqae.precision}; lower the learning rate,"
-                " or store fp32"
+                f"the decoder overflows {model.shape.vqae.precision}; set precision to fp32, or"
+                " lower learning_rate or temperature"
             )
 
 

@@ -19,7 +19,7 @@ from labelcast.identifiers import Digest
 from labelcast.label_set import to_canonical
 
 FORMAT = "labelcast/relabel-progress/1"
-_START_ANEW = "start over with --fresh (in Python: fresh=True)"
+START_ANEW = "start over with --fresh (in Python: fresh=True)"
 
 Batches = NDArray[np.int64]
 
@@ -93,10 +93,10 @@ class FinishedBatches:
             settings = str(value["settings"])
             runs = [(int(begin), int(end)) for begin, end in value["batches"]]
         except (ValueError, KeyError, TypeError):
-            raise InvalidRequestError(f"{path} is damaged; {_START_ANEW}") from None
+            raise InvalidRequestError(f"{path} is damaged; {START_ANEW}") from None
         if settings != self.settings:
             raise InvalidRequestError(
                 f"{self.directory} holds an unfinished run of another teacher, data set or other"
-                f" settings; repeat those to finish it, use another directory, or {_START_ANEW}"
+                f" settings; repeat those to finish it, use another directory, or {START_ANEW}"
             )
         return runs

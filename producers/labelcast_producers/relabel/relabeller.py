@@ -27,7 +27,7 @@ from labelcast_producers.dense.labels import (
     write_tables,
 )
 from labelcast_producers.fitting.parallel import ALONE, Workers
-from labelcast_producers.relabel.finished_batches import FinishedBatches
+from labelcast_producers.relabel.finished_batches import START_ANEW, FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
 from labelcast_producers.relabel.plan import Plan
@@ -85,8 +85,8 @@ def relabel(
 
     Raises:
         InvalidRequestError: the teacher is no torch module, refuses the images or gives no tensor
-            of logits, there are too few or too many seeds, `out` holds an unfinished run with
-            other settings, or workers differ in what they label.
+            of logits, a hard label is of no class, there are too few or too many seeds, `out` holds
+            an unfinished run with other settings, or workers differ in what they label.
         ManifestError: `present` does not increase, or names views that do not exist.
         StoreFullError: the disk of `out` has no room for the labels.
         LabelValueError: the teacher gave NaN, infinity or a value beyond fp16, which names the
@@ -113,6 +113,8 @@ def relabel(
         from_probabilities=from_probabilities,
     )
     classes = len(table.dataset.class_names)
+    # Before the labels, which may take days.
+    hard_labels = _hard_labels(table, classes) if workers.is_first else None
     rows = (seeds, len(table)) if present is None else (len(present),)
     writer = LabelWriter(out / LABELS_NAME, (*rows, classes))
     out.mkdir(parents=True, exist_ok=True)
@@ -148,13 +150,26 @@ def relabel(
         loop.work(label, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
-        write_tables(out, index, table.hard_labels(), fingerprints=fingerprints)
+        write_tables(out, index, hard_labels, fingerprints=fingerprints)
         if recipe is not None:
             write_whole(out / RECIPE_NAME, recipe.to_bytes())
         write_whole(out / DESCRIPTION_NAME, description.to_bytes())
         kept.clear()
     workers.wait()
     return DenseLabels.open(out)
+
+
+def _hard_labels(table: SampleTable, classes: int) -> NDArray[np.int64]:
+    """Hard labels of the samples, in the order of their IDs: int64, shape (S,)."""
+    hard = table.hard_labels()
+    known = (hard >= 0) & (hard < classes)
+    if not known.all():
+        at = int(np.argmin(known))
+        raise InvalidRequestError(
+            f"the data set gives sample ID {table.sample_ids[at]} the hard label {hard[at]}, but"
+            f" has {classes} class_names; correct one of them"
+        )
+    return hard
 
 
 def _settings(description: Description, plan: Plan, teacher: Teacher) -> Digest:
@@ -226,7 +241,7 @@ def _expect_its_labels(writer: LabelWriter, plan: Plan, batch: int, label: Label
     if np.abs(again - stored).max() > _SAME_LABELS * max(1.0, float(np.abs(stored).max())):
         raise InvalidRequestError(
             f"{writer.path.parent} holds an unfinished run in which the teacher gave other labels"
-            " to the same views; start anew with --fresh (in Python: fresh=True)"
+            f" to the same views; {START_ANEW}"
         )
 
 
@@ -256,7 +271,8 @@ def _to_fp16(logits: Tensor, views: Views, classes: int) -> NDArray[np.float16]:
         at = int(bad.nonzero()[0])
         raise LabelValueError(
             f"the teacher gives NaN, infinity or a value beyond fp16 for sample ID"
-            f" {views.sample_ids[at]}, seed {views.seeds[at]}; check its weights and inputs",
+            f" {views.sample_ids[at]}, seed {views.seeds[at]}; check its weights and inputs, then"
+            f" {START_ANEW}",
             sample_id=views.sample_ids[at],
             seed=views.seeds[at],
         )

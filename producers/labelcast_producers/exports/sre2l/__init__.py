@@ -2,8 +2,9 @@
 
 from labelcast_producers.exports.sre2l.writing import (
     INDICES_NAME,
+    LOGIT_TYPES,
     ExportReport,
     export_sre2l,
 )
 
-__all__ = ["INDICES_NAME", "ExportReport", "export_sre2l"]
+__all__ = ["INDICES_NAME", "LOGIT_TYPES", "ExportReport", "export_sre2l"]

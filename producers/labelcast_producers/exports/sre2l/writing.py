@@ -18,10 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelcast.augmentation import AugmentationPolicy, RecordedPolicy
+from labelcast.augmentation import AugmentationPolicy, RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import LabelKind
 from labelcast.codec.label_decoder import LabelDecoder
-from labelcast.errors import InvalidRequestError, LabelValueError, StoreFullError
+from labelcast.errors import (
+    InvalidRequestError,
+    LabelValueError,
+    StoreFullError,
+    UnsupportedFormError,
+)
 from labelcast.label_set import LabelContract, SampleOrder
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
@@ -39,6 +44,7 @@ from labelcast_producers.formats.batches.orders import sampler_orders
 from labelcast_producers.formats.source import PermutationDraws
 
 INDICES_NAME = "sampler_indices_epoch.json"
+LOGIT_TYPES = {"float16": torch.float16, "float32": torch.float32}
 _BLOCK_BYTES = 2**28
 _AUGMENTATION_BYTES = 25
 _VIEW_SIZE = 224
@@ -105,8 +111,8 @@ def export_sre2l(
         raise InvalidRequestError(
             "an export needs layout sre2l or lpld, one or two draws, and a batch size above 0"
         )
-    if dtype not in (torch.float16, torch.float32):
-        raise InvalidRequestError(f"labels are written in float16 or float32, not {dtype}")
+    if dtype not in LOGIT_TYPES.values():
+        raise InvalidRequestError(f"labels are written in {' or '.join(LOGIT_TYPES)}, not {dtype}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequestError(f"{out} exists already; use a new or empty directory")
     contract = label_set.manifest.contract
@@ -137,6 +143,12 @@ def _expressible(contract: LabelContract) -> ImagePolicy:
     policy = contract.policy
     if contract.label_kind is not LabelKind.LOGITS:
         unsupported(f"this label set holds {contract.label_kind}, the files raw logits")
+    if isinstance(policy, UnrenderedPolicy):
+        # Our loader renders images too.
+        raise UnsupportedFormError(
+            f"the files hold crops of images, the views of this label set are {policy.meaning}:"
+            " read its labels by sample ID and seed instead, with labelcast.open(directory)"
+        )
     if not isinstance(policy, AugmentationPolicy | RecordedPolicy):
         unsupported("the files hold crops of images, which this label set's views are not")
     if isinstance(policy, RecordedPolicy):
@@ -207,7 +219,8 @@ def _labels(
             logits = torch.from_numpy(labels).to(dtype)
             if not logits.isfinite().all():
                 raise LabelValueError(
-                    f"logits under seed {seed} overflow half precision; write float32"
+                    f"logits under seed {seed} overflow half precision; write --dtype float32 (in"
+                    " Python: dtype=torch.float32)"
                 )
             yield logits
             at += len(batch)

@@ -18,7 +18,7 @@ from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.delivery.block_reader import BlockReader, Decoder
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.open_label_set import OpenLabelSet
-from labelcast_server.delivery.resolving import resolve_readable
+from labelcast_server.delivery.resolving import ReadableLabelSets
 from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob, reader
 
@@ -50,6 +50,7 @@ class LabelService:
         self._decoder = decoder
         self._block_bytes = message_bytes
         self._room = ByteBudget(unsent_bytes)
+        self._readable = ReadableLabelSets(store.catalog)
         self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()
 
@@ -61,7 +62,7 @@ class LabelService:
             StorageError, DataError: the store failed or holds damaged bytes.
         """
         # Checked every time: a set that was retired since must not be served from memory.
-        digest = await resolve_readable(self._store.catalog, reference)
+        digest = await self._readable.resolve(reference)
         if digest not in self._open:
             async with self._opening:
                 if digest not in self._open:
@@ -130,6 +131,10 @@ class LabelService:
             piece = b"".join(await self._store.blobs.read_chunks(ref.digest, numbers))
             yield piece[surplus:]
             surplus = 0
+
+    async def watch(self) -> None:
+        """Hear which label sets were retired, until cancelled; without it, ask at every call."""
+        await self._readable.watch()
 
     async def ping_store(self) -> None:
         """Return if the store answers; codes need nothing else."""

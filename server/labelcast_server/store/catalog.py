@@ -1,6 +1,7 @@
 """The contract of every catalog: all label sets, their states and their tags."""
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,6 +82,18 @@ class Catalog(ABC):
     @abstractmethod
     async def tags(self) -> dict[Tag, Digest]:
         """Tag → digest."""
+
+    @abstractmethod
+    def changes(self) -> AsyncGenerator[Digest | None, None]:
+        """Label sets whose state changes, by whomever, soon after it did.
+
+        Yields:
+            None first, once changes are being watched: what was read before may be old. Then a
+            digest for each change.
+
+        Raises:
+            StorageError: they can no longer be watched.
+        """
 
     async def resolve(self, reference: str) -> Digest:
         """Tag or digest → digest, which need not be that of a label set.

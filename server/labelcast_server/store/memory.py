@@ -3,7 +3,8 @@
 No method awaits anything, so each is atomic among the tasks of one event loop.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from labelcast.errors import InvalidRequestError, StoreFullError, StoreUnavailableError
@@ -170,6 +171,7 @@ class MemoryCatalog(Catalog):
         self._connection = connection
         self._label_sets: dict[Digest, LabelSetRecord] = {}
         self._tags: dict[Tag, Digest] = {}
+        self._watching: list[asyncio.Queue[Digest]] = []
 
     async def put_label_set(self, record: LabelSetRecord) -> None:
         await self._connection.ping()
@@ -203,7 +205,19 @@ class MemoryCatalog(Catalog):
             self._tags = {name: to for name, to in self._tags.items() if to != digest}
         if tag is not None:
             self._tags[tag] = digest
+        for changed in self._watching:
+            changed.put_nowait(digest)
 
     async def tags(self) -> dict[Tag, Digest]:
         await self._connection.ping()
         return dict(self._tags)
+
+    async def changes(self) -> AsyncGenerator[Digest | None, None]:
+        changed = asyncio.Queue[Digest]()
+        self._watching.append(changed)
+        try:
+            yield None
+            while True:
+                yield await changed.get()
+        finally:
+            self._watching.remove(changed)

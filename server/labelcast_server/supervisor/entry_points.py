@@ -33,10 +33,11 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, tokens, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port))
-    scrubbing = asyncio.create_task(Scrubber(chunks).run())
+    beside = [asyncio.create_task(Scrubber(chunks).run()), asyncio.create_task(service.watch())]
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)
-    scrubbing.cancel()
+    for task in beside:
+        task.cancel()
     await decoder.close()
     await store.close()
 

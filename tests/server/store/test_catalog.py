@@ -1,6 +1,7 @@
 """The contract of catalogs: every implementation passes every test."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -107,3 +108,16 @@ async def test_a_closed_store_says_so(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailableError, match="closed"):
         await store.catalog.tags()
+
+
+async def test_changes_of_state_are_heard(catalog: Catalog) -> None:
+    (record,) = await put(catalog, label_set("a"))
+    async with contextlib.aclosing(catalog.changes()) as changes:
+        assert await anext(changes) is None
+        await catalog.transition(record.digest, expected=State.STAGED, new=State.PUBLISHED)
+        assert await anext(changes) == record.digest
+        with pytest.raises(TransitionError):
+            await catalog.transition(record.digest, expected=State.STAGED, new=State.PUBLISHED)
+        await catalog.transition(record.digest, expected=State.PUBLISHED, new=State.RETIRED)
+        assert await anext(changes) == record.digest
+        assert (await catalog.label_set(record.digest)).state is State.RETIRED

@@ -1,6 +1,7 @@
 """`RedisCatalog`: label set records and tags in one Redis."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 
 from labelcast.errors import StoreUnsafeError
 from labelcast.identifiers import Digest, Tag
@@ -91,7 +92,7 @@ class RedisCatalog(Catalog):
             replicas,
             scripts.call(
                 scripts.TRANSITION,
-                [keys.label_set_key(digest), keys.TAGS],
+                [keys.label_set_key(digest), keys.TAGS, keys.CHANGES],
                 [digest, expected, new, tag or "", "1" if new is State.RETIRED else ""],
             ),
             f"the label set is {new} now",
@@ -103,6 +104,11 @@ class RedisCatalog(Catalog):
 
     async def tags(self) -> dict[Tag, Digest]:
         return entries.tags_from(await self._link.hash_fields(keys.TAGS))
+
+    async def changes(self) -> AsyncGenerator[Digest | None, None]:
+        async with contextlib.aclosing(self._link.messages(keys.CHANGES)) as messages:
+            async for message in messages:
+                yield None if message is None else Digest(message.decode())
 
     async def _confirmed(
         self, replicas: int, command: Sequence[str | bytes | int], so_far: str

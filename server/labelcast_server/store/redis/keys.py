@@ -9,6 +9,8 @@
     labelcast:{labelcast}:fence             written before publishing, to wait for the replicas
     labelcast:{<data ID>:<group>}:<number>  string, one chunk
 
+    labelcast:{labelcast}:changes           channel: digests of label sets whose state changed
+
 Control keys share one hash tag, so one script may touch all of them in a cluster too. Chunk keys
 are tagged by groups, so that a cluster spreads one label set over its shards.
 
@@ -27,6 +29,7 @@ GARBAGE = _CONTROL + "garbage"
 LABEL_SETS = _CONTROL + "label-sets"
 TAGS = _CONTROL + "tags"
 FENCE = _CONTROL + "fence"
+CHANGES = _CONTROL + "changes"
 
 
 def label_set_key(digest: Digest) -> str:

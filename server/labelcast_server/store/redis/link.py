@@ -9,7 +9,7 @@ Rules:
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -96,6 +96,20 @@ class RedisLink:
         """Read a whole hash; empty if there is no such key."""
         fields: dict[bytes, bytes] = await self.command("HGETALL", key, repeatable=True)
         return {name.decode(): value for name, value in fields.items()}
+
+    async def messages(self, channel: str) -> AsyncGenerator[bytes | None, None]:
+        """What is published on a channel; None first, once nothing published is missed.
+
+        Raises:
+            StorageError: the connection broke, or may not subscribe.
+        """
+        with translated(self.address):
+            async with self._client().pubsub() as subscription:
+                await subscription.subscribe(channel)
+                while True:
+                    message = await subscription.get_message(timeout=self.timeout_seconds)
+                    if message is not None:
+                        yield None if message["type"] == "subscribe" else message["data"]
 
     async def info(self) -> Info:
         """What Redis reports about itself."""

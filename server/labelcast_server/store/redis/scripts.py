@@ -51,8 +51,9 @@ redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 """
 
-# KEYS label set, tags; ARGV digest, expected, new, tag or '', '1' to drop its tags.
-# The state found if it is not the expected one, '' if there is no such label set, else nil.
+# KEYS label set, tags, channel; ARGV digest, expected, new, tag or '', '1' to drop its tags.
+# The state found if it is not the expected one, '' if there is no such label set, else nil. Whoever
+# may not publish changes the state all the same: readers look again after a few seconds.
 TRANSITION = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return '' end
@@ -65,6 +66,7 @@ if ARGV[5] == '1' then
 end
 redis.call('HSET', KEYS[1], 'state', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[2], ARGV[4], ARGV[1]) end
+redis.pcall('PUBLISH', KEYS[3], ARGV[1])
 return false
 """
 

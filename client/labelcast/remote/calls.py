@@ -167,7 +167,7 @@ def label_exchange(
     batches: Iterable[Views],
     representation: Representation,
     *,
-    rows_in_flight: int,
+    rows_in_flight: int | None,
 ) -> StreamExchange:
     """Make an exchange for labels of a set.
 

@@ -26,7 +26,7 @@ class _Settings:
     deadline_seconds: float
     reconnect_seconds: float
     reply_seconds: float
-    rows_in_flight: int
+    rows_in_flight: int | None
     cache_directory: Path | None
 
 
@@ -43,7 +43,7 @@ class Session:
         deadline_seconds: float = 30.0,
         reconnect_seconds: float = 60.0,
         reply_seconds: float = 60.0,
-        rows_in_flight: int = 65_536,
+        rows_in_flight: int | None = None,
         cache_directory: Path | None = None,
     ) -> None:
         """Keep the configuration; nothing is opened yet.
@@ -56,7 +56,8 @@ class Session:
                 the first call to a service that has never answered gives up after ten seconds.
             reply_seconds: seconds that a stream waits for requested rows before it counts as
                 broken; a message may have been lost.
-            rows_in_flight: labels requested ahead of the consumer on a stream.
+            rows_in_flight: labels requested ahead of the consumer on a stream; None for 2 MiB of
+                them, but at least 16,384.
             cache_directory: directory that keeps codecs between runs; None for none.
 
         Raises:

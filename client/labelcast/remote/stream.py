@@ -26,7 +26,10 @@ from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_views
 
-# Enough that the service is never without work, whatever it decodes at once.
+# Enough that the service is never without work: eight messages of codes.
+DEFAULT_WINDOW_BYTES = 2**21
+DEFAULT_WINDOW_ROWS = 2**14
+# What the service decodes at once are fewer.
 _REQUEST_ROWS = 2**13
 
 
@@ -40,7 +43,8 @@ class StreamExchange:
         num_classes: number of classes, C.
         batches: batches of views to deliver, in order; read lazily, ahead of delivery, so it must
             not wait for delivery.
-        rows_in_flight: number of rows to request ahead, at least 1.
+        rows_in_flight: number of rows to request ahead, at least 1; None for `DEFAULT_WINDOW_BYTES`
+            of them, but at least `DEFAULT_WINDOW_ROWS`.
 
     Raises:
         InvalidRequestError: `rows_in_flight` is below 1.
@@ -54,8 +58,10 @@ class StreamExchange:
         row_stride: int,
         num_classes: int,
         batches: Iterable[Views],
-        rows_in_flight: int,
+        rows_in_flight: int | None,
     ) -> None:
+        if rows_in_flight is None:
+            rows_in_flight = max(DEFAULT_WINDOW_ROWS, DEFAULT_WINDOW_BYTES // row_stride)
         if rows_in_flight < 1:
             raise InvalidRequestError(f"rows_in_flight is {rows_in_flight}, must be at least 1")
         self._label_set = label_set

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ from tests.producers.formats.stored_files import edit
 from tests.producers.formats.writers.sre2l import write_sre2l
 
 COLOURS = 12
+TEACHER = "tests.factories.relabelling:SmallTeacher"
+RELABEL = ("relabel", "--dataset", "tests.factories.pictures:Pictures", "--fresh", "--quiet")
 
 FORMS = ("fp16", "fp32", "top-k:10", "top-k:10:16:10", "codes:8:256", "hard")
 
@@ -42,11 +45,7 @@ def measured(at: Path, *words: object) -> object:
 
 def relabel(at: Path, *words: object) -> object:
     """Of a few small pictures, once."""
-    return command(
-        *("relabel", "--teacher", "tests.factories.relabelling:SmallTeacher", "--seeds", 1),
-        *("--dataset", "tests.factories.pictures:Pictures", "--out", at / "out", "--fresh"),
-        *("--device", "cpu", "--quiet", *words),
-    )
+    return command(*RELABEL, "--teacher", TEACHER, "--out", at / "out", "--seeds", 1, *words)
 
 
 def policy(at: Path) -> Path:
@@ -139,3 +138,29 @@ CASES: list[Case[Path]] = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
 def test_the_advice_works(case: Case[Path], tmp_path: Path) -> None:
     try_advice(case, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "advice"),
+    [
+        (["--teacher", TEACHER, "--seeds", 1], "give --out", [["--out", "out"]]),
+        (["--out", "out", "--seeds", 1], "give --teacher", [["--teacher", TEACHER]]),
+        (
+            ["--out", "out", "--teacher", TEACHER],
+            "give --seeds, or a --recipe that says how many",
+            [["--seeds", 1], ["--recipe", "rded", "--prune", 40]],
+        ),
+    ],
+)
+def test_what_relabel_cannot_do_without(
+    words: list[object],
+    says: str,
+    advice: list[list[object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.BadParameter, match=says):
+        command(*RELABEL, *words)
+    for more in advice:
+        command(*RELABEL, *words, *more)

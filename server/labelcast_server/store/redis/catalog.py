@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
 from labelcast.errors import StoreUnsafeError
-from labelcast.identifiers import Digest, Tag
+from labelcast.identifiers import Digest, Tag, digest_from
 from labelcast_server.store import refusals
 from labelcast_server.store.catalog import Catalog, LabelSetRecord, State
 from labelcast_server.store.redis import entries, keys, scripts
@@ -108,7 +108,7 @@ class RedisCatalog(Catalog):
     async def changes(self) -> AsyncGenerator[Digest | None, None]:
         async with contextlib.aclosing(self._link.messages(keys.CHANGES)) as messages:
             async for message in messages:
-                yield None if message is None else Digest(message.decode())
+                yield None if message is None else digest_from(message.decode())
 
     async def _confirmed(
         self, replicas: int, command: Sequence[str | bytes | int], so_far: str

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.codec import CodecHeader
+from labelcast.answer_subject import LabelSubject
+from labelcast.codec import CodecHeader, Rows
 from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
 from labelcast.identifiers import check_reference
 from labelcast.label_set import (
@@ -21,6 +22,7 @@ from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSetFacts, check_opened
 from labelcast.opening.parts_from_blobs import open_report
+from labelcast.remote.proven_rows import proven_rows
 from labelcast.remote.stream import StreamExchange
 from labelcast.representation import Form, Representation, check_representation
 from labelcast.v2 import labels_pb2 as pb
@@ -153,13 +155,20 @@ def read_labels(
     content: bytes, label_set: LabelSetFacts, views: Views, representation: Representation
 ) -> DeliveredLabels:
     """Verify the reply to `labels_request`, as a stream's replies are."""
-    reply = wire.parse(pb.GetLabelsResponse, content, ProtocolError)
-    exchange = label_exchange(label_set, [views], representation, rows_in_flight=len(views))
-    while exchange.next_request() is not None:
-        pass
-    delivered = [batch for part in reply.parts for batch in exchange.accept(part)]
-    exchange.finish()
-    return delivered[0]
+    parts = wire.parse(pb.GetLabelsResponse, content, ProtocolError).parts
+    subject = LabelSubject(label_set.digest, representation)
+    num_classes = label_set.contract.num_classes
+    stride = representation.row_stride(num_classes, label_set.code_stride)
+    rows, first = list[Rows](), 0
+    for part in parts:
+        asked = views[first : first + part.count]
+        rows.append(proven_rows(part, subject, asked, first_row=first, stride=stride))
+        first += part.count
+    if first != len(views):
+        raise ProtocolError(f"the service sent {first} of {len(views)} labels")
+    whole = rows[0] if len(rows) == 1 else np.concatenate(rows)
+    whole.flags.writeable = False
+    return DeliveredLabels(views, whole, representation, num_classes)
 
 
 def label_exchange(

@@ -19,9 +19,10 @@ import numpy as np
 from labelcast import wire
 from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
-from labelcast.errors import InvalidRequestError, ProtocolError, WrongSubjectError
+from labelcast.errors import InvalidRequestError, ProtocolError
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
+from labelcast.remote.proven_rows import proven_rows
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_views
@@ -176,14 +177,15 @@ class StreamExchange:
             ChecksumMismatchError: the rows are damaged.
             WrongSubjectError: the rows belong to other views than those that come next.
         """
-        rows = wire.rows_from_proto(message, first_row=self._answered_rows, stride=self._row_stride)
-        if self._answered_rows + len(rows) > self._asked_rows:
-            raise ProtocolError("the service sent rows that were not requested")
-        if self._subject.checksum(self._next_unanswered(len(rows))) != message.subject_crc32:
-            raise WrongSubjectError(
-                f"the {len(rows)} rows from row {self._answered_rows} on came for other views than"
-                " requested"
-            )
+        if not 1 <= message.count <= self._asked_rows - self._answered_rows:
+            raise ProtocolError("the service sent no rows, or some that were not requested")
+        rows = proven_rows(
+            message,
+            self._subject,
+            self._next_unanswered(message.count),
+            first_row=self._answered_rows,
+            stride=self._row_stride,
+        )
         self._answered_rows += len(rows)
         self._forget_answered(len(rows))
         self._parts.append(rows)

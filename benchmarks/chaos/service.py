@@ -14,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-from labelcast_server.store.embedded.executable import find_redis_server
+from labelcast_server.store.embedded.executable import find_server
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -184,7 +184,7 @@ class ChaosRedis:
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         log = ["--logfile", str(self._directory / "redis.log")]
-        command = [str(find_redis_server().path), *where, *durable, *log]
+        command = [str(find_server().path), *where, *durable, *log]
         self._process = subprocess.Popen(command, start_new_session=True)
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():

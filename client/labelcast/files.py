@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_names(path.parent)
+    sync_names(path.parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -92,8 +92,8 @@ def file_digest(path: Path) -> Digest:
         return digest_from_hash(hashlib.file_digest(stream, "sha256").digest())
 
 
-def _sync_names(directory: Path) -> None:
-    """Keep a file from going back to its old name, or to none, when the power fails.
+def sync_names(directory: Path) -> None:
+    """Keep files of a directory from going back to old names, or to none, when the power fails.
 
     Many file systems cannot do that for directories. There a file may be missing or old after a
     power cut, which its readers notice; it is never half there.

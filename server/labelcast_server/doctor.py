@@ -22,7 +22,7 @@ from labelcast.errors import LabelcastError, StorageError, StoreUnavailableError
 from labelcast.network.proxies import proxy_variables
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
-from labelcast_server.store.embedded.executable import find_redis_server
+from labelcast_server.store.embedded.executable import find_server
 from labelcast_server.store.open_store import open_store
 
 Level = Literal["ok", "warning", "error"]
@@ -137,10 +137,10 @@ def check_gpu() -> Finding:
 def check_redis_server() -> Finding:
     """Check that there is a redis-server for the embedded store."""
     try:
-        found = find_redis_server()
+        found = find_server()
     except StorageError as error:
         return Finding("redis-server", "error", error.message, "install Redis 6.2 or later")
-    return Finding("redis-server", "ok", f"redis-server {found.version_text} at {found.path}")
+    return Finding("redis-server", "ok", str(found))
 
 
 def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> list[Finding]:

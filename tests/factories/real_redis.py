@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from labelcast_server.store.embedded.executable import find_redis_server
+from labelcast_server.store.embedded.executable import find_server
 
 
 class RealRedis:
@@ -53,7 +53,7 @@ class RealRedis:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         log = ["--logfile", str(self.directory / "redis.log")]
-        executable = find_redis_server().path
+        executable = find_server().path
         self._process = subprocess.Popen(
             [executable, *options, *durable, *log, *self._options], start_new_session=True
         )

@@ -1,4 +1,4 @@
-"""`EmbeddedRedis`: a private, real Redis whose data live in our own directory."""
+"""`EmbeddedRedis`: a private, real Valkey or Redis whose data live in our own directory."""
 
 import errno
 import logging
@@ -29,8 +29,10 @@ from labelcast_server.store.embedded.config import (
     default_max_memory_bytes,
     socket_in,
 )
+from labelcast_server.store.embedded.conversion import Conversion, writer_of
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
-from labelcast_server.store.embedded.executable import RedisExecutable, find_redis_server
+from labelcast_server.store.embedded.executable import ServerExecutable, find_server
+from labelcast_server.store.embedded.release import ServerRelease
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +48,14 @@ _T = TypeVar("_T")
 
 
 class EmbeddedRedis:
-    """Runs a redis-server on a Unix socket, its append-only file in `<data_dir>/redis`.
+    """Runs a server on a Unix socket, its append-only file in `<data_dir>/redis`.
+
+    Both kinds of server are called Redis here, after the protocol.
 
     Rules:
       * the directory is locked before anything in it is touched, and until `stop`;
+      * only a server that can open the data is started on them, and if it is another one than
+          before, a copy is kept until it has opened them;
       * Redis runs in its own session, so a Ctrl-C in the terminal does not reach it: the process
           that started it stops it, after everything that needs it;
         * a Redis whose owner was killed is ended before a new one starts, never shared: its
@@ -78,12 +84,13 @@ class EmbeddedRedis:
         self._data_dir = data_dir.absolute()
         self._directory = self._data_dir / "redis"
         self._lock = DataDirLock(self._data_dir)
+        self._conversion = Conversion(self._directory)
         self._max_memory_bytes = max_memory_bytes
         self._disk_reserve_bytes = disk_reserve_bytes
         self._start_timeout_seconds = start_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._executable: RedisExecutable | None = None
+        self._executable: ServerExecutable | None = None
         self._socket: Path | None = None
         self._owner_pid = os.getpid()
 
@@ -99,13 +106,13 @@ class EmbeddedRedis:
 
     @property
     def executable(self) -> Path:
-        """The redis-server in use."""
+        """The server program in use."""
         return _started(self._executable).path
 
     @property
-    def version(self) -> str:
-        """Its version, such as "6.2.14"."""
-        return _started(self._executable).version_text
+    def release(self) -> ServerRelease:
+        """Its kind and version."""
+        return _started(self._executable).release
 
     @property
     def disk(self) -> Disk:
@@ -121,8 +128,8 @@ class EmbeddedRedis:
 
         Raises:
             BusyError: another service uses the directory.
-            StoreUnavailableError: there is no redis-server, or it did not come up.
-            StoreFullError: the disk has no room even to start.
+            StoreUnavailableError: there is no server that can open the data, or it did not come up.
+            StoreFullError: the disk has no room even to start, or for a copy of the data.
         """
         if self.is_running():
             return
@@ -130,15 +137,14 @@ class EmbeddedRedis:
         self._owner_pid = os.getpid()
         again = self._socket is not None
         try:
-            self._executable = find_redis_server()
-            self._make_room()
             self._end_leftover()
+            writer = self._make_room()
+            self._executable = find_server(writer)
             # Restarted after a death, it must listen on the same socket.
             self._socket = self._socket or self._choose_socket()
             if not self._socket.parent.exists():
                 self._socket.parent.mkdir(mode=0o700)
-            self._launch(self._executable.path)
-            self._wait_until_ready(_started(self._process), self._socket)
+            self._open_data(writer, self._executable, self._socket)
         except BaseException:
             if again:
                 # The next attempt must restart it on the same socket, and nobody may use the
@@ -170,14 +176,22 @@ class EmbeddedRedis:
     ) -> None:
         self.stop()
 
-    def _make_room(self) -> None:
-        """Create the directory, and on a full disk free the reserve that is kept for this."""
+    def _make_room(self) -> ServerRelease | None:
+        """Create the directory, and on a full disk free the reserve that is kept for this.
+
+        A conversion that was killed is undone first: it may have left no directory.
+
+        Returns:
+            The server whose data are there.
+        """
         try:
+            self._conversion.restore()
             self._directory.mkdir(mode=0o700, exist_ok=True)
             disk = self.disk
             if disk.keep_reserve() and disk.free_bytes() < _ROOM_TO_START_BYTES:
                 _log.warning("the disk is full; its reserve is given up to start Redis")
                 disk.give_up_reserve()
+            return writer_of(self._directory)
         except OSError as error:
             raise _no_room_to_start(self._data_dir, error) from None
 
@@ -190,6 +204,23 @@ class EmbeddedRedis:
             Path(directory).rmdir()
             directory = tempfile.mkdtemp(prefix="labelcast-", dir="/tmp")
         return Path(directory) / "redis.sock"
+
+    def _open_data(
+        self, writer: ServerRelease | None, executable: ServerExecutable, socket: Path
+    ) -> None:
+        """Start the server on the data, which another one may have written."""
+        try:
+            self._conversion.begin(writer, executable.release, self.disk)
+        except OSError as error:
+            raise _no_room_to_start(self._data_dir, error) from None
+        try:
+            self._launch(executable.path)
+            self._wait_until_ready(_started(self._process), socket)
+            self._conversion.finish()
+        except BaseException:
+            self._end_started()
+            self._conversion.restore()
+            raise
 
     def _launch(self, executable: Path) -> None:
         config = self._directory / "redis.conf"
@@ -223,7 +254,7 @@ class EmbeddedRedis:
         while True:
             if process.poll() is not None:
                 raise StoreUnavailableError(
-                    f"the embedded redis-server ended at start: {self._last_log_line()}"
+                    f"the embedded {self._program} ended at start: {self._last_log_line()}"
                     f" (see {self._log_path})"
                 )
             answer = embedded_client.ask(socket)
@@ -239,7 +270,7 @@ class EmbeddedRedis:
                     _log.info("the embedded Redis is loading its data: %d %%", percent)
             if now >= deadline:
                 raise StoreUnavailableError(
-                    f"the embedded redis-server made no progress in"
+                    f"the embedded {self._program} made no progress in"
                     f" {self._start_timeout_seconds:g} s: {self._last_log_line()}"
                     f" (see {self._log_path})"
                 )
@@ -284,7 +315,7 @@ class EmbeddedRedis:
             ended = not self._works_here(pid)
         if not ended:
             raise BusyError(
-                f"a redis-server (process {pid}) left behind in {self._data_dir} does not end;"
+                f"a server (process {pid}) left behind in {self._data_dir} does not end;"
                 " end it and start again",
                 data_dir=self._data_dir,
                 pid=pid,
@@ -314,6 +345,10 @@ class EmbeddedRedis:
         except OSError:
             return "it left no log"
         return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+
+    @property
+    def _program(self) -> str:
+        return self.release.kind.program
 
     @property
     def _log_path(self) -> Path:

@@ -20,10 +20,12 @@ from labelcast import AsyncLabelClient, LabelClient
 from labelcast.errors import LabelcastError
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.registry.client import Registry
+from labelcast_server.store.embedded.release import ServerKind
 
 COMMAND = (sys.executable, "-m", "labelcast_server.cli")
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
+_SERVERS = frozenset(kind.program for kind in ServerKind)
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -158,7 +160,7 @@ class RunningService:
 
     def processes_left_but_redis(self) -> list[psutil.Process]:
         """The same, without the Redis that a killed supervisor leaves to the next start."""
-        return [each for each in self.processes_left() if _name(each) != "redis-server"]
+        return [each for each in self.processes_left() if _name(each) not in _SERVERS]
 
     def clean_up(self) -> None:
         """End whatever still runs, however the test went."""
@@ -214,7 +216,7 @@ class RunningService:
             return [process for process, on in listening.items() if name in on]
 
         (decoder,), (admin,) = that_listen_on("decoder.sock"), that_listen_on(self._ports[1])
-        redis = [process for process in everyone if _name(process) == "redis-server"]
+        redis = [process for process in everyone if _name(process) in _SERVERS]
         return Processes(
             supervisor=supervisor,
             decoder=decoder,

@@ -25,6 +25,8 @@ from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.add_stage import add_stage
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
+from labelcast_server.store.embedded.data_files import data_files
+from labelcast_server.store.embedded.data_mark import MARK_NAME
 from tests.e2e.running_service import clean_environment, running_service
 from tests.factories.in_memory import InMemory
 from tests.factories.label_sets import POLICY, CodecName, make_label_set
@@ -67,9 +69,10 @@ def make_data_directory(label_sets: Path, directory: Path) -> None:
             registry.retire(f"golden:{RETIRED}")
         service.stop()
         # The token is secret, the rest is written anew at every start.
-        kept = service.data_dir / "redis" / "appendonly.aof"
-        (directory / "redis").mkdir(parents=True)
-        (directory / "redis" / kept.name).write_bytes(kept.read_bytes())
+        kept = service.data_dir / "redis"
+        for path in [*data_files(kept), Path(MARK_NAME)]:
+            (directory / "redis" / path.parent).mkdir(parents=True, exist_ok=True)
+            (directory / "redis" / path).write_bytes((kept / path).read_bytes())
 
 
 def _import(out: Path, write: Callable[[Path], object]) -> None:

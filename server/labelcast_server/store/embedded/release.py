@@ -30,7 +30,7 @@ class ServerKind(StrEnum):
     VALKEY = "valkey"
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Its name in sentences."""
         return self.value.capitalize()
 
@@ -66,7 +66,7 @@ class ServerRelease:
         return cls(ServerKind(kind), (major, minor, patch))
 
     def __str__(self) -> str:
-        return f"{self.kind.title} {self.version_text}"
+        return f"{self.kind.display_name} {self.version_text}"
 
     @property
     def version_text(self) -> str:

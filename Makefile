@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-serving bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serving bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -78,6 +78,9 @@ bench-fingerprints: setup ## What it costs to compare images with the teacher's,
 
 bench-index: setup ## What it costs to find a label's row, and to open the index of a pruned set
 	$(BIN)/python -m benchmarks.index
+
+bench-memory: setup ## What labels cost in the memory of the embedded server; SERVER names another program
+	$(BIN)/python -m benchmarks.server_memory $(if $(SERVER),--server $(SERVER))
 
 bench-entropy: setup ## What entropy coding would save; LABEL_SETS names directories from encode
 	$(BIN)/python -m benchmarks.entropy $(or $(LABEL_SETS),$(DEMO_OUT)/label-set)

@@ -21,7 +21,9 @@ from typing import Literal
 from labelcast.errors import LabelcastError, StorageError, StoreUnavailableError
 from labelcast.network.proxies import proxy_variables
 from labelcast_server.store.disk import Disk
+from labelcast_server.store.embedded.conversion import writer_of
 from labelcast_server.store.embedded.data_dir_lock import lock_holder
+from labelcast_server.store.embedded.data_files import data_bytes, server_directory
 from labelcast_server.store.embedded.executable import find_server
 from labelcast_server.store.open_store import open_store
 
@@ -75,7 +77,7 @@ async def diagnose(
     """
     findings = [check_python(), check_torch(), await asyncio.to_thread(check_gpu)]
     if store_url is None:
-        findings.append(await asyncio.to_thread(check_redis_server))
+        findings += await asyncio.to_thread(check_redis_server, data_dir, disk_reserve_bytes)
     if data_dir is not None:
         findings += check_data_dir(data_dir, disk_reserve_bytes)
     findings += [check_port(port) for port in ports]
@@ -134,13 +136,34 @@ def check_gpu() -> Finding:
     return Finding("gpu", "ok", f"{len(names)} GPU: {', '.join(names)}")
 
 
-def check_redis_server() -> Finding:
-    """Check that there is a redis-server for the embedded store."""
+def check_redis_server(
+    data_dir: Path | None = None, disk_reserve_bytes: int | None = None
+) -> list[Finding]:
+    """Check that there is a server for the embedded store, one that opens the data there are.
+
+    Args:
+        data_dir: data directory; need not exist.
+        disk_reserve_bytes: disk space that the service keeps free; by default as in `Disk.of`.
+    """
+    directory = None if data_dir is None else server_directory(data_dir)
     try:
-        found = find_server()
+        writer = None if directory is None else writer_of(directory)
+        server = find_server(writer)
     except StorageError as error:
-        return Finding("redis-server", "error", error.message, "install Redis 6.2 or later")
-    return Finding("redis-server", "ok", str(found))
+        return [Finding("redis-server", "error", error.message, "do what the message says")]
+    found = Finding("redis-server", "ok", str(server))
+    if directory is None or writer is None or writer.writes_like(server.release):
+        return [found]
+    count, room = data_bytes(directory), Disk.of(directory, disk_reserve_bytes).room_bytes()
+    conversion = Finding(
+        "conversion",
+        "warning" if count <= room else "error",
+        f"the next start converts the data of {writer} in {data_dir} to {server.release}, which"
+        " cannot be undone later",
+        f"have {_gib(count)} of disk space free, for the copy that is kept until it has succeeded;"
+        f" {_gib(room)} are free",
+    )
+    return [found, conversion]
 
 
 def check_data_dir(data_dir: Path, disk_reserve_bytes: int | None = None) -> list[Finding]:

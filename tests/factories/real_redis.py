@@ -1,6 +1,11 @@
-"""A real redis-server on a loopback port, for tests that must see Redis itself."""
+"""A real server on a loopback port, for tests that must see Redis itself.
+
+TEST_REDIS_SERVER names the program to use instead of the one that a service would start, for
+example `TEST_REDIS_SERVER=redis-server make test`.
+"""
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
@@ -13,10 +18,17 @@ from labelcast_server.store.embedded.executable import find_server
 
 
 class RealRedis:
-    """A redis-server that can be killed and started again on the same port and data."""
+    """A server that can be killed and started again on the same port and data.
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    Args:
+        directory: for its data and its log.
+        options: more of its command line.
+        program: of the server, instead of the usual one.
+    """
+
+    def __init__(self, directory: Path, *options: str, program: str | None = None) -> None:
         self.directory = directory
+        self._program = program or os.environ.get("TEST_REDIS_SERVER") or str(find_server().path)
         self.port = 0
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,9 +65,8 @@ class RealRedis:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         log = ["--logfile", str(self.directory / "redis.log")]
-        executable = find_server().path
         self._process = subprocess.Popen(
-            [executable, *options, *durable, *log, *self._options], start_new_session=True
+            [self._program, *options, *durable, *log, *self._options], start_new_session=True
         )
         deadline = time.monotonic() + 30
         while self._process.poll() is None:
@@ -77,8 +88,10 @@ class RealRedis:
 
 
 @contextlib.contextmanager
-def running_redis(directory: Path, *options: str) -> Iterator[RealRedis]:
-    redis = RealRedis(directory, *options)
+def running_redis(
+    directory: Path, *options: str, program: str | None = None
+) -> Iterator[RealRedis]:
+    redis = RealRedis(directory, *options, program=program)
     redis.start()
     try:
         yield redis

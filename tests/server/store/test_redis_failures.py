@@ -356,6 +356,9 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
         following = ("--replicaof", "127.0.0.1", str(primary.port))
         with running_redis(tmp_path / "b", *following) as replica, primary.client() as client:
             await asyncio.to_thread(_wait_for_replica, client)
+            # It counts as online before it first confirms anything.
+            client.set("first", "write")
+            await asyncio.to_thread(client.execute_command, "WAIT", 1, 30_000)
             store = open_store(primary.url, timeout_seconds=1)
             one, two = await put(store.catalog, label_set("one"), label_set("two"))
             await store.catalog.transition(

@@ -1,0 +1,54 @@
+"""Two ways to do a thing, run in turns."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Run = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What is compared.
+
+    Attributes:
+        name: of the row.
+        unit: of both figures.
+        reach: ratio that must be reached.
+        aim: ratio to aim at.
+        lower_is_better: for the figures and the ratio.
+    """
+
+    name: str
+    unit: str
+    reach: float
+    aim: float
+    lower_is_better: bool = False
+
+    def compare(self, ours: Run, peer: Run, repetitions: int) -> dict[str, Any]:
+        """Run both in turns after a run of each that does not count.
+
+        The ratio is the median of the ratios of turns, so that a machine that changes its speed
+        between turns changes both.
+        """
+        ours(), peer()
+        turns = [(ours(), peer()) for _ in range(repetitions)]
+        ratios = [own / other for own, other in turns]
+        return self.figures(
+            statistics.median(own for own, _ in turns),
+            statistics.median(other for _, other in turns),
+            statistics.median(ratios),
+            spread=[min(ratios), max(ratios)],
+        )
+
+    def figures(self, ours: float, peer: float, ratio: float, **more: Any) -> dict[str, Any]:
+        """A row of the result."""
+        reached = ratio <= self.reach if self.lower_is_better else ratio >= self.reach
+        return (
+            asdict(self) | {"ours": ours, "peer": peer, "ratio": ratio, "reached": reached} | more
+        )
+
+    def unrun(self, why: str) -> dict[str, Any]:
+        """A row that says why there are no figures."""
+        return asdict(self) | {"ours": None, "peer": None, "ratio": None, "unrun": why}

@@ -24,9 +24,11 @@ def saved(at: Path, value: object, limits: Limits = DEFAULT, **options: Any) -> 
     return read_torch_file(at / "a.pt", limits=limits)
 
 
-def comes_back(at: Path, value: object, expected: object) -> None:
+def comes_back(at: Path, value: object, expected: object) -> object:
     """Following advice is to keep what was saved."""
-    assert same(saved(at, value), expected)
+    found = saved(at, value)
+    assert same(found, expected)
+    return found
 
 
 def nested(depth: int) -> list[Any]:

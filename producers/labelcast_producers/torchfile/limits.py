@@ -62,11 +62,10 @@ class FileErrors:
             f"{self.path} is damaged: {what}; fetch or write it again", path=self.path
         )
 
-    def excessive(self, what: str) -> LabelFileError:
+    def excessive(self, what: str, advice: str = "save it in smaller parts") -> LabelFileError:
         """It exceeds a limit."""
         return LabelFileError(
-            f"{self.path} {what}, more than labelcast opens; save it in smaller parts",
-            path=self.path,
+            f"{self.path} {what}, more than labelcast opens; {advice}", path=self.path
         )
 
     # Only `facts["forbidden"]` tells it from damage, as the exception tree has no class for it.

@@ -225,7 +225,10 @@ class Allowance:
             raise self._errors.excessive("has a tensor or array of an impossible size")
         self._left -= math.prod(shape) * dtype.itemsize
         if self._left < 0:
-            raise self._errors.excessive("repeats its values to many times its size")
+            raise self._errors.excessive(
+                "repeats its values to many times its size",
+                advice="save tensor.clone() in place of each",
+            )
 
 
 def fits(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -147,7 +147,7 @@ class DistilledSource(Source):
     ) -> None:
         if options.images is not None or options.image_list is not None:
             raise InvalidRequestError(
-                "samples of a distilled set are its own images; leave --images out"
+                "samples of a distilled set are its own images; leave --images and --image-list out"
             )
         self.parts, self._load = parts, load
         path = parts[-1].path

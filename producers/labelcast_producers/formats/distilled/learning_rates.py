@@ -18,16 +18,21 @@ def learning_rate(path: Path) -> float:
     return one_number(path, read_torch_file(path))
 
 
-def one_number(path: Path, stored: Any) -> float:
+def one_number(path: Path, stored: Any, *, advice: str = "move it away") -> float:
     """Check a learning rate as it was stored.
+
+    Args:
+        path: file that holds it, for messages.
+        stored: anything.
+        advice: what to do with the file; its own may go, as a set needs no learning rate.
 
     Raises:
         LabelFileError: it is not one finite number.
     """
     value = np.asarray(stored) if isinstance(stored, int | float | np.ndarray | np.number) else None
     if value is None or value.size != 1 or value.dtype.kind not in "fiu":
-        raise LabelFileError(f"{path} does not hold one learning rate; move it away")
+        raise LabelFileError(f"{path} does not hold one learning rate; {advice}")
     rate = float(value.reshape(()))
     if not np.isfinite(rate):
-        raise LabelFileError(f"{path}: the learning rate is {rate}; move it away")
+        raise LabelFileError(f"{path}: the learning rate is {rate}; {advice}")
     return rate

@@ -252,7 +252,10 @@ def _content(stage: _Stage) -> tuple[NDArray[Any], NDArray[Any], float | None]:
         _shapes(stage)
         labels, images = _load_labels(stage.labels), read_torch_file(stage.images)
         rate = None if stage.rate is None else read_torch_file(stage.rate)
-    return labels, images, None if rate is None else one_number(stage.rate or stage.labels, rate)
+    if rate is None:
+        return labels, images, None
+    advice = "write it again" if stage.is_flat else "move it away"
+    return labels, images, one_number(stage.rate or stage.labels, rate, advice=advice)
 
 
 def _digests(labels: NDArray[Any], images: NDArray[Any]) -> list[bytes]:

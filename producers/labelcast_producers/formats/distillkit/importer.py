@@ -69,7 +69,7 @@ class DistillKitImporter(Importer):
         if options.num_samples not in {None, len(source.facts.index.sample_ids)}:
             raise InvalidRequestError(
                 f"{path}: holds {len(source.facts.index.sample_ids)} sequences with labels, not the"
-                f" {options.num_samples} that were asked for"
+                f" {options.num_samples} that --samples says; leave it out"
             )
         return source
 
@@ -82,15 +82,19 @@ def _checked_recovery(options: ImportOptions, settings: Settings) -> Recovery:
         )
     if options.temperature not in {None, 1}:
         raise InvalidRequestError(
-            "DistillKit keeps log-probabilities at temperature 1; leave it out"
+            "DistillKit keeps log-probabilities at temperature 1; leave --temperature out"
         )
     if options.label_kind not in {None, LabelKind.PROBABILITIES}:
         raise InvalidRequestError("DistillKit keeps probabilities: leave out --label-kind")
     if options.images is not None or options.image_list is not None:
-        raise InvalidRequestError("DistillKit's samples are token sequences; there are no images")
+        raise InvalidRequestError(
+            "DistillKit's samples are token sequences, there are no images; leave --images and"
+            " --image-list out"
+        )
     if options.class_names is not None and len(options.class_names) != settings.d:
         raise InvalidRequestError(
-            f"{len(options.class_names)} class names for a vocabulary of {settings.d}"
+            f"{len(options.class_names)} class names for a vocabulary of {settings.d}; give"
+            f" {settings.d}, or leave --class-names out"
         )
     return options.recovery
 

@@ -215,10 +215,12 @@ class _Scan:
             notes.append(f"{self._shorter} sequences have no label at their last token")
         if empty := int((self.lengths() == 0).sum()):
             notes.append(f"{empty} sequences have no labels at all and are left out")
-        if self._scaled and self._recovery is not Recovery.RENORMALISE:
+        if self._scaled:
+            divides = self._recovery is Recovery.RENORMALISE
             notes.append(
                 f"{self._scaled} of {self._rows} labels sum to above 1 by rounding or by the fit to"
-                f" their tail, up to {self._largest:.4f}; they are scaled to 1"
+                f" their tail, up to {self._largest:.4f}; they are"
+                f" {'divided by their sum' if divides else 'scaled to 1'}"
             )
         return tuple(notes)
 

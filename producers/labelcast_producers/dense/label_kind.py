@@ -16,6 +16,7 @@ _SUM_TOLERANCE = 1e-2
 _MOSTLY = 0.9
 _SAMPLE_ROWS = 256
 _BLOCK_VALUES = 2**22
+_RUN_ROWS, _LEAST_RUN_ROWS = 16, 4
 
 
 def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool:
@@ -33,6 +34,26 @@ def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool
     sums = values[in_range].sum(axis=1)
     distributions = int((np.abs(sums - 1) <= _SUM_TOLERANCE).sum())
     return distributions >= share * len(values)
+
+
+def run_of_probabilities(block: NDArray[Any]) -> int | None:
+    """First of some consecutive rows that are all distributions; None if there are none.
+
+    A few rows of real logits may be distributions by chance, but never sixteen on end. Only every
+    sixteenth row is looked at where none is.
+
+    Args:
+        block: shape (n, C).
+    """
+    length = min(_RUN_ROWS, len(block))
+    if length < _LEAST_RUN_ROWS:
+        return None
+    for start in range(0, len(block) - length + 1, length):
+        if looks_like_probabilities(block[start : start + 1]) and looks_like_probabilities(
+            block[start : start + length]
+        ):
+            return start
+    return None
 
 
 def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:

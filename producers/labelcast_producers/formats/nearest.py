@@ -22,10 +22,10 @@ _TRIED = 8
 _TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin", ".ckpt")
 # Magic numbers, and what unpacks such files.
 _PACKED = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"\xfd7zXZ\x00": ("xz", "unxz"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
 }
 _TAR_MAGIC_AT = 257
 
@@ -117,9 +117,10 @@ def _reason(file: Path) -> str | None:
             head = opened.read(512)
     except OSError as error:
         return f"cannot read {file}: {error.strerror or error}"
-    for magic, (name, command) in _PACKED.items():
+    for magic, name in _PACKED.items():
         if head.startswith(magic):
-            return f"{file} is compressed with {name}; unpack it first ({command})"
+            # Whatever its name ends in, where gunzip and the like want one of their own.
+            return f"{file} is compressed with {name}; unpack it first ({name} -dc FILE > NEW)"
     if file.suffix == ".parquet":
         return _raised(lambda: is_distillkit(file))
     if file.suffix not in _TORCH_SUFFIXES and not head.startswith(b"PK"):

@@ -149,7 +149,8 @@ def _refuse(findings: Sequence[_Finding], verdict: str) -> None:
         f"the teacher {verdict} of the samples. {found}. An order needs"
         f" {LEAST_AGREEMENT:.0%} and at most {MOST_ERROR:g}, and others at least"
         f" {LEAST_RIVAL_ERROR:g}. Check that these are the images that were labelled, in the"
-        f" producer's order (--images, --image-list){sampler}, and that this is the"
+        f" producer's order (--images, --image-list){sampler}, that views were that large"
+        " (--view-size), and that this is the"
         " teacher, with its weights, in eval mode when it made the labels, and normalising its"
         " input as then",
         found=found,

@@ -88,14 +88,34 @@ def test_probabilities_in_a_layout_of_logits(
     assert len(truth) == dense.rows.num_rows
 
 
-def test_one_row_of_logits_speaks_for_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_sre2l, write_gvbsm])
+def test_one_batch_of_probabilities_among_logits(tmp_path: Path, write: Callable[..., Any]) -> None:
+    write(tmp_path / "files", **SMALL)
+    file = max(path for path in (tmp_path / "files").rglob("*") if path.is_file())
+    stored = torch.load(file, weights_only=False)
+    record = stored if isinstance(stored[0], torch.Tensor) else stored[-1]
+    record[5] = softmax(record[5])
+    torch.save(stored, file)
+    for refused in (
+        Import.open(tmp_path / "files").write_dense,
+        Import.open(tmp_path / "files").write_label_set,
+    ):
+        with pytest.raises(LabelValueError) as raised:
+            refused(tmp_path / "out")
+        one_line(raised.value, str(file), "others of these files are logits")
+        assert not (tmp_path / "out" / "labels.json").exists()
+        assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_batches_of_which_a_row_is_no_distribution_are_logits(tmp_path: Path) -> None:
+    def nearly(logits: torch.Tensor) -> torch.Tensor:
+        values = softmax(logits)
+        # In 0…1 too, but of another sum.
+        values[::8] *= 0.5
+        return values
+
     write_sre2l(tmp_path / "files", **SMALL)
-    rewritten(tmp_path / "files", at(5, softmax))
-    file = max((tmp_path / "files").rglob("*.tar"))
-    record = torch.load(file, weights_only=False)
-    # In 0…1 too, but of another sum.
-    record[5][-1] *= 0.5
-    torch.save(record, file)
+    rewritten(tmp_path / "files", at(5, nearly))
     dense = Import.open(tmp_path / "files").write_dense(tmp_path / "dense")
     assert dense.description.label_kind is LabelKind.LOGITS
     made = write_label_set(

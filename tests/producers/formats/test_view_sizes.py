@@ -93,6 +93,17 @@ def test_enlarged_views_reach_beyond_small_images(tmp_path: Path) -> None:
     assert view_size(tmp_path / "files", ImportOptions(images=folder)) == 224
 
 
+@pytest.mark.parametrize(("source", "view"), [((48, 80), 64), ((32, 32), 64)])
+def test_boxes_beyond_small_images_do_not_make_views_of_the_usual_size(
+    source: tuple[int, int], view: int, tmp_path: Path
+) -> None:
+    write_sre2l(tmp_path / "files", **SMALL | {"epochs": 1}, view=view, sizes=[source] * SAMPLES)
+    folder = images(tmp_path / "images", source)
+    asked(tmp_path / "files", ImportOptions(images=folder), "--view-size")
+    given = ImportOptions(images=folder, view_size=view)
+    assert view_size(tmp_path / "files", given) == view
+
+
 @pytest.mark.parametrize("sizes", [[(224, 224)], [(300, 400), (240, 500)], [(500, 180), (90, 224)]])
 def test_usual_images_have_usual_views(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
     own = [sizes[number % len(sizes)] for number in range(SAMPLES)]

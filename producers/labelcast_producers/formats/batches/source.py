@@ -113,10 +113,11 @@ def _assumed_view_size(scan: Scan, known: KnownSamples) -> int:
     folder = known.folder
     root, names = (None, ()) if folder is None else (folder.root, folder.paths)
     source_size = unusual_source_size(root, names, np.concatenate(list(crops)))
-    # Views that are larger than the images were enlarged, by how much none can tell.
-    if source_size is None or farthest > min(source_size):
+    if source_size is None:
         return USUAL_VIEW_SIZE
-    if len(boxes) >= _TELLING_BOXES and source_size == (farthest, farthest):
+    # Images may have been enlarged: then only boxes that reach the usual edge bear that out.
+    borne_out = farthest == USUAL_VIEW_SIZE or source_size == (farthest, farthest)
+    if len(boxes) >= _TELLING_BOXES and borne_out:
         return farthest
     raise ask_for_view_size(source_size)
 

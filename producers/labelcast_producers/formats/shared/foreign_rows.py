@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.errors import LabelFileError
+from labelcast.codec import LabelKind
+from labelcast.errors import LabelFileError, LabelValueError
 from labelcast_producers.dense.files import LabelBlock, check_finite
+from labelcast_producers.dense.label_kind import run_of_probabilities
 from labelcast_producers.formats.source import Part, Source
 
 WINDOW_BYTES = 384 * 2**20
@@ -117,6 +119,7 @@ class ForeignRows:
                     f" the first file has {self.num_classes} classes of type {self.dtype}",
                     path=part.path,
                 )
+            self._require_kind(part, read)
             if first > window.first or last < window.last:
                 inside = np.flatnonzero((rows >= 0) & (rows < last - first))
                 rows, labels = rows[inside], labels[inside]
@@ -126,6 +129,21 @@ class ForeignRows:
             raise LabelFileError(f"rows {first} to {last} are not all in the files, or twice")
         check_finite(self._held, np.arange(first, last))
         self._held_first = first
+
+    def _require_kind(self, part: Part, labels: NDArray[Any]) -> None:
+        """Refuse a batch of probabilities among logits; what is all of one kind was compared."""
+        facts = self._source.facts
+        if facts.label_kind is not LabelKind.LOGITS or facts.top_k is not None:
+            return
+        row = run_of_probabilities(labels)
+        if row is not None:
+            raise LabelValueError(
+                f"{part.path}{part.at}: labels from row {row} on lie in 0…1 and sum to 1, where"
+                " others of these files are logits; fetch it again, or label it again before the"
+                " softmax",
+                path=part.path,
+                row=row,
+            )
 
     def _read_ahead(self, parts: tuple[Part, ...]) -> Iterator[tuple[Part, NDArray[Any]]]:
         # While a part waits for the disk, the labels before it are put in place.

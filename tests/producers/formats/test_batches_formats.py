@@ -262,7 +262,8 @@ def test_what_was_not_shuffled_needs_no_option(tmp_path: Path) -> None:
 def test_an_image_folder_tells_samples_and_classes(tmp_path: Path) -> None:
     _, hard = write_image_folder(tmp_path / "images", samples=10, classes=5)
     truth = write_lpqld(tmp_path / "files", **SMALL | {"classes": 5, "k": 3, "epochs": 1})
-    facts = opened(tmp_path / "files", ImportOptions(images=tmp_path / "images")).facts
+    options = ImportOptions(images=tmp_path / "images", view_size=224)
+    facts = opened(tmp_path / "files", options).facts
     assert facts.num_classes == 5
     assert facts.hard_labels is not None
     # One epoch without its last batch: only samples with a label are in the index.

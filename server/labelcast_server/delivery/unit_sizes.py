@@ -62,8 +62,8 @@ class UnitSizes:
 class SlowStart:
     """Rows of a stream's next unit: few at first, twice as many after each unit that was sent.
 
-    Whoever opens streams and never reads them has little prepared for them, and whoever reads gets
-    the first labels soon.
+    Whoever reads gets the first labels soon. A unit counts as sent once gRPC has taken it, read or
+    not, so this does not bound what streams cost that nobody reads.
 
     Args:
         sizes: of the stream's labels.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.codec import LabelKind
+from labelcast.codec.finite import all_finite
 from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
-from labelcast_producers.dense.files import all_finite
 from labelcast_producers.formats.batches.batch import Batch, Place
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs

@@ -15,6 +15,7 @@ from labelcast.codec.base import (
     choice,
     only_keys,
 )
+from labelcast.codec.finite import all_finite
 from labelcast.errors import LabelValueError
 from labelcast.views import Rows
 
@@ -52,7 +53,7 @@ class RawCodec(Codec):
 
     def check_rows(self, rows: Rows) -> None:
         self._check_shape(rows)
-        if not np.isfinite(self._values(rows)).all():
+        if not all_finite(self._values(rows)):
             raise LabelValueError("raw rows hold NaN or infinity; relabel or drop those views")
 
     def decode(self, rows: Rows, context: Rows | None = None) -> Labels:

@@ -14,7 +14,7 @@ from labelcast.codec import Rows
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, ServiceUnavailableError
 from labelcast.identifiers import Digest
-from labelcast.representation import Representation
+from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
@@ -23,7 +23,7 @@ from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.read_ahead import ReadAhead, take_room
-from labelcast_server.delivery.stored_labels import are_stored, check_stored
+from labelcast_server.delivery.stored_labels import are_stored
 from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
 
 _UNARY_MESSAGES = 32
@@ -198,14 +198,16 @@ class BlockReader:
             rows, found, subjects = self._find(views, first_row)
         packed = await self._gather(rows, len(views))
         if self._stored:
-            check_stored(packed, self._representation)
-            payload, checksum = packed.tobytes(), None
+            if self._representation.form is not Form.CODES:
+                # As decoding would.
+                await asyncio.to_thread(self._label_set.codec.check_rows, packed)
+            labels, checksum = packed.reshape(-1).data, None
         else:
-            labels = await self._decode(packed, found)
-            payload, checksum = labels.payload, labels.crc32
-        if len(payload) > _BYTES_ON_THE_LOOP:
-            return await asyncio.to_thread(self._cut, payload, checksum, subjects)
-        return self._cut(payload, checksum, subjects)
+            decoded = await self._decode(packed, found)
+            labels, checksum = memoryview(decoded.payload), decoded.crc32
+        if len(labels) > _BYTES_ON_THE_LOOP:
+            return await asyncio.to_thread(self._cut, labels, checksum, subjects)
+        return self._cut(labels, checksum, subjects)
 
     def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, list[int]]:
         """Rows of each segment, the views that lie there, and their checksum in each message."""
@@ -223,11 +225,11 @@ class BlockReader:
         ]
         return by_segment, found, subjects
 
-    def _cut(self, payload: bytes, checksum: int | None, subjects: list[int]) -> list[Block]:
+    def _cut(self, labels: memoryview, checksum: int | None, subjects: list[int]) -> list[Block]:
         """Messages of a unit.
 
         Args:
-            payload: labels of the unit.
+            labels: bytes of the unit.
             checksum: CRC-32 that whoever decoded them made; None where nobody did.
             subjects: checksum of each message's views.
 
@@ -236,9 +238,9 @@ class BlockReader:
         """
         row_bytes = self._sizes.row_bytes
         step = self._sizes.message_rows * row_bytes
-        whole, blocks, content = 0, list[Block](), memoryview(payload)
+        whole, blocks = 0, list[Block]()
         for number, subject in enumerate(subjects):
-            piece = bytes(content[number * step :][:step]) if len(subjects) > 1 else payload
+            piece = bytes(labels[number * step :][:step])
             blocks.append(Block(len(piece) // row_bytes, piece, crc32(piece), subject))
             if checksum is not None:
                 whole = crc32(piece, whole)

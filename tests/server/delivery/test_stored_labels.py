@@ -10,7 +10,7 @@ from labelcast.errors import LabelValueError
 from labelcast.representation import Representation
 from labelcast.torch.decoding import load_decoder
 from labelcast_server.decoder.decode_rows import decode_rows
-from labelcast_server.delivery.stored_labels import are_stored, check_stored
+from labelcast_server.delivery.stored_labels import are_stored
 
 CLASSES = 7
 LOGITS = CodecHeader(CLASSES, LabelKind.LOGITS, None)
@@ -27,7 +27,7 @@ def test_the_same_bytes_as_through_the_decoder(header: CodecHeader, precision: P
         values = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
     rows = values.astype(precision.dtype).view(np.uint8)
     assert are_stored(codec, form)
-    check_stored(rows, form)
+    codec.check_rows(rows)
     decoder = load_decoder(write_artifact(codec, rows), torch.device("cpu"))
     assert np.array_equal(decode_rows(decoder, form, rows.copy()), rows)
 
@@ -36,13 +36,13 @@ def test_the_same_bytes_as_through_the_decoder(header: CodecHeader, precision: P
 @pytest.mark.parametrize("precision", Precision)
 def test_what_decoding_refuses_is_refused(precision: Precision, value: float) -> None:
     values = np.zeros((5, CLASSES), precision.dtype)
-    form = Representation.logits(precision)
+    codec = RawCodec(LOGITS, precision)
     for largest in (np.finfo(precision.dtype).max, np.finfo(precision.dtype).min):
         values[3, 2] = largest
-        check_stored(values.view(np.uint8), form)
+        codec.check_rows(values.view(np.uint8))
     values[3, 2] = value
     with pytest.raises(LabelValueError, match="NaN or infinity"):
-        check_stored(values.view(np.uint8), form)
+        codec.check_rows(values.view(np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,9 @@ def looks_like_probabilities(block: NDArray[Any], *, share: float = 1.0) -> bool
         block: shape (n, C).
         share: fraction of the rows that must be distributions.
     """
-    values = block.astype(np.float32)
-    if values.shape[1] < 2 or not len(values):
+    if block.shape[1] < 2 or not len(block):
         return False
-    in_range = (values.min(axis=1) >= 0) & (values.max(axis=1) <= 1 + _SUM_TOLERANCE)
-    # Only of those: the sum of large logits would overflow.
-    sums = values[in_range].sum(axis=1)
-    distributions = int((np.abs(sums - 1) <= _SUM_TOLERANCE).sum())
-    return distributions >= share * len(values)
+    return int(_distributions(block).sum()) >= share * len(block)
 
 
 def run_of_probabilities(block: NDArray[Any]) -> int | None:
@@ -46,14 +41,11 @@ def run_of_probabilities(block: NDArray[Any]) -> int | None:
         block: shape (n, C).
     """
     length = min(_RUN_ROWS, len(block))
-    if length < _LEAST_RUN_ROWS:
+    if length < _LEAST_RUN_ROWS or block.shape[1] < 2:
         return None
-    for start in range(0, len(block) - length + 1, length):
-        if looks_like_probabilities(block[start : start + 1]) and looks_like_probabilities(
-            block[start : start + length]
-        ):
-            return start
-    return None
+    firsts = np.flatnonzero(_distributions(block[: len(block) - length + 1 : length])) * length
+    runs = (start for start in firsts.tolist() if _distributions(block[start:][:length]).all())
+    return next(runs, None)
 
 
 def check_label_kind(block: NDArray[Any], kind: LabelKind) -> None:
@@ -107,6 +99,15 @@ def require_stated_kind(rows: LabelRows, kind: LabelKind) -> None:
     )
     if looks_like_probabilities(sample) and all(map(looks_like_probabilities, blocks)):
         raise _no_logits("every")
+
+
+def _distributions(block: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows lie in 0…1 and sum to 1: bool, shape (n,)."""
+    values = block.astype(np.float32)
+    found = (values.min(axis=1) >= 0) & (values.max(axis=1) <= 1 + _SUM_TOLERANCE)
+    # Only of those: the sum of large logits would overflow.
+    found[found] = np.abs(values[found].sum(axis=1) - 1) <= _SUM_TOLERANCE
+    return found
 
 
 def _no_logits(which: str) -> LabelValueError:

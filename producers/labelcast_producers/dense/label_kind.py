@@ -104,7 +104,9 @@ def require_stated_kind(rows: LabelRows, kind: LabelKind) -> None:
 def _distributions(block: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows lie in 0…1 and sum to 1: bool, shape (n,)."""
     values = block.astype(np.float32)
-    found = (values.min(axis=1) >= 0) & (values.max(axis=1) <= 1 + _SUM_TOLERANCE)
+    found: NDArray[np.bool_] = (values.min(axis=1) >= 0) & (
+        values.max(axis=1) <= 1 + _SUM_TOLERANCE
+    )
     # Only of those: the sum of large logits would overflow.
     found[found] = np.abs(values[found].sum(axis=1) - 1) <= _SUM_TOLERANCE
     return found

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.generated_label_set import write_generated
 from labelcast import LabelKind, Precision, Views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.codec import (
@@ -25,17 +26,8 @@ from labelcast.codec import (
     VqaeShape,
     pack_codes,
     unpack_codes,
-    write_artifact,
 )
-from labelcast.label_set import (
-    LabelContract,
-    Manifest,
-    RowOrder,
-    Segment,
-    class_list_digest,
-    digest_of,
-)
-from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
+from labelcast.label_set_directory import LabelSetDirectory
 
 TEMPERATURE = 256.0
 """High enough that softmax keeps every class of labels that reach 2047 apart."""
@@ -144,32 +136,19 @@ class SpelledSet:
 
     def write(self, directory: Path) -> LabelSetDirectory:
         """Write it as `encode` would."""
-        writer = LabelSetDirectoryWriter(directory)
-        sample_ids = _FIRST_SAMPLE_ID + _SAMPLE_STEP * np.arange(self.num_samples, dtype=np.uint64)
-        seeds = _SEED_STEP * np.arange(self.num_seeds, dtype=np.uint32)
-        header, rows = self.codec.header, self.rows
-        artifact = writer.add_blob(write_artifact(self.codec, rows[:8], None))
-        segment = Segment(
-            row_order=RowOrder.SEED_MAJOR,
-            sample_ids=writer.add_column(sample_ids, "<u8"),
-            seeds=writer.add_column(seeds, "<u4"),
-            codes=writer.add_rows(self.codec.row_stride, [rows]),
-            hard_labels=writer.add_column(np.arange(self.num_samples) % header.num_classes, "<u4"),
-        )
-        contract = LabelContract(
-            teacher=digest_of(self.tag.encode()),
+        samples = np.arange(self.num_samples, dtype=np.uint64)
+        return write_generated(
+            directory,
+            self.codec,
+            [self.rows],
+            sample_ids=_FIRST_SAMPLE_ID + _SAMPLE_STEP * samples,
+            seeds=_SEED_STEP * np.arange(self.num_seeds, dtype=np.uint32),
+            teacher=self.tag,
             teacher_name=f"integers of {self.tag}",
-            dataset=digest_of(b"integers"),
-            num_classes=header.num_classes,
-            class_list=class_list_digest([str(n) for n in range(header.num_classes)]),
+            dataset="integers",
+            hard_labels=np.arange(self.num_samples) % self.num_classes,
             policy=AugmentationPolicy(view_height=8, view_width=8, key=7),
-            label_kind=header.label_kind,
-            temperatures=header.temperatures,
-            codec=artifact.digest,
-            context=None,
         )
-        writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=None))
-        return LabelSetDirectory(directory)
 
 
 def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -33,7 +33,10 @@ class Measure:
         between turns changes both.
         """
         ours(), peer()
-        turns = [(ours(), peer()) for _ in range(repetitions)]
+        return self.of_turns([(ours(), peer()) for _ in range(repetitions)])
+
+    def of_turns(self, turns: list[tuple[float, float]]) -> dict[str, Any]:
+        """A row of what came of several turns, each ours and the peer's."""
         ratios = [own / other for own, other in turns]
         return self.figures(
             statistics.median(own for own, _ in turns),

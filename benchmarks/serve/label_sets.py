@@ -7,16 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.codec import Codec, CodecHeader, LabelKind, Precision, RawCodec, Rows, write_artifact
-from labelcast.label_set import (
-    LabelContract,
-    Manifest,
-    RowOrder,
-    Segment,
-    class_list_digest,
-    digest_of,
-)
-from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
+from benchmarks.generated_label_set import write_generated
+from labelcast.codec import Codec, CodecHeader, LabelKind, Precision, RawCodec, Rows
+from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.fitting import FittedCodec, fit
 from labelcast_producers.fitting.config import FitConfig
@@ -90,32 +83,14 @@ def _written(
     seeds: NDArray[np.uint32],
     blocks: Iterator[Rows],
 ) -> Generated:
-    writer = LabelSetDirectoryWriter(directory)
-    first = next(blocks)
-
-    def all_blocks() -> Iterator[Rows]:
-        yield first
-        yield from blocks
-
-    artifact = writer.add_blob(write_artifact(codec, first[:8]))
-    segment = Segment(
-        row_order=RowOrder.SEED_MAJOR,
-        sample_ids=writer.add_column(sample_ids, "<u8"),
-        seeds=writer.add_column(seeds, "<u4"),
-        codes=writer.add_rows(codec.row_stride, all_blocks()),
-        hard_labels=None,
-    )
-    contract = LabelContract(
-        teacher=digest_of(b"a generated teacher"),
+    on_disk = write_generated(
+        directory,
+        codec,
+        blocks,
+        sample_ids=sample_ids,
+        seeds=seeds,
+        teacher="a generated teacher",
         teacher_name="generated",
-        dataset=digest_of(b"a generated data set"),
-        num_classes=codec.header.num_classes,
-        class_list=class_list_digest([str(name) for name in range(codec.header.num_classes)]),
-        policy=None,
-        label_kind=codec.header.label_kind,
-        temperatures=codec.header.temperatures,
-        codec=artifact.digest,
-        context=None,
+        dataset="a generated data set",
     )
-    writer.finish(Manifest(contract=contract, segments=(segment,), codec=artifact, report=None))
-    return Generated(LabelSetDirectory(directory), len(sample_ids) * len(seeds))
+    return Generated(on_disk, len(sample_ids) * len(seeds))

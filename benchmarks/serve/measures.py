@@ -1,6 +1,5 @@
 """Every measure of the data plane: what is ours, what is the peer's, and what is to be reached."""
 
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -105,10 +104,6 @@ def unary(
         turns = [(call_seconds(ours, calls), call_seconds(peer, calls)) for _ in range(repetitions)]
     rows = []
     for quantile, reach, aim in ((50, 1.5, 1.3), (99, 2.0, 1.5)):
-        figures = [
-            [1e6 * float(np.percentile(times, quantile)) for times in turn] for turn in turns
-        ]
-        ratios = [own / other for own, other in figures]
         measure = Measure(
             name=f"GetLabels of 1,024 random views beside an empty call, p{quantile}",
             unit="microseconds",
@@ -116,14 +111,11 @@ def unary(
             aim=aim,
             lower_is_better=True,
         )
-        rows.append(
-            measure.figures(
-                statistics.median(own for own, _ in figures),
-                statistics.median(other for _, other in figures),
-                statistics.median(ratios),
-                spread=[min(ratios), max(ratios)],
-            )
-        )
+        taken = [
+            (1e6 * float(np.percentile(own, quantile)), 1e6 * float(np.percentile(other, quantile)))
+            for own, other in turns
+        ]
+        rows.append(measure.of_turns(taken))
     return rows
 
 

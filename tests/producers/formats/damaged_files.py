@@ -10,7 +10,7 @@ import pytest
 
 from labelcast.errors import LabelcastError
 from labelcast_producers.formats.importing import Import
-from labelcast_producers.formats.source import ImportOptions
+from labelcast_producers.formats.source import Importer, ImportOptions
 from tests.factories.advice import Case
 from tests.producers.formats.stored_files import edit
 from tests.producers.formats.truth_checks import one_line
@@ -56,6 +56,27 @@ def try_the_good_file(damage: Damage, place: Path) -> None:
     one_line(raised.value, damage.says)
     file.write_bytes(good)
     assert read(place, damage.options).facts.index.num_rows > 0
+
+
+def stray_file(
+    says: str,
+    name: str,
+    write: Callable[[Path], object],
+    importer: Importer,
+    options: ImportOptions = UNTOLD,
+) -> Case[Path]:
+    """A file among others that is none of theirs, as who has them not recognised meets it."""
+
+    def put(place: Path) -> object:
+        write(place / "files")
+        (place / "files" / name).touch()
+        return importer.open(place / "files", options)
+
+    def move_away(place: Path) -> object:
+        (place / "files" / name).rename(place / name)
+        return importer.open(place / "files", options)
+
+    return Case(says, put, move_away)
 
 
 def changed(change: Callable[[Any], object]) -> Callable[[Path], object]:

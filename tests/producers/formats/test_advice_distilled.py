@@ -12,7 +12,7 @@ from labelcast.codec import LabelKind
 from labelcast_producers.formats.distilled.files import DistilledImporter
 from labelcast_producers.formats.distilled.pdd import PddImporter
 from labelcast_producers.formats.importing import Import
-from labelcast_producers.formats.source import Importer, ImportOptions
+from labelcast_producers.formats.source import ImportOptions
 from tests.factories.advice import Case, try_advice
 from tests.producers.formats.damaged_files import (
     UNTOLD,
@@ -20,6 +20,7 @@ from tests.producers.formats.damaged_files import (
     changed,
     read,
     slug,
+    stray_file,
     try_the_good_file,
 )
 from tests.producers.formats.truth_checks import names
@@ -112,18 +113,6 @@ def without_rate(at: Path, folder: str = "") -> Import:
     return read(at / "files")
 
 
-def with_log(write: Callable[[Path], object], importer: Importer, at: Path) -> object:
-    """What whoever opens files without having them recognised meets."""
-    write(at / "files")
-    (at / "files" / "train.log").touch()
-    return importer.open(at / "files", UNTOLD)
-
-
-def log_away(importer: Importer, at: Path) -> object:
-    (at / "files" / "train.log").rename(at / "train.log")
-    return importer.open(at / "files", UNTOLD)
-
-
 def stage_twice(at: Path) -> Import:
     pdd(at / "files")
     shutil.copytree(at / "files" / THIRD, at / "files" / "interval2_again")
@@ -180,16 +169,13 @@ CASES: list[Case[Path]] = [
         lambda at: few_classes(at, UNTOLD),
         lambda at: few_classes(at, ImportOptions(class_names=names(6))),
     ),
-    Case(
+    stray_file(
         "train.log is no part of a distilled set; move it away",
-        lambda at: with_log(mtt, DistilledImporter(), at),
-        lambda at: log_away(DistilledImporter(), at),
+        "train.log",
+        mtt,
+        DistilledImporter(),
     ),
-    Case(
-        "train.log is no stage of PDD's; move it away",
-        lambda at: with_log(pdd, PddImporter(), at),
-        lambda at: log_away(PddImporter(), at),
-    ),
+    stray_file("train.log is no stage of PDD's; move it away", "train.log", pdd, PddImporter()),
     Case(
         "are its own images; leave --images and --image-list out",
         lambda at: of(mtt, at, ImportOptions(images=at)),

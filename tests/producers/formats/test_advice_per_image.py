@@ -14,9 +14,16 @@ from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.per_image import FkdImporter, MlDrImporter
-from labelcast_producers.formats.source import ImportOptions, Source
+from labelcast_producers.formats.source import ImportOptions
 from tests.factories.advice import Case, try_advice
-from tests.producers.formats.damaged_files import Damage, changed, read, slug, try_the_good_file
+from tests.producers.formats.damaged_files import (
+    Damage,
+    changed,
+    read,
+    slug,
+    stray_file,
+    try_the_good_file,
+)
 from tests.producers.formats.stored_files import edit, load
 from tests.producers.formats.truth_checks import names
 from tests.producers.formats.writers.apple_dr import write_apple_dr
@@ -164,20 +171,6 @@ def only_one_left(at: Path) -> object:
     return read(at / "files", listed(at, IMAGES))
 
 
-def with_notes(write: Callable[[Path], object], importer: Any, at: Path) -> Source:
-    """What whoever opens files without having them recognised meets."""
-    write(at / "files")
-    (at / "files" / "notes.txt").touch()
-    source: Source = importer.open(at / "files", SPREAD)
-    return source
-
-
-def notes_away(importer: Any, at: Path) -> Source:
-    (at / "files" / "notes.txt").rename(at / "notes.txt")
-    source: Source = importer.open(at / "files", SPREAD)
-    return source
-
-
 def of_another_name(at: Path) -> object:
     ml_dr(at)
     (at / "6.pth.tar").rename(at / "60.pth.tar")
@@ -264,15 +257,11 @@ CASES: list[Case[Path]] = [
         listed_or_fetched,
     ),
     Case("image_0005.png; remove one", two_of_one_image, only_one_left),
-    Case(
-        "notes.txt is no label of FKD's; move it away",
-        lambda at: with_notes(fkd, FkdImporter(), at),
-        lambda at: notes_away(FkdImporter(), at),
+    stray_file(
+        "notes.txt is no label of FKD's; move it away", "notes.txt", fkd, FkdImporter(), SPREAD
     ),
-    Case(
-        "notes.txt is no label of ml-dr's; move it away",
-        lambda at: with_notes(ml_dr, MlDrImporter(), at),
-        lambda at: notes_away(MlDrImporter(), at),
+    stray_file(
+        "notes.txt is no label of ml-dr's; move it away", "notes.txt", ml_dr, MlDrImporter(), SPREAD
     ),
     Case(
         "holds classes: leave out --label-kind",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from labelcast_producers.formats.source import ImportOptions, Source
+from labelcast_producers.formats.source import ImportOptions
 from labelcast_producers.formats.tinyvit import TinyVitImporter
 from tests.factories.advice import Case, try_advice
-from tests.producers.formats.damaged_files import Damage, read, slug, try_the_good_file
+from tests.producers.formats.damaged_files import Damage, read, slug, stray_file, try_the_good_file
 from tests.producers.formats.truth_checks import names
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.producer_pixels import write_image_folder
@@ -134,18 +134,6 @@ def with_folder(at: Path) -> ImportOptions:
     return ImportOptions(images=at / "images")
 
 
-def with_notes(at: Path) -> Source:
-    """What whoever opens files without having them recognised meets."""
-    tinyvit(at / "files")
-    (at / "files" / "notes.txt").touch()
-    return TinyVitImporter().open(at / "files", NAMED)
-
-
-def notes_away(at: Path) -> Source:
-    (at / "files" / "notes.txt").rename(at / "notes.txt")
-    return TinyVitImporter().open(at / "files", NAMED)
-
-
 def beside_others(at: Path) -> object:
     """Files of two formats in one directory."""
     tinyvit(at / "files")
@@ -184,7 +172,13 @@ CASES: list[Case[Path]] = [
         beside_others,
         others_away,
     ),
-    Case("notes.txt is no file of TinyViT's; move it away", with_notes, notes_away),
+    stray_file(
+        "notes.txt is no file of TinyViT's; move it away",
+        "notes.txt",
+        tinyvit,
+        TinyVitImporter(),
+        NAMED,
+    ),
 ]
 
 

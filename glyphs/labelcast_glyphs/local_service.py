@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,11 +24,13 @@ class LocalService:
         grpc: host:port for students.
         admin: URL for admins.
         token_file: holds the admin token.
+        pid: of its first process, which started the others.
     """
 
     grpc: str
     admin: str
     token_file: Path
+    pid: int
 
     def registry(self) -> Registry:
         """Client of its admin API."""
@@ -35,24 +38,27 @@ class LocalService:
 
 
 @contextlib.contextmanager
-def local_service(data_dir: Path) -> Iterator[LocalService]:
+def local_service(data_dir: Path, **settings: str) -> Iterator[LocalService]:
     """Run `labelcast-server serve` on ports of its own choice for as long as the block lasts.
 
     Args:
         data_dir: for its Redis and its token.
+        settings: further ones by name, such as max_streams="2000".
 
     Raises:
         ServiceUnavailableError: it did not start; its log on stderr says why.
     """
     command = [sys.executable, "-m", "labelcast_server.cli", "serve", "--json"]
     command += ["--grpc-port", "0", "--admin-port", "0", "--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    given = {f"LABELCAST_{name.upper()}": value for name, value in settings.items()}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | given)
     try:
         line = process.stdout.readline() if process.stdout is not None else ""
         if not line:
             raise ServiceUnavailableError("the service did not start; its log is above")
         found = json.loads(line)
-        yield LocalService(found["grpc"], found["admin"], Path(found["admin_token_file"]))
+        token_file = Path(found["admin_token_file"])
+        yield LocalService(found["grpc"], found["admin"], token_file, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()

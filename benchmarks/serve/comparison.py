@@ -15,15 +15,15 @@ class Measure:
     Attributes:
         name: of the row.
         unit: of both figures.
-        reach: ratio that must be reached.
-        aim: ratio to aim at.
+        reach: ratio that must be reached; a figure in `unit` where there is no peer.
+        aim: ratio or figure to aim at, if it is another.
         lower_is_better: for the figures and the ratio.
     """
 
     name: str
     unit: str
     reach: float
-    aim: float
+    aim: float | None = None
     lower_is_better: bool = False
 
     def compare(self, ours: Run, peer: Run, repetitions: int) -> dict[str, Any]:
@@ -51,6 +51,11 @@ class Measure:
         return (
             asdict(self) | {"ours": ours, "peer": peer, "ratio": ratio, "reached": reached} | more
         )
+
+    def alone(self, ours: float, **more: Any) -> dict[str, Any]:
+        """A row of what has no peer: the figure itself is to reach its bound."""
+        reached = ours <= self.reach if self.lower_is_better else ours >= self.reach
+        return asdict(self) | {"ours": ours, "peer": None, "ratio": None, "reached": reached} | more
 
     def unrun(self, why: str) -> dict[str, Any]:
         """A row that says why there are no figures."""

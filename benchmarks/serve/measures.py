@@ -52,14 +52,16 @@ class Published:
         return count / (time.perf_counter() - began)
 
 
-def streams_per_second(sets: list[Published], views: list[Views], streams: int) -> float:
-    """Labels a second of several streams of dense labels, the sets in turn."""
+def streams_per_second(
+    sets: list[Published], views: list[Views], streams: int, form: Representation = DENSE
+) -> float:
+    """Labels a second of several streams, the sets in turn."""
     failures = list[BaseException]()
 
     def read(number: int) -> None:
         try:
             at = number % len(sets)
-            sets[at].labels_per_second(views[at], DENSE)
+            sets[at].labels_per_second(views[at], form)
         except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
             failures.append(error)
 
@@ -120,6 +122,7 @@ def unary(
 
 
 UNRUN = [
+    (Measure(name="the codes path with TLS", unit="labels/s", reach=0.6, aim=0.8), "TLS"),
     (
         Measure(name="codes 8 B by plan beside Arrow Flight", unit="labels/s", reach=12, aim=25),
         "plans",

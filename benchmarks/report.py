@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.reference import REFERENCE
+from benchmarks.serve.table import serve_table
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
@@ -255,6 +256,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "import": import_table,
     "import-sizes": import_sizes_table,
     "memory": memory_table,
+    "serve": serve_table,
     "serving": serving_table,
     "subject": subject_table,
     "systems": systems_table,

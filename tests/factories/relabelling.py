@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from labelcast.cli.process_end import leave
+from labelcast.cli.run import leave
 from labelcast.errors import LabelcastError
 from labelcast.torch import SampleTable
 from labelcast_producers.dense.labels import LABELS_NAME, DenseLabels

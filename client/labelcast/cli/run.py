@@ -16,7 +16,6 @@ import typer
 
 from labelcast.cli.extras import advice
 from labelcast.cli.panels import PanelGroup
-from labelcast.cli.process_end import leave
 from labelcast.errors import LabelcastError
 
 _INTERRUPTED = 130
@@ -96,6 +95,20 @@ def exit_code_of(
         # Newer versions of typer turn Ctrl-C into a status themselves.
         _tell("interrupted")
     return status if isinstance(status, int) else 0
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with an exit status; nothing may be left to clean up.
+
+    One that torchrun has started ends at once: while the C++ libraries of torch were shut down,
+    about one worker in thirty aborted ("terminate called without an active exception"), and
+    torchrun then ended the others, which had finished their work.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "WORLD_SIZE" in os.environ:
+        os._exit(status)
+    sys.exit(status)
 
 
 def _tell(message: str) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from labelcast.cli.process_end import leave
+from labelcast.cli.run import leave
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast_producers.dense.files import open_label_file

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labelcast.errors import LabelcastError
     from labelcast.label_set import Expectation, LabelContract, MissingViews
     from labelcast.label_set.student_side import UNCHECKED
+    from labelcast.network.tls import Tls
     from labelcast.opening.delivered import DeliveredLabels
     from labelcast.opening.directory_or_service import open  # noqa: A004 - a label set is opened as a file is
     from labelcast.opening.drawn_views import DrawnViews
@@ -50,6 +51,7 @@ __all__ = [
     "Precision",
     "RemoteLabelSet",
     "Representation",
+    "Tls",
     "Views",
     "open",
 ]
@@ -73,6 +75,7 @@ _HOMES = {
     "Precision": "labelcast.codec",
     "RemoteLabelSet": "labelcast.remote.remote_label_set",
     "Representation": "labelcast.representation",
+    "Tls": "labelcast.network.tls",
     "Views": "labelcast.views",
     "open": "labelcast.opening.directory_or_service",
 }

@@ -37,6 +37,7 @@
     └── NetworkError
         ├── ServiceUnavailableError
         ├── DeadlineExceededError
+        ├── TlsError                 a certificate was not accepted, or one side is in plain text
         ├── ForkedChannelError       the process was forked from one that used a channel
         ├── OverloadedError          the service has no room for another request
         ├── LostRequestError         a request of a stream never arrived
@@ -297,6 +298,12 @@ class DeadlineExceededError(NetworkError):
     """No answer within the deadline."""
 
     reason = "deadline_exceeded"
+
+
+class TlsError(NetworkError):
+    """No encrypted connection: a certificate was not accepted, or one side speaks plain text."""
+
+    reason = "tls"
 
 
 class ForkedChannelError(NetworkError):

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from labelcast.errors import RequestError
+from labelcast.network.proxies import is_loopback
 
 PREFIX = "LABELCAST_"
 ADMIN_TOKEN_NAME = "admin.token"  # noqa: S105 - a file's name
@@ -89,6 +90,12 @@ class ServerSettings(BaseSettings):
         admin_token: token that grants everything; None generates one, see `resolve_admin_token`.
         read_token: token that grants reading; None lets everyone read who reaches the ports.
         allow_unsafe_store: accept a Redis that could forget labels.
+        tls_certificate: PEM file of the certificate that both ports show, followed by its
+            intermediates; None for plain text.
+        tls_key: PEM file of the private key to it, not encrypted.
+        tls_client_ca: PEM file of the authorities that issue certificates to clients; with it, a
+            client without such a certificate is refused (mutual TLS).
+        allow_plaintext: listen without TLS on an address that other machines reach.
         workers: number of I/O worker processes.
         device: device that decodes labels: auto, cpu, cuda or cuda:N.
         disk_reserve_bytes: space kept free on the disk of the embedded Redis, which refuses writes
@@ -114,6 +121,10 @@ class ServerSettings(BaseSettings):
     admin_token: Token | None = None
     read_token: Token | None = None
     allow_unsafe_store: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    allow_plaintext: bool = False
     workers: int = Field(1, ge=1, le=256)
     device: Annotated[str, AfterValidator(_device)] = "auto"
     disk_reserve_bytes: int | None = Field(None, ge=0, le=2**50)
@@ -133,6 +144,14 @@ class ServerSettings(BaseSettings):
     def _check_tokens_differ(self) -> Self:
         if self.admin_token is not None and self.admin_token == self.read_token:
             raise ValueError("read_token must differ from admin_token: readers would be admins")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key come together: give both, or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key beside it")
         return self
 
 
@@ -156,6 +175,22 @@ def load_settings(**overrides: Any) -> ServerSettings:
             for found in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("; ".join(problems)) from None
+
+
+def require_private(settings: ServerSettings) -> None:
+    """Refuse to listen in plain text where other machines could connect, unless told to.
+
+    Raises:
+        SettingsError: the host is not loopback, there is no certificate, and nobody allowed it.
+    """
+    private = settings.tls_certificate is not None or is_loopback(settings.host)
+    if not (private or settings.allow_plaintext):
+        raise SettingsError(
+            f"other machines reach {settings.host}, and labels and tokens would cross the network"
+            " in plain text; give --tls-certificate and --tls-key, or listen on 127.0.0.1, or, in"
+            " a network that you trust, give --allow-plaintext (each also a variable, like"
+            f" {PREFIX}ALLOW_PLAINTEXT=true)"
+        )
 
 
 def make_data_dir(settings: ServerSettings) -> None:

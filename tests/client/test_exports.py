@@ -23,6 +23,7 @@ def test_public_names_of_labelcast() -> None:
         "Precision",
         "RemoteLabelSet",
         "Representation",
+        "Tls",
         "Views",
         "open",
     ]

@@ -179,8 +179,8 @@ class RunningService:
     def token(self) -> str:
         return (self.data_dir / "admin.token").read_text().strip()
 
-    def registry(self) -> Registry:
-        return Registry(self.admin, self.token())
+    def registry(self, **options: Any) -> Registry:
+        return Registry(self.admin, self.token(), **options)
 
     def admin_answers(self) -> bool:
         """Whether the registry lists its label sets, over REST."""

@@ -53,6 +53,11 @@ class Patience:
         """The service answers, even if with an error."""
         self._answered = True
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the service has ever answered."""
+        return self._answered
+
     def next_pause(self, error: LabelcastError) -> float:
         """Seconds to wait before another attempt.
 

@@ -96,13 +96,16 @@ def proxy_variables() -> list[str]:
 
 def is_this_machine(host: str) -> bool:
     """Whether a host is this machine by what it is called: 127/8, ::1, localhost and 0.0.0.0."""
+    address = _unmapped(host)
+    return is_loopback(host) or (address is not None and address.is_unspecified)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there: 127/8, ::1 and localhost."""
     if _name(host) == "localhost" or _name(host).endswith(".localhost"):
         return True
-    address = _address(host)
-    if address is None:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return bool(mapped.is_loopback or mapped.is_unspecified)
+    address = _unmapped(host)
+    return address is not None and address.is_loopback
 
 
 def _spellings(lower: str) -> tuple[str, ...]:
@@ -142,6 +145,11 @@ def _covers(entry: str, host: str) -> bool:
 
 def _name(host: str) -> str:
     return host.lower().removesuffix(".")
+
+
+def _unmapped(host: str) -> _Ip | None:
+    address = _address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _address(host: str) -> _Ip | None:

@@ -3,11 +3,14 @@
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import Expectation
 from labelcast.opening.label_set import LabelSet
+
+if TYPE_CHECKING:
+    from labelcast.network.tls import Tls
 
 
 def open(  # noqa: A001 - a label set is opened as a file is
@@ -15,6 +18,8 @@ def open(  # noqa: A001 - a label set is opened as a file is
     *,
     address: str | None = None,
     token: str | None = None,
+    tls: "Tls | bool" = False,
+    allow_plaintext: bool = False,
     expect: Expectation | None = None,
     cache_directory: Path | None = None,
 ) -> LabelSet:
@@ -25,6 +30,8 @@ def open(  # noqa: A001 - a label set is opened as a file is
             a digest.
         address: host:port of a service, [v6]:port or unix:path.
         token: token for a service that needs one for reading.
+        tls: True or a `Tls` to speak TLS with the service, see `LabelClient`.
+        allow_plaintext: whether labels and token may leave this machine without TLS.
         expect: what the student expects of the labels.
         cache_directory: directory that keeps what is fetched between runs; None for none.
 
@@ -39,7 +46,11 @@ def open(  # noqa: A001 - a label set is opened as a file is
     # With a directory alone, grpc may not be installed.
     client: Any = import_module("labelcast.remote.client")
     opened: LabelSet = client.LabelClient(
-        address, token=token, cache_directory=cache_directory
+        address,
+        token=token,
+        tls=tls,
+        allow_plaintext=allow_plaintext,
+        cache_directory=cache_directory,
     ).open(str(reference), expect=expect)
     return opened
 

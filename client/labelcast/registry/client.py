@@ -21,6 +21,7 @@ from labelcast.label_set import (
 )
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.patience import PATIENCE_SECONDS
+from labelcast.network.tls import Tls
 from labelcast.progress import Progress, unwatched
 from labelcast.registry.rest import RestLink, understood
 from labelcast.registry.upload import VALIDATED_BYTES_A_SECOND, BlobUpload
@@ -100,9 +101,12 @@ class Registry:
         patience_seconds: seconds that a service or its store may be unavailable, as during a
             restart, before a call gives up; any progress starts them again. A service that has
             never answered gets five seconds at most.
+        tls: how a service at https:// is checked, and how this client proves itself; None trusts
+            the authorities of the operating system.
+        allow_plaintext: whether an http:// URL may lead to another machine.
 
     Raises:
-        InvalidRequestError: an impossible URL or token.
+        InvalidRequestError: an impossible URL or token, or plain text that is not allowed.
     """
 
     def __init__(
@@ -112,9 +116,16 @@ class Registry:
         *,
         timeout_seconds: float = 60.0,
         patience_seconds: float = PATIENCE_SECONDS,
+        tls: Tls | None = None,
+        allow_plaintext: bool = False,
     ) -> None:
         self._rest = RestLink(
-            base_url, token, timeout_seconds=timeout_seconds, patience_seconds=patience_seconds
+            base_url,
+            token,
+            timeout_seconds=timeout_seconds,
+            patience_seconds=patience_seconds,
+            tls=tls,
+            allow_plaintext=allow_plaintext,
         )
 
     def __enter__(self) -> Self:

@@ -1,6 +1,7 @@
 """Requests to the admin API; exceptions of httpx and errors of the service become ours."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from labelcast.errors import (
 from labelcast.network.endpoint import check_token
 from labelcast.network.patience import PATIENCE_SECONDS, Patience
 from labelcast.network.proxies import Proxy, http_proxy
+from labelcast.network.tls import Tls, refuse_plaintext
+from labelcast.network.tls_failures import closed_early, tls_error
 
 _CONNECT_SECONDS = 10.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -35,13 +38,15 @@ class RestLink:
         token: bearer token; None sends none.
         timeout_seconds: seconds to wait for each response.
         patience_seconds: seconds to wait for a service that is unavailable, see `Patience`.
+        tls: how a service at https:// is checked; None trusts the system's authorities.
+        allow_plaintext: whether http:// may leave this machine.
 
     Attributes:
         patience: for callers that repeat a request; `request` itself tries once.
 
     Raises:
-        InvalidRequestError: an impossible URL or token, or a proxy of the environment that cannot
-            be used; the message repeats nobody's secrets.
+        InvalidRequestError: an impossible URL or token, plain text that is not allowed, or a proxy
+            of the environment that cannot be used; the message repeats nobody's secrets.
     """
 
     def __init__(
@@ -51,8 +56,11 @@ class RestLink:
         *,
         timeout_seconds: float,
         patience_seconds: float = PATIENCE_SECONDS,
+        tls: Tls | None = None,
+        allow_plaintext: bool = False,
     ) -> None:
         self.origin, base = _checked_url(base_url)
+        self._tls = _chosen_tls(base, tls, allow_plaintext=allow_plaintext)
         self.patience = Patience(patience_seconds)
         self.timeout_seconds = timeout_seconds
         check_token(token)
@@ -65,7 +73,7 @@ class RestLink:
             headers=headers | {"Accept": "application/json"},
             follow_redirects=False,
             # One that is given keeps httpx from choosing a proxy itself.
-            transport=_transport(proxy),
+            transport=_transport(proxy, self._tls),
         )
 
     def close(self) -> None:
@@ -114,9 +122,10 @@ class RestLink:
                 content=content,
                 headers=headers,
                 timeout=timeout,
+                extensions=self._extensions,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise ServiceUnavailableError(
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise tls_error(str(error), self.origin) or ServiceUnavailableError(
                 f"no service answers at {self.origin}; check the URL, and that the service runs"
                 f"{self._way}"
             ) from None
@@ -125,15 +134,28 @@ class RestLink:
                 f"{self.origin} gave no answer within {limit:g} s; look at its log, or wait longer"
                 f"{self._way}"
             ) from None
-        except httpx.HTTPError:
-            raise ServiceUnavailableError(
-                f"the connection to {self.origin} broke off; try again{self._way}"
+        except httpx.HTTPError as error:
+            raise tls_error(str(error), self.origin) or ServiceUnavailableError(
+                f"the connection to {self.origin} broke off; try again"
+                f"{self._likeliest()}{self._way}"
             ) from None
         self.patience.answered()
         if method == "HEAD" and response.is_error and response.status_code != 404:
             # An answer to HEAD has no body and so no message: the same question with GET has.
             return self.request("GET", path, params=params, timeout_seconds=timeout_seconds)
         return self._answer(response)
+
+    @property
+    def _extensions(self) -> dict[str, str]:
+        """The name that the certificate must be for, as httpx takes it."""
+        named = None if self._tls is None else self._tls.server_name
+        return {} if named is None else {"sni_hostname": named}
+
+    def _likeliest(self) -> str:
+        if self.patience.has_answered:
+            return ""
+        proves_itself = self._tls is not None and self._tls.certificate is not None
+        return closed_early(encrypted=self._tls is not None, proves_itself=proves_itself)
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
         if response.is_success and not response.content:
@@ -188,11 +210,25 @@ def _checked_url(text: str) -> tuple[str, httpx.URL]:
     return f"{url.scheme}://{url.netloc.decode('ascii')}", url
 
 
-def _transport(proxy: Proxy | None) -> httpx.HTTPTransport:
+def _chosen_tls(base: httpx.URL, tls: Tls | None, *, allow_plaintext: bool) -> Tls | None:
+    if base.scheme == "https":
+        return tls or Tls()
+    if tls is not None:
+        raise InvalidRequestError(
+            "TLS was asked for, and the admin URL says http://; write it with https://"
+        )
+    if not allow_plaintext:
+        refuse_plaintext(base.host)
+    return None
+
+
+def _transport(proxy: Proxy | None, tls: Tls | None) -> httpx.HTTPTransport:
+    # Without TLS nothing is verified, and httpx need not read a file of authorities.
+    verify: ssl.SSLContext | bool = False if tls is None else tls.context()
     if proxy is None:
-        return httpx.HTTPTransport()
+        return httpx.HTTPTransport(verify=verify)
     try:
-        return httpx.HTTPTransport(proxy=proxy.url)
+        return httpx.HTTPTransport(verify=verify, proxy=proxy.url)
     except ImportError:
         raise InvalidRequestError(
             f"{proxy.variable} names a SOCKS proxy, which needs another package;"

@@ -9,6 +9,7 @@ from labelcast.label_set import (
     BlobRef,
     check_digest,
 )
+from labelcast.network.tls import Tls
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
@@ -23,6 +24,8 @@ from labelcast.views import Views
 class _Settings:
     address: str
     token: str | None = field(repr=False)
+    tls: Tls | None
+    allow_plaintext: bool
     deadline_seconds: float
     reconnect_seconds: float
     reply_seconds: float
@@ -40,6 +43,8 @@ class Session:
         address: str,
         *,
         token: str | None = None,
+        tls: Tls | bool = False,
+        allow_plaintext: bool = False,
         deadline_seconds: float = 30.0,
         reconnect_seconds: float = 60.0,
         reply_seconds: float = 60.0,
@@ -51,6 +56,9 @@ class Session:
         Args:
             address: host:port of the service, [v6]:port or unix:path.
             token: bearer token, if the service needs one for reading.
+            tls: True to speak TLS with a service whose authority the operating system trusts; a
+                `Tls` to name the authority, or to prove who this client is.
+            allow_plaintext: whether labels and token may leave this machine without TLS.
             deadline_seconds: seconds for a unary call, including all its attempts.
             reconnect_seconds: seconds to retry a broken stream or call before giving up;
                 the first call to a service that has never answered gives up after ten seconds.
@@ -61,26 +69,36 @@ class Session:
             cache_directory: directory that keeps codecs between runs; None for none.
 
         Raises:
-            InvalidRequestError: the address or token is impossible.
+            InvalidRequestError: the address or token is impossible, or plain text would leave this
+                machine and is not allowed.
         """
         self._settings = _Settings(
             address=address,
             token=token,
+            tls=Tls.of(tls),
+            allow_plaintext=allow_plaintext,
             deadline_seconds=deadline_seconds,
             reconnect_seconds=reconnect_seconds,
             reply_seconds=reply_seconds,
             rows_in_flight=rows_in_flight,
             cache_directory=cache_directory,
         )
-        self._transport = Transport(address, token, asynchronous=self._asynchronous)
+        self._transport = self._new_transport()
 
     def __getstate__(self) -> _Settings:
         return self._settings
 
     def __setstate__(self, settings: _Settings) -> None:
         self._settings = settings
-        self._transport = Transport(
-            settings.address, settings.token, asynchronous=self._asynchronous
+        self._transport = self._new_transport()
+
+    def _new_transport(self) -> Transport:
+        return Transport(
+            self._settings.address,
+            self._settings.token,
+            tls=self._settings.tls,
+            allow_plaintext=self._settings.allow_plaintext,
+            asynchronous=self._asynchronous,
         )
 
     @property
@@ -99,7 +117,7 @@ class Session:
         return Retries(self._settings.reconnect_seconds, answered=self._transport.answered)
 
     def _translated(self, error: RpcError) -> LabelcastError:
-        return translate(error, self._settings.address)
+        return translate(error, self._settings.address, self._settings.tls)
 
     def _stalled(self) -> ServiceUnavailableError:
         return ServiceUnavailableError(

@@ -21,8 +21,10 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
-from labelcast.network.endpoint import check_address, check_token
+from labelcast.network.endpoint import check_address, check_token, host_and_port
 from labelcast.network.proxies import grpc_options, grpc_proxy
+from labelcast.network.tls import Tls, refuse_plaintext
+from labelcast.network.tls_failures import closed_early, tls_error
 
 ERROR_DOMAIN = "labelcast"
 # Without a `reason` from the service, these come from gRPC or the network in between: the link
@@ -90,17 +92,31 @@ class Transport:
     Args:
         address: host:port, or another form that gRPC knows.
         token: bearer token, or None.
+        tls: how the service is checked; None for plain text.
+        allow_plaintext: whether plain text may leave this machine.
         asynchronous: whether to use grpc.aio.
 
     Raises:
-        InvalidRequestError: the address or token is impossible.
+        InvalidRequestError: the address or token is impossible, or plain text is not allowed.
     """
 
-    def __init__(self, address: str, token: str | None, *, asynchronous: bool) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str | None,
+        *,
+        tls: Tls | None,
+        allow_plaintext: bool,
+        asynchronous: bool,
+    ) -> None:
         check_address(address)
         check_token(token)
+        target = host_and_port(address)
+        if tls is None and not allow_plaintext and target is not None:
+            refuse_plaintext(target[0])
         self._address = address
         self._token = token
+        self._tls = tls
         self._asynchronous = asynchronous
         self._channel: Any = None
         self._pid = 0
@@ -150,12 +166,20 @@ class Transport:
             if self._channel is None:
                 if _parent_had_channel:
                     raise _forked()
-                package = grpc.aio if self._asynchronous else grpc
-                options = [*_OPTIONS, *grpc_options(self._address)]
-                self._channel = package.insecure_channel(self._address, options=options)
+                self._channel = self._new_channel()
                 self._pid = os.getpid()
                 _note_channel()
             return self._channel
+
+    def _new_channel(self) -> Any:
+        package = grpc.aio if self._asynchronous else grpc
+        options = [*_OPTIONS, *grpc_options(self._address)]
+        if self._tls is None:
+            return package.insecure_channel(self._address, options=options)
+        if self._tls.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self._tls.server_name))
+        credentials = grpc.ssl_channel_credentials(*self._tls.pems())
+        return package.secure_channel(self._address, credentials, options=options)
 
     def take_channel(self) -> Any:
         """Hand over the open channel, or None, to be closed; the next call opens another."""
@@ -193,8 +217,14 @@ def _forked() -> ForkedChannelError:
 RpcError = grpc.RpcError
 
 
-def translate(error: grpc.RpcError, address: str) -> LabelcastError:
-    """Translate a gRPC status to the exception that the service raised, or to a network error."""
+def translate(error: grpc.RpcError, address: str, tls: Tls | None = None) -> LabelcastError:
+    """Translate a gRPC status to the exception that the service raised, or to a network error.
+
+    Args:
+        error: what gRPC raised.
+        address: address of the service.
+        tls: how the service is checked; None for plain text.
+    """
     call: Any = error
     reported = _reported(call)
     if reported is not None:
@@ -212,13 +242,22 @@ def translate(error: grpc.RpcError, address: str) -> LabelcastError:
             f"{address} does not speak {SERVICE}; use a client and a service of one version{way}"
         )
     if code in _BROKEN:
-        return ServiceUnavailableError(
+        not_encrypted = None if tls is None else tls_error(details, address)
+        return not_encrypted or ServiceUnavailableError(
             f"the service at {address} cannot be reached ({details[:200]});"
-            f" check the address and that `labelcast-server serve` runs there{way}"
+            f" check the address and that `labelcast-server serve` runs there"
+            f"{_likeliest(details, tls)}{way}"
         )
     return InternalServiceError(
         f"the service at {address} failed with {code.name}: {details[:200]}{way}"
     )
+
+
+def _likeliest(details: str, tls: Tls | None) -> str:
+    if not ("failed to connect" in details and "Socket closed" in details):
+        return ""
+    proves_itself = tls is not None and tls.certificate is not None
+    return closed_early(encrypted=tls is not None, proves_itself=proves_itself)
 
 
 def _reported(call: Any) -> LabelcastError | None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from labelcast_server.access.certificates import Certificates
+from labelcast_server.admin.fresh_context import server_context
 from labelcast_server.admin.patient_protocol import DEFAULT_PATIENCE, Patience, protocol_with
 
 
@@ -26,6 +28,7 @@ async def serve_admin(
     stop: asyncio.Event,
     drain_seconds: float = 10.0,
     patience: Patience = DEFAULT_PATIENCE,
+    certificates: Certificates | None = None,
 ) -> None:
     """Serve until `stop` is set or the task is cancelled, then let running requests end.
 
@@ -35,7 +38,12 @@ async def serve_admin(
         stop: event that ends serving.
         drain_seconds: time for running requests; longer ones are cut off.
         patience: limits for silent clients.
+        certificates: what the port shows; None serves in plain text.
+
+    Raises:
+        InvalidRequestError: the certificates are of no use.
     """
+    context = None if certificates is None else server_context(certificates)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # asyncio does this only for sockets made with an explicit IPPROTO_TCP; without it an answer
         # with a body waits 40 ms for the client's delayed ACK. Connections inherit it.
@@ -55,6 +63,8 @@ async def serve_admin(
         timeout_keep_alive=60,
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
     )
+    config.load()
+    config.ssl = context
     server = _GuestServer(config)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     stopping = asyncio.create_task(stop.wait())

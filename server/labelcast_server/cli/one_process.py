@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelcast.cli.panels import add_command
+from labelcast_server.cli.listening import (
+    AllowPlaintext,
+    TlsCertificate,
+    TlsClientCa,
+    TlsKey,
+)
 
 if TYPE_CHECKING:
     from labelcast_server.supervisor.roles import Role
@@ -32,6 +38,10 @@ def worker(
     ] = None,
     data_dir: DataDir = None,
     redis_url: RedisUrl = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    allow_plaintext: AllowPlaintext = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one I/O worker alone: gRPC for students, labels from the decoder beside it.
@@ -41,7 +51,16 @@ def worker(
     """
     from labelcast_server.supervisor import roles
 
-    given = {"host": host, "grpc_port": grpc_port, "data_dir": data_dir, "redis_url": redis_url}
+    given = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "allow_plaintext": allow_plaintext,
+    }
     _serve(roles.worker(0), as_json, given)
 
 
@@ -68,13 +87,27 @@ def admin(
     allow_unsafe_store: Annotated[
         bool | None, typer.Option(help="Accept a Redis that could forget labels.")
     ] = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    allow_plaintext: AllowPlaintext = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the admin API alone: REST for publishing label sets."""
     from labelcast_server.supervisor import roles
 
-    given = {"host": host, "admin_port": admin_port, "data_dir": data_dir, "redis_url": redis_url}
-    _serve(roles.ADMIN, as_json, given | {"allow_unsafe_store": allow_unsafe_store})
+    given = {
+        "host": host,
+        "admin_port": admin_port,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+        "allow_unsafe_store": allow_unsafe_store,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "allow_plaintext": allow_plaintext,
+    }
+    _serve(roles.ADMIN, as_json, given)
 
 
 def _serve(role: "Role", as_json: bool, given: dict[str, Any]) -> None:

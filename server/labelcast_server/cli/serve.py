@@ -10,6 +10,12 @@ import typer
 
 from labelcast.cli.panels import add_command
 from labelcast.errors import ServiceUnavailableError
+from labelcast_server.cli.listening import (
+    AllowPlaintext,
+    TlsCertificate,
+    TlsClientCa,
+    TlsKey,
+)
 
 
 def serve(
@@ -52,6 +58,10 @@ def serve(
             " append-only file."
         ),
     ] = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    allow_plaintext: AllowPlaintext = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
 ) -> None:
     """Run the service: gRPC for students, REST for admins, and a Redis unless one is given.
@@ -72,6 +82,10 @@ def serve(
         "workers": workers,
         "device": device,
         "allow_unsafe_store": allow_unsafe_store,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "allow_plaintext": allow_plaintext,
     }
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
 

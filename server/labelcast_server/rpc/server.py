@@ -10,8 +10,10 @@ from grpc_reflection.v1alpha import reflection
 
 from labelcast.errors import BusyError, LabelcastError
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
+from labelcast_server.access.certificates import Certificates
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.delivery.service import LabelService
+from labelcast_server.rpc.credentials import server_credentials
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME
 from labelcast_server.rpc.servicer import LabelServicer
@@ -75,14 +77,23 @@ class RpcServer:
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
-    async def start(self, address: str) -> None:
+    async def start(self, address: str, certificates: Certificates | None = None) -> None:
         """Start to listen.
+
+        Args:
+            address: host:port.
+            certificates: what the port shows; None listens in plain text.
 
         Raises:
             BusyError: the address cannot be bound.
+            InvalidRequestError: the certificates are of no use.
         """
+        credentials = None if certificates is None else server_credentials(certificates)
         try:
-            self._server.add_insecure_port(address)
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
         except RuntimeError:
             raise BusyError(f"cannot listen on {address}; choose another port") from None
         await self._server.start()

@@ -32,7 +32,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     )
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, tokens, max_streams=plan.max_streams)
-    await server.start(address_of(plan.host, plan.grpc_port))
+    await server.start(address_of(plan.host, plan.grpc_port), plan.certificates)
     beside = [asyncio.create_task(Scrubber(chunks).run()), asyncio.create_task(service.watch())]
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)
@@ -60,7 +60,13 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     listener.listen()
     ready.set()
     upkeep = asyncio.create_task(keep_up(store.blobs))
-    await serve_admin(app, listener, stop=stop, drain_seconds=plan.drain_seconds)
+    await serve_admin(
+        app,
+        listener,
+        stop=stop,
+        drain_seconds=plan.drain_seconds,
+        certificates=plan.certificates,
+    )
     upkeep.cancel()
     await store.close()
 

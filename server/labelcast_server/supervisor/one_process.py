@@ -20,6 +20,7 @@ from labelcast_server.settings import (
     resolve_admin_token,
 )
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
+from labelcast_server.supervisor.encryption import certificates_of
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory
 from labelcast_server.supervisor.plan import ProcessPlan
@@ -42,11 +43,13 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
         on_ready: called once with the address or socket that it listens on, when it serves.
 
     Raises:
-        SettingsError: no Redis is named, or the data directory is unusable.
+        SettingsError: no Redis is named, the data directory or the certificate is unusable, or
+            plain text would leave this machine and is not allowed.
         BusyError: its port is taken, or another decoder uses the data directory.
         StorageError: Redis cannot be used.
     """
     set_up_logging(settings.log_level)
+    certificates = None if role.listens is Listens.SOCKET else certificates_of(settings)
     make_data_dir(settings)
     directory = settings.data_dir.absolute() / "run"
     with contextlib.ExitStack() as stack:
@@ -68,6 +71,7 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
             admin_port=ports[Listens.ADMIN],
             run_directory=directory,
             cache_directory=stack.enter_context(own_directory(settings.chunk_cache_dir, "chunks-")),
+            certificates=certificates,
         )
         _require_short(plan.decoder_socket)
         pulse = Pulse(multiprocessing.get_context("spawn"))
@@ -95,5 +99,5 @@ def _where(role: Role, plan: ProcessPlan) -> str:
     if role.listens is Listens.GRPC:
         return address_of(plan.host, plan.grpc_port)
     if role.listens is Listens.ADMIN:
-        return f"http://{address_of(plan.host, plan.admin_port)}"
+        return f"{plan.admin_scheme}://{address_of(plan.host, plan.admin_port)}"
     return str(plan.decoder_socket)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labelcast_server.access.certificates import Certificates
 from labelcast_server.store.disk import Disk
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class ProcessPlan:
         host: address of the listeners.
         grpc_port: port for students, reserved by the supervisor.
         admin_port: port of the admin API, reserved by the supervisor.
+        certificates: files of what both ports show; None for plain text.
         run_directory: private directory for the decoder's socket.
         cache_directory: private directory for the chunk cache.
         store_disk: disk that the embedded Redis writes to; None for a Redis elsewhere.
@@ -50,6 +52,7 @@ class ProcessPlan:
     max_streams: int
     unsent_bytes: int
     log_level: str
+    certificates: Certificates | None = None
     store_disk: Disk | None = None
 
     @classmethod
@@ -63,6 +66,7 @@ class ProcessPlan:
         admin_port: int,
         run_directory: Path,
         cache_directory: Path,
+        certificates: Certificates | None = None,
         store_disk: Disk | None = None,
     ) -> "ProcessPlan":
         """Combine the settings with what was found out and reserved since they were read."""
@@ -83,11 +87,17 @@ class ProcessPlan:
             max_streams=settings.max_streams,
             unsent_bytes=settings.unsent_mib * 2**20,
             log_level=settings.log_level,
+            certificates=certificates,
             store_disk=store_disk,
         )
 
     def __repr__(self) -> str:
         return "ProcessPlan(…)"
+
+    @property
+    def admin_scheme(self) -> str:
+        """Scheme of the admin API's URL."""
+        return "http" if self.certificates is None else "https"
 
     @property
     def decoder_socket(self) -> Path:

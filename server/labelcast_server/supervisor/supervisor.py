@@ -22,6 +22,7 @@ from labelcast.errors import ServiceUnavailableError
 from labelcast_server.settings import ServerSettings, make_data_dir, resolve_admin_token
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open_store import open_store
+from labelcast_server.supervisor.encryption import certificates_of
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import own_directory, run_directory
 from labelcast_server.supervisor.plan import ProcessPlan
@@ -71,12 +72,14 @@ class Service:
             on_ready: called once, when every listener answers.
 
         Raises:
-            SettingsError: the data directory is unusable.
+            SettingsError: the data directory or the certificate is unusable, or plain text would
+                leave this machine and is not allowed.
             BusyError: a port or the data directory is taken.
             StorageError: Redis cannot be started or used.
             ServiceUnavailableError: a process did not start.
         """
         settings = self._settings
+        certificates = certificates_of(settings)
         make_data_dir(settings)
         with contextlib.ExitStack() as stack:
             grpc_port = stack.enter_context(reserve_port(settings.host, settings.grpc_port))
@@ -93,6 +96,7 @@ class Service:
                 cache_directory=stack.enter_context(
                     own_directory(settings.chunk_cache_dir, "chunks-")
                 ),
+                certificates=certificates,
                 store_disk=self._redis.disk if self._redis else None,
             )
             stack.callback(self._stop_children)
@@ -103,7 +107,7 @@ class Service:
             on_ready(
                 Addresses(
                     grpc=address_of(settings.host, plan.grpc_port),
-                    admin=f"http://{address_of(settings.host, plan.admin_port)}",
+                    admin=f"{plan.admin_scheme}://{address_of(settings.host, plan.admin_port)}",
                     admin_token_file=None
                     if settings.admin_token
                     else settings.data_dir / "admin.token",

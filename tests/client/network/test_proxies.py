@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.metadata import requires
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def proxy() -> Iterator[RecordingProxy]:
 
 def ask_over_http(host: str, port: int = 7071) -> str:
     """The message with which it fails."""
-    with Registry(f"http://{host}:{port}", "s3cret", patience_seconds=0) as registry:
+    url = f"http://{host}:{port}"
+    with Registry(url, "s3cret", patience_seconds=0, allow_plaintext=True) as registry:
         with pytest.raises(NetworkError) as caught:
             registry.list()
         return caught.value.message
@@ -48,7 +50,8 @@ def ask_over_http(host: str, port: int = 7071) -> str:
 
 def ask_over_grpc(address: str) -> str:
     """The message with which it fails."""
-    with LabelClient(address, reconnect_seconds=0, deadline_seconds=5, token="s3cret") as client:
+    quickly: dict[str, Any] = {"reconnect_seconds": 0, "deadline_seconds": 5}
+    with LabelClient(address, token="s3cret", allow_plaintext=True, **quickly) as client:
         with pytest.raises(NetworkError) as caught:
             client.open("mine:v1")
         return caught.value.message
@@ -56,7 +59,8 @@ def ask_over_grpc(address: str) -> str:
 
 async def ask_asynchronously(address: str) -> str:
     """The message with which it fails."""
-    async with AsyncLabelClient(address, reconnect_seconds=0, deadline_seconds=5) as client:
+    quickly: dict[str, Any] = {"reconnect_seconds": 0, "deadline_seconds": 5}
+    async with AsyncLabelClient(address, allow_plaintext=True, **quickly) as client:
         with pytest.raises(NetworkError) as caught:
             await client.open("mine:v1")
         return caught.value.message
@@ -203,14 +207,14 @@ def test_a_proxy_that_cannot_be_used_is_one_line(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(InvalidRequestError, match=f"^ALL_PROXY {says}"):
-        Registry(f"http://{ELSEWHERE}:7071", None)
+        Registry(f"http://{ELSEWHERE}:7071", None, allow_plaintext=True)
     # Each piece of advice: another URL, or an exception. This machine never needed either.
     monkeypatch.setenv("ALL_PROXY", proxy.url)
     assert "ALL_PROXY" in ask_over_http(ELSEWHERE)
     monkeypatch.setenv("ALL_PROXY", url)
     Registry("http://127.0.0.1:7071", None).close()
     monkeypatch.setenv("NO_PROXY", ELSEWHERE)
-    Registry(f"http://{ELSEWHERE}:7071", None).close()
+    Registry(f"http://{ELSEWHERE}:7071", None, allow_plaintext=True).close()
 
 
 def test_the_package_that_is_advised_brings_socks() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from labelcast.network.tls import Tls
 from labelcast.registry.client import Registry
 
 DEFAULT_ADMIN_URL = "http://127.0.0.1:7071"
@@ -49,7 +50,15 @@ TimeoutOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def connect(admin: str, token: str | None, token_file: Path | None, timeout: float) -> Registry:
+def connect(
+    admin: str,
+    token: str | None,
+    token_file: Path | None,
+    timeout: float,
+    tls: Tls | None,
+    *,
+    allow_plaintext: bool,
+) -> Registry:
     """Registry of a service.
 
     Args:
@@ -57,12 +66,20 @@ def connect(admin: str, token: str | None, token_file: Path | None, timeout: flo
         token: token given on the command line.
         token_file: file with the token; read if there is no `token`.
         timeout: seconds to wait for each response.
+        tls: how a service at https:// is checked.
+        allow_plaintext: whether http:// may lead to another machine.
 
     Raises:
-        InvalidRequestError: an impossible URL or token.
+        InvalidRequestError: an impossible URL or token, or plain text that is not allowed.
         OSError: the file cannot be read.
     """
-    return Registry(admin, chosen_token(token, token_file), timeout_seconds=timeout)
+    return Registry(
+        admin,
+        chosen_token(token, token_file),
+        timeout_seconds=timeout,
+        tls=tls,
+        allow_plaintext=allow_plaintext,
+    )
 
 
 def chosen_token(token: str | None, token_file: Path | None) -> str | None:

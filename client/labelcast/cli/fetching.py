@@ -12,10 +12,12 @@ from rich.progress import Progress
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json
+from labelcast.cli.tls_options import PlaintextOption, with_tls
 from labelcast.codec import LabelKind, Labels
 from labelcast.errors import InvalidRequestError
 from labelcast.files import whole_file
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.network.tls import Tls
 from labelcast.remote.client import LabelClient
 from labelcast.remote.pulling import pull as pull_label_set
 from labelcast.views import Views
@@ -40,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@with_tls
 def pull(
     reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest of a label set.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the label set.")],
@@ -48,10 +51,18 @@ def pull(
     ] = "127.0.0.1:7070",
     token: TokenOption = None,
     token_file: TokenFileOption = None,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """Fetch a whole label set. Resumes if interrupted."""
-    asking = LabelClient(address, token=chosen_token(token, token_file))
+    asking = LabelClient(
+        address,
+        token=chosen_token(token, token_file),
+        tls=tls or False,
+        allow_plaintext=allow_plaintext,
+    )
     with asking as client, _progress() as bar:
         task = bar.add_task("pull", total=None)
 

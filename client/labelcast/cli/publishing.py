@@ -20,7 +20,9 @@ from labelcast.cli.connection import (
 )
 from labelcast.cli.panels import PUBLISH, add_command
 from labelcast.cli.printing import byte_text, print_columns, print_json
+from labelcast.cli.tls_options import PlaintextOption, with_tls
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.network.tls import Tls
 from labelcast.progress import Progress, unwatched
 
 
@@ -33,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     add_command(app, list_label_sets, f"labelcast list {asking}", name="list", panel=PUBLISH)
 
 
+@with_tls
 def push(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a label set.")],
     tag: Annotated[
@@ -42,11 +45,19 @@ def push(
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """Upload a label set and publish it under a tag. Resumes if interrupted."""
     label_set = LabelSetDirectory(directory)
-    with connect(admin, token, token_file, timeout) as registry, _progress_bar() as progress:
+    with (
+        connect(
+            admin, token, token_file, timeout, tls, allow_plaintext=allow_plaintext
+        ) as registry,
+        _progress_bar() as progress,
+    ):
         result = registry.push(label_set, tag, progress=progress)
     if as_json:
         print_json(
@@ -66,6 +77,7 @@ def push(
     )
 
 
+@with_tls
 def tag(
     name: Annotated[str, typer.Argument(metavar="TAG", help="Tag, for example glyphs:v1.")],
     digest: Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the label set.")],
@@ -73,10 +85,15 @@ def tag(
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """Point a tag to a label set that the service already has."""
-    with connect(admin, token, token_file, timeout) as registry:
+    with connect(
+        admin, token, token_file, timeout, tls, allow_plaintext=allow_plaintext
+    ) as registry:
         registry.tag(name, digest)
     if as_json:
         print_json({"tag": name, "digest": digest})
@@ -84,16 +101,22 @@ def tag(
         typer.echo(f"{name} is {digest}")
 
 
+@with_tls
 def retire(
     reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest of a label set.")],
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """Withdraw a label set and its tags from readers. Its bytes stay in the store."""
-    with connect(admin, token, token_file, timeout) as registry:
+    with connect(
+        admin, token, token_file, timeout, tls, allow_plaintext=allow_plaintext
+    ) as registry:
         digest = registry.inspect(reference).summary.digest
         registry.retire(digest)
     if as_json:
@@ -102,15 +125,21 @@ def retire(
         typer.echo(f"{digest} is retired")
 
 
+@with_tls
 def list_label_sets(
     admin: AdminOption = DEFAULT_ADMIN_URL,
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """List the label sets that the service has, oldest first."""
-    with connect(admin, token, token_file, timeout) as registry:
+    with connect(
+        admin, token, token_file, timeout, tls, allow_plaintext=allow_plaintext
+    ) as registry:
         found = registry.list()
     if as_json:
         print_json([asdict(summary) for summary in found])

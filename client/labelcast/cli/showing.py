@@ -17,9 +17,11 @@ from labelcast.cli.connection import (
 from labelcast.cli.description import describe, pairs_of
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json, print_pairs
+from labelcast.cli.tls_options import PlaintextOption, with_tls
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.network.tls import Tls
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@with_tls
 def info(
     reference: Annotated[
         str, typer.Argument(metavar="REF|DIR", help="Tag, digest or directory of a label set.")
@@ -41,13 +44,18 @@ def info(
     token: TokenOption = None,
     token_file: TokenFileOption = None,
     timeout: TimeoutOption = 60.0,
+    allow_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
+    *,
+    tls: Tls | None,
 ) -> None:
     """Show what a label set holds, what it costs and how well its codec fits."""
     if Path(reference).is_dir():
         described, pairs = _of_directory(Path(reference))
     else:
-        with connect(admin, token, token_file, timeout) as registry:
+        with connect(
+            admin, token, token_file, timeout, tls, allow_plaintext=allow_plaintext
+        ) as registry:
             details = registry.inspect(reference)
         described = describe(details.manifest, details.codec_name, details.report)
         store_bytes = sum(details.store_bytes.values())

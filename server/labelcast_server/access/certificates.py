@@ -11,9 +11,14 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from labelcast.errors import InvalidRequestError
 from labelcast.network.pem import load_authorities, load_pair, read_certificates, read_key
+
+if TYPE_CHECKING:
+    # Workers load certificates, and must not import what reads settings.
+    from labelcast_server.settings import ServerSettings
 
 logger = logging.getLogger("labelcast_server.access")
 
@@ -39,6 +44,13 @@ class Certificates:
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+    @classmethod
+    def of(cls, settings: "ServerSettings") -> "Certificates | None":
+        """What the settings name; None for plain text."""
+        if settings.tls_certificate is None or settings.tls_key is None:
+            return None
+        return cls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
     def stamp(self) -> Stamp | None:
         """Changes when a file does, or what a symbolic link points to; None if one is missing."""
@@ -113,6 +125,12 @@ class Loaded:
     def not_after(self) -> float:
         """Last moment at which it is valid, in seconds since 1970."""
         return ssl.cert_time_to_seconds(str(self.seen["notAfter"]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Hosts and addresses that it is for; a wildcard stands for one of its names."""
+        found: Any = self.seen.get("subjectAltName", ())
+        return tuple(name.replace("*", "any", 1) for _, name in found)
 
     @staticmethod
     def day(moment: float) -> str:

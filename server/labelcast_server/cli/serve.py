@@ -9,7 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from labelcast.cli.panels import add_command
+from labelcast.cli.tls_options import with_tls
 from labelcast.errors import ServiceUnavailableError
+from labelcast.network.endpoint import host_and_port
+from labelcast.network.proxies import is_loopback
+from labelcast.network.tls import Tls
 from labelcast_server.cli.listening import (
     AllowPlaintext,
     TlsCertificate,
@@ -106,6 +110,7 @@ def serve(
     run_service(settings, announce)
 
 
+@with_tls
 def health(
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Address of the service's gRPC port.")
@@ -113,12 +118,19 @@ def health(
     codes: Annotated[
         bool, typer.Option("--codes", help="Ask whether it serves codes, which need no decoder.")
     ] = False,
+    *,
+    tls: Tls | None,
 ) -> None:
-    """Ask a service whether it can serve: exit status 0 if it can, 1 if not."""
+    """Ask a service whether it can serve: exit status 0 if it can, 1 if not.
+
+    Where LABELCAST_TLS_CERTIFICATE and LABELCAST_TLS_KEY are set, a service on this machine is
+    asked over TLS with that certificate, unless an option says otherwise.
+    """
     from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
 
     name = CODES_SERVICE_NAME if codes else ""
-    if not is_serving(address, timeout_seconds=5.0, name=name):
+    tls = tls or _tls_of_own_service(address)
+    if not is_serving(address, timeout_seconds=5.0, name=name, tls=tls):
         what = "serving codes" if codes else "serving"
         raise ServiceUnavailableError(f"the service at {address} is not {what}")
     typer.echo("serving")
@@ -152,6 +164,18 @@ def doctor(
                 typer.echo(f"{'':<30}→ {finding.remedy}")
     if any(finding.level == "error" for finding in findings):
         sys.exit(1)
+
+
+def _tls_of_own_service(address: str) -> Tls | None:
+    from labelcast_server.access.certificates import Certificates
+    from labelcast_server.rpc.probe import own_tls
+    from labelcast_server.settings import load_settings
+
+    target = host_and_port(address)
+    if target is None or not is_loopback(target[0]):
+        return None
+    found = Certificates.of(load_settings())
+    return None if found is None else own_tls(found)
 
 
 def add_to(app: typer.Typer) -> None:

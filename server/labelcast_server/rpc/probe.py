@@ -5,24 +5,48 @@ from grpc_health.v1 import health_pb2
 
 from labelcast.network.endpoint import check_address
 from labelcast.network.proxies import grpc_options
+from labelcast.network.tls import Tls
+from labelcast.network.tls_failures import tls_error
+from labelcast_server.access.certificates import Certificates
 
 # Name under which a service reports whether it can deliver codes, which need no decoder.
 CODES_SERVICE_NAME = "labelcast.codes"
 
 
-def is_serving(address: str, *, timeout_seconds: float, name: str = "") -> bool:
+def own_tls(certificates: Certificates) -> Tls:
+    """How a service on this machine is asked that shows these certificates.
+
+    It must show that very certificate, and gets it in return if it asks clients for one.
+
+    Raises:
+        InvalidRequestError: the certificates are of no use.
+    """
+    names = certificates.load().names
+    return Tls(
+        certificates.certificate,
+        certificates.certificate,
+        certificates.key,
+        server_name=names[0] if names else None,
+    )
+
+
+def is_serving(
+    address: str, *, timeout_seconds: float, name: str = "", tls: Tls | None = None
+) -> bool:
     """Whether the service at host:port says SERVING in time.
 
     Args:
         address: host:port.
         timeout_seconds: time limit for the answer.
         name: name to ask for; empty for everything, `CODES_SERVICE_NAME` for codes alone.
+        tls: how the service is checked; None asks in plain text.
 
     Raises:
-        InvalidRequestError: not an address.
+        InvalidRequestError: not an address, or the files of `tls` are of no use.
+        TlsError: the service's certificate is not accepted, or only one side speaks TLS.
     """
     check_address(address)
-    with grpc.insecure_channel(address, options=grpc_options(address)) as channel:
+    with _channel(address, tls) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -30,6 +54,19 @@ def is_serving(address: str, *, timeout_seconds: float, name: str = "") -> bool:
         )
         try:
             reply = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            refused = tls_error(str(error), address)
+            if refused is not None:
+                raise refused from None
             return False
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _channel(address: str, tls: Tls | None) -> grpc.Channel:
+    options: list[tuple[str, int | str]] = [*grpc_options(address)]
+    if tls is None:
+        return grpc.insecure_channel(address, options=options)
+    if tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    credentials = grpc.ssl_channel_credentials(*tls.pems())
+    return grpc.secure_channel(address, credentials, options=options)

@@ -13,11 +13,10 @@ def certificates_of(settings: ServerSettings) -> Certificates | None:
             allowed that.
     """
     require_private(settings)
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    found = Certificates(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    found = Certificates.of(settings)
     try:
-        found.load()
+        if found is not None:
+            found.load()
     except InvalidRequestError as error:
         raise SettingsError(error.message) from None
     return found

@@ -223,7 +223,7 @@ def test_pull_takes_its_token_as_the_others_do(
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     given: list[str | None] = []
 
-    def asked(_address: str, *, token: str | None) -> None:
+    def asked(_address: str, *, token: str | None, **_: object) -> None:
         given.append(token)
         raise InvalidRequestError("enough")
 

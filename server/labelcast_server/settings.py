@@ -75,6 +75,7 @@ def _url(secret: SecretStr) -> SecretStr:
 
 
 Token = Annotated[SecretStr, AfterValidator(_token)]
+Host = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -96,6 +97,8 @@ class ServerSettings(BaseSettings):
         tls_client_ca: PEM file of the authorities that issue certificates to clients; with it, a
             client without such a certificate is refused (mutual TLS).
         allow_plaintext: listen without TLS on an address that other machines reach.
+        published_host: address of the machine under which a container's engine publishes both
+            ports; decides in place of `host` whether other machines reach them.
         workers: number of I/O worker processes.
         device: device that decodes labels: auto, cpu, cuda or cuda:N.
         disk_reserve_bytes: space kept free on the disk of the embedded Redis, which refuses writes
@@ -113,7 +116,7 @@ class ServerSettings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    host: Annotated[str, AfterValidator(_host)] = Field("127.0.0.1", min_length=1)
+    host: Host = "127.0.0.1"
     grpc_port: Port = 7070
     admin_port: Port = 7071
     data_dir: Path = Path(".labelcast")
@@ -125,6 +128,7 @@ class ServerSettings(BaseSettings):
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     allow_plaintext: bool = False
+    published_host: Host | None = None
     workers: int = Field(1, ge=1, le=256)
     device: Annotated[str, AfterValidator(_device)] = "auto"
     disk_reserve_bytes: int | None = Field(None, ge=0, le=2**50)
@@ -181,15 +185,16 @@ def require_private(settings: ServerSettings) -> None:
     """Refuse to listen in plain text where other machines could connect, unless told to.
 
     Raises:
-        SettingsError: the host is not loopback, there is no certificate, and nobody allowed it.
+        SettingsError: other machines reach the ports, there is no certificate, and nobody allowed
+            plain text.
     """
-    private = settings.tls_certificate is not None or is_loopback(settings.host)
-    if not (private or settings.allow_plaintext):
+    reached = settings.published_host or settings.host
+    if settings.tls_certificate is None and not (settings.allow_plaintext or is_loopback(reached)):
         raise SettingsError(
-            f"other machines reach {settings.host}, and labels and tokens would cross the network"
-            " in plain text; give --tls-certificate and --tls-key, or listen on 127.0.0.1, or, in"
-            " a network that you trust, give --allow-plaintext (each also a variable, like"
-            f" {PREFIX}ALLOW_PLAINTEXT=true)"
+            f"other machines reach {reached}, and labels and tokens would cross the network in"
+            " plain text; give --tls-certificate and --tls-key, or listen on 127.0.0.1 (a"
+            f" container: publish its ports there, and set {PREFIX}PUBLISHED_HOST=127.0.0.1), or,"
+            f" in a network that you trust, give --allow-plaintext ({PREFIX}ALLOW_PLAINTEXT=true)"
         )
 
 

@@ -1,6 +1,7 @@
 """Settings: variables, overrides, and the admin token that is kept."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from labelcast_server.settings import (
     SettingsError,
     load_settings,
     make_data_dir,
+    require_private,
     resolve_admin_token,
 )
 from tests.factories.odd_file_systems import without_links
@@ -42,6 +44,7 @@ def test_defaults() -> None:
         "tls_key": None,
         "tls_client_ca": None,
         "allow_plaintext": False,
+        "published_host": None,
         "workers": 1,
         "device": "auto",
         "disk_reserve_bytes": None,
@@ -69,6 +72,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "tls_key": "/tls/service.key",
         "tls_client_ca": "/tls/clients.pem",
         "allow_plaintext": "true",
+        "published_host": "203.0.113.7",
         "workers": "4",
         "device": "cuda:1",
         "disk_reserve_bytes": "1000000",
@@ -193,6 +197,40 @@ def test_unknown_arguments_and_one_token_for_both_scopes_are_refused() -> None:
     with pytest.raises(SettingsError, match="must differ") as caught:
         load_settings(admin_token="hunter22", read_token="hunter22")
     assert "hunter22" not in caught.value.message
+
+
+PUBLIC = ["0.0.0.0", "::", "192.0.2.7", "2001:db8::1", "labels.test", "localhost.test"]
+PRIVATE = ["127.0.0.1", "127.8.9.1", "::1", "localhost", "::ffff:127.0.0.1"]
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_plain_text_is_refused_where_other_machines_connect(host: str) -> None:
+    with pytest.raises(SettingsError, match=f"^other machines reach {re.escape(host)}"):
+        require_private(load_settings(host=host))
+    with pytest.raises(SettingsError, match=f"^other machines reach {re.escape(host)}"):
+        require_private(load_settings(host="127.0.0.1", published_host=host))
+    require_private(load_settings(host=host, allow_plaintext=True))
+    require_private(load_settings(host=host, tls_certificate="a.pem", tls_key="a.key"))
+    require_private(load_settings(host=host, published_host="127.0.0.1"))
+
+
+@pytest.mark.parametrize("host", PRIVATE)
+def test_plain_text_is_for_this_machine(host: str) -> None:
+    require_private(load_settings(host=host))
+    require_private(load_settings(host="0.0.0.0", published_host=host))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tls_certificate": "a.pem"}, "give both, or neither"),
+        ({"tls_key": "a.key"}, "give both, or neither"),
+        ({"tls_client_ca": "ca.pem"}, "needs tls_certificate and tls_key"),
+    ],
+)
+def test_half_of_tls_is_refused(given: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings(**given)
 
 
 def test_the_admin_token_is_generated_once_and_kept(tmp_path: Path) -> None:

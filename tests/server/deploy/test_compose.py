@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
+from labelcast_server.settings import (
+    ServerSettings,
+    SettingsError,
+    load_settings,
+    require_private,
+)
+
 ROOT = Path(__file__).parents[3]
-COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.tls.yml")
 
 
 def services(name: str = "docker-compose.yml") -> dict[str, Any]:
@@ -70,6 +77,41 @@ def test_admin_token_has_no_default() -> None:
 def test_ports_are_loopback_by_default() -> None:
     ports = services()["labelcast"]["ports"]
     assert ports == [f"${{LABELCAST_BIND:-127.0.0.1}}:{port}:{port}" for port in (7070, 7071)]
+
+
+def in_compose(monkeypatch: pytest.MonkeyPatch, *names: str, **given: str) -> ServerSettings:
+    """Settings of the service as compose starts it, with these variables set for compose."""
+
+    def meant(found: re.Match[str]) -> str:
+        return given.get(found["name"]) or found["default"]
+
+    for name in names:
+        for variable, text in services(name)["labelcast"]["environment"].items():
+            value = re.sub(r"\$\{(?P<name>\w+):[-?](?P<default>[^}]*)\}", meant, text)
+            monkeypatch.setenv(variable, value)
+    return load_settings(host="0.0.0.0")
+
+
+def test_plain_text_stays_on_the_machine_unless_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, with_tls = COMPOSE_FILES[:1], (COMPOSE_FILES[0], COMPOSE_FILES[2])
+    given = {"LABELCAST_ADMIN_TOKEN": "s3cret"}
+    public = given | {"LABELCAST_BIND": "203.0.113.7"}
+    require_private(in_compose(monkeypatch, *plain, **given))
+    with pytest.raises(SettingsError, match=r"other machines reach 203\.0\.113\.7"):
+        require_private(in_compose(monkeypatch, *plain, **public))
+    allowed = public | {"LABELCAST_ALLOW_PLAINTEXT": "true"}
+    require_private(in_compose(monkeypatch, *plain, **allowed))
+    encrypted = in_compose(monkeypatch, *with_tls, **public)
+    require_private(encrypted)
+    assert not encrypted.allow_plaintext
+
+
+def test_certificates_are_mounted_by_their_directory() -> None:
+    (mounted,) = services("docker-compose.tls.yml")["labelcast"]["volumes"]
+    assert mounted.endswith(":/etc/labelcast/tls:ro")
+    assert mounted.startswith("${LABELCAST_TLS_DIR:?")
+    for path in services("docker-compose.tls.yml")["labelcast"]["environment"].values():
+        assert Path(path).parent == Path("/etc/labelcast/tls")
 
 
 def test_gpu_file_only_adds_a_reservation() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from labelcast import LabelClient
 from labelcast.v2 import labels_pb2_grpc
+from tests.e2e.guarded_service import Guarded, guarded_service
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
 
@@ -30,6 +31,13 @@ def label_sets(
     for name, known in made.items():
         service.push(known.on_disk, name)
     return made
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A service that asks clients for certificates; each test has another one shown."""
+    with guarded_service(tmp_path_factory.mktemp("guarded")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -1,67 +1,18 @@
 """Clients that must prove who they are, and a certificate that is renewed meanwhile."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 
-from labelcast import Representation, Tls
+from labelcast import Representation
 from labelcast.errors import NetworkError, ServiceUnavailableError, TlsError
-from tests.e2e.label_sets import KnownLabelSet, known_label_set
-from tests.e2e.running_service import RunningService, run_command, running_service
-from tests.factories.certificates import Authority, Pair, options_of
+from tests.e2e.guarded_service import NO_PATIENCE, Guarded
+from tests.e2e.running_service import run_command
+from tests.factories.certificates import Authority
 
 CODES = Representation.codes()
-NO_PATIENCE = {"reconnect_seconds": 0, "deadline_seconds": 10}
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A service that asks clients for certificates, and the files that its own comes from."""
-
-    service: RunningService
-    clients: Authority
-    shown: Pair
-    directory: Path
-    known: KnownLabelSet
-
-    def authority(self, name: str, *hosts: str) -> Authority:
-        """A new authority, which issues the certificate that new connections get."""
-        made = Authority(self.directory, name)
-        made.issue(self.shown.certificate.stem, *hosts)
-        return made
-
-    def tls(self, trusted: Authority, shown: Pair | None = None) -> Tls:
-        return trusted.trusted(shown or self.clients.issue("student", "student.example.org"))
-
-    def read(self, tls: Tls) -> str:
-        with self.service.client(tls=tls, **NO_PATIENCE) as client:
-            return client.open("known").digest
-
-    def listed(self, tls: Tls) -> int:
-        with self.service.registry(tls=tls, patience_seconds=0) as registry:
-            return len(registry.list())
-
-    def warnings(self) -> list[str]:
-        sign = "new connections still get the certificate from before"
-        return [line for line in self.service.log().splitlines() if sign in line]
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    directory = tmp_path_factory.mktemp("pems")
-    clients, authority = Authority(directory, "clients"), Authority(directory, "first")
-    shown = authority.issue("service")
-    known = known_label_set(tmp_path_factory.mktemp("known"), "vqae", num_samples=400)
-    with running_service(
-        tmp_path_factory.mktemp("guarded"), *options_of(shown, clients)
-    ) as service:
-        found = Guarded(service, clients, shown, directory, known)
-        with service.registry(tls=found.tls(authority)) as registry:
-            registry.push(known.on_disk, "known")
-        yield found
+SOON = 15.0
 
 
 def test_a_client_with_a_certificate_reads_and_lists(guarded: Guarded) -> None:
@@ -163,3 +114,18 @@ def test_health_does_not_take_another_certificate_for_its_own(guarded: Guarded) 
     asked = run_command("health", "--address", guarded.service.grpc, environment=settings)
     assert asked.returncode == 1
     assert "authority that is not trusted" in asked.stderr
+
+
+def test_a_certificate_that_ends_is_refused_until_it_is_renewed(guarded: Guarded) -> None:
+    ends = time.time() + SOON
+    authority = guarded.authority("ending", days=SOON / 86_400)
+    tls = guarded.tls(authority)
+    assert guarded.read(tls) == guarded.known.on_disk.digest
+    assert guarded.listed(tls) == 1
+    time.sleep(max(0.0, ends + 1 - time.time()))
+    for ask in (guarded.read, guarded.listed):
+        with pytest.raises(TlsError, match="is not valid today; have the service's certificate"):
+            ask(tls)
+    guarded.renew(authority)
+    assert guarded.read(tls) == guarded.known.on_disk.digest
+    assert guarded.listed(tls) == 1

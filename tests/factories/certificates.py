@@ -32,7 +32,7 @@ class Authority:
         self.file = directory / f"{name}.pem"
         self._issuer.cert_pem.write_to_path(self.file)
 
-    def issue(self, name: str, *hosts: str, days: int = 90) -> Pair:
+    def issue(self, name: str, *hosts: str, days: float = 90) -> Pair:
         """A pair for some hosts, 127.0.0.1 and localhost if none are given.
 
         Args:

@@ -36,6 +36,7 @@ class Defaults:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--address", required=True)
+    parser.add_argument("--tls", action="store_true", help="for a service on another machine")
     parser.add_argument("--tag", required=True)
     parser.add_argument("--images", type=Path, required=True, help="class directories of images")
     parser.add_argument("--channels", type=int, default=3)
@@ -47,7 +48,7 @@ def main() -> None:
     make_student: Callable[[], nn.Module] = getattr(importlib.import_module(module), name)
     images = ImageFolder(options.images, channels=options.channels)
     defaults = Defaults(batch_size=options.batch_size)
-    with LabelClient(options.address) as client:
+    with LabelClient(options.address, tls=options.tls) as client:
         label_set = client.open(options.tag, expect=Expectation(temperature=defaults.temperature))
         trained = train_through_stages(
             client, label_set, images, make_student, options.out, defaults

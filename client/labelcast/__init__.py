@@ -1,6 +1,6 @@
 """labelcast: soft labels by view, from compressed codes.
 
-    label_set = labelcast.open("mine:v1", address="labels.example.org:7070")
+    label_set = labelcast.open("mine:v1", address="labels.example.org:7070", tls=True)
     label_set = labelcast.open("label-set/")                      # or a directory
     soft = label_set.labels(sample_ids, seeds)                    # float32, shape (N, C)
 

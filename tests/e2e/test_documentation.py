@@ -1,14 +1,18 @@
 """The examples of docs that need a service or a label set, run as a reader would run them."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from labelcast import Tls
+from labelcast.errors import NotFoundError
 from labelcast.label_set_directory import LabelSetDirectory
-from tests.e2e.running_service import RunningService
+from tests.e2e.running_service import RunningService, running_service
+from tests.factories.certificates import Pair, options_of
 from tests.factories.label_sets import make_label_set
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,11 +54,13 @@ def test_a_directory_is_decoded_at_the_edge(label_set: LabelSetDirectory) -> Non
 # What each example names, and what stands for it here; IDS, SEEDS and DIGEST are the label set's.
 CASES = {
     ("start/student.md", 2): {
+        ", tls=True": "",
         "np.arange(256, dtype=np.uint64)": "IDS",
         "range(3)": "SEEDS",
         "probabilities(temperature=4.0)": "logits()",
     },
     ("guides/dataloader.md", 0): {
+        ", tls=True": "",
         "range(256)": "IDS",
         "range(300)": "SEEDS",
         "num_workers=4": "num_workers=1",
@@ -62,7 +68,7 @@ CASES = {
     },
     ("guides/federated.md", 0): {
         "sha256:2b5182f8216dd9a22536dac59170d4013832c67506b914176ac9e34d701c942d": "DIGEST",
-        ', token="…"': "",
+        ', token="…", tls=True': "",
         "num_classes=1000, temperature=1.0": "num_classes=10",
         "[3, 17, 29]": "IDS",
         "# float32, shape (3, 1000)": "; print(batch.views.sample_ids, labels.shape)",
@@ -81,3 +87,20 @@ def test_labels_come_from_a_service(
     printed = run(page, number, tmp_path, {"labels.example.org:7070": service.grpc} | changes)
     assert str(ids[0]) in printed
     assert "(3, 10)" in printed
+
+
+def test_a_service_runs_with_the_certificates_that_are_described(tmp_path: Path) -> None:
+    page = (DOCS / "guides" / "deploy.md").read_text().replace("\\\n", " ")
+    authority, service_s = re.findall(r"^openssl .*$", page, re.MULTILINE)
+    student_s = service_s.replace("service.", "student.")
+    for command in (authority, service_s, student_s):
+        subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    shown = Pair(tmp_path / "service.pem", tmp_path / "service.key")
+    options = (*options_of(shown), "--tls-client-ca", str(tmp_path / "ca.pem"))
+    pair = (tmp_path / "student.pem", tmp_path / "student.key")
+    tls = Tls(tmp_path / "ca.pem", *pair, server_name="labels.example.org")
+    with running_service(tmp_path, *options) as started:
+        with started.registry(tls=tls) as registry:
+            assert registry.list() == []
+        with started.client(tls=tls) as client, pytest.raises(NotFoundError):
+            client.open("mine:v1")

@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
     add_command(
         app,
         pull,
-        "labelcast pull mine:v1 --address labels.example.org:7070 --out local/",
+        "labelcast pull mine:v1 --address labels.example.org:7070 --tls --out local/",
         panel=USE,
     )
     add_command(

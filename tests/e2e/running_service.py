@@ -207,7 +207,18 @@ class RunningService:
         return self.log_path.read_text()
 
     def processes(self) -> Processes:
-        """Who is who: spawned Pythons look alike, so by what they listen on."""
+        """Who is who, once everyone listens: one that was killed is a while in coming back."""
+        found: list[Processes] = []
+
+        def all_listen() -> bool:
+            found[:] = self._listeners()
+            return bool(found)
+
+        eventually(all_listen, "decoder, workers and admin API listen")
+        return found[0]
+
+    def _listeners(self) -> list[Processes]:
+        # Spawned Pythons look alike, so by what they listen on.
         supervisor = psutil.Process(self.process.pid)
         everyone = self._remember()
         listening = {process: _listens_on(process) for process in everyone}
@@ -215,16 +226,14 @@ class RunningService:
         def that_listen_on(name: str) -> list[psutil.Process]:
             return [process for process, on in listening.items() if name in on]
 
-        (decoder,), (admin,) = that_listen_on("decoder.sock"), that_listen_on(self._ports[1])
+        decoders, admins = that_listen_on("decoder.sock"), that_listen_on(self._ports[1])
+        workers = that_listen_on(self._ports[0])
         redis = [process for process in everyone if _name(process) in _SERVERS]
-        return Processes(
-            supervisor=supervisor,
-            decoder=decoder,
-            workers=that_listen_on(self._ports[0]),
-            admin=admin,
-            redis=redis[0] if redis else None,
-            all=everyone,
-        )
+        return [
+            Processes(supervisor, decoder, workers, admin, redis[0] if redis else None, everyone)
+            for decoder, admin in zip(decoders, admins, strict=False)
+            if workers
+        ]
 
     def _remember(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):

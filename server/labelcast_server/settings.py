@@ -108,6 +108,8 @@ class ServerSettings(BaseSettings):
             an I/O worker often runs on the same machine.
         drain_seconds: time for running requests to end when the service stops.
         max_streams: label streams that one worker serves at once; further ones are told to retry.
+        metrics_port: port for Prometheus, without a token, of a process that runs alone; None for
+            none. A whole service has its metrics under /metrics of the admin API.
         unsent_mib: mebibytes of replies that one worker prepares before they are read.
         log_level: lowest severity that is logged.
     """
@@ -136,6 +138,7 @@ class ServerSettings(BaseSettings):
     decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
     max_streams: int = Field(512, ge=1, le=65_536)
+    metrics_port: Port | None = None
     unsent_mib: int = Field(256, ge=1, le=2**20)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -46,7 +46,7 @@ class RealRedis:
         # Someone may take a port between our looking and Redis's: try another, unless it is ours.
         ours = self.port
         for _ in range(5):
-            self.port = ours or _free_port()
+            self.port = ours or free_port()
             if self._launch():
                 return
         raise AssertionError((self.directory / "redis.log").read_text())
@@ -99,7 +99,7 @@ def running_redis(
         redis.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     BLOB = "blob"
     UPLOAD = "upload"
     TAG = "tag"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ GRANTS: Mapping[tuple[Action, Kind], frozenset[Principal]] = {
     (Action.INSPECT, Kind.LABEL_SET): _WITH_TOKEN,
     (Action.INSPECT, Kind.BLOB): _WITH_TOKEN,
     (Action.INSPECT, Kind.TAG): _WITH_TOKEN,
+    (Action.INSPECT, Kind.METRICS): _WITH_TOKEN,
     (Action.WRITE, Kind.UPLOAD): _ADMIN,
     (Action.STAGE, Kind.LABEL_SET): _ADMIN,
     (Action.PUBLISH, Kind.TAG): _ADMIN,

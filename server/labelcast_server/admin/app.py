@@ -1,16 +1,21 @@
 """The FastAPI application."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 
 from labelcast.errors import LabelcastError
+from labelcast_server.access.authorize import Action, Kind
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.admin import routes_label_sets, routes_uploads
+from labelcast_server.admin.access import requires
 from labelcast_server.admin.errors import handle_errors
 from labelcast_server.admin.schemas import ErrorBody, Health
 from labelcast_server.registry.services import RegistryServices
+from labelcast_server.telemetry.exposition import exposition
 
 _DESCRIPTION = """\
 Publishes label sets: push blobs, record the manifest that names them, point a tag to it.
@@ -66,5 +71,17 @@ def create_app(
             response.status_code = 503
             return Health(status="unavailable")
         return Health(status="ok")
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Metrics of all processes, for Prometheus",
+        response_class=PlainTextResponse,
+        dependencies=requires(Action.INSPECT, Kind.METRICS),
+    )
+    async def metrics() -> Response:
+        """Labels, bytes, seconds and what failed, since the service started."""
+        text, content_type = await asyncio.to_thread(exposition)
+        return Response(text, media_type=content_type)
 
     return app

@@ -1,6 +1,7 @@
 """Views → rows → labels, block by block, with proof of which views they belong to."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +26,7 @@ from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.read_ahead import ReadAhead, take_room
 from labelcast_server.delivery.stored_labels import are_stored
 from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
+from labelcast_server.telemetry.metrics import DECODE_SECONDS, GATHER_SECONDS, UNIT_ROWS
 
 _UNARY_MESSAGES = 32
 # Rows looked up on the event loop: below a millisecond, where a thread costs more than it saves.
@@ -114,6 +116,7 @@ class BlockReader:
         self._room = room
         self._subject = LabelSubject(label_set.digest, representation)
         self._stored = are_stored(label_set.codec, representation)
+        self._unit_rows = UNIT_ROWS.labels(representation.form)
         self._sizes = UnitSizes.of(
             representation,
             num_classes=label_set.manifest.contract.num_classes,
@@ -192,11 +195,14 @@ class BlockReader:
             start += len(some)
 
     async def _unit(self, views: Views, first_row: int) -> list[Block]:
+        self._unit_rows.observe(len(views))
+        began = time.perf_counter()
         if len(views) > _ROWS_ON_THE_LOOP:
             rows, found, subjects = await asyncio.to_thread(self._find, views, first_row)
         else:
             rows, found, subjects = self._find(views, first_row)
         packed = await self._gather(rows, len(views))
+        GATHER_SECONDS.observe(time.perf_counter() - began)
         if self._stored:
             if self._representation.form is not Form.CODES:
                 # As decoding would.
@@ -256,13 +262,16 @@ class BlockReader:
         if context is not None:
             # Drawing takes a millisecond, of however few views.
             packed = await asyncio.to_thread(_beside_context, packed, context, views)
-        return await self._decoder.decode(
+        began = time.perf_counter()
+        decoded = await self._decoder.decode(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
             self._representation,
             packed,
             row_bytes=self._sizes.row_bytes,
         )
+        DECODE_SECONDS.observe(time.perf_counter() - began)
+        return decoded
 
     async def _gather(self, parts: list[SegmentRows], count: int) -> Rows:
         segments = self._label_set.manifest.segments

@@ -1,12 +1,14 @@
 """Units of one stream, prepared in the background while earlier ones are being sent."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Generic, TypeVar
 
 from labelcast.errors import OverloadedError
 from labelcast_server.byte_budget import ByteBudget
+from labelcast_server.telemetry.metrics import STALL_SECONDS
 
 Unit = TypeVar("Unit")
 
@@ -101,7 +103,10 @@ class ReadAhead(Generic[Unit]):
                 await self._moved.wait_for(lambda: self._line or self._ended)
             if not self._line:
                 break
-            yield await self._line[0][0]
+            began = time.perf_counter()
+            unit = await self._line[0][0]
+            STALL_SECONDS.inc(time.perf_counter() - began)
+            yield unit
             _, size = self._line.popleft()
             self._room.give(size)
             await self._tell()

@@ -21,6 +21,8 @@ from labelcast_server.delivery.service import LabelService
 from labelcast_server.error_catalog import publicise
 from labelcast_server.rpc.malformed import Malformed, understood
 from labelcast_server.rpc.status import Context, abort
+from labelcast_server.telemetry.calls import EndOfCall
+from labelcast_server.telemetry.metrics import BYTES, LABELS, OPEN_STREAMS
 
 _MAX_REFERENCE = 200
 # Views of a request that are checked on the event loop: a million of them take milliseconds.
@@ -125,6 +127,8 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         for block in await reader.read_whole(views):
             parts.append(_rows_to_proto(row, block))
             row += block.count
+        LABELS.labels(representation.form).inc(row)
+        BYTES.labels(representation.form).inc(sum(len(part.payload) for part in parts))
         return pb.GetLabelsResponse(parts=parts)
 
     async def _stream_labels(
@@ -136,11 +140,13 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 " moment, close streams that you do not read, or give the service more workers"
             )
         self._streams += 1
+        OPEN_STREAMS.inc()
         try:
             async for reply in self._answer_stream(caller, requests):
                 yield reply
         finally:
             self._streams -= 1
+            OPEN_STREAMS.dec()
 
     async def _answer_stream(
         self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
@@ -161,11 +167,15 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         representation = wire.representation_from_proto(opening.representation)
         reader = await self._service.reader(digest, representation)
         row = opening.first_row
+        labels = LABELS.labels(representation.form)
+        sent_bytes = BYTES.labels(representation.form)
         blocks = reader.read(_asked_in_order(opening, requests))
         async with contextlib.aclosing(blocks):
             async for block in blocks:
                 yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
                 row += block.count
+                labels.inc(block.count)
+                sent_bytes.inc(len(block.payload))
 
     async def _call(
         self,
@@ -173,13 +183,14 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         method: Callable[[Caller, Request], Awaitable[Reply]],
         request: Request | Malformed,
     ) -> Reply:
-        try:
-            caller = self._identify(context)
-            reply = await method(caller, understood(request))
-            caller.check()
-            return reply
-        except Exception as error:  # noqa: BLE001 - the boundary: nothing passes untranslated
-            await abort(context, publicise(error))
+        with EndOfCall(method.__name__) as end:
+            try:
+                caller = self._identify(context)
+                reply = await method(caller, understood(request))
+                caller.check()
+                return reply
+            except Exception as error:  # noqa: BLE001 - the boundary: nothing passes untranslated
+                await abort(context, end.by(publicise(error)))
 
     async def _stream(
         self,
@@ -188,13 +199,14 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         request: Request,
     ) -> AsyncIterator[Reply]:
         # Interceptors of grpc.aio do not see what a streaming handler raises, so this is the place.
-        try:
-            caller = self._identify(context)
-            async for reply in method(caller, request):
-                caller.check()
-                yield reply
-        except Exception as error:  # noqa: BLE001 - as above
-            await abort(context, publicise(error))
+        with EndOfCall(method.__name__) as end:
+            try:
+                caller = self._identify(context)
+                async for reply in method(caller, request):
+                    caller.check()
+                    yield reply
+            except Exception as error:  # noqa: BLE001 - as above
+                await abort(context, end.by(publicise(error)))
 
     def _identify(self, context: Context) -> Caller:
         given = dict(context.invocation_metadata() or ()).get("authorization")

@@ -27,6 +27,7 @@ from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.process import set_up_logging, until_stopped
 from labelcast_server.supervisor.pulse import Pulse, Ready
 from labelcast_server.supervisor.roles import Listens, Role
+from labelcast_server.telemetry.exposition import served_metrics
 
 # sockaddr_un holds 104 bytes with the closing NUL on macOS.
 _LONGEST_SOCKET_PATH = 103
@@ -49,7 +50,8 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
         StorageError: Redis cannot be used.
     """
     set_up_logging(settings.log_level)
-    certificates = None if role.listens is Listens.SOCKET else certificates_of(settings)
+    on_a_port = role.listens is not Listens.SOCKET or settings.metrics_port is not None
+    certificates = certificates_of(settings) if on_a_port else None
     make_data_dir(settings)
     directory = settings.data_dir.absolute() / "run"
     with contextlib.ExitStack() as stack:
@@ -74,6 +76,14 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
             certificates=certificates,
         )
         _require_short(plan.decoder_socket)
+        if settings.metrics_port is not None:
+            stack.enter_context(
+                served_metrics(
+                    settings.host,
+                    settings.metrics_port,
+                    None if certificates is None else (certificates.certificate, certificates.key),
+                )
+            )
         pulse = Pulse(multiprocessing.get_context("spawn"))
         ready = Ready(pulse, announce=lambda: on_ready(_where(role, plan)))
         asyncio.run(until_stopped(role.main, plan, ready, interruptible=True))

@@ -100,6 +100,11 @@ class ProcessPlan:
         return "http" if self.certificates is None else "https"
 
     @property
+    def metrics_directory(self) -> Path:
+        """Where the processes of a service leave their metrics."""
+        return self.run_directory / "metrics"
+
+    @property
     def decoder_socket(self) -> Path:
         """Path of the decoder's socket."""
         return self.run_directory / "decoder.sock"

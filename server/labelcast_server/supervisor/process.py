@@ -12,6 +12,7 @@ from typing import Any
 from labelcast.errors import LabelcastError
 from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.pulse import Pulse, Ready
+from labelcast_server.telemetry.exposition import share
 
 
 def set_up_logging(level: str) -> None:
@@ -34,6 +35,7 @@ def run_process(
         pulse: pulse that beats once the process is ready.
     """
     set_up_logging(plan.log_level)
+    share(plan.metrics_directory)
     try:
         asyncio.run(until_stopped(main, plan, Ready(pulse), interruptible=False))
     except LabelcastError as error:

@@ -13,6 +13,7 @@ from labelcast_server.supervisor.process import run_process
 from labelcast_server.supervisor.pulse import Pulse
 from labelcast_server.supervisor.restarts import Restarts, soon
 from labelcast_server.supervisor.roles import Role
+from labelcast_server.telemetry.exposition import forget_process
 
 logger = logging.getLogger("labelcast_server.supervisor")
 
@@ -116,6 +117,8 @@ class WatchedProcess:
 
     def _bury(self, now: float) -> None:
         status = None if self._process is None else self._process.exitcode
+        if self._process is not None and self._process.pid is not None:
+            forget_process(self._plan.metrics_directory, self._process.pid)
         pause = self._restarts.pause_after(now - self._started_at)
         logger.error("%s ended (status %s); it restarts %s", self.name, status, soon(pause))
         self._start_at = now + pause

@@ -12,6 +12,7 @@ from labelcast_server.access.principal import Principal
 READS = {
     (Action.INSPECT, Kind.BLOB),
     (Action.INSPECT, Kind.LABEL_SET),
+    (Action.INSPECT, Kind.METRICS),
     (Action.INSPECT, Kind.TAG),
     (Action.READ_LABELS, Kind.LABEL_SET),
 }

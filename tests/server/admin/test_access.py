@@ -25,6 +25,7 @@ from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdm
 OPEN = {("GET", "/health"), ("GET", "/docs"), ("GET", "/openapi.json")}
 OPEN |= {("HEAD", path) for _, path in OPEN if path != "/health"}
 READABLE = {
+    ("GET", "/metrics"),
     ("HEAD", "/v1/blobs/{digest}"),
     ("GET", "/v1/blobs/{digest}"),
     ("GET", "/v1/label-sets"),

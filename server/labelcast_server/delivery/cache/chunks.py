@@ -38,6 +38,7 @@ from labelcast_server.delivery.cache.shard_rows import ShardRows, by_owner, by_s
 from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.verified_reads import check_chunks, read_chunk_index, shard_blob
+from labelcast_server.telemetry.metrics import CACHE_EVENTS
 
 _CHUNKS_A_READ = 32
 # What one read from the store may hold.
@@ -74,6 +75,11 @@ class CacheCounts:
     scrubbed_damaged: int = 0
     repaired: int = 0
     restored_files: int = 0
+
+    def saw(self, event: str, count: int = 1) -> None:
+        """Count an event, which is one of the attributes, here and for Prometheus."""
+        setattr(self, event, getattr(self, event) + count)
+        CACHE_EVENTS.labels(event).inc(count)
 
 
 @dataclass(eq=False, slots=True)
@@ -203,16 +209,16 @@ class ChunkCache:
         digest = cached.shard.data.digest
         async with cached.lock:
             if not file.is_whole():
-                self.counts.restored_files += 1
+                self.counts.saw("restored_files")
                 logger.warning("the cache file of %s was cut; reading its chunks again", digest)
                 await asyncio.to_thread(file.restore_size)
             missing = await asyncio.to_thread(file.unverified, numbers)
             for some in _batches(missing, _chunks_a_read(cached.section)):
                 written = file.written(some)
                 wrong = await asyncio.to_thread(file.check, written) if written else []
-                self.counts.verified += len(written)
+                self.counts.saw("verified", len(written))
                 if wrong:
-                    self.counts.damaged += len(wrong)
+                    self.counts.saw("damaged", len(wrong))
                     logger.warning(
                         "chunks %s of %s were damaged in their cache file; reading them again",
                         ", ".join(map(str, wrong)),
@@ -222,8 +228,8 @@ class ChunkCache:
                 if absent:
                     chunks = await self._read(cached, absent)
                     await asyncio.to_thread(file.put, list(zip(absent, chunks, strict=True)))
-                    self.counts.loaded += len(absent)
-                    self.counts.repaired += sum(bool(file.verified[each]) for each in wrong)
+                    self.counts.saw("loaded", len(absent))
+                    self.counts.saw("repaired", sum(bool(file.verified[each]) for each in wrong))
 
     async def _read(self, cached: CachedShard, numbers: Sequence[int]) -> list[bytes]:
         digest = cached.shard.data.digest
@@ -245,7 +251,7 @@ class ChunkCache:
                 place = places[number]
                 content = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, section.stride)
                 packed[place] = content[rows[place] - number * section.rows_per_chunk]
-            self.counts.direct += len(some)
+            self.counts.saw("direct", len(some))
         return packed
 
     async def _open(self, section: Section, shard: Shard) -> CachedShard:

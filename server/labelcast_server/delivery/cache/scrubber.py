@@ -74,8 +74,8 @@ class Scrubber:
         """Re-check some chunks; returns the core seconds spent."""
         counts = self._cache.counts
         wrong, seconds = await asyncio.to_thread(_timed_check, file, numbers)
-        counts.scrubbed += len(numbers)
-        counts.scrubbed_damaged += len(wrong)
+        counts.saw("scrubbed", len(numbers))
+        counts.saw("scrubbed_damaged", len(wrong))
         if wrong:
             try:
                 await self._cache.renew(cached, wrong)

@@ -1,0 +1,105 @@
+"""What a service says of its work to Prometheus."""
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from labelcast import Representation
+from labelcast.errors import LabelSetNotFoundError
+from tests.e2e.label_sets import KnownLabelSet
+from tests.e2e.running_service import RunningService, eventually
+
+pytestmark = pytest.mark.e2e
+
+CODES, LOGITS = Representation.codes(), Representation.logits()
+
+
+def scrape(service: RunningService) -> dict[str, float]:
+    """Every sample, by its name and labels."""
+    headers = {"Authorization": f"Bearer {service.token()}"}
+    answer = httpx.get(f"{service.admin}/metrics", headers=headers, timeout=100)
+    assert answer.status_code == 200, answer.text
+    return samples(answer.text)
+
+
+def samples(text: str) -> dict[str, float]:
+    return {
+        sample.name + "".join(f",{value}" for _, value in sorted(sample.labels.items())): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture(scope="module")
+def vqae(fragile: RunningService, label_sets: dict[str, KnownLabelSet]) -> KnownLabelSet:
+    fragile.push(label_sets["vqae"].on_disk, "vqae")
+    return label_sets["vqae"]
+
+
+def test_what_was_delivered_is_counted_once(fragile: RunningService, vqae: KnownLabelSet) -> None:
+    views, before = vqae.views, scrape(fragile)
+    at = np.arange(len(views))
+    with fragile.client() as client:
+        label_set = client.open("vqae")
+        vqae.check(client.labels(label_set, views, CODES), at, CODES)
+        for batch in client.stream(label_set, [views], LOGITS):
+            vqae.check(batch, at, LOGITS)
+        with pytest.raises(LabelSetNotFoundError):
+            client.open("another")
+
+    def ended() -> bool:
+        return scrape(fragile).get("labelcast_calls_total,stream_labels,ok", 0) == 1
+
+    eventually(ended, "the stream has ended")
+    now = scrape(fragile)
+    grown = {name: value - before.get(name, 0) for name, value in now.items()}
+    assert grown["labelcast_labels_total,codes"] == len(views)
+    assert grown["labelcast_labels_total,logits"] == len(views)
+    assert grown["labelcast_label_bytes_total,codes"] == vqae.rows.nbytes
+    assert grown["labelcast_label_bytes_total,logits"] == vqae.labels.size * 2
+    assert grown["labelcast_calls_total,get_labels,ok"] == 1
+    assert grown["labelcast_calls_total,get_label_set,label_set_not_found"] == 1
+    assert grown["labelcast_unit_rows_sum,codes"] == len(views)
+    assert grown["labelcast_unit_rows_sum,logits"] == len(views)
+    assert grown["labelcast_decode_seconds_count"] >= 1
+    assert grown["labelcast_gather_seconds_sum"] > 0
+    assert grown["labelcast_cache_events_total,loaded"] >= 1
+    assert now["labelcast_open_streams"] == 0
+
+
+def test_a_stream_that_its_client_leaves_counts_as_cancelled(
+    fragile: RunningService, vqae: KnownLabelSet
+) -> None:
+    with fragile.client(rows_in_flight=10) as client:
+        stream = client.stream(client.open("vqae"), vqae.views.batches(5), LOGITS)
+        next(stream)
+        eventually(lambda: scrape(fragile)["labelcast_open_streams"] == 1, "the stream is counted")
+
+    def left() -> bool:
+        now = scrape(fragile)
+        cancelled = now.get("labelcast_calls_total,stream_labels,cancelled", 0)
+        return cancelled == 1 and now["labelcast_open_streams"] == 0
+
+    eventually(left, "the stream counts as cancelled")
+
+
+def test_a_dead_worker_leaves_its_counts_and_takes_its_streams(
+    fragile: RunningService, vqae: KnownLabelSet
+) -> None:
+    with fragile.client(rows_in_flight=10) as client:
+        stream = client.stream(client.open("vqae"), vqae.views.batches(5), CODES)
+        next(stream)
+        eventually(lambda: scrape(fragile)["labelcast_open_streams"] == 1, "the stream is counted")
+        before = scrape(fragile)
+        (worker,) = fragile.processes().workers
+        worker.kill()
+    eventually(lambda: not scrape(fragile).get("labelcast_open_streams"), "its streams are gone")
+    assert scrape(fragile)["labelcast_labels_total,codes"] >= before["labelcast_labels_total,codes"]
+
+
+def test_metrics_need_a_token(fragile: RunningService) -> None:
+    answer = httpx.get(f"{fragile.admin}/metrics", timeout=100)
+    assert (answer.status_code, answer.json()["reason"]) == (401, "unauthenticated")

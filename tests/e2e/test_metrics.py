@@ -1,8 +1,14 @@
 """What a service says of its work to Prometheus."""
 
+import pickle
+import subprocess
+import sys
+import time
+
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from labelcast import Representation
@@ -103,3 +109,63 @@ def test_a_dead_worker_leaves_its_counts_and_takes_its_streams(
 def test_metrics_need_a_token(fragile: RunningService) -> None:
     answer = httpx.get(f"{fragile.admin}/metrics", timeout=100)
     assert (answer.status_code, answer.json()["reason"]) == (401, "unauthenticated")
+
+
+def client_samples() -> dict[str, float]:
+    found = samples(generate_latest().decode())
+    return {name: value for name, value in found.items() if name.startswith("labelcast_client_")}
+
+
+def test_a_client_counts_what_it_got_and_what_failed(
+    fragile: RunningService, vqae: KnownLabelSet
+) -> None:
+    at = np.arange(len(vqae.views))
+    with fragile.client(metrics=True) as client:
+        before = client_samples()
+        label_set = client.open("vqae")
+        vqae.check(client.labels(label_set, vqae.views, CODES), at, CODES)
+        began = time.monotonic()
+        for batch in client.stream(label_set, [vqae.views], LOGITS):
+            vqae.check(batch, at, LOGITS)
+        took = time.monotonic() - began
+        with pytest.raises(LabelSetNotFoundError):
+            client.open("another")
+    grown = {name: value - before.get(name, 0) for name, value in client_samples().items()}
+    assert grown["labelcast_client_labels_total,codes"] == len(at)
+    assert grown["labelcast_client_labels_total,logits"] == len(at)
+    assert grown["labelcast_client_label_bytes_total,codes"] == vqae.rows.nbytes
+    assert grown["labelcast_client_label_bytes_total,logits"] == vqae.labels.size * 2
+    assert 0 < grown["labelcast_client_stall_seconds_total"] <= took
+    assert grown["labelcast_client_failures_total,label_set_not_found"] == 1
+
+
+async def test_an_asynchronous_client_counts_too(
+    fragile: RunningService, vqae: KnownLabelSet
+) -> None:
+    before, at = client_samples(), np.arange(len(vqae.views))
+    async with pickle.loads(pickle.dumps(fragile.async_client(metrics=True))) as client:
+        label_set = await client.open("vqae")
+        async for batch in client.stream(label_set, [vqae.views], CODES):
+            vqae.check(batch, at, CODES)
+    grown = {name: value - before.get(name, 0) for name, value in client_samples().items()}
+    assert grown["labelcast_client_labels_total,codes"] == len(at)
+    assert grown["labelcast_client_stall_seconds_total"] > 0
+
+
+def test_metrics_that_nobody_asked_for_are_not_imported() -> None:
+    code = (
+        "import sys, labelcast; labelcast.LabelClient('127.0.0.1:1');"
+        "sys.exit('prometheus_client' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_missing_for_metrics_is_named() -> None:
+    code = (
+        "import sys; sys.modules['prometheus_client'] = None; import labelcast\n"
+        "try: labelcast.LabelClient('127.0.0.1:1', metrics=True)\n"
+        "except labelcast.LabelcastError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "pip install 'labelcast[metrics]'" in said.stdout
+    assert len(said.stdout.splitlines()) == 1

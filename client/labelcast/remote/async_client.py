@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -96,16 +96,22 @@ class AsyncLabelClient(Session):
     ) -> DeliveredLabels:
         """See `LabelClient.labels`."""
         request = labels_request(label_set, views, representation)
-        return await self._ask(
+        labels = await self._ask(
             "GetLabels",
             request,
             lambda reply: read_labels(reply, label_set, views, representation),
         )
+        return self._telemetry.delivered(labels)
 
-    async def stream(
+    def stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
     ) -> AsyncIterator[DeliveredLabels]:
         """See `LabelClient.stream`."""
+        return self._telemetry.over_async(self._stream(label_set, batches, representation))
+
+    async def _stream(
+        self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
+    ) -> AsyncGenerator[DeliveredLabels]:
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         while not exchange.done:
             call = self._transport.stream_stream("StreamLabels")(metadata=self._transport.metadata)

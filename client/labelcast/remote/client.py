@@ -6,7 +6,7 @@ it opens its own channel.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -134,11 +134,12 @@ class LabelClient(Session):
             StorageError, NetworkError: the call failed.
         """
         request = labels_request(label_set, views, representation)
-        return self._ask(
+        labels = self._ask(
             "GetLabels",
             request,
             lambda reply: read_labels(reply, label_set, views, representation),
         )
+        return self._telemetry.delivered(labels)
 
     def stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
@@ -156,6 +157,11 @@ class LabelClient(Session):
         Raises:
             See `labels`.
         """
+        return self._telemetry.over(self._stream(label_set, batches, representation))
+
+    def _stream(
+        self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
+    ) -> Generator[DeliveredLabels]:
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from labelcast.errors import (
     ChecksumMismatchError,
@@ -31,7 +32,19 @@ _PASSING = (
 
 
 class Retries(Patience):
-    """Decides whether and when a call to a service is repeated."""
+    """Decides whether and when a call to a service is repeated.
+
+    Args:
+        seconds: see `Patience`.
+        answered: see `Patience`.
+        failed: told of every failure.
+    """
+
+    def __init__(
+        self, seconds: float, *, answered: bool, failed: Callable[[LabelcastError], None]
+    ) -> None:
+        super().__init__(seconds, answered=answered)
+        self._failed = failed
 
     def next_pause(self, error: LabelcastError, *, unproven: bool = False) -> float:
         """Seconds to wait before the next try.
@@ -43,6 +56,7 @@ class Retries(Patience):
         Raises:
             LabelcastError: `error`, if it is permanent or patience has ended.
         """
+        self._failed(error)
         if not (unproven or isinstance(error, _PASSING)):
             raise error from None
         if unproven or isinstance(error, LostRequestError | WrongSubjectError):
@@ -56,11 +70,19 @@ class Attempts(Retries):
     Args:
         seconds: see `Patience`.
         answered: see `Patience`.
+        failed: see `Retries`.
         deadline_seconds: seconds for all of them together.
     """
 
-    def __init__(self, seconds: float, *, answered: bool, deadline_seconds: float) -> None:
-        super().__init__(seconds, answered=answered)
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        answered: bool,
+        failed: Callable[[LabelcastError], None],
+        deadline_seconds: float,
+    ) -> None:
+        super().__init__(seconds, answered=answered, failed=failed)
         self._deadline = time.monotonic() + deadline_seconds
 
     @property

@@ -15,6 +15,7 @@ from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.retry import Attempts, Retries
 from labelcast.remote.stream import StreamExchange
+from labelcast.remote.telemetry.telemetry import Telemetry
 from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
 from labelcast.representation import Representation
 from labelcast.views import Views
@@ -31,6 +32,7 @@ class _Settings:
     reply_seconds: float
     rows_in_flight: int | None
     cache_directory: Path | None
+    metrics: bool
 
 
 class Session:
@@ -50,6 +52,7 @@ class Session:
         reply_seconds: float = 60.0,
         rows_in_flight: int | None = None,
         cache_directory: Path | None = None,
+        metrics: bool = False,
     ) -> None:
         """Keep the configuration; nothing is opened yet.
 
@@ -67,10 +70,12 @@ class Session:
             rows_in_flight: labels requested ahead of the consumer on a stream; None for 2 MiB of
                 them, but at least 16,384.
             cache_directory: directory that keeps codecs between runs; None for none.
+            metrics: whether to count labels, waiting and failures for Prometheus, in the metrics of
+                this process; needs prometheus-client.
 
         Raises:
-            InvalidRequestError: the address or token is impossible, or plain text would leave this
-                machine and is not allowed.
+            InvalidRequestError: the address or token is impossible, plain text would leave this
+                machine and is not allowed, or prometheus-client is missing.
         """
         self._settings = _Settings(
             address=address,
@@ -82,8 +87,10 @@ class Session:
             reply_seconds=reply_seconds,
             rows_in_flight=rows_in_flight,
             cache_directory=cache_directory,
+            metrics=metrics,
         )
         self._transport = self._new_transport()
+        self._telemetry = Telemetry.of(metrics=metrics)
 
     def __getstate__(self) -> _Settings:
         return self._settings
@@ -91,6 +98,7 @@ class Session:
     def __setstate__(self, settings: _Settings) -> None:
         self._settings = settings
         self._transport = self._new_transport()
+        self._telemetry = Telemetry.of(metrics=settings.metrics)
 
     def _new_transport(self) -> Transport:
         return Transport(
@@ -114,7 +122,11 @@ class Session:
         )
 
     def _retries(self) -> Retries:
-        return Retries(self._settings.reconnect_seconds, answered=self._transport.answered)
+        return Retries(
+            self._settings.reconnect_seconds,
+            answered=self._transport.answered,
+            failed=self._telemetry.failed,
+        )
 
     def _translated(self, error: RpcError) -> LabelcastError:
         return translate(error, self._settings.address, self._settings.tls)
@@ -129,6 +141,7 @@ class Session:
         return Attempts(
             self._settings.reconnect_seconds,
             answered=self._transport.answered,
+            failed=self._telemetry.failed,
             deadline_seconds=self._settings.deadline_seconds,
         )
 

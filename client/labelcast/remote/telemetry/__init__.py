@@ -1,0 +1,1 @@
+"""What a client counts for Prometheus, if it is asked to."""

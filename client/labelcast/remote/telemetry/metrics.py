@@ -1,0 +1,18 @@
+"""The metrics of all clients in this process; imported only where they are wanted."""
+
+from prometheus_client import Counter
+
+LABELS = Counter("labelcast_client_labels", "Labels delivered to the caller.", ["form"])
+BYTES = Counter(
+    "labelcast_client_label_bytes", "Bytes of these labels as they came.", ["form"], unit="bytes"
+)
+STALL_SECONDS = Counter(
+    "labelcast_client_stall_seconds",
+    "Time in which readers of streams waited for labels.",
+    unit="seconds",
+)
+FAILURES = Counter(
+    "labelcast_client_failures",
+    "Calls and streams that failed, also those that were repeated.",
+    ["reason"],
+)

@@ -23,7 +23,7 @@ from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Desc
 from labelcast_producers.encoding.add_stage import write_staged
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.formats.distillkit import DistillKitSource
-from labelcast_producers.formats.output.agreement import first_and_last_agreement
+from labelcast_producers.formats.output.agreement import fallen_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
 from labelcast_producers.formats.recognition import open_source
@@ -40,7 +40,7 @@ from labelcast_producers.neural.chosen_encoder import choose_encoder
 
 
 class SampleOrderWarning(UserWarning):
-    """Imported labels name other classes than their views show."""
+    """Imported labels name other classes than their views show, or do not tell their order."""
 
 
 class Import:
@@ -251,15 +251,13 @@ class Import:
             raise InvalidRequestError(
                 f"labels of {self.facts.format} are not made dense; write a label set"
             )
-        _require_new(self.path, out)
-        require_stated_kind(self.source, self.options)
-        self.source.require_order()
+        untold = self._require_sound(out)
         identity = self.identity()
         described, prints = self._described(identity)
         dense = write_dense(
             self.source, described, out, identity=identity, fingerprints=prints, progress=progress
         )
-        self._look_at(dense)
+        self._look_at(dense, untold)
         return dense
 
     def write_input_ids(self, path: Path) -> None:
@@ -301,9 +299,7 @@ class Import:
         Raises:
             See `write_dense`, `choose_encoder` and `write_label_set`.
         """
-        _require_new(self.path, out)
-        require_stated_kind(self.source, self.options)
-        self.source.require_order()
+        untold = self._require_sound(out)
         facts, identity = self.facts, self.identity()
         description, prints = self._described(identity)
         labels = DenseLabels(
@@ -337,28 +333,22 @@ class Import:
                     identity=identity,
                     progress=progress,
                 )
-        self._look_at(made)
+        self._look_at(made, untold)
         return made
 
-    def _look_at(self, result: DenseLabels | LabelSetDirectory) -> None:
+    def _require_sound(self, out: Path) -> str | None:
+        """Refuse what must not be written; return what the labels do not tell of their order."""
+        _require_new(self.path, out)
+        require_stated_kind(self.source, self.options)
+        return self.source.require_order()
+
+    def _look_at(self, result: DenseLabels | LabelSetDirectory, untold: str | None) -> None:
         if self.verification is not None:
             return
-        agreement = first_and_last_agreement(self.facts, result)
-        if agreement is None or agreement[1] >= agreement[0] / 2:
-            return
-        advice = (
-            "the images are probably not those that were labelled, or in another order: check"
-            " --images and --image-list"
-            if self.facts.order is SampleOrder.GIVEN
-            else "the order of samples is probably wrong; try --draws one or two"
-        )
-        text = (
-            f"labels of the first seed name a class that their view shows in {agreement[0]:.0%} of"
-            f" views, those of the last in {agreement[1]:.0%}: {advice}, or --verify-with the"
-            " teacher"
-        )
-        self._warnings.append(text)
-        warnings.warn(text, SampleOrderWarning, stacklevel=3)
+        text = fallen_agreement(self.facts, result) or untold
+        if text is not None:
+            self._warnings.append(text)
+            warnings.warn(text, SampleOrderWarning, stacklevel=3)
 
 
 def _unverified(options: ImportOptions) -> str:

@@ -113,15 +113,19 @@ class Source(ABC):
     facts: SourceFacts
     parts: Sequence[Part]
 
-    def require_order(self) -> None:  # noqa: B027
+    def require_order(self) -> str | None:
         """Refuse sample IDs that were derived and that the labels themselves contradict.
 
         Reads some of the labels; does nothing where files name their samples.
+
+        Returns:
+            One line, for people, where the labels neither contradict nor confirm derived IDs.
 
         Raises:
             LabelFileError: names the file that is missing.
             InvalidRequestError: names the option that was assumed wrongly.
         """
+        return None
 
     @abstractmethod
     def records(self) -> RecordedViews | None:

@@ -25,19 +25,25 @@ SAMPLES, CLASSES, VIEW = 24, 4, 32
 
 
 class Teacher(nn.Module):
-    """Linear in the colours of an image's quarters."""
+    """Linear in the colours of an image's quarters.
 
-    def __init__(self) -> None:
+    Args:
+        certain: of one class, whatever it sees.
+    """
+
+    def __init__(self, certain: bool = False) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(5)
         self.weight = nn.Parameter(torch.randn(12, CLASSES, generator=generator))
+        self.bias = 20.0 * torch.eye(CLASSES)[0] * certain
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = 9 * nn.functional.adaptive_avg_pool2d(images, 2).flatten(1) @ self.weight
+        quarters = nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+        logits: Tensor = 9 * quarters @ self.weight + 9 * self.bias
         return logits
 
 
-def labelled(root: Path, write: Any, **arguments: Any) -> Path:
+def labelled(root: Path, write: Any, teacher: Teacher | None = None, **arguments: Any) -> Path:
     """Files whose labels are the teacher's, of views that Pillow rendered."""
     paths, _ = write_image_folder(root / "images", samples=SAMPLES, classes=CLASSES)
     truth = write(
@@ -50,7 +56,7 @@ def labelled(root: Path, write: Any, **arguments: Any) -> Path:
         sizes=folder_sizes(paths),
         **arguments,
     )
-    teacher, at = Teacher(), 0
+    teacher, at = teacher or Teacher(), 0
     for epoch in range(3):
         for number in range(3):
             file = root / "files" / f"epoch_{epoch}" / f"batch_{number}.tar"
@@ -82,6 +88,18 @@ def test_nothing_doubts_an_order_that_the_teacher_confirmed(tmp_path: Path) -> N
     assert labels.notes == ()
     # Labels of this teacher name its own classes, which are not those of the directories.
     labels.write_dense(tmp_path / "dense")
+    assert labels.warnings == ()
+    assert labels.facts.order is SampleOrder.VERIFIED
+
+
+def test_a_teacher_confirms_an_order_that_its_classes_do_not_tell(tmp_path: Path) -> None:
+    files = labelled(tmp_path, write_sre2l, Teacher(certain=True))
+    labels = Import.open(files, told(tmp_path))
+    with pytest.warns(SampleOrderWarning, match=r"have the teacher confirm .* \(--verify-with\)"):
+        labels.write_dense(tmp_path / "unverified")
+    labels = Import.open(files, told(tmp_path))
+    labels.verify(Teacher(certain=True), device="cpu")
+    labels.write_dense(tmp_path / "verified")
     assert labels.warnings == ()
     assert labels.facts.order is SampleOrder.VERIFIED
 

@@ -1,6 +1,7 @@
 """Sample IDs that cannot be derived are refused, and what a teacher confirmed is not doubted."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.label_set import SampleOrder
 from labelcast.views import Views
-from labelcast_producers.formats.importing import Import
+from labelcast_producers.formats.importing import Import, SampleOrderWarning
 from labelcast_producers.formats.recognition import recognise
 from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+from tests.producers.formats.stored_files import edit
 from tests.producers.formats.truth_checks import one_line
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.sre2l import write_sre2l
@@ -78,7 +81,7 @@ def test_arguments_of_lpld_beside_the_batches(tmp_path: Path) -> None:
     (files / ARGUMENTS).unlink()
     labels = Import.open(files, COUNTED)
     assert labels.facts.format == "sre2l"
-    labels.source.require_order()
+    assert labels.source.require_order() is None
     assert sample_order(labels, truth) == 1
 
 
@@ -88,7 +91,7 @@ def test_draws_that_nobody_said_must_fit_the_labels(tmp_path: Path) -> None:
         Import.open(tmp_path, COUNTED).source.require_order()
     one_line(raised.value, "give --draws one", INDICES)
     labels = Import.open(tmp_path, replace(COUNTED, draws=ONE))
-    labels.source.require_order()
+    assert labels.source.require_order() is None
     assert sample_order(labels, truth) == 1
 
 
@@ -97,24 +100,76 @@ def test_a_count_that_nobody_said_must_fit_the_labels(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="not 21: give --images or --samples"):
         Import.open(tmp_path).source.require_order()
     labels = Import.open(tmp_path, ImportOptions(num_samples=24))
-    labels.source.require_order()
+    assert labels.source.require_order() is None
     assert sample_order(labels, truth) == 1
 
 
-def test_labels_that_say_nothing_of_samples_decide_nothing(tmp_path: Path) -> None:
-    write_lpld(tmp_path, **SMALL, epochs=4)
-    (tmp_path / INDICES).unlink()
-    random = torch.Generator().manual_seed(1)
-    for path in tmp_path.rglob("*.tar"):
-        record = torch.load(path, weights_only=False)
-        record[5] = torch.randn(record[5].shape, generator=random).half()
-        torch.save(record, path)
+def relabelled(files: Path, labels: Callable[[torch.Tensor], torch.Tensor]) -> bytes:
+    """LPLD's files with other labels, without their list of samples, which is returned."""
+    write_lpld(files, **SMALL, epochs=4)
+    for path in files.rglob("*.tar"):
+        edit(path, lambda record: record.__setitem__(5, labels(record[5]).half()))
+    listed = (files / INDICES).read_bytes()
+    (files / INDICES).unlink()
+    return listed
+
+
+def noise(labels: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(int(labels.abs().sum())).normal(size=(7, 10)))
+
+
+def nearly_one_answer(labels: torch.Tensor) -> torch.Tensor:
+    return torch.arange(10) + labels / 100
+
+
+def one_class(labels: torch.Tensor) -> torch.Tensor:
+    return labels[:, :1]
+
+
+@pytest.mark.parametrize("labels", [noise, nearly_one_answer, one_class])
+@pytest.mark.parametrize("codec", [None, "raw:fp16"])
+def test_labels_that_do_not_tell_their_order_are_warned_of(
+    tmp_path: Path, labels: Any, codec: str | None
+) -> None:
+    files = tmp_path / "files"
+    listed = relabelled(files, labels)
+    silent = Import.open(files, COUNTED)
+    with pytest.warns(SampleOrderWarning, match=f"{files / 'epoch_1'} do not tell"):
+        write(silent, tmp_path / "silent", codec)
+    (warning,) = silent.warnings
+    assert f"if LPLD made these files, put the {INDICES} of this run there" in warning
+    assert "--verify-with" in warning
+    assert "--draws" not in warning
+    assert silent.facts.order is SampleOrder.UNVERIFIED
+    (files / INDICES).write_bytes(listed)
+    told = Import.open(files, COUNTED)
+    write(told, tmp_path / "told", codec)
+    assert told.warnings == ()
+    assert told.facts.order is SampleOrder.GIVEN
+
+
+def write(labels: Import, out: Path, codec: str | None) -> object:
+    return labels.write_dense(out) if codec is None else labels.write_label_set(out, codec=codec)
+
+
+def test_draws_that_the_labels_do_not_confirm_are_warned_of(tmp_path: Path) -> None:
+    truth = write_sre2l(tmp_path, **SMALL, epochs=3)
+    said = Import.open(tmp_path, replace(COUNTED, draws=ONE)).source.require_order()
+    assert said is not None
+    assert "leave --draws out to have both orders compared" in said
+    labels = Import.open(tmp_path, COUNTED)
+    assert labels.source.require_order() is None
+    assert sample_order(labels, truth) == 1
+
+
+def test_a_count_that_labels_cannot_bear_out_is_asked_for(tmp_path: Path) -> None:
+    listed = relabelled(tmp_path, nearly_one_answer)
+    with pytest.raises(InvalidRequestError) as raised:
+        Import.open(tmp_path).source.require_order()
+    one_line(raised.value, f"--samples, or put the {INDICES} of this run there")
     Import.open(tmp_path, COUNTED).source.require_order()
-    for path in tmp_path.rglob("*.tar"):
-        record = torch.load(path, weights_only=False)
-        record[5][:] = torch.arange(10)
-        torch.save(record, path)
-    Import.open(tmp_path, COUNTED).source.require_order()
+    (tmp_path / INDICES).write_bytes(listed)
+    assert Import.open(tmp_path).source.require_order() is None
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
@@ -123,4 +178,5 @@ def test_orders_that_are_right_pass(tmp_path: Path, mix: Any, draws: Permutation
     order: Any = "old" if draws is ONE else "current"
     write_sre2l(tmp_path, **SMALL, epochs=3, mix=mix, order=order)
     for options in (COUNTED, ImportOptions()):
-        Import.open(tmp_path, replace(options, draws=draws)).source.require_order()
+        labels = Import.open(tmp_path, replace(options, draws=draws))
+        assert labels.source.require_order() is None

@@ -35,7 +35,7 @@ from tests.producers.formats.writers.fkd import write_fkd
 from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
 from tests.producers.formats.writers.sre2l import write_sre2l
 from tests.producers.formats.writers.truth import Truth
-from tests.producers.formats.writers.views import Order
+from tests.producers.formats.writers.views import Order, epoch_orders
 
 SAMPLES, EPOCHS, BATCH, CLASSES, VIEW = 40, 5, 9, 7, 32
 OPTIONS = ImportOptions(num_samples=SAMPLES, view_size=VIEW)
@@ -369,13 +369,16 @@ def test_a_wrong_order_of_samples_is_warned_of(tmp_path: Path) -> None:
         order="old",
         sizes=folder_sizes(paths),
     )
-    for draws, expected in (("one", False), ("two", True)):
-        done = run_labelcast(
-            *f"import {tmp_path}/files --images {tmp_path}/images --view-size {VIEW}".split(),
-            *f"--draws {draws} --quiet --out {tmp_path}/{draws}".split(),
-        )
+    command = f"import {tmp_path}/files --images {tmp_path}/images --view-size {VIEW} --quiet"
+    for draws, warned in (("two", True), ("one", False), ("auto", False)):
+        if draws == "auto":
+            orders = dict(enumerate(epoch_orders(SAMPLES, 3, "old")))
+            (tmp_path / "files" / "sampler_indices_epoch.json").write_text(json.dumps(orders))
+        done = run_labelcast(*f"{command} --draws {draws} --out {tmp_path}/{draws}".split())
         assert done.returncode == 0, done.stderr
-        assert ("the order of samples is probably wrong" in done.stderr) is expected
+        advice = "is probably wrong: try --draws one or two, or put the sampler_indices_epoch.json"
+        assert (advice in done.stderr) is warned
+        assert ("warning:" in done.stderr) is warned
 
 
 @pytest.mark.parametrize(

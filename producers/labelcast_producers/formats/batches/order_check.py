@@ -8,7 +8,8 @@ Rules:
   * what is compared with epoch 0, whose order is the same whatever torch drew, are the epochs in
     which each fault begins: the next one, and the last;
   * labels decide against an order only where they bear out another one of these files. A teacher
-    that says the same of every image, or another thing of every view, decides nothing.
+    that says the same of every image, or another thing of every view, decides nothing, and that is
+    said.
 """
 
 from collections.abc import Sequence
@@ -92,11 +93,14 @@ class DerivedOrder:
     older: Sequence[SampleIDs] | None
     count_is_assumed: bool
 
-    def require(self, source: Source) -> None:
+    def require(self, source: Source) -> str | None:
         """Refuse it where the labels of these batches contradict it.
 
         Args:
             source: of the batches, a part each.
+
+        Returns:
+            One line, for people, where the labels decide nothing.
 
         Raises:
             LabelFileError: the last epoch is in another order than those before it.
@@ -104,7 +108,7 @@ class DerivedOrder:
         """
         last = len(self.epochs.of) - 1
         if last < 1:
-            return
+            return None
         first = self._views(source, 0, self._ids_of(0))
         second = _compared(first, self._views(source, 1, self._ids_of(1)))
         if self.older is not None:
@@ -113,16 +117,29 @@ class DerivedOrder:
             raise InvalidRequestError(
                 f"{self._root}: labels of epochs 0 and 1 name one class of a sample in"
                 f" {second.share:.0%} of views, no more than chance gives, so the images were"
-                f" probably not {self.epochs.whole_length}: give --images or --samples"
+                f" probably not {self.epochs.whole_length}: give --images or --samples, or put the"
+                f" {_IDS_NAME} of this run there if LPLD made these files"
             )
+        compared = {1: second}
         if last > 1:
-            self._require_last(
-                second, _compared(first, self._views(source, last, self._ids_of(last)))
-            )
+            compared[last] = _compared(first, self._views(source, last, self._ids_of(last)))
+            self._require_last(second, compared[last])
+        untold = (self._untold(*each) for each in compared.items() if not each[1].is_borne_out)
+        return next(untold, None)
 
     @property
     def _root(self) -> Path:
         return self.epochs.of[0][0].place.file.path.parent.parent
+
+    def _untold(self, epoch: int, found: _Agreement) -> str:
+        both = "" if self.older is not None else "leave --draws out to have both orders compared; "
+        return (
+            f"labels of {self._root / f'epoch_{epoch}'} do not tell whether the order of samples is"
+            " right: they name the class that their sample had in epoch 0 no more often than chance"
+            f" ({found.share:.0%} of {found.rows} views); {both}if LPLD made these files, put the"
+            f" {_IDS_NAME} of this run there, or else have the teacher confirm the order"
+            " (--verify-with)"
+        )
 
     def _require_draws(self, assumed: _Agreement, older: _Agreement) -> None:
         if assumed.has_fallen_from(older):

@@ -159,6 +159,7 @@ class BatchSource(Source):
     ) -> None:
         self.facts = facts
         self._order = order
+        self._untold: str | None = None
         self._scan = scanned
         self._kind = kind
         self._rows = rows
@@ -169,11 +170,12 @@ class BatchSource(Source):
             start, end = end, end + sum(batch.size for batch in group)
             self.parts.append(Part(path, rows[start:end], at))
 
-    def require_order(self) -> None:
+    def require_order(self) -> str | None:
         """See `Source.require_order`; reads three epochs at most, once."""
         if self._order is not None:
-            self._order.require(self)
+            self._untold = self._order.require(self)
         self._order = None
+        return self._untold
 
     def records(self) -> RecordedViews | None:
         """See `Source.records`; about 90 bytes per view, built on request."""

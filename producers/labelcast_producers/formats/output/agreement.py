@@ -3,17 +3,17 @@
 import numpy as np
 
 from labelcast.augmentation import RecordedPolicy
+from labelcast.label_set import SampleOrder
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind
 from labelcast_producers.formats.source import SourceFacts
 
 _ROWS = 512
 
 
-def first_and_last_agreement(
-    facts: SourceFacts, result: DenseLabels | LabelSetDirectory
-) -> tuple[float, float] | None:
-    """How often labels name a class shown in their view, under the first and the last seed.
+def fallen_agreement(facts: SourceFacts, result: DenseLabels | LabelSetDirectory) -> str | None:
+    """Whether labels name a class shown in their view under the first seed, and not the last.
 
     Orders that are derived from a sampler's seed agree in the first epoch whatever torch drew, so a
     drop shows that later ones were drawn differently.
@@ -23,8 +23,28 @@ def first_and_last_agreement(
         result: its labels, as they were written.
 
     Returns:
-        None if hard labels are unknown, or there is only one seed.
+        One line that says so and what to do; None if they do, or if hard labels are unknown, or
+        there is only one seed.
     """
+    found = _first_and_last(facts, result)
+    if found is None or found[1] >= found[0] / 2:
+        return None
+    advice = (
+        "the images are probably not those that were labelled, or in another order: check --images"
+        " and --image-list"
+        if facts.order is SampleOrder.GIVEN
+        else "the order of samples is probably wrong: try --draws one or two, or put the"
+        f" {IDS_NAMES[Kind.EPOCH_DIRECTORIES]} of this run there if LPLD made these files"
+    )
+    return (
+        f"labels of the first seed name a class that their view shows in {found[0]:.0%} of views,"
+        f" those of the last in {found[1]:.0%}: {advice}, or --verify-with the teacher"
+    )
+
+
+def _first_and_last(
+    facts: SourceFacts, result: DenseLabels | LabelSetDirectory
+) -> tuple[float, float] | None:
     index, hard = facts.index, facts.hard_labels
     if hard is None or len(index.seeds) < 2:
         return None

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
+from labelcast.views import Views
 from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.batch_refusals import (
     IMPORTERS,
@@ -91,6 +93,36 @@ def test_lists_of_another_length(tmp_path: Path) -> None:
     del listed["1"]
     (tmp_path / INDICES).write_text(json.dumps(listed))
     refusal(tmp_path, INDICES, "names no samples of epoch 1")
+
+
+def test_an_epoch_that_was_broken_off_is_as_long_as_its_list(tmp_path: Path) -> None:
+    """LPLD goes on with a whole epoch after the one in which it stored its last batch."""
+    truth = write_lpld(tmp_path, **SMALL)
+    whole = (tmp_path / INDICES).read_text()
+    listed = json.loads(whole)
+    second = tmp_path / "epoch_1" / "batch_1.tar"
+    stored = second.read_bytes()
+    second.unlink()
+    says = "epoch 1 ends here, with 1 batches, others have 2; fetch batch 1 and those after it"
+    # Without a list nothing tells whether the producer broke off there.
+    (tmp_path / INDICES).unlink()
+    refusal(tmp_path, f"{says}; if LPLD made these files, put the {INDICES} of this run there")
+    # With one, what it names and is not there is missing.
+    (tmp_path / INDICES).write_text(whole)
+    refusal(tmp_path, f"{says}, or cut its list to the first 4 samples if it was broken off there")
+    second.write_bytes(stored)
+    assert opened(tmp_path).facts.index.num_rows == len(truth)
+    second.unlink()
+    (tmp_path / INDICES).write_text(json.dumps(listed | {"1": listed["1"][:4]}))
+    source = opened(tmp_path)
+    there = np.delete(np.arange(len(truth)), np.s_[12:16])
+    views = Views(truth.sample_ids[there], truth.seeds[there])
+    rows, present = source.facts.index.rows(views)
+    assert present.all()
+    assert source.facts.index.num_rows == len(there)
+    labels = np.concatenate([source.read(part) for part in source.parts])
+    order = np.concatenate([part.rows for part in source.parts])
+    np.testing.assert_array_equal(labels[np.argsort(order)][rows], truth.labels[there])
 
 
 def test_lists_of_batches_of_another_length(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 Rules:
   * seeds are epochs; the partner of a view lies in the same batch, so it has the same seed;
   * batches have one size, except the last of an epoch if the producer kept it;
-  * epochs have one length, except the last, which pruning cuts short: views that are not stored are
-    absent, never made up.
+  * epochs have one length, except the last, which pruning cuts short, and one that its list says is
+    shorter: views that are not stored are absent, never made up.
 """
 
 import math
@@ -32,12 +32,10 @@ class Epochs:
     Attributes:
         of: batches of each epoch, in order.
         batch_size: size of all batches but the last of an epoch.
-        last_is_partial: whether the last epoch has fewer batches than the others.
     """
 
     of: tuple[tuple[Batch, ...], ...]
     batch_size: int
-    last_is_partial: bool
 
     @property
     def whole_length(self) -> int:
@@ -45,26 +43,33 @@ class Epochs:
         return sum(batch.size for batch in self.of[0])
 
 
-def cut_epochs(batches: Sequence[Batch]) -> Epochs:
+def cut_epochs(
+    batches: Sequence[Batch], orders: Orders | None = None, *, otherwise: str = ""
+) -> Epochs:
     """Group batches by epoch.
 
     Args:
         batches: batches by epoch and number, without gaps.
+        orders: samples of each epoch, if the producer listed them: an epoch in which it broke off
+            is then as long as its list.
+        otherwise: what else may help where an epoch lacks batches, for the message.
 
     Raises:
         LabelFileError: an epoch lacks batches, or a batch has another size; names it.
     """
     epochs = tuple(tuple(group) for _, group in groupby(batches, lambda batch: batch.place.epoch))
-    counts = [len(epoch) for epoch in epochs]
-    most = max(counts)
+    most = max(map(len, epochs))
     for epoch in epochs[:-1]:
-        if len(epoch) < most:
-            last = epoch[-1].place
-            raise LabelFileError(
-                f"{last}: epoch {last.epoch} ends here, with {len(epoch)} batches, others have"
-                f" {most}; fetch batch {len(epoch)} and those after it",
-                path=last.file.path,
-            )
+        last, views = epoch[-1].place, sum(batch.size for batch in epoch)
+        if len(epoch) == most or (orders and len(orders.get(last.epoch or 0, ())) <= views):
+            continue
+        if orders:
+            otherwise = f", or cut its list to the first {views} samples if it was broken off there"
+        raise LabelFileError(
+            f"{last}: epoch {last.epoch} ends here, with {len(epoch)} batches, others have"
+            f" {most}; fetch batch {len(epoch)} and those after it{otherwise}",
+            path=last.file.path,
+        )
     batch_size = _usual_size(batches)
     lasts = [epoch[-1] for epoch in epochs if len(epoch) == most]
     for batch in batches:
@@ -75,7 +80,7 @@ def cut_epochs(batches: Sequence[Batch]) -> Epochs:
                 f"has {batch.size} views, batches of this set have {min(short, batch_size)} there;"
                 " fetch it again"
             )
-    return Epochs(epochs, batch_size, counts[-1] < most)
+    return Epochs(epochs, batch_size)
 
 
 def derived_ids(

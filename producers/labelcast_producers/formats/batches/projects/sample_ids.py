@@ -15,8 +15,8 @@ def ids_from_list(layout: Layout, scanned: Scan) -> Numbered:
         LabelFileError: the list is missing or contradicts the batches.
     """
     ids_file = require_ids_file(layout)
-    epochs = cut_epochs(scanned.batches)
-    ids = list(ids_by_epoch(epochs, read_orders(ids_file), ids_file))
+    orders = read_orders(ids_file)
+    ids = list(ids_by_epoch(cut_epochs(scanned.batches, orders), orders, ids_file))
     return Numbered(ids, epoch_seeds(scanned))
 
 

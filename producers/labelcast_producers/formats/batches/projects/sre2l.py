@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from labelcast.label_set import SampleOrder
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
-from labelcast_producers.formats.batches.layout import Kind, Layout
+from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind, Layout
 from labelcast_producers.formats.batches.numbering import (
     Epochs,
     SampleIDs,
@@ -19,6 +19,10 @@ from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan
 from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+
+_BROKEN_OFF = (
+    f"; if LPLD made these files, put the {IDS_NAMES[Kind.EPOCH_DIRECTORIES]} of this run there"
+)
 
 
 class SRe2LImporter(BatchImporter):
@@ -53,7 +57,7 @@ class SRe2LImporter(BatchImporter):
         self, layout: Layout, scanned: Scan, known: KnownSamples, options: ImportOptions
     ) -> Numbered:
         """See `BatchImporter.number`."""
-        epochs = cut_epochs(scanned.batches)
+        epochs = cut_epochs(scanned.batches, otherwise=_BROKEN_OFF)
         count = count_samples(epochs, known)
         assumed = known.count is None and count % epochs.batch_size == 0
         doubts = []

@@ -205,6 +205,51 @@ def test_probabilities_of_the_top_k_in_lpqlds_layout(tmp_path: Path) -> None:
         assert made.manifest.contract.label_kind is options.label_kind
 
 
+MIXED: dict[str, Any] = {"samples": 33, "epochs": 2, "batch_size": 16, "classes": 12}
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize("warm", [1, 20])
+@pytest.mark.parametrize("codec", [None, "raw:fp16"])
+def test_one_batch_of_probabilities_among_top_k_logits(
+    tmp_path: Path, number: int, warm: float, codec: str | None
+) -> None:
+    write_lpqld(tmp_path / "files", **MIXED)
+    file = tmp_path / "files" / f"batch_{number}.tar"
+    good = file.read_bytes()
+    record = torch.load(file, weights_only=False)
+    record[-2] = softmax(record[-2] / warm)
+    torch.save(record, file)
+    with pytest.raises(LabelValueError) as raised:
+        Import.open(tmp_path / "files", NAMED).write_label_set(tmp_path / "out", codec=codec)
+    one_line(
+        raised.value, f"{file}: all its labels", "fetch that batch again", "before the softmax"
+    )
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    # Both pieces of advice: what the user says is believed, and the good file is good.
+    said = Import.open(tmp_path / "files", LOGITS).write_label_set(tmp_path / "said", codec=codec)
+    assert said.manifest.contract.label_kind is LabelKind.LOGITS
+    file.write_bytes(good)
+    Import.open(tmp_path / "files", NAMED).write_label_set(tmp_path / "again", codec=codec)
+
+
+def test_batches_with_small_logits_among_larger_ones_are_logits(tmp_path: Path) -> None:
+    """Where some rows of every batch are small, a batch of small ones alone may be logits."""
+    write_lpqld(tmp_path / "files", **MIXED)
+
+    def mostly_small(record: list[Any]) -> list[Any]:
+        record[-2] = softmax(record[-2])
+        record[-2][5:9] *= 3
+        return record
+
+    rewritten(tmp_path / "files", mostly_small)
+    record = torch.load(tmp_path / "files" / "batch_1.tar", weights_only=False)
+    record[-2] = softmax(record[-2])
+    torch.save(record, tmp_path / "files" / "batch_1.tar")
+    made = Import.open(tmp_path / "files", NAMED).write_label_set(tmp_path / "set")
+    assert made.manifest.contract.label_kind is LabelKind.LOGITS
+
+
 @pytest.mark.parametrize("label_type", ["full", "marginal_smoothing_k5"])
 def test_logits_in_fkds_layout(tmp_path: Path, label_type: Any) -> None:
     write_fkd(tmp_path / "files", samples=12, epochs=3, classes=12, label_type=label_type)

@@ -17,6 +17,7 @@ from labelcast_producers.formats.batches.detection import (
     require_epochs,
     require_whole,
 )
+from labelcast_producers.formats.batches.kinds import KindComparison
 from labelcast_producers.formats.batches.layout import (
     ARGUMENTS_NAME,
     IDS_NAMES,
@@ -195,7 +196,9 @@ class BatchImporter(Importer):
             notes=tuple(notes),
             doubts=tuple(doubts),
         )
-        return BatchSource(scanned, layout.kind, facts, rows, numbered.order)
+        said = options.label_kind is not None
+        kinds = KindComparison() if signature.top_k and not said else None
+        return BatchSource(scanned, layout.kind, facts, rows, numbered.order, kinds)
 
     def kind_of(self, options: ImportOptions) -> LabelKind:
         """What the labels are: as the user says, else what this producer stores."""

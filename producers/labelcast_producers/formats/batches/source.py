@@ -14,6 +14,7 @@ from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
 from labelcast_producers.formats.batches.batch import Batch, Place
+from labelcast_producers.formats.batches.kinds import KindComparison
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
 from labelcast_producers.formats.batches.order_check import DerivedOrder
@@ -147,6 +148,7 @@ class BatchSource(Source):
         facts: facts with the index from `build_index`.
         rows: row of every label, in the order of the batches.
         order: the order of the samples, if it was derived.
+        kinds: compares batches of top-k logits; None where the user says what they are.
     """
 
     def __init__(
@@ -156,8 +158,10 @@ class BatchSource(Source):
         facts: SourceFacts,
         rows: SampleIDs,
         order: DerivedOrder | None = None,
+        kinds: KindComparison | None = None,
     ) -> None:
         self.facts = facts
+        self._kinds = kinds
         self._order = order
         self._untold: str | None = None
         self._scan = scanned
@@ -227,6 +231,8 @@ class BatchSource(Source):
             batch.place.refuse(_CHANGED)
         values = record.labels.read()
         self._check_values(values, batch)
+        if self._kinds is not None:
+            self._kinds.require_alike(values, batch.place)
         return values if record.indices is None else self._recovered(record, values)
 
     def _recovered(self, record: Record, values: NDArray[Any]) -> NDArray[Any]:

@@ -53,7 +53,7 @@ def require_stated_kind(source: Source, options: ImportOptions) -> None:
     width = facts.num_classes if facts.top_k is None else facts.top_k.k
     if width < 2 or (few and said):
         return
-    fits = _within_a_distribution if few else looks_like_probabilities
+    fits = _all_within_distributions if few else looks_like_probabilities
     if not all(fits(_values(source, part)) for part in source.parts):
         return
     sums = "sum to 1 at most" if few else "sum to 1"
@@ -108,6 +108,20 @@ def no_distribution(
     return LabelValueError(
         f"{where(row)}: {what} ({expected}): {found}; {_advice(values)}", row=row
     )
+
+
+def within_a_distribution(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows may be the probabilities of some of the classes.
+
+    Args:
+        values: shape (n, k).
+
+    Returns:
+        bool, shape (n,): not negative, and at most 1 in all.
+    """
+    wide = values.astype(np.float64)
+    fitting: NDArray[np.bool_] = (wide >= 0).all(axis=1) & (wide.sum(axis=1) <= MAX_TOTAL)
+    return fitting
 
 
 def exact_below(stored: NDArray[Any]) -> int:
@@ -177,9 +191,8 @@ def _values(source: Source, part: Part) -> NDArray[Any]:
     return np.where(shown, labels, 0)
 
 
-def _within_a_distribution(values: NDArray[Any]) -> bool:
-    wide = values.astype(np.float64)
-    return bool((wide >= 0).all() and (wide.sum(axis=1) <= MAX_TOTAL).all())
+def _all_within_distributions(values: NDArray[Any]) -> bool:
+    return bool(within_a_distribution(values).all())
 
 
 def _advice(values: NDArray[Any]) -> str:

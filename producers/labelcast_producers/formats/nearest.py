@@ -1,7 +1,7 @@
 """Why files are of no format: what is nearest to one, and what makes one of it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,17 @@ from typing import Any
 import numpy as np
 
 from labelcast.errors import LabelFileError
-from labelcast_producers.formats.batches.record import EXPECTED, as_record, describe
+from labelcast_producers.formats.batches.record import EXPECTED, as_record, describe, how_to_mend
 from labelcast_producers.formats.distillkit.parquet import is_distillkit
 from labelcast_producers.formats.per_image.fkd_files import form_of
 from labelcast_producers.formats.source import Importer
 from labelcast_producers.formats.tinyvit.files import EPOCH
-from labelcast_producers.torchfile import LazyTensor, open_torch_file
+from labelcast_producers.torchfile import LazyTensor, how_packed, open_torch_file
 
 _MAX_DEPTH = 3
 _MAX_FOLDERS = 24
 _TRIED = 8
 _TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin", ".ckpt")
-# Magic numbers, and what unpacks such files.
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
 _TAR_MAGIC_AT = 257
 
 
@@ -100,13 +93,13 @@ def _above(path: Path, file: Path) -> str | None:
     try:
         with open_torch_file(file) as opened:
             tree = opened.tree
-            three = isinstance(tree, list | tuple) and len(tree) == 3
-            infos = [each.info if isinstance(each, LazyTensor) else each for each in tree or ()]
-            if three and form_of(infos) is not None:
+            items = tree if isinstance(tree, list | tuple) else []
+            infos = [each.info if isinstance(each, LazyTensor) else each for each in items]
+            if form_of(infos) is not None:
                 return f"{path} is one class of fkd: give the directory above, {folder.parent}"
             if path.is_file() and as_record(tree) is not None:
                 return f"{path} is one batch: give the directory that the producer wrote"
-    except (LabelFileError, TypeError):
+    except LabelFileError:
         return None
     return None
 
@@ -117,10 +110,8 @@ def _reason(file: Path) -> str | None:
             head = opened.read(512)
     except OSError as error:
         return f"cannot read {file}: {error.strerror or error}"
-    for magic, name in _PACKED.items():
-        if head.startswith(magic):
-            # Whatever its name ends in, where gunzip and the like want one of their own.
-            return f"{file} is compressed with {name}; unpack it first ({name} -dc FILE > NEW)"
+    if (packed := how_packed(head)) is not None:
+        return f"{file} {packed}"
     if file.suffix == ".parquet":
         return _raised(lambda: is_distillkit(file))
     if file.suffix not in _TORCH_SUFFIXES and not head.startswith(b"PK"):
@@ -148,22 +139,22 @@ def _shape_reason(file: Path, tree: Any) -> str | None:
     """What keeps a record, or a list of records, from being one."""
     record = tree[0] if isinstance(tree, list | tuple) and tree else tree
     record = record if isinstance(record, list | tuple) else tree
-    if not isinstance(record, list | tuple) or not record or not _is_coords(record[0]):
-        return f"{file} holds {describe(tree)}, which no format has"
-    cures = []
-    if isinstance(tree, tuple) or isinstance(record, tuple):
-        cures.append("tuples as lists")
-    if any(isinstance(each, np.ndarray) for each in record):
-        cures.append("numpy arrays as tensors (torch.from_numpy)")
-    if any(_is_double(each) for each in record):
-        cures.append("float64 as float32 (tensor.float())")
-    advice = f"save it again, {', '.join(cures)}" if cures else "fetch or write it again"
+    if not isinstance(record, list | tuple) or not record or not _is_array(record[0], 2, 4):
+        alone = "; save labels alone, as a tensor of floats (N, C)" if _has_labels(tree) else ""
+        return f"{file} holds {describe(tree)}, which no format has{alone}"
+    advice = how_to_mend(tree if isinstance(tree, tuple) else record)
     return f"{file} is {describe(record)}, not {EXPECTED}; {advice}"
 
 
-def _is_coords(value: Any) -> bool:
-    return isinstance(value, LazyTensor | np.ndarray) and value.shape[1:] == (4,)
+def _has_labels(tree: Any) -> bool:
+    """Whether a float array with two axes is in a list, a tuple or a dictionary."""
+    values = list(tree.values()) if isinstance(tree, Mapping) else tree
+    if isinstance(values, list | tuple):
+        return any(map(_has_labels, values))
+    return _is_array(values, 2) and values.dtype.kind == "f"
 
 
-def _is_double(value: Any) -> bool:
-    return isinstance(value, LazyTensor | np.ndarray) and value.dtype == np.float64
+def _is_array(value: Any, num_axes: int, columns: int | None = None) -> bool:
+    if not isinstance(value, LazyTensor | np.ndarray) or len(value.shape) != num_axes:
+        return False
+    return columns is None or value.shape[-1] == columns

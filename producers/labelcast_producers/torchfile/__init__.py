@@ -1,6 +1,7 @@
 """Files that `torch.save` wrote, read as data: nothing that a file names is imported or run.
 
     limits        what a file may cost, and its errors
+    packed        what compressed files begin with
     archive       the zip container: a directory of stored entries
     tensors       storages and strided views of them, read on request
     constructors  the few names a pickle may call, and what stands in for each
@@ -18,6 +19,7 @@ from labelcast_producers.torchfile.opening import (
     read_torch_file,
     read_torch_structure,
 )
+from labelcast_producers.torchfile.packed import how_packed
 from labelcast_producers.torchfile.tensors import LazyTensor, TensorInfo
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Limits",
     "TensorInfo",
     "TorchFile",
+    "how_packed",
     "open_torch_file",
     "read_torch_file",
     "read_torch_structure",

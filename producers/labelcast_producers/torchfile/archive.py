@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast_producers.torchfile.limits import FileErrors, Limits, printable
+from labelcast_producers.torchfile.packed import how_packed
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -181,7 +182,10 @@ class Archive:
                 "is in the format that torch wrote before 1.6; where you trust it, load it and"
                 " save it again with a current torch"
             )
-        raise self.errors.foreign("is no torch.save file: it does not begin as a zip file")
+        raise self.errors.foreign(
+            how_packed(head)
+            or "is no torch.save file: it does not begin as a zip file; fetch or write it again"
+        )
 
     def _read_directory(self, limits: Limits) -> tuple[dict[str, _Entry], str]:
         self._file.max_read_bytes = limits.max_entries * _MEAN_DIRECTORY_ENTRY_BYTES

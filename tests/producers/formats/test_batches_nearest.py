@@ -1,15 +1,19 @@
 """Files of mixed batches that are nearly what is read: the reason is said, and its advice works."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from labelcast.errors import LabelFileError
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.recognition import recognise
+from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.truth_checks import one_line
 from tests.producers.formats.writers.edc import write_edc
 from tests.producers.formats.writers.gvbsm import write_gvbsm
@@ -79,7 +83,7 @@ def test_files_of_older_torch(name: str, tmp_path: Path) -> None:
         (tuple, "tuples as lists", list),
         (
             lambda record: [*record[:5], record[5].double(), *record[6:]],
-            "float64 as float32",
+            "float64 labels as float32",
             lambda record: [*record[:5], record[5].float(), *record[6:]],
         ),
     ],
@@ -103,6 +107,89 @@ def test_batches_saved_otherwise(
     refused(tmp_path, name, advice)
     again(mend)
     assert recognise(tmp_path)[0].name == name
+
+
+def cast(record: list[Any], types: dict[str, str]) -> list[Any]:
+    """A record with coords and labels of these types."""
+    (labels,) = (at for at, item in enumerate(record) if at and is_floats(item))
+    cast = list(record)
+    for what, at in (("coords", 0), ("labels", labels)):
+        if what in types:
+            cast[at] = record[at].to(getattr(torch, types[what]))
+    return cast
+
+
+def is_floats(item: object) -> bool:
+    return isinstance(item, torch.Tensor) and item.is_floating_point() and item.ndim == 2
+
+
+def as_double(record: list[Any]) -> list[Any]:
+    return cast(record, {"coords": "float64", "labels": "float64"})
+
+
+def as_arrays(record: list[Any]) -> list[Any]:
+    return [item.numpy() if isinstance(item, torch.Tensor) else item for item in record]
+
+
+def as_tensors(record: list[Any]) -> list[Any]:
+    return [torch.from_numpy(item) if isinstance(item, np.ndarray) else item for item in record]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("at", [0, 1, -1])
+@pytest.mark.parametrize(
+    ("spoil", "advice", "mend"),
+    [
+        (tuple, r"save it again, tuples as lists$", list),
+        (as_arrays, r"save it again, numpy arrays as tensors \(torch.from_numpy\)$", as_tensors),
+        (as_double, r"save it again, float64 coords as .*, float64 labels as .*", None),
+    ],
+)
+def test_one_file_saved_otherwise(
+    name: str, at: int, spoil: Any, advice: str, mend: Any, tmp_path: Path
+) -> None:
+    """The reason is that for a whole set of such files, and the types are those of the others."""
+    WRITERS[name](tmp_path, **SMALL)
+    file = sorted(tmp_path.rglob("*.tar"))[at]
+
+    def again(change: Callable[[Any], Any]) -> None:
+        content = torch.load(file, weights_only=False)
+        torch.save([change(each) for each in content] if name == "hald" else change(content), file)
+
+    again(spoil)
+    options = ImportOptions(class_names=tuple("abcde"), temperature=2.0)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, options)
+    one_line(raised.value, str(file))
+    assert re.search(advice, raised.value.message)
+    types = dict(re.findall(r"float64 (\w+) as (\w+)", raised.value.message))
+    again(mend or (lambda record: cast(record, types)))
+    assert Import.open(tmp_path, options).facts.format == name
+
+
+def test_a_tuple_of_batches(tmp_path: Path) -> None:
+    write_hald(tmp_path, **SMALL)
+    file = tmp_path / "epoch_1.tar"
+    torch.save(tuple(torch.load(file, weights_only=False)), file)
+    with pytest.raises(LabelFileError, match="not a list of batches; save it again, tuples as li"):
+        Import.open(tmp_path, ImportOptions(temperature=2.0))
+    torch.save(list(torch.load(file, weights_only=False)), file)
+    Import.open(tmp_path, ImportOptions(temperature=2.0))
+
+
+@pytest.mark.parametrize("position", [0, 5])
+def test_one_file_of_another_type(position: int, tmp_path: Path) -> None:
+    write_sre2l(tmp_path, **SMALL)
+    file = tmp_path / "epoch_1" / "batch_1.tar"
+    good = file.read_bytes()
+    record = torch.load(file, weights_only=False)
+    record[position] = record[position].half() if position == 0 else record[position].float()
+    torch.save(record, file)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path)
+    one_line(raised.value, str(file), "write all in one type")
+    file.write_bytes(good)
+    Import.open(tmp_path)
 
 
 def test_epochs_that_were_put_in_one_directory(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_files_of_older_torch(
         ),
         (
             lambda six: [*six[:5], six[5].double()],
-            "float64 as float32",
+            "float64 labels as float32",
             lambda six: [*six[:5], six[5].float()],
         ),
     ],
@@ -187,6 +187,41 @@ def test_a_plain_tensor_of_logits(tmp_path: Path, dtype: torch.dtype, named: boo
     expected = logits.float().numpy().reshape(12, 5)
     np.testing.assert_array_equal(dense.rows.read(0, 12).astype(np.float32), expected)
     assert dense.index.sample_ids.tolist() == (ids if named else torch.arange(6)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("wrap", "holds"),
+    [
+        (lambda logits: (logits,), "tuple of 1 (float32 [6, 5])"),
+        (lambda logits: [logits, torch.arange(6)], "list of 2 (float32 [6, 5], int64 [6])"),
+        (lambda logits: {"epoch": 3, "train": {"logits": logits}}, "dict"),
+    ],
+)
+def test_labels_among_other_things(tmp_path: Path, wrap: Callable[[Any], Any], holds: str) -> None:
+    logits = torch.randn(6, 5) * 3
+    torch.save(wrap(logits), tmp_path / "tup.pt")
+    says = "which no format has; save labels alone, as a tensor of floats (N, C)"
+    for path in (tmp_path, tmp_path / "tup.pt"):
+        refused(path, f"tup.pt holds {holds}, {says}")
+    torch.save(logits, tmp_path / "tup.pt")
+    assert recognise(tmp_path / "tup.pt")[0].name == "arrays"
+
+
+def test_a_pickled_array_is_no_reason_to_fail(tmp_path: Path) -> None:
+    torch.save(np.zeros((6, 5, 4)), tmp_path / "a.pt")
+    refused(tmp_path, "a.pt")
+
+
+def test_one_file_of_fkds_in_another_type(tmp_path: Path) -> None:
+    write_fkd(tmp_path, **FKD)
+    file = sorted(tmp_path.rglob("*.tar"))[1]
+    good = file.read_bytes()
+    saved_again(lambda it: [it[0], it[1], it[2].double()])(file)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, ImportOptions(class_names=names(5)))
+    one_line(raised.value, f"{file}: labels are float64", "write all in one type")
+    file.write_bytes(good)
+    Import.open(tmp_path, ImportOptions(class_names=names(5)))
 
 
 def test_other_tensors_are_no_labels(tmp_path: Path) -> None:

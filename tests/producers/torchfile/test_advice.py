@@ -1,7 +1,11 @@
 """Advice in messages on files that torch wrote: what causes each, and that it works."""
 
+import bz2
+import gzip
+import lzma
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,17 @@ def in_parts(at: Path, limits: Limits) -> None:
 
 def loaded_and_saved(at: Path) -> None:
     comes_back(at, torch.load(at / "a.pt", weights_only=True), EXPECTED)
+
+
+def packed(at: Path, pack: Callable[[bytes], bytes]) -> object:
+    torch.save(ROWS, at / "a.pt")
+    (at / "a.pt").write_bytes(pack((at / "a.pt").read_bytes()))
+    return read_torch_file(at / "a.pt")
+
+
+def unpacked(at: Path, unpack: Callable[[bytes], bytes]) -> None:
+    (at / "a.pt").write_bytes(unpack((at / "a.pt").read_bytes()))
+    assert same(read_torch_file(at / "a.pt"), EXPECTED)
 
 
 def cut(at: Path) -> object:
@@ -160,6 +175,23 @@ CASES: list[Case[Path]] = [
         "where you trust it, load it and save it again with a current torch",
         lambda at: saved(at, ROWS, _use_new_zipfile_serialization=False),
         loaded_and_saved,
+    ),
+    *(
+        Case[Path](
+            f"is compressed with {name}; unpack it first ({name} -dc FILE > NEW)",
+            lambda at, pack=pack: packed(at, pack),  # type: ignore[misc]
+            lambda at, unpack=unpack: unpacked(at, unpack),  # type: ignore[misc]
+        )
+        for name, pack, unpack in (
+            ("gzip", gzip.compress, gzip.decompress),
+            ("xz", lzma.compress, lzma.decompress),
+            ("bzip2", bz2.compress, bz2.decompress),
+        )
+    ),
+    Case(
+        "it does not begin as a zip file; fetch or write it again",
+        lambda at: ((at / "a.pt").touch(), read_torch_file(at / "a.pt")),
+        lambda at: comes_back(at, ROWS, EXPECTED),
     ),
     Case(
         "was saved on a big-endian machine; save it again on a little-endian one",

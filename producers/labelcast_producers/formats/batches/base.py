@@ -143,10 +143,12 @@ class BatchImporter(Importer):
             require_ids_file(layout)
         # Before the scan, which takes minutes: check what one file tells.
         first = first_record(layout)
-        if first is not None:
-            self._class_count(layout, Signature.of(first[0]), known)
+        like = None if first is None else Signature.of(first[0])
+        if like is not None:
+            self._class_count(layout, like, known)
         scanned = scan(
             layout,
+            like=like,
             view_size=options.view_pixels,
             num_classes=None if known.class_names is None else len(known.class_names),
             progress=progress,

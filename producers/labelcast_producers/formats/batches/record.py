@@ -15,7 +15,7 @@ All producers store the same things in the same order, and differ in what they l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -26,6 +26,8 @@ EXPECTED = (
     "a list of coords float [B, 4], flip bool [B] (or cutout float [B, 7]), mix_index int [B], λ,"
     " box of 4 integers, labels float [B, C] (or values and indices [B, k]), in that order"
 )
+# What makes tensors of these types.
+_CASTS = {"float16": "half", "float32": "float"}
 # Number of items that `detect` and messages describe.
 _DESCRIBED = 10
 
@@ -176,6 +178,51 @@ def describe(value: object) -> str:
     ]
     more = ", …" if len(value) > _DESCRIBED else ""
     return f"{type(value).__name__} of {len(value)} ({', '.join(items)}{more})"
+
+
+def how_to_mend(value: object, like: Signature | None = None) -> str:
+    """What to do about a value that should be a record, for messages.
+
+    Args:
+        value: it, or a tuple of records that should be a list.
+        like: of a record beside it, whose types it should have; None where all are like this one.
+
+    Returns:
+        How to save it again if little keeps it from being one, else that it is needed again.
+    """
+    items = value if isinstance(value, list | tuple) else ()
+    parts = [
+        part for item in items for part in (item if isinstance(item, list | tuple) else [item])
+    ]
+    near = bool(items) and _is_array(items[0]) and items[0].shape[1:] == (4,)
+    cures = []
+    if isinstance(value, tuple) and (near or isinstance(items[0], list | tuple)):
+        cures.append("tuples as lists")
+    if near and any(isinstance(part, np.ndarray) for part in parts):
+        cures.append("numpy arrays as tensors (torch.from_numpy)")
+    if near:
+        cures += _narrower(items, like)
+    return f"save it again, {', '.join(cures)}" if cures else "fetch or write it again"
+
+
+def _narrower(items: Sequence[Any], like: Signature | None) -> list[str]:
+    wanted = {"labels": "float32"}
+    if like is not None:
+        wanted = {"coords": like.coords, "labels": like.label_type}
+    double = {"coords": _is_double(items[0]), "labels": any(map(_is_double, items[1:]))}
+    return [
+        f"float64 {what} as {name} (tensor.{_CASTS[name]}())"
+        for what, name in wanted.items()
+        if double[what] and name in _CASTS
+    ]
+
+
+def _is_array(value: object) -> TypeGuard[LazyTensor | np.ndarray[Any, Any]]:
+    return isinstance(value, LazyTensor | np.ndarray)
+
+
+def _is_double(value: object) -> bool:
+    return _is_array(value) and value.dtype == np.float64
 
 
 def _labelled(

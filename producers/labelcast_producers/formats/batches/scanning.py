@@ -19,6 +19,7 @@ from labelcast_producers.formats.batches.record import (
     Signature,
     as_record,
     describe,
+    how_to_mend,
 )
 from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.torchfile import open_torch_file
@@ -69,6 +70,7 @@ def opened_records(file: StoredFile, kind: Kind) -> Iterator[list[tuple[Place, A
 def scan(
     layout: Layout,
     *,
+    like: Signature | None,
     view_size: int,
     num_classes: int | None,
     progress: Progress = unwatched,
@@ -77,6 +79,7 @@ def scan(
 
     Args:
         layout: layout without gaps and foreign files.
+        like: of a record of these files, for advice on others.
         view_size: pixels per side of the producer's views.
         num_classes: upper limit of the indices of top-k labels; dense labels tell it themselves.
         progress: counts files.
@@ -91,7 +94,7 @@ def scan(
         stamps[file.path] = stamp(file.path)
         with opened_records(file, layout.kind) as records:
             for place, value in records:
-                record = require_record(value, place)
+                record = require_record(value, place, like)
                 first = first or (Signature.of(record), place)
                 _require_alike(record, place, first)
                 batches.append(read_batch(record, place, view_size))
@@ -102,15 +105,20 @@ def scan(
     return Scan(tuple(batches), first[0], stamps)
 
 
-def require_record(value: object, place: Place) -> Record:
+def require_record(value: object, place: Place, like: Signature | None) -> Record:
     """Return the record at a place.
+
+    Args:
+        value: what is there.
+        place: the place.
+        like: of another record, for advice.
 
     Raises:
         LabelFileError: the value is none; says what it is.
     """
     record = as_record(value)
     if record is None:
-        return place.refuse(f"is {describe(value)}, not {EXPECTED}; fetch or write it again")
+        return place.refuse(f"is {describe(value)}, not {EXPECTED}; {how_to_mend(value, like)}")
     return record
 
 
@@ -127,7 +135,7 @@ def _records(file: StoredFile, kind: Kind, tree: Any) -> Iterator[tuple[Place, A
         yield Place(file, file.epoch, file.number), tree
     elif values is None:
         Place(file, file.epoch, 0).refuse(
-            f"is {describe(tree)}, not a list of batches; fetch or write it again"
+            f"is {describe(tree)}, not a list of batches; {how_to_mend(tree)}"
         )
     else:
         for number, value in enumerate(values):
@@ -143,11 +151,14 @@ def _require_alike(record: Record, place: Place, first: tuple[Signature, Place])
             f"labels have {signature.label_columns} columns, those of {first[1]} have"
             f" {expected.label_columns}; all must be of one teacher: fetch it again"
         )
-    if signature.label_type != expected.label_type:
-        place.refuse(
-            f"labels are {signature.label_type}, those of {first[1]} are {expected.label_type};"
-            " write all in one type"
-        )
+    for what, own, other in (
+        ("labels", signature.label_type, expected.label_type),
+        ("coords", signature.coords, expected.coords),
+    ):
+        if own != other:
+            place.refuse(
+                f"{what} are {own}, those of {first[1]} are {other}; write all in one type"
+            )
     place.refuse(
         f"holds other things, or other types, than {first[1]}; all files must be of one run:"
         " move those of others away"

@@ -226,7 +226,7 @@ class BatchSource(Source):
         position = batch.place.number if self._kind is Kind.EPOCH_FILES else 0
         if position >= len(records):
             batch.place.refuse(_CHANGED)
-        record = require_record(records[position][1], batch.place)
+        record = require_record(records[position][1], batch.place, self._scan.signature)
         if Signature.of(record) != self._scan.signature or record.size != batch.size:
             batch.place.refuse(_CHANGED)
         values = record.labels.read()

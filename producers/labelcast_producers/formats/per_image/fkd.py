@@ -73,7 +73,7 @@ class _Scan:
 
     coords: list[NDArray[np.float64]] = field(default_factory=list)
     flip: list[NDArray[np.bool_]] = field(default_factory=list)
-    dtypes: set[np.dtype[Any]] = field(default_factory=set)
+    dtypes: dict[np.dtype[Any], Path] = field(default_factory=dict)
     sums_to_one: bool = True
 
 
@@ -162,8 +162,10 @@ class FkdSource(Source):
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
         if len(scan.dtypes) > 1:
-            several = ", ".join(sorted(str(dtype) for dtype in scan.dtypes))
-            raise LabelFileError(f"{path}: labels are {several}; write all in one type")
+            (usual, first), (other, file) = list(scan.dtypes.items())[:2]
+            raise LabelFileError(
+                f"{file}: labels are {other}, those of {first} are {usual}; write all in one type"
+            )
         self._recovery = recovery or Recovery.RENORMALISE
         counts = np.array([len(flip) for flip in scan.flip], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -233,7 +235,7 @@ class FkdSource(Source):
         scan.coords.append(checked_coords(file, coords))
         scan.flip.append(flip)
         if self._form.k is None:
-            scan.dtypes.add(label.dtype)
+            scan.dtypes.setdefault(label.dtype, file)
             return
         _, values = self._top_k(file, label)
         scan.sums_to_one = scan.sums_to_one and _all_one(values.sum(axis=1, dtype=np.float64))

@@ -98,7 +98,7 @@ DAMAGES = [
         SPREAD,
     ),
     Damage("of 12 classes; label that image again", SIXTH, narrower, full, SPREAD),
-    Damage("labels are float16, float32; write all in one type", SIXTH, halved, full, SPREAD),
+    Damage("are float32; write all in one type", SIXTH, halved, full, SPREAD),
     Damage(
         "and (3,); write it again",
         "6.pth.tar",

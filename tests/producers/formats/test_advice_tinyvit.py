@@ -153,7 +153,7 @@ CASES: list[Case[Path]] = [
     Case("logits_top5_epoch0 has; fetch it", a_rank_less, rank_fetched),
     Case("holds no keys; write the labels again", without_keys, lambda at: of_classes(at, NAMED)),
     Case(
-        "has become shorter since it was scanned; import it again",
+        "has changed since it was scanned; import it again",
         cut_after_the_scan,
         imported_again,
     ),

@@ -103,7 +103,7 @@ def test_mixed_batch_sizes(rows: int, tmp_path: Path) -> None:
 CHANGES: dict[str, tuple[str, Callable[[Record], object], str]] = {
     "classes": (MIDDLE, put(LABELS, torch.zeros(4, 11).half()), "labels have 11 columns"),
     "label type": (MIDDLE, put(LABELS, torch.zeros(4, 12)), "labels are float32"),
-    "coords type": (MIDDLE, put(COORDS, torch.full((4, 4), 0.5).half()), "other types"),
+    "coords type": (MIDDLE, put(COORDS, torch.full((4, 4), 0.5).half()), "in one type"),
     "label rows": (MIDDLE, put(LABELS, torch.zeros(3, 12).half()), "list of 6"),
     "integer labels": (MIDDLE, put(LABELS, torch.zeros(4, 12).long()), "int64 [4, 12]"),
     "too long": (MIDDLE, lambda record: record.append(3), "list of 7"),

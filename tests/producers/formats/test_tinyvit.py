@@ -252,5 +252,5 @@ def test_files_that_change_are_refused(tmp_path: Path) -> None:
     source = opened(tmp_path)
     file = tmp_path / "logits_top4_epoch0" / "rank0-values.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(LabelFileError, match="shorter since it was scanned"):
+    with pytest.raises(LabelFileError, match="has changed since it was scanned"):
         source.read(source.parts[0])

@@ -33,6 +33,7 @@ from labelcast_producers.formats.arrays.rows import (
 )
 from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, open_tensor
 from labelcast_producers.formats.shared.image_names import check_class_names
+from labelcast_producers.formats.shared.stamps import Stamps
 from labelcast_producers.formats.shared.top_k import check_distributions
 from labelcast_producers.formats.source import (
     Finding,
@@ -87,6 +88,9 @@ class ArrayImporter(Importer):
         Raises:
             LabelValueError: the first labels are not of the kind that the user gave.
         """
+        stamps = Stamps()
+        if path.is_file():
+            stamps.note(path)
         layout = layout_of(path)
         if layout is None:
             raise LabelFileError(
@@ -108,7 +112,9 @@ class ArrayImporter(Importer):
         if len(index.seeds) > 1:
             notes.append("labels are served, views are not: nothing says how they were made")
         progress(1, 1)
-        return ArraySource(path, rows, index, own, options, format_name=FORMAT, notes=notes)
+        return ArraySource(
+            path, rows, index, own, options, stamps=stamps, format_name=FORMAT, notes=notes
+        )
 
 
 class ArraySource(Source):
@@ -120,6 +126,7 @@ class ArraySource(Source):
         index: views that the labels belong to.
         own: int64, shape (N,): row in `index` of each row of the file.
         options: options of the user.
+        stamps: size and times of the file, noted before it was read.
         format_name: name of the importer.
         notes: first notes, to which others are added.
         hard_labels: hard labels in the order of `index.sample_ids`.
@@ -137,12 +144,13 @@ class ArraySource(Source):
         own: NDArray[np.int64],
         options: ImportOptions,
         *,
+        stamps: Stamps,
         format_name: str,
         notes: list[str],
         hard_labels: NDArray[np.int64] | None = None,
     ) -> None:
         check_class_names(options, rows.num_classes, path)
-        self._path, self._rows = path, rows
+        self._path, self._rows, self._stamps = path, rows, stamps
         # For each row of the index, its row in the file.
         self._places = np.argsort(own)
         self._kind, more = decided_kind(path, self._first(), options)
@@ -182,7 +190,8 @@ class ArraySource(Source):
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         try:
-            return self._rows.read(start, stop)
+            with self._stamps.unchanged(self._path):
+                return self._rows.read(start, stop)
         except LabelValueError as error:
             raise LabelValueError(f"{self._path}: {error.message}", path=self._path) from None
 

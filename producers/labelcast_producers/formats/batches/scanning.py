@@ -6,7 +6,6 @@ Memory grows by 35 to 60 bytes per view (batches of 1024 to 100), however large 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from labelcast.errors import LabelFileError
@@ -22,10 +21,8 @@ from labelcast_producers.formats.batches.record import (
     how_to_mend,
 )
 from labelcast_producers.formats.shared.counting import counted
+from labelcast_producers.formats.shared.stamps import Stamps
 from labelcast_producers.torchfile import open_torch_file
-
-# Size and time of a file, by which a change is noticed.
-Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,25 +32,12 @@ class Scan:
     Attributes:
         batches: batches by epoch and number.
         signature: what all records share.
-        stamps: stamp of each file.
+        stamps: size and times of each file.
     """
 
     batches: tuple[Batch, ...]
     signature: Signature
-    stamps: dict[Path, Stamp]
-
-
-def stamp(path: Path) -> Stamp:
-    """Get size and time of a file.
-
-    Raises:
-        LabelFileError: it cannot be read.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise LabelFileError(f"cannot read {path}: {error.strerror}", path=path) from None
-    return status.st_size, status.st_mtime_ns
+    stamps: Stamps
 
 
 @contextmanager
@@ -88,10 +72,10 @@ def scan(
         LabelFileError: something is wrong; names file and position.
     """
     batches: list[Batch] = []
-    stamps: dict[Path, Stamp] = {}
+    stamps = Stamps()
     first: tuple[Signature, Place] | None = None
     for file in counted(layout.files, progress):
-        stamps[file.path] = stamp(file.path)
+        stamps.note(file.path)
         with opened_records(file, layout.kind) as records:
             for place, value in records:
                 record = require_record(value, place, like)

@@ -24,8 +24,8 @@ from labelcast_producers.formats.batches.scanning import (
     Scan,
     opened_records,
     require_record,
-    stamp,
 )
+from labelcast_producers.formats.shared.stamps import changed
 from labelcast_producers.formats.shared.top_k import (
     check_distributions,
     checked_values,
@@ -48,7 +48,6 @@ _TELLING_BATCHES = 64
 # Batches of one file that are read together: opening a file of hundreds of them takes longer than
 # reading one.
 _PART_BYTES = 2**26
-_CHANGED = "has changed since it was scanned; import again"
 
 
 def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[SegmentIndex, SampleIDs]:
@@ -201,9 +200,10 @@ class BatchSource(Source):
         if group is None or len(part.rows) != sum(batch.size for batch in group):
             raise LabelFileError(f"{part.path}{part.at} is no part of this source", path=part.path)
         place = group[0].place
-        if stamp(part.path) != self._scan.stamps[part.path]:
-            place.refuse(_CHANGED)
-        with opened_records(place.file, self._kind) as records:
+        with (
+            self._scan.stamps.unchanged(part.path),
+            opened_records(place.file, self._kind) as records,
+        ):
             if len(group) == 1:
                 return self._labels(records, group[0])
             labels = np.empty((len(part.rows), self.facts.num_classes), dtype=self._dtype)
@@ -225,10 +225,10 @@ class BatchSource(Source):
     def _labels(self, records: Sequence[tuple[Place, Any]], batch: Batch) -> NDArray[Any]:
         position = batch.place.number if self._kind is Kind.EPOCH_FILES else 0
         if position >= len(records):
-            batch.place.refuse(_CHANGED)
+            raise changed(batch.place.file.path)
         record = require_record(records[position][1], batch.place, self._scan.signature)
         if Signature.of(record) != self._scan.signature or record.size != batch.size:
-            batch.place.refuse(_CHANGED)
+            raise changed(batch.place.file.path)
         values = record.labels.read()
         self._check_values(values, batch)
         if self._kinds is not None:

@@ -28,6 +28,7 @@ from labelcast_producers.formats.arrays.rows import NPY_ERRORS
 from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
 from labelcast_producers.formats.distilled.learning_rates import learning_rate
 from labelcast_producers.formats.shared.image_names import check_class_names
+from labelcast_producers.formats.shared.stamps import Stamps, changed
 from labelcast_producers.formats.shared.top_k import check_distributions, checked_ids
 from labelcast_producers.formats.source import (
     Finding,
@@ -113,10 +114,14 @@ class DistilledImporter(Importer):
             file, load = path / f"{_pair_in(path)[1]}.npy", _read_npy
         else:
             file, load = path, _read_npz
+        stamps = Stamps()
+        stamps.note(file)
         check_shapes(file, shapes)
         part = Part(file, np.arange(shapes.labels[1][0], dtype=np.int64))
         progress(1, 1)
-        return DistilledSource([part], load, options, format_name=FORMAT, notes=notes)
+        return DistilledSource(
+            [part], load, options, stamps=stamps, format_name=FORMAT, notes=notes
+        )
 
 
 class DistilledSource(Source):
@@ -126,6 +131,7 @@ class DistilledSource(Source):
         parts: parts in order; their rows are also the rows of their files.
         load: reads the labels of a file: integers (N,) or floats (N, C), checked.
         options: options of the user.
+        stamps: size and times of the files of all parts, noted before they were read.
         format_name: name of the importer.
         notes: first notes, to which others are added.
         stages: stages of a staged set.
@@ -141,6 +147,7 @@ class DistilledSource(Source):
         load: Callable[[Path], Labels],
         options: ImportOptions,
         *,
+        stamps: Stamps,
         format_name: str,
         notes: list[str],
         stages: tuple[StageFacts, ...] = (),
@@ -149,9 +156,10 @@ class DistilledSource(Source):
             raise InvalidRequestError(
                 "samples of a distilled set are its own images; leave --images and --image-list out"
             )
-        self.parts, self._load = parts, load
+        self.parts, self._load, self._stamps = parts, load, stamps
         path = parts[-1].path
-        labels = load(path)
+        with stamps.unchanged(path):
+            labels = load(path)
         self._is_hard = labels.ndim == 1
         if self._is_hard:
             if options.label_kind is LabelKind.LOGITS:
@@ -207,10 +215,11 @@ class DistilledSource(Source):
         return ids, np.ones(ids.shape, dtype=np.float32)
 
     def _again(self, part: Part) -> Labels:
-        labels = self._load(part.path)
+        with self._stamps.unchanged(part.path):
+            labels = self._load(part.path)
         shape = () if self._is_hard else (self._num_classes,)
         if len(labels) <= part.rows[-1] or labels.shape[1:] != shape:
-            raise LabelFileError(f"{part.path} has changed since it was scanned; import it again")
+            raise changed(part.path)
         found: Labels = labels[part.rows]
         return found
 

@@ -37,6 +37,7 @@ from labelcast_producers.formats.distilled.files import (
 )
 from labelcast_producers.formats.distilled.learning_rates import one_number
 from labelcast_producers.formats.shared.counting import counted
+from labelcast_producers.formats.shared.stamps import Stamps, changed
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions, Part
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
@@ -105,7 +106,9 @@ class PddImporter(Importer):
         facts, parts = [], []
         rows_by_file: dict[Path, NDArray[np.int64]] = {}
         earlier: list[bytes] = []
+        stamps = Stamps()
         for stage in counted(stages, progress):
+            stamps.note(stage.labels)
             labels, images, rate = _content(stage)
             digests = _digests(labels, images)
             rows = _rows_by_sample(stage, earlier, digests)
@@ -125,7 +128,7 @@ class PddImporter(Importer):
             """Labels of a stage by sample ID, wherever its file has them."""
             loaded, rows = _load_labels(file), rows_by_file[file]
             if len(loaded) != len(rows):
-                raise LabelFileError(f"{file} has changed since it was scanned; import it again")
+                raise changed(file)
             by_sample: NDArray[Any] = loaded[rows]
             return by_sample
 
@@ -133,6 +136,7 @@ class PddImporter(Importer):
             parts,
             load,
             options,
+            stamps=stamps,
             format_name=FORMAT,
             notes=[
                 f"{len(stages)} stages; each adds to the samples of those before",

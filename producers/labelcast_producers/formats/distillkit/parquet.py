@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from labelcast.errors import LabelFileError
 from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.decompress import Bytes
+from labelcast_producers.formats.shared.stamps import Stamps
 
 TOKENS, VALUES, INDICES = "input_ids", "compressed_logprobs", "bytepacked_indices"
 LEGACY_COLUMNS = ("packed_indices", "exact_values", "coeffs")
@@ -77,6 +78,8 @@ class SequenceFile:
     def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
         self._settings = settings
+        self._stamps = Stamps()
+        self._stamps.note(path)
         if not is_distillkit(path):
             raise LabelFileError(
                 f"{path}: columns {VALUES} and {INDICES} are not lists of lists of uint8, as"
@@ -140,6 +143,7 @@ class SequenceFile:
         return count
 
     def _batches(self, columns: list[str], group: int = 0) -> Iterator[Any]:
+        self._stamps.require_unchanged(self.path)
         with _translated(self.path):
             # A buffer makes Arrow read a column page by page instead of whole.
             batches = pq.ParquetFile(self.path, buffer_size=2**20).iter_batches(
@@ -150,6 +154,7 @@ class SequenceFile:
         while True:
             with _translated(self.path):
                 batch = next(batches, None)
+            self._stamps.require_unchanged(self.path)
             if batch is None:
                 return
             yield batch

@@ -24,6 +24,7 @@ from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequenc
 from labelcast_producers.formats.distillkit.tokens import write_tokens
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
 from labelcast_producers.formats.shared.counting import counted
+from labelcast_producers.formats.shared.stamps import changed
 from labelcast_producers.formats.source import Part, Source, SourceFacts, TopK
 
 FORMAT = "distillkit"
@@ -161,7 +162,7 @@ class DistillKitSource(Source):
             if row < stop:
                 self._held = _Held(file, sequences, start, stop, remaining)
                 return self._held
-        raise LabelFileError(f"{file.path}: changed since it was scanned; import it again")
+        raise changed(file.path)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -37,6 +37,7 @@ from labelcast_producers.formats.shared.image_names import (
     ragged_index,
 )
 from labelcast_producers.formats.shared.meaning import notes_on_kind
+from labelcast_producers.formats.shared.stamps import Stamps, changed
 from labelcast_producers.formats.shared.top_k import (
     check_distributions,
     checked_ids,
@@ -156,6 +157,7 @@ class FkdSource(Source):
         if self._form.name == "hard" and self._kind is LabelKind.LOGITS:
             raise InvalidRequestError(f"{files[0]} holds classes: leave out --label-kind")
         self._num_classes = _num_classes(path, self._form, label, options, images, len(classes))
+        self._stamps = Stamps()
         scan = _Scan()
         recovery = top_k_recovery(options.recovery, self._kind)
         for file in counted(files, progress):
@@ -218,13 +220,15 @@ class FkdSource(Source):
         return self._top_k(part.path, self._again(part))
 
     def _again(self, part: Part) -> NDArray[Any]:
-        _, flip, label = three_of(part.path, read_torch_file(part.path))
+        with self._stamps.unchanged(part.path):
+            _, flip, label = three_of(part.path, read_torch_file(part.path))
         if len(flip) != len(part.rows) or not self._is_of_form(label):
-            raise LabelFileError(f"{part.path} has changed since it was scanned; import it again")
+            raise changed(part.path)
         found: NDArray[Any] = label
         return found
 
     def _scan(self, file: Path, scan: _Scan) -> None:
+        self._stamps.note(file)
         tree = shapes_of(file) if self._form.k is None else read_torch_file(file)
         coords, flip, label = three_of(file, tree)
         if not self._is_of_form(label):

@@ -37,6 +37,7 @@ from labelcast_producers.formats.shared.image_names import (
     ragged_index,
 )
 from labelcast_producers.formats.shared.meaning import notes_on_kind
+from labelcast_producers.formats.shared.stamps import Stamps, changed
 from labelcast_producers.formats.shared.top_k import (
     checked_ids,
     checked_values,
@@ -153,6 +154,7 @@ class MlDrSource(Source):
         self._num_classes = _num_classes(path, names)
         check_class_names(options, self._num_classes, path)
         self._augmentation = _augmentation(path)
+        self._stamps = Stamps()
         scanned = [self._scan(file) for file in counted(files, progress)]
         counts = np.array([len(views) for views, _ in scanned], dtype=np.int64)
         widths = np.array([k for _, k in scanned])
@@ -223,12 +225,14 @@ class MlDrSource(Source):
     def read_top_k(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Read classes and probabilities of a part: int64 and float32, shape (n, k)."""
         top_k = self.facts.top_k
-        ids, values = self._top_k(part.path, _views(part.path, read_torch_file(part.path)))
+        with self._stamps.unchanged(part.path):
+            ids, values = self._top_k(part.path, _views(part.path, read_torch_file(part.path)))
         if top_k is None or ids.shape != (len(part.rows), top_k.k):
-            raise LabelFileError(f"{part.path} has changed since it was scanned; import it again")
+            raise changed(part.path)
         return ids, values
 
     def _scan(self, file: Path) -> tuple[list[View], int]:
+        self._stamps.note(file)
         views = _views(file, read_torch_file(file))
         ids, _ = self._top_k(file, views)
         return [view_of(view["params"], self._augmentation) for view in views], ids.shape[1]

@@ -31,6 +31,7 @@ from labelcast_producers.formats.shared.consecutive_parts import ConsecutivePart
 from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import ImageNames
 from labelcast_producers.formats.shared.meaning import notes_on_kind
+from labelcast_producers.formats.shared.stamps import Stamps, changed
 from labelcast_producers.formats.shared.top_k import (
     checked_ids,
     checked_values,
@@ -130,6 +131,9 @@ class TinyVitSource(Source):
         self._kind = options.label_kind or LabelKind.PROBABILITIES
         self._recovery = top_k_recovery(options.recovery, self._kind) or Recovery.SPREAD
         self._num_classes = _num_classes(path, options, images, k)
+        self._stamps = Stamps()
+        for file in (file for epoch in self._epochs for file in (*epoch.keys, *epoch.values)):
+            self._stamps.note(file)
         keys = list(dict.fromkeys(key for epoch in self._epochs for key in self._keys(epoch)))
         sample_ids, self._positions, how = _numbered(keys, images, path)
         # Not kept: keys of many millions of images take more memory than their labels.
@@ -200,7 +204,8 @@ class TinyVitSource(Source):
         rows = np.empty(len(samples), dtype=self._record)
         for own, path in enumerate(epoch.values):
             wanted = np.flatnonzero(rank == own)
-            rows[wanted] = self._gather(path, record[wanted])
+            with self._stamps.unchanged(path):
+                rows[wanted] = self._gather(path, record[wanted])
         return self._checked(rows, lambda row: f"{epoch.path}, image {int(samples[row])}")
 
     def _gather(self, path: Path, records: NDArray[np.int64]) -> NDArray[Any]:
@@ -213,9 +218,7 @@ class TinyVitSource(Source):
                 for at, record in zip(order.tolist(), records[order].tolist(), strict=True):
                     file.seek(record * size)
                     if file.readinto(found[at : at + 1].view(np.uint8).data) != size:
-                        raise LabelFileError(
-                            f"{path} has become shorter since it was scanned; import it again"
-                        )
+                        raise changed(path)
         except OSError as error:
             raise LabelFileError(f"cannot read {path}: {error.strerror or error}") from None
         return found
@@ -251,14 +254,16 @@ class TinyVitSource(Source):
         rank = np.full(len(self._positions), -1, dtype=np.int32)
         record = np.zeros(len(self._positions), dtype=np.int64)
         for own, path in enumerate(self._epochs[number].keys):
+            self._stamps.require_unchanged(path)
             for at, key in enumerate(key_lines(path)):
                 position = self._positions.get(key)
                 if position is None:
-                    raise LabelFileError(f"{path} has changed since it was scanned; import again")
+                    raise changed(path)
                 if rank[position] == own:
                     raise LabelFileError(f"{path}, line {at + 1}: {key} is there twice")
                 if rank[position] < 0:
                     rank[position], record[position] = own, at
+            self._stamps.require_unchanged(path)
         self._places = _Places(number, rank, record)
         return self._places
 

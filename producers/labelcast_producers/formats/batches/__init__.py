@@ -7,6 +7,7 @@ scanning   all files, once
 orders     the sampler's permutations, drawn again or read beside the batches
 samples    what the user says of the images
 kinds      logits and probabilities among the top-k labels of one set
+copies     batches that were copied over others
 numbering  sample IDs and seeds of every batch
 source     the scanned source: records, and labels batch by batch
 base       what importers have in common

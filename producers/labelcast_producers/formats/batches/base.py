@@ -11,6 +11,7 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
 from labelcast.progress import Progress, unwatched
+from labelcast_producers.formats.batches.copies import require_no_copies
 from labelcast_producers.formats.batches.detection import (
     first_record,
     inside_of,
@@ -158,6 +159,7 @@ class BatchImporter(Importer):
         recovery = self._recovery(options, signature)
         numbered = self.number(layout, scanned, known, options)
         known.require_ids(max(int(ids.max()) for ids in numbered.ids))
+        require_no_copies(scanned.batches, numbered.ids, layout.kind)
         scanned = self.with_images(scanned, numbered.ids, known)
         policy = recorded_policy(scanned, options, known)
         require_distinct(scanned.batches, numbered.ids, numbered.seeds)

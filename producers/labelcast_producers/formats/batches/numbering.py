@@ -224,9 +224,11 @@ def _name_twice(
 ) -> NoReturn:
     for batch, ids, _ in members:
         if position < len(ids):
+            sample = ids[position]
+            first = next(other.place for other, of_it, _ in members if sample in of_it)
             batch.place.refuse(
-                f"row {position} is sample {ids[position]}, which has a label under seed {seed}"
-                " already; fetch the files and their list of samples again, of one run"
+                f"row {position} is sample {sample}, which has a label under seed {seed} already,"
+                f" in {first}; fetch both files and their list of samples again, of one run"
             )
         position -= len(ids)
     raise LabelFileError(f"a sample is under seed {seed} twice")

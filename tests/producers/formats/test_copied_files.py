@@ -3,23 +3,27 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.stored_files import edit, load, put
 from tests.producers.formats.truth_checks import names, one_line
 from tests.producers.formats.writers.edc import write_edc
+from tests.producers.formats.writers.fkd import write_fkd
 from tests.producers.formats.writers.gvbsm import write_gvbsm
 from tests.producers.formats.writers.hald import write_hald
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.lpqld import write_lpqld
 from tests.producers.formats.writers.sre2l import write_sre2l
+from tests.producers.formats.writers.tinyvit import write_tinyvit
 
 SMALL: dict[str, Any] = {"samples": 12, "epochs": 3, "batch_size": 4, "classes": 12}
 OPTIONS = ImportOptions(num_samples=12, class_names=names(12), temperature=1.0)
@@ -68,6 +72,42 @@ def test_a_batch_that_names_its_samples(write: Callable[..., Any], tmp_path: Pat
     one_line(raised.value, next(names), "fetch both files and their list of samples again")
     (tmp_path / "epoch_1/batch_0.tar").write_bytes(good)
     Import.open(tmp_path, OPTIONS)
+
+
+WIDE = replace(OPTIONS, num_samples=None, recovery=Recovery.SPREAD)
+VIEWS: dict[str, Any] = {"samples": 12, "epochs": 3, "classes": 12}
+
+
+@pytest.mark.parametrize(
+    ("write", "of", "source", "target"),
+    [
+        (write_fkd, {"label_type": "full"}, "class_001/*", "class_007/*"),
+        (write_fkd, {"label_type": "marginal_smoothing_k5"}, "class_001/*", "class_007/*"),
+        (write_tinyvit, {"k": 3}, "*_epoch0/rank0-values.bin", "*_epoch2/rank0-values.bin"),
+        (write_tinyvit, {"k": 3}, "*_epoch0/rank1-values.bin", "*_epoch0/rank0-values.bin"),
+    ],
+)
+def test_the_labels_of_other_images(
+    write: Callable[..., Any], of: dict[str, Any], source: str, target: str, tmp_path: Path
+) -> None:
+    write(tmp_path, **VIEWS | of)
+    (one,), (other,) = (list(tmp_path.glob(pattern)) for pattern in (source, target))
+    good = other.read_bytes()
+    shutil.copy(one, other)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, WIDE)
+    one_line(raised.value, str(one), str(other), "though of other samples", "fetch both again")
+    other.write_bytes(good)
+    Import.open(tmp_path, WIDE)
+
+
+def test_views_that_are_the_same_of_every_image_tell_nothing(tmp_path: Path) -> None:
+    write_fkd(tmp_path, **VIEWS, label_type="full")
+    files = sorted(tmp_path.rglob("*.tar"))
+    first = load(files[0])
+    for file in files:
+        torch.save(first, file)
+    assert Import.open(tmp_path, OPTIONS).facts.index.num_rows == 36
 
 
 def whole_images(record: Any) -> None:

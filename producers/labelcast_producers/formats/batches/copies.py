@@ -9,7 +9,7 @@ from labelcast_producers.formats.batches.batch import Batch
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
 from labelcast_producers.formats.batches.scanning import opened_records, require_record
-from labelcast_producers.formats.shared.copies import differ_within, pairs_of_same_draws
+from labelcast_producers.formats.shared.copies import copied, differ_within, pairs_of_same_draws
 
 
 def require_no_copies(batches: Sequence[Batch], ids: Sequence[SampleIDs], kind: Kind) -> None:
@@ -30,10 +30,8 @@ def require_no_copies(batches: Sequence[Batch], ids: Sequence[SampleIDs], kind: 
         if np.array_equal(ids[original], ids[copy]):
             continue
         if _labels(one, kind) == _labels(other, kind):
-            other.place.refuse(
-                f"holds the very crops and labels of {one.place}, though of other samples: one was"
-                " copied over the other; fetch both again"
-            )
+            files = one.place.file.path, other.place.file.path
+            raise copied(*files, at=(one.place.at, other.place.at))
 
 
 def _drawn(batch: Batch) -> bytes | None:

@@ -7,6 +7,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ from labelcast_producers.formats.per_image.fkd_files import (
     three_of,
 )
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.copies import (
+    copied,
+    differ_within,
+    pairs_of_same_draws,
+)
 from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import (
     ImageNames,
@@ -163,6 +169,7 @@ class FkdSource(Source):
         for file in counted(files, progress):
             self._scan(file, scan)
             recovery = recovery or self._known_recovery(scan)
+        self._require_no_copies(files, scan)
         if len(scan.dtypes) > 1:
             (usual, first), (other, file) = list(scan.dtypes.items())[:2]
             raise LabelFileError(
@@ -243,6 +250,18 @@ class FkdSource(Source):
             return
         _, values = self._top_k(file, label)
         scan.sums_to_one = scan.sums_to_one and _all_one(values.sum(axis=1, dtype=np.float64))
+
+    def _require_no_copies(self, files: list[Path], scan: _Scan) -> None:
+        def label(at: int) -> bytes:
+            return bytes(three_of(files[at], read_torch_file(files[at]))[2].tobytes())
+
+        drawn = [
+            blake2b(coords.tobytes() + flip.tobytes()).digest() if differ_within(coords) else None
+            for coords, flip in zip(scan.coords, scan.flip, strict=True)
+        ]
+        for one, other in pairs_of_same_draws(drawn):
+            if label(one) == label(other):
+                raise copied(files[one], files[other])
 
     def _is_of_form(self, label: NDArray[Any] | TensorInfo) -> bool:
         name, floats = self._form.name, label.dtype.kind == "f"

@@ -11,9 +11,12 @@ Rules:
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from labelcast.errors import LabelFileError
 
 # More are no accident with a few files.
 _MOST_PAIRS = 64
@@ -37,6 +40,21 @@ def pairs_of_same_draws(draws: Sequence[bytes | None]) -> Iterator[tuple[int, in
     shared = len(found) + len({original for original, _ in found})
     if 2 * shared <= len(draws):
         yield from islice(found, _MOST_PAIRS)
+
+
+def copied(one: Path, other: Path, *, at: tuple[str, str] = ("", "")) -> LabelFileError:
+    """The error of two files of which one was copied over the other.
+
+    Args:
+        one: one of them.
+        other: the other.
+        at: text after their paths.
+    """
+    return LabelFileError(
+        f"{other}{at[1]} holds the very draws and labels of {one}{at[0]}, though of other samples:"
+        " one was copied over the other; fetch both again",
+        path=other,
+    )
 
 
 def differ_within(rows: NDArray[np.generic]) -> bool:

@@ -15,6 +15,7 @@ Rules:
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, index_of_cells
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.formats.shared.consecutive_parts import ConsecutiveParts, RowRange
+from labelcast_producers.formats.shared.copies import (
+    copied,
+    differ_within,
+    pairs_of_same_draws,
+)
 from labelcast_producers.formats.shared.counting import counted
 from labelcast_producers.formats.shared.image_names import ImageNames
 from labelcast_producers.formats.shared.meaning import notes_on_kind
@@ -139,12 +145,14 @@ class TinyVitSource(Source):
         # Not kept: keys of many millions of images take more memory than their labels.
         self._places: _Places | None = None
         present, repeated = [], 0
+        stored: dict[Path, bytes | None] = {}
         for number, epoch in enumerate(counted(self._epochs, progress)):
-            self._check_values(epoch)
+            stored |= self._check_values(epoch)
             places = self._places_of(number)
             held = np.flatnonzero(places.rank >= 0)
             present.append(held + number * len(sample_ids))
             repeated += sum(1 for _ in self._keys(epoch)) - len(held)
+        self._require_no_copies(stored)
         cells = np.concatenate(present).astype(np.int64)
         lacking = len(self._epochs) * len(sample_ids) - len(cells)
         self._index = index_of_cells(
@@ -223,7 +231,18 @@ class TinyVitSource(Source):
             raise LabelFileError(f"cannot read {path}: {error.strerror or error}") from None
         return found
 
-    def _check_values(self, epoch: Epoch) -> None:
+    def _require_no_copies(self, stored: dict[Path, bytes | None]) -> None:
+        keys: dict[Path, Path] = {}
+        for epoch in self._epochs:
+            keys |= zip(epoch.values, epoch.keys, strict=True)
+        files = list(stored)
+        for one, other in pairs_of_same_draws(list(stored.values())):
+            if [*key_lines(keys[files[one]])] != [*key_lines(keys[files[other]])]:
+                raise copied(files[one], files[other])
+
+    def _check_values(self, epoch: Epoch) -> dict[Path, bytes | None]:
+        """Check all records; return a digest of those of each file whose seeds were drawn."""
+        stored: dict[Path, bytes | None] = {}
         count = max(_CHUNK_BYTES // self._record.itemsize, 1)
         for keys, path in zip(epoch.keys, epoch.values, strict=True):
             named, size = sum(1 for _ in key_lines(keys)), path.stat().st_size
@@ -233,10 +252,15 @@ class TinyVitSource(Source):
                     f" each need {named * self._record.itemsize}; fetch both files of that rank"
                     " again, or write the epoch again if it was interrupted"
                 )
+            hasher, drawn = blake2b(), False
             for first in range(0, named, count):
                 start = first * self._record.itemsize
                 rows = np.fromfile(path, self._record, count, offset=start)
                 self._checked(rows, lambda row, at=first, of=path: f"{of}, record {at + row}")
+                hasher.update(rows.tobytes())
+                drawn = drawn or differ_within(rows["seed"][:, None])
+            stored[path] = hasher.digest() if drawn else None
+        return stored
 
     def _checked(
         self, rows: NDArray[Any], where: Any

@@ -19,8 +19,8 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
     torch.save(content, path)
 
 
-def put(position: int, value: Any) -> Callable[[Any], object]:
-    """The change that replaces one item of a list."""
+def put(position: int | slice, value: Any) -> Callable[[Any], object]:
+    """The change that replaces one item of a list, or some."""
     return lambda record: record.__setitem__(position, value)
 
 

@@ -10,8 +10,11 @@ import pytest
 
 from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError
+from labelcast_producers.formats.batches import source
+from labelcast_producers.formats.batches.record import Record
+from labelcast_producers.formats.batches.scanning import require_record
 from labelcast_producers.formats.importing import Import
-from labelcast_producers.formats.source import ImportOptions, Part
+from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.truth_checks import names, one_line
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.arrays import write_arrays
@@ -113,15 +116,14 @@ def test_a_file_that_changes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_sre2l(tmp_path, **BATCHES)
-    source = Import.open(tmp_path, NAMED).source
-    part: Part = source.parts[4]
-    check = type(source)._check_values
+    labels = Import.open(tmp_path, NAMED).source
+    part = labels.parts[4]
 
-    def slowly(self: Any, *values: Any) -> None:
+    def slowly(*record: Any) -> Record:
         part.path.touch()
-        check(self, *values)
+        return require_record(*record)
 
-    # No test can write just while a file is open: the check of its values stands for the moment.
-    monkeypatch.setattr(type(source), "_check_values", slowly)
+    # No test can write just while a file is read: this stands for the moment.
+    monkeypatch.setattr(source, "require_record", slowly)
     with pytest.raises(LabelFileError, match="has changed since it was scanned; import it again"):
-        source.read(part)
+        labels.read(part)

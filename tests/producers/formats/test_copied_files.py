@@ -139,7 +139,7 @@ def test_draws_that_repeat_in_every_epoch_tell_nothing(tmp_path: Path) -> None:
         for number in range(3):
             drawn = load(tmp_path / "epoch_0" / f"batch_{number}.tar")
             file = tmp_path / f"epoch_{epoch}" / f"batch_{number}.tar"
-            edit(file, lambda record, drawn=drawn: record.__setitem__(slice(5), drawn[:5]))
+            edit(file, put(slice(5), drawn[:5]))
     Import.open(tmp_path, OPTIONS)
     each(tmp_path, one_answer)
     Import.open(tmp_path, OPTIONS)
@@ -148,7 +148,7 @@ def test_draws_that_repeat_in_every_epoch_tell_nothing(tmp_path: Path) -> None:
 def test_a_batch_that_was_labelled_again_is_no_copy(tmp_path: Path) -> None:
     write_sre2l(tmp_path, **SMALL)
     drawn = load(tmp_path / "epoch_0" / "batch_0.tar")
-    edit(tmp_path / "epoch_1" / "batch_1.tar", lambda it: it.__setitem__(slice(5), drawn[:5]))
+    edit(tmp_path / "epoch_1" / "batch_1.tar", put(slice(5), drawn[:5]))
     Import.open(tmp_path, OPTIONS)
 
 

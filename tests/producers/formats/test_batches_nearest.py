@@ -177,6 +177,20 @@ def test_a_tuple_of_batches(tmp_path: Path) -> None:
     Import.open(tmp_path, ImportOptions(temperature=2.0))
 
 
+@pytest.mark.parametrize("content", [(), [], ("a",), None, ((),), {"coords": ()}])
+@pytest.mark.parametrize("name", ["sre2l", "hald"])
+def test_one_file_of_something_else(name: str, content: object, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path, **SMALL)
+    file = max(tmp_path.rglob("*.tar"))
+    good = file.read_bytes()
+    torch.save(content, file)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, ImportOptions(temperature=2.0))
+    one_line(raised.value, str(file), "again")
+    file.write_bytes(good)
+    Import.open(tmp_path, ImportOptions(temperature=2.0))
+
+
 @pytest.mark.parametrize("position", [0, 5])
 def test_one_file_of_another_type(position: int, tmp_path: Path) -> None:
     write_sre2l(tmp_path, **SMALL)

@@ -194,9 +194,10 @@ def how_to_mend(value: object, like: Signature | None = None) -> str:
     parts = [
         part for item in items for part in (item if isinstance(item, list | tuple) else [item])
     ]
-    near = bool(items) and _is_array(items[0]) and items[0].shape[1:] == (4,)
+    first = items[0] if items else None
+    near = _is_array(first) and first.shape[1:] == (4,)
     cures = []
-    if isinstance(value, tuple) and (near or isinstance(items[0], list | tuple)):
+    if isinstance(value, tuple) and (near or isinstance(first, list | tuple)):
         cures.append("tuples as lists")
     if near and any(isinstance(part, np.ndarray) for part in parts):
         cures.append("numpy arrays as tensors (torch.from_numpy)")

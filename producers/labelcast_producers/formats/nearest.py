@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from labelcast.errors import LabelFileError
+from labelcast_producers.formats.arrays.layout import layout_of, why_no_labels
 from labelcast_producers.formats.batches.record import EXPECTED, as_record, describe, how_to_mend
+from labelcast_producers.formats.distilled.companions import lacks_labels
 from labelcast_producers.formats.distillkit.parquet import is_distillkit
 from labelcast_producers.formats.per_image.fkd_files import form_of
 from labelcast_producers.formats.source import Importer
@@ -20,6 +22,7 @@ _MAX_DEPTH = 3
 _MAX_FOLDERS = 24
 _TRIED = 8
 _TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin", ".ckpt")
+_ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
 _TAR_MAGIC_AT = 257
 
 
@@ -34,11 +37,11 @@ def nearest_reason(path: Path, importers: Sequence[Importer]) -> str | None:
         One line that says what to do; None where nothing is near.
     """
     if path.is_dir():
-        found = _in_folders(path, importers)
+        found = _without_labels(path) or _in_folders(path, importers)
         if found is not None:
             return found
     for file in _files(path):
-        reason = _above(path, file) or _reason(file)
+        reason = _beside(path, file) or _reason(file)
         if reason is not None:
             return reason
     return None
@@ -54,7 +57,14 @@ def _in_folders(path: Path, importers: Sequence[Importer]) -> str | None:
                 return error.message
             if finding is not None:
                 return f"{path} holds {finding.format} in {folder}: give that directory"
+        if (lack := _without_labels(folder)) is not None:
+            return lack
     return None
+
+
+def _without_labels(folder: Path) -> str | None:
+    lack = lacks_labels(entry.name for entry in folder.iterdir())
+    return None if lack is None else f"{folder} {lack}"
 
 
 def _folders(path: Path) -> Iterator[Path]:
@@ -83,8 +93,10 @@ def _files(path: Path) -> Iterator[Path]:
     yield from islice(every(), _TRIED)
 
 
-def _above(path: Path, file: Path) -> str | None:
-    """Whether `path` is a part of what should have been given."""
+def _beside(path: Path, file: Path) -> str | None:
+    """Whether `path` is a part of what should have been given, or has it among others."""
+    if file != path and layout_of(file) is not None:
+        return f"{path} holds labels in {file.relative_to(path)}: give that file"
     folder = path if path.is_dir() else path.parent
     if EPOCH.fullmatch(folder.name):
         return f"{path} is one epoch of tinyvit: give {folder.parent}"
@@ -113,13 +125,13 @@ def _reason(file: Path) -> str | None:
     if (packed := how_packed(head)) is not None:
         return f"{file} {packed}"
     if file.suffix == ".parquet":
-        return _raised(lambda: is_distillkit(file))
+        return _raised(lambda: is_distillkit(file)) or why_no_labels(file)
+    if file.suffix in _ARRAY_SUFFIXES:
+        return why_no_labels(file)
     if file.suffix not in _TORCH_SUFFIXES and not head.startswith(b"PK"):
         return None
     if head[_TAR_MAGIC_AT:].startswith(b"ustar") and b"storages" not in head:
         return f"{file} is an archive of files; unpack it (tar -xf) and give the directory"
-    if file.suffix == ".npz":
-        return None
     try:
         with open_torch_file(file) as torch_file:
             return _shape_reason(file, torch_file.tree)

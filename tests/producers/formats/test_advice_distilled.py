@@ -62,6 +62,9 @@ def swapped(file: Path) -> None:
 
 
 DAMAGES = [
+    Damage("has images_best.pt but no labels_best.pt; fetch it",
+           "labels_best.pt", Path.unlink, mtt),
+    Damage("labels_best.pt is missing; fetch it", f"{THIRD}/labels_best.pt", Path.unlink, pdd),
     Damage("labels, but there are (8,) images; take both from one run",
            "labels_best.pt", shorter, mtt),
     Damage("labels, but there are (7,) images; take both from one run",
@@ -92,6 +95,19 @@ def with_labels(at: Path, stored: object) -> Import:
 def of(write: Callable[[Path], object], at: Path, options: ImportOptions = UNTOLD) -> Import:
     write(at / "files")
     return read(at / "files", options)
+
+
+def only_iterations(at: Path) -> Import:
+    mtt(at)
+    for file in at.glob("*_best.pt"):
+        file.unlink()
+    return read(at)
+
+
+def the_last_is_best(at: Path) -> Import:
+    for name in ("labels", "images"):
+        shutil.copy(at / f"{name}_500.pt", at / f"{name}_best.pt")
+    return read(at)
 
 
 def few_classes(at: Path, options: ImportOptions) -> Import:
@@ -168,6 +184,12 @@ CASES: list[Case[Path]] = [
         "does not tell how many there are; give --class-names",
         lambda at: few_classes(at, UNTOLD),
         lambda at: few_classes(at, ImportOptions(class_names=names(6))),
+    ),
+    Case(
+        "or copy labels_500.pt to labels_best.pt and the images of that iteration to"
+        " images_best.pt",
+        only_iterations,
+        the_last_is_best,
     ),
     stray_file(
         "train.log is no part of a distilled set; move it away",

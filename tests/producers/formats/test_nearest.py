@@ -233,3 +233,31 @@ def test_other_tensors_are_no_labels(tmp_path: Path) -> None:
         Import.open(tmp_path / "empty.pt")
     torch.save(torch.randn(5, 3, 4, 4), tmp_path / "images.pt")
     refused(tmp_path / "images.pt", "holds float32 [5, 3, 4, 4], which no format has")
+
+
+@pytest.mark.parametrize("format_name", ["auto", "arrays"])
+def test_arrays_that_are_no_labels(tmp_path: Path, format_name: str) -> None:
+    images, labels = (
+        np.zeros((6, 4, 4, 3), np.float32),
+        np.random.default_rng(0).normal(size=(6, 5)),
+    )
+    wanted = ("(N, C) or (seeds, N, C)", "save it so")
+    np.savez(tmp_path / "set.npz", image=images)
+    refused(tmp_path, "set.npz holds image float32 [6, 4, 4, 3]", *wanted, format_name=format_name)
+    np.savez(tmp_path / "set.npz", one=labels, other=labels)
+    refused(tmp_path / "set.npz", "one float64 [6, 5], other float64 [6, 5]", *wanted)
+    np.savez(tmp_path / "set.npz", labels=labels)
+    assert recognise(tmp_path / "set.npz")[0].name == "arrays"
+    np.save(tmp_path / "hard.npy", np.arange(6))
+    refused(tmp_path / "hard.npy", "hard.npy holds int64 [6]", *wanted)
+    pq.write_table(pa.table({"label": [1.0, 2.0]}), tmp_path / "flat.parquet")
+    refused(tmp_path / "flat.parquet", "label double", "one column of lists of floats; save it so")
+    pq.write_table(pa.table({"label": [[1.0, 2.0]]}), tmp_path / "flat.parquet")
+    assert recognise(tmp_path / "flat.parquet")[0].name == "arrays"
+
+
+@pytest.mark.parametrize("format_name", ["auto", "arrays", "distilled"])
+def test_labels_of_images_that_are_gone(tmp_path: Path, format_name: str) -> None:
+    np.save(tmp_path / "y.npy", np.random.default_rng(0).normal(size=(6, 5)))
+    refused(tmp_path, "holds labels in y.npy: give that file", format_name=format_name)
+    assert recognise(tmp_path / "y.npy")[0].name == "arrays"

@@ -13,7 +13,7 @@ from labelcast.errors import LabelFileError
 from labelcast_producers.formats.arrays.npz import npz_arrays
 from labelcast_producers.formats.arrays.parquet import parquet_errors
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
-from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, torch_shapes
+from labelcast_producers.formats.arrays.torch_tensors import SUFFIXES, Shapes, torch_shapes
 
 _IDS = ("sample_ids", "ids")
 _ID_COLUMNS = ("sample_id", "sample_ids", "id", "ids")
@@ -45,33 +45,58 @@ def layout_of(path: Path) -> Layout | None:
     """Find the labels by types and shapes; None if it is not a file of labels."""
     if not path.is_file():
         return None
+    if path.suffix == ".parquet":
+        return _parquet_layout(path)
+    found = _shapes(path)
+    return None if found is None else _named_layout(found)
+
+
+def why_no_labels(path: Path) -> str | None:
+    """Why a file of arrays, as which `layout_of` does not know it, is none of labels.
+
+    Returns:
+        One line that says what it holds and what it should; None of other files.
+    """
+    if path.suffix == ".parquet":
+        with parquet_errors(path):
+            schema = pq.read_schema(path)
+        columns = ", ".join(f"{field.name} {field.type}" for field in schema)
+        return f"{path} holds {columns}, where labels are one column of lists of floats; save it so"
+    found = _shapes(path)
+    if found is None:
+        return None
+    held = ", ".join(
+        f"{name} {dtype} {list(shape)}".lstrip() for name, (shape, dtype) in found.items()
+    )
+    return (
+        f"{path} holds {held or 'nothing'}, where labels are one array of floats, (N, C) or"
+        " (seeds, N, C), alone or beside sample_ids; save it so"
+    )
+
+
+def _shapes(path: Path) -> Shapes | None:
+    """Shapes and types by name; None if it is not a file of arrays."""
     match path.suffix:
         case ".npy":
-            return _npy_layout(path)
+            return _npy_shapes(path)
         case ".npz":
-            found = {name: (each.shape, each.dtype.name) for name, each in npz_arrays(path).items()}
-            return _named_layout(found)
+            return {name: (each.shape, each.dtype.name) for name, each in npz_arrays(path).items()}
         case ".safetensors":
-            return _named_layout(_safetensors_shapes(path))
-        case ".parquet":
-            return _parquet_layout(path)
+            return _safetensors_shapes(path)
         case suffix if suffix in SUFFIXES:
-            tensors = torch_shapes(path)
-            return None if tensors is None else _named_layout(tensors)
+            return torch_shapes(path)
     return None
 
 
-def _npy_layout(path: Path) -> Layout | None:
+def _npy_shapes(path: Path) -> Shapes:
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except NPY_ERRORS as error:
         raise LabelFileError(f"{path} is truncated, pickled or no npy file: {error}") from None
-    if array.ndim not in (2, 3) or array.dtype.kind != "f":
-        return None
-    return Layout("", array.shape, array.dtype.name)
+    return {"": (array.shape, array.dtype.name)}
 
 
-def _named_layout(found: dict[str, tuple[tuple[int, ...], str]]) -> Layout | None:
+def _named_layout(found: Shapes) -> Layout | None:
     # Images beside labels are a distilled set.
     if set(found) in ({"x", "y"}, {"image", "label"}):
         return None
@@ -88,7 +113,7 @@ def _named_layout(found: dict[str, tuple[tuple[int, ...], str]]) -> Layout | Non
     return Layout(labels[0], shape, dtype, ids, "", others)
 
 
-def _safetensors_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+def _safetensors_shapes(path: Path) -> Shapes:
     found = {}
     try:
         with safe_open(path, framework="np") as file:

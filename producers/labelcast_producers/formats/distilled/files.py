@@ -25,7 +25,13 @@ from labelcast_producers.encoding.add_stage import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS
-from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
+from labelcast_producers.formats.distilled.companions import (
+    IMAGES,
+    LABELS,
+    RATE,
+    is_companion,
+    notes_on_companions,
+)
 from labelcast_producers.formats.distilled.learning_rates import learning_rate
 from labelcast_producers.formats.shared.image_names import check_class_names
 from labelcast_producers.formats.shared.stamps import Stamps, changed
@@ -42,7 +48,6 @@ from labelcast_producers.formats.source import (
 from labelcast_producers.torchfile import TensorInfo, read_torch_file, read_torch_structure
 
 FORMAT = "distilled"
-LABELS, IMAGES, RATE = "labels_best.pt", "images_best.pt", "syn_lr_best.pt"
 # Names of images and their labels in arrays.
 PAIRS = (("image", "label"), ("x", "y"))
 Labels = NDArray[Any]

@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 from labelcast.errors import LabelFileError
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.encoding.add_stage import StageFacts
-from labelcast_producers.formats.distilled.companions import is_companion, notes_on_companions
-from labelcast_producers.formats.distilled.files import (
+from labelcast_producers.formats.distilled.companions import (
     IMAGES,
     LABELS,
     RATE,
+    is_companion,
+    notes_on_companions,
+)
+from labelcast_producers.formats.distilled.files import (
     DistilledSource,
     Shapes,
     check_shapes,
@@ -156,7 +159,7 @@ def _stages(path: Path) -> tuple[list[_Stage], tuple[str, ...]]:
         file, folder = _FILE.fullmatch(entry.name), _FOLDER.fullmatch(entry.name)
         if file is not None and entry.is_file():
             stages.append(_Stage(int(file[1]), entry, entry, entry))
-        elif folder is not None and entry.is_dir() and (entry / LABELS).is_file():
+        elif folder is not None and any((entry / name).is_file() for name in (LABELS, IMAGES)):
             rate = entry / RATE
             stages.append(
                 _Stage(
@@ -200,8 +203,9 @@ def _check_numbers(path: Path, stages: Sequence[_Stage]) -> None:
 
 def _shapes(stage: _Stage) -> Shapes | None:
     if not stage.is_flat:
-        if not stage.images.is_file():
-            raise LabelFileError(f"{stage.images} is missing; fetch it")
+        for file in (stage.labels, stage.images):
+            if not file.is_file():
+                raise LabelFileError(f"{file} is missing; fetch it")
         shapes = Shapes(
             info_of(stage.labels, read_torch_structure(stage.labels)),
             info_of(stage.images, read_torch_structure(stage.images)),

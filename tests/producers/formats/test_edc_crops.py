@@ -89,7 +89,9 @@ def test_crops_of_oblongs_are_not_guessed_without_the_images(
     written: tuple[list[Path], Truth], tmp_path: Path
 ) -> None:
     del written
-    with pytest.raises(LabelFileError, match=r"coords, row \d+: .*square image; --images tell"):
+    with pytest.raises(
+        LabelFileError, match=r"coords, row \d+: .*square image: .*; give --images$"
+    ):
         Import.open(tmp_path / "files", ImportOptions(view_size=VIEW))
 
 
@@ -107,7 +109,9 @@ def test_square_images_need_not_be_at_hand(tmp_path: Path) -> None:
         tmp_path / "files", samples=SAMPLES, epochs=1, batch_size=5, classes=CLASSES, view=VIEW
     )
     labels = Import.open(tmp_path / "files", ImportOptions(view_size=VIEW))
-    assert any("taken to be square" in note for note in labels.notes)
+    (note,) = [note for note in labels.notes if "taken to be square" in note]
+    assert "top and height by the width, its left and width by the height" in note
+    assert "no --images" in note
     records = labels.source.records()
     assert records is not None
     assert truth.coords is not None

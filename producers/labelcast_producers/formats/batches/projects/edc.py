@@ -22,6 +22,8 @@ from labelcast_producers.formats.batches.scanning import Scan
 from labelcast_producers.formats.shared.image_sizes import image_sizes
 from labelcast_producers.formats.source import ImportOptions
 
+_EXCHANGED = "EDC divides a crop's top and height by the width, its left and width by the height"
+
 
 class EDCImporter(BatchImporter):
     """Importer of SRe2L's files with sample IDs and the order of shuffled patches in each."""
@@ -36,7 +38,7 @@ class EDCImporter(BatchImporter):
 
     def missing(self, layout: Layout, signature: Signature) -> tuple[str, ...]:
         """See `BatchImporter.missing`."""
-        images = "--images: where they are not square, they alone tell the crops"
+        images = f"--images: of images that are not square; {_EXCHANGED}"
         return (images, *super().missing(layout, signature))
 
     def number(
@@ -46,7 +48,8 @@ class EDCImporter(BatchImporter):
         ids, notes = ids_in_batches(layout, scanned), []
         if known.folder is None:
             notes.append(
-                "images are taken to be square: EDC's files tell crops of others only with --images"
+                f"images are taken to be square, as there are no --images; {_EXCHANGED}: crops of"
+                " images that are not square are wrong without them"
             )
         if not options.apply_patches and any(map(_is_shuffled, scanned.batches)):
             notes.append(
@@ -59,7 +62,7 @@ class EDCImporter(BatchImporter):
         """See `BatchImporter.with_images`: gives the crops as fractions of their own side."""
         if known.folder is None:
             for batch in scanned.batches:
-                _require_crops(batch, batch.coords, "a square image; --images tell crops of others")
+                _require_crops(batch, batch.coords, f"a square image: {_EXCHANGED}; give --images")
             return scanned
         samples, places = np.unique(np.concatenate(ids), return_inverse=True)
         names = [known.folder.paths[sample] for sample in samples.tolist()]

@@ -29,6 +29,8 @@ from labelcast_producers.neural.chosen_encoder import choose_encoder
 from labelcast_producers.relabel.import_path import load_object
 from tests.factories.advice import Case, try_advice
 from tests.factories.dense import description_of, logits, softened, write_dense
+from tests.producers.formats.writers.producer_pixels import write_image_folder
+from tests.producers.formats.writers.sre2l import write_sre2l
 
 ROWS = logits()[0].astype(np.float32)
 SHARES = softened(ROWS, 1.0)
@@ -62,6 +64,40 @@ def without(directory: Path, name: str) -> DenseLabels:
 
 def command(*words: str) -> object:
     return app([*words], standalone_mode=False)
+
+
+def fitted(labels: Path, at: Path) -> object:
+    return command(
+        *("fit", "--labels", str(labels), "--out", str(at / "codec"), "--quiet"),
+        *("--codes", "1", "--codebook-size", "2", "--steps", "2"),
+    )
+
+
+def written_files(at: Path) -> Path:
+    write_sre2l(at / "files", samples=8, epochs=1, batch_size=4, classes=4, view=32)
+    return at / "files"
+
+
+def imported(at: Path) -> Path:
+    command(
+        *("import", str(at / "files"), "--out", str(at / "dense"), "--quiet"),
+        *("--samples", "8", "--view-size", "32"),
+    )
+    return at / "dense"
+
+
+def written_images(at: Path) -> Path:
+    write_image_folder(at / "images", samples=10, classes=5)
+    return at / "images"
+
+
+def relabelled(at: Path) -> Path:
+    command(
+        *("relabel", "--teacher", "tests.factories.relabelling:SmallTeacher"),
+        *("--images", str(at / "images"), "--image-size", "6", "--teacher-args", '{"channels": 3}'),
+        *("--seeds", "1", "--out", str(at / "dense"), "--quiet"),
+    )
+    return at / "dense"
 
 
 def module_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -131,6 +167,18 @@ CASES: list[Case[Path]] = [
         "finish `labelcast relabel` or `import`",
         lambda at: without(at, DESCRIPTION_NAME),
         lambda at: DenseLabels.open(write_dense(at)),
+    ),
+    Case(
+        "label images with `labelcast relabel`, or bring in files of labels with `labelcast"
+        " import`, and give what that wrote",
+        lambda at: fitted(written_files(at), at),
+        lambda at: fitted(imported(at), at),
+    ),
+    Case(
+        "label images with `labelcast relabel`, or bring in files of labels with `labelcast"
+        " import`, and give what that wrote",
+        lambda at: fitted(written_images(at), at),
+        lambda at: fitted(relabelled(at), at),
     ),
     Case(
         "relabel or import again",

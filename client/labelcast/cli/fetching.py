@@ -64,9 +64,9 @@ def pull(
         allow_plaintext=allow_plaintext,
     )
     with asking as client, _progress() as bar:
-        task = bar.add_task("pull", total=None)
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, /) -> None:
+            task = bar.task_ids[0] if bar.task_ids else bar.add_task("pull")
             bar.update(task, completed=done, total=total)
 
         label_set = pull_label_set(client, reference, out, progress=show)

@@ -13,6 +13,7 @@ import sys
 from typing import NoReturn
 
 import typer
+from typer.main import get_command
 
 from labelcast.cli.extras import advice
 from labelcast.cli.panels import PanelGroup
@@ -89,7 +90,8 @@ def exit_code_of(
         wording = getattr(error, "format_message", None)
         if wording is None:
             raise
-        _tell(f"{wording()} (see {name} --help)")
+        words = sys.argv[1:] if arguments is None else arguments
+        _tell(f"{wording()} (see {name}{_command_in(app, words)} --help)")
         return int(getattr(error, "exit_code", 2))
     if status == _INTERRUPTED:
         # Newer versions of typer turn Ctrl-C into a status themselves.
@@ -109,6 +111,13 @@ def leave(status: int) -> NoReturn:
     if "WORLD_SIZE" in os.environ:
         os._exit(status)
     sys.exit(status)
+
+
+def _command_in(app: typer.Typer, words: list[str]) -> str:
+    """The command that is called, after a space; "" if there is none of that name."""
+    # Not every error of usage knows where it came up.
+    known = getattr(get_command(app), "commands", {})
+    return f" {words[0]}" if words and words[0] in known else ""
 
 
 def _tell(message: str) -> None:

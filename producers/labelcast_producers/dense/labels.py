@@ -191,8 +191,12 @@ class DenseLabels:
         """
         path = directory / DESCRIPTION_NAME
         if not path.is_file():
+            begun = (directory / LABELS_NAME).exists()
             raise LabelFileError(
                 f"{directory} holds no {DESCRIPTION_NAME}; finish `labelcast relabel` or `import`"
+                if begun
+                else f"{directory} holds no dense labels: label images with `labelcast relabel`, or"
+                " bring in files of labels with `labelcast import`, and give what that wrote"
             )
         if not (directory / LABELS_NAME).is_file():
             raise LabelFileError(f"{directory} holds no {LABELS_NAME}; relabel or import again")

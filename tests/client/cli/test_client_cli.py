@@ -192,6 +192,7 @@ def test_wrong_tokens_are_one_line_errors(
         ("list", "--timeout", "inf"),
         ("list", "--timeout", "1e30"),
         ("info",),
+        ("--colour",),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(
@@ -200,7 +201,10 @@ def test_usage_errors_are_one_line_and_status_2(
     assert exit_code_of(app, name="labelcast", arguments=list(arguments)) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert re.fullmatch(r"error: [^\n]+ \(see labelcast --help\)\n", printed.err)
+    # The help of the command where there is one.
+    named = [f" {name}" for name in arguments[:1] if name in ("push", "list", "info")]
+    asked = "".join(["labelcast", *named])
+    assert re.fullmatch(rf"error: [^\n]+ \(see {asked} --help\)\n", printed.err)
 
 
 def test_usage_errors_end_the_process_with_status_2() -> None:

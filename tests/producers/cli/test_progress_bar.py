@@ -23,6 +23,13 @@ def test_what_earlier_runs_did_is_not_taken_for_speed(capsys: pytest.CaptureFixt
     assert "?label/s" in shown(capsys, (30, 40)).rpartition("\r")[2]
 
 
+def test_work_that_never_begins_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys) == ""
+    with progress_bar("fit", "step", quiet=False) as progress:
+        progress.write("8 bytes a label")
+    assert capsys.readouterr().err == "8 bytes a label\n"
+
+
 def test_quiet_commands_show_no_bar_and_keep_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, (0, 40), (40, 40), quiet=True) == ""
     with progress_bar("fit", "step", quiet=True) as progress:

@@ -11,7 +11,6 @@ import numpy as np
 from torch import nn
 
 from labelcast.augmentation import RecordedPolicy
-from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.identifiers import Digest, digest_from_hash
 from labelcast.label_set import SampleOrder, class_list_digest, digest_of
@@ -25,6 +24,7 @@ from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.formats.distillkit import DistillKitSource
 from labelcast_producers.formats.output.agreement import fallen_agreement
 from labelcast_producers.formats.output.dense import write_dense
+from labelcast_producers.formats.output.natural_codec import natural_codec
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
 from labelcast_producers.formats.recognition import open_source
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
@@ -369,12 +369,3 @@ def _require_new(path: Path, out: Path) -> None:
             raise InvalidRequestError(
                 f"{out} holds a finished result ({name}); give another --out, or delete it first"
             )
-
-
-def natural_codec(facts: SourceFacts) -> str:
-    """The codec that keeps labels unchanged, as `encode` takes it."""
-    if facts.top_k is None:
-        return "raw:fp16"
-    if facts.label_kind is LabelKind.LOGITS:
-        return f"topk:{facts.top_k.k}:logits"
-    return f"topk:{facts.top_k.k}:{facts.top_k.recovery}"

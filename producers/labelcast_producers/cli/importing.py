@@ -12,7 +12,14 @@ from labelcast.cli.printing import print_json, print_pairs
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError
-from labelcast_producers.cli.produce import AsJson, Device, Quiet, require_positive
+from labelcast_producers.cli.produce import (
+    AsJson,
+    Device,
+    FromProbabilities,
+    Quiet,
+    TeacherOutput,
+    require_positive,
+)
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -134,6 +141,8 @@ def import_(
     verify_args: Annotated[
         str | None, typer.Option(help="Keyword arguments of the teacher, as a JSON object.")
     ] = None,
+    teacher_output: TeacherOutput = None,
+    from_probabilities: FromProbabilities = False,
     teacher_name: Annotated[
         str | None,
         typer.Option(help="Name of the teacher to show; the path of the labels by default."),
@@ -149,8 +158,14 @@ def import_(
     from labelcast_producers.formats.source import ImportOptions, PermutationDraws
     from labelcast_producers.relabel.import_path import load_object
 
-    if verify_args is not None and verify_with is None:
-        raise InvalidRequestError("--verify-args needs --verify-with: give that too")
+    of_teacher = {
+        "--verify-args": verify_args is not None,
+        "--teacher-output": teacher_output is not None,
+        "--from-probabilities": from_probabilities,
+    }
+    for option, given in of_teacher.items():
+        if given and verify_with is None:
+            raise InvalidRequestError(f"{option} needs --verify-with: give that too")
     if verify_with is not None and images is None:
         # `Import.verify` refuses it too, but only after minutes of scanning.
         raise InvalidRequestError("--verify-with labels images again and needs --images")
@@ -180,7 +195,14 @@ def import_(
             progress=progress,
         )
     if teacher is not None:
-        found = labels.verify(teacher, device=device)
+        with progress_bar("scan under other draws", "file", quiet=quiet) as progress:
+            found = labels.verify(
+                teacher,
+                device=device,
+                output=teacher_output,
+                from_probabilities=from_probabilities,
+                progress=progress,
+            )
         drawn = {
             PermutationDraws.AUTO: "",
             PermutationDraws.ONE: ", one permutation an epoch",

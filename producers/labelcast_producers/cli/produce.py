@@ -24,6 +24,17 @@ OfPlainFile = Annotated[
         "--label-kind", help="Kind of the values in a plain file: logits unless said otherwise."
     ),
 ]
+TeacherOutput = Annotated[
+    str | None,
+    typer.Option(
+        help="Key, attribute or position of the logits, where the teacher gives several tensors;"
+        " 'logits' or the only one by default."
+    ),
+]
+FromProbabilities = Annotated[
+    bool,
+    typer.Option("--from-probabilities", help="The teacher ends in a softmax: take its logarithm."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -10,7 +10,13 @@ import typer
 
 from labelcast.cli.panels import MAKE, add_command
 from labelcast.errors import InvalidRequestError
-from labelcast_producers.cli.produce import Device, Quiet, read_json
+from labelcast_producers.cli.produce import (
+    Device,
+    FromProbabilities,
+    Quiet,
+    TeacherOutput,
+    read_json,
+)
 from labelcast_producers.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -49,19 +55,8 @@ def relabel(
     teacher_name: Annotated[
         str | None, typer.Option(help="Name of the teacher to show; the import path by default.")
     ] = None,
-    teacher_output: Annotated[
-        str | None,
-        typer.Option(
-            help="Key, attribute or position of the logits, where the teacher gives several"
-            " tensors; 'logits' or the only one by default."
-        ),
-    ] = None,
-    from_probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--from-probabilities", help="The teacher ends in a softmax: take its logarithm."
-        ),
-    ] = False,
+    teacher_output: TeacherOutput = None,
+    from_probabilities: FromProbabilities = False,
     dataset: Annotated[
         str | None,
         typer.Option(

@@ -112,7 +112,7 @@ class Import:
         """One line each on what is missing or was assumed, for people."""
         facts, notes = self.facts, [*self.facts.notes, *self.facts.doubts]
         if facts.order is SampleOrder.UNVERIFIED:
-            notes.append(_unverified(self.options))
+            notes.append(self.options.draws.doubt)
         if self.options.view_size is None and isinstance(facts.policy, RecordedPolicy):
             notes.append(
                 f"views are assumed to be {facts.policy.view_height} pixels per side; --view-size"
@@ -125,7 +125,16 @@ class Import:
         """One line each on what is probably wrong; complete once the labels have been written."""
         return tuple(self._warnings)
 
-    def verify(self, teacher: nn.Module, *, views: int = 64, device: str = "auto") -> Verification:
+    def verify(
+        self,
+        teacher: nn.Module,
+        *,
+        views: int = 64,
+        device: str = "auto",
+        output: str | None = None,
+        from_probabilities: bool = False,
+        progress: Progress = unwatched,
+    ) -> Verification:
         """Have the teacher confirm the order of the samples by labelling some views again.
 
         If the options leave the draws open, both are tried and the confirmed one is used.
@@ -134,6 +143,9 @@ class Import:
             teacher: see `verify_order`.
             views: number of stored views to label again, approximately.
             device: torch device or "auto".
+            output: see `Teacher`.
+            from_probabilities: see `Teacher`.
+            progress: counts files, where they are scanned once more under the other draws.
 
         Raises:
             InvalidRequestError: there are no images; otherwise as `verify_order`.
@@ -142,8 +154,16 @@ class Import:
         if self.options.images is None:
             raise InvalidRequestError("--verify-with labels images again and needs --images")
         table = SampleTable(self.options.image_folder())
-        candidates = self._candidates()
-        found = verify_order(candidates, teacher, table, views=views, device=device)
+        candidates = self._candidates(progress)
+        found = verify_order(
+            candidates,
+            teacher,
+            table,
+            views=views,
+            device=device,
+            output=output,
+            from_probabilities=from_probabilities,
+        )
         self.source = candidates[found.draws]
         self.source.facts = dataclasses.replace(self.facts, order=SampleOrder.VERIFIED, doubts=())
         if found.draws is not PermutationDraws.AUTO:
@@ -151,7 +171,7 @@ class Import:
         self.verification = found
         return found
 
-    def _candidates(self) -> dict[PermutationDraws, Source]:
+    def _candidates(self, progress: Progress) -> dict[PermutationDraws, Source]:
         if self.facts.order is SampleOrder.GIVEN:
             return {PermutationDraws.AUTO: self.source}
         draws = self.options.draws
@@ -160,7 +180,9 @@ class Import:
         # By default, two draws are assumed: the source is already scanned that way.
         older = dataclasses.replace(self.options, draws=PermutationDraws.ONE)
         return {
-            PermutationDraws.ONE: open_source(self.path, older, self._format_name),
+            PermutationDraws.ONE: open_source(
+                self.path, older, self._format_name, progress=progress
+            ),
             PermutationDraws.TWO: self.source,
         }
 
@@ -349,15 +371,6 @@ class Import:
         if text is not None:
             self._warnings.append(text)
             warnings.warn(text, SampleOrderWarning, stacklevel=3)
-
-
-def _unverified(options: ImportOptions) -> str:
-    if options.draws is PermutationDraws.AUTO:
-        return (
-            "assumed a torch that draws two permutations an epoch, which no teacher confirmed;"
-            " older ones draw one (--draws one)"
-        )
-    return "no teacher confirmed the order of the samples, which is drawn again (--verify-with)"
 
 
 def _require_new(path: Path, out: Path) -> None:

@@ -152,6 +152,16 @@ class PermutationDraws(StrEnum):
     ONE = "one"
     TWO = "two"
 
+    @property
+    def doubt(self) -> str:
+        """What is to be said of an order that is drawn again and that no teacher confirmed."""
+        if self is PermutationDraws.AUTO:
+            return (
+                "assumed a torch that draws two permutations an epoch, which no teacher confirmed;"
+                " older ones draw one (--draws one)"
+            )
+        return "no teacher confirmed the order of the samples, which is drawn again (--verify-with)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:

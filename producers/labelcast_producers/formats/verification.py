@@ -27,6 +27,7 @@ from labelcast.torch.images.replay_recorded import render_recorded
 from labelcast.torch.images.samples import SampleTable
 from labelcast.views import Views
 from labelcast_producers.formats.source import Part, PermutationDraws, Source, SourceFacts
+from labelcast_producers.relabel.teacher import Teacher
 
 # Measured with small CNNs on views of 48 to 224 pixels that Pillow rendered, and labels in half
 # precision: trained ones have 0.0003 to 0.009 for the right order, 0.95 and more for the other, and
@@ -103,22 +104,28 @@ def verify_order(
     *,
     views: int = 64,
     device: str = "auto",
+    output: str | None = None,
+    from_probabilities: bool = False,
 ) -> Verification:
     """Find the order that the teacher confirms.
 
     Args:
         sources: the same files, scanned under each possible order.
-        teacher: images from 0 to 1, float (N, channels, height, width), to logits (N, C); it
-            normalises its input itself. It is moved to `device`, and run in eval mode.
+        teacher: images from 0 to 1, float (N, channels, height, width), to logits (N, C) or
+            something that holds them; it normalises its input itself. It is moved to `device`, and
+            run in eval mode.
         table: images that were labelled.
         views: number of stored views to label again, approximately.
         device: torch device or "auto".
+        output: see `Teacher`.
+        from_probabilities: see `Teacher`.
 
     Raises:
         LabelFileError: the teacher confirms no order, or more than one; says what was found for
             each and what to check. Also if files are damaged, or a sample has no image.
         InvalidRequestError: there is nothing to verify, labels say too little, or the teacher is no
-            module.
+            module, refuses the images or gives no logits.
+        LabelValueError: the teacher ends in a softmax, or not, and something else was said.
     """
     claims = _distinct(_claims(sources))
     if not isinstance(teacher, nn.Module):
@@ -127,7 +134,10 @@ def verify_order(
         raise InvalidRequestError("verifying an order needs a source, and at least two views")
     where = choose_device(device)
     with _evaluating(teacher.to(where)):
-        findings = [_examine(claim, teacher, table, views, where) for claim in claims]
+        network = Teacher(
+            teacher, type(teacher).__name__, output=output, from_probabilities=from_probabilities
+        )
+        findings = [_examine(claim, network, table, views, where) for claim in claims]
     best = min(findings, key=lambda finding: finding.error)
     rivals = [each for each in findings if each is not best and each.error < LEAST_RIVAL_ERROR]
     if not best.fits or rivals:
@@ -182,7 +192,7 @@ def _say_the_same(one: Source, other: Source) -> bool:
 
 
 def _examine(
-    claim: _Claim, teacher: nn.Module, table: SampleTable, views: int, device: torch.device
+    claim: _Claim, teacher: Teacher, table: SampleTable, views: int, device: torch.device
 ) -> _Finding:
     source, facts = claim.source, claim.source.facts
     rows, labels = _stored(source, views)
@@ -192,10 +202,11 @@ def _examine(
             " teacher"
         )
     try:
-        answers = _answers(source, rows, teacher, table, device)
+        shown = _shown(source, rows, table, device)
     except InvalidRequestError as error:
         # An image of the wrong sample may be too small for the crop.
         return _Finding(claim, 0.0, math.inf, len(rows), error.message)
+    answers = np.concatenate([_answer(teacher, pixels) for pixels in shown])
     if answers.shape != labels.shape:
         raise LabelFileError(
             f"the teacher gives {answers.shape[1]} classes, the labels have {labels.shape[1]}; is"
@@ -238,22 +249,24 @@ def _evenly(count: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.rint(np.linspace(0, count - 1, min(count, most)))).astype(np.intp)
 
 
-def _answers(
-    source: Source,
-    rows: NDArray[np.int64],
-    teacher: nn.Module,
-    table: SampleTable,
-    device: torch.device,
-) -> Values:
-    """The teacher's labels of the claimed views: logits, float64 (n, C)."""
-    records, answers = source.records(), []
-    for start in range(0, len(rows), _BATCH_VIEWS):
-        pixels = _pixels(source.facts, records, rows[start : start + _BATCH_VIEWS], table, device)
-        given = teacher(pixels)
-        if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(pixels):
-            raise LabelFileError("the teacher must give logits: one tensor of shape (N, classes)")
-        answers.append(given.double().cpu().numpy())
-    return np.concatenate(answers)
+def _shown(
+    source: Source, rows: NDArray[np.int64], table: SampleTable, device: torch.device
+) -> list[Tensor]:
+    """The claimed views, in batches."""
+    records = source.records()
+    return [
+        _pixels(source.facts, records, rows[start : start + _BATCH_VIEWS], table, device)
+        for start in range(0, len(rows), _BATCH_VIEWS)
+    ]
+
+
+def _answer(teacher: Teacher, pixels: Tensor) -> Values:
+    """The teacher's labels of views: logits, float64 (n, C)."""
+    given = teacher.logits(pixels)
+    if given.ndim != 2 or len(given) != len(pixels):
+        raise LabelFileError("the teacher must give logits: one tensor of shape (N, classes)")
+    logits: Values = given.double().numpy()
+    return logits
 
 
 def _pixels(

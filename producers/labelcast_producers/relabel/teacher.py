@@ -15,6 +15,8 @@ _LOGITS = "logits"
 _COMPILED, _DISTRIBUTED = "_orig_mod.", "module."
 # How far a row of probabilities may sum from 1, beside what their type rounds away.
 _SUM_TOLERANCE = 2e-3
+# So many logits are not all between 0 and 1 by chance.
+_TELLING_VALUES = 16
 
 
 class Teacher:
@@ -81,6 +83,14 @@ class Teacher:
                 f"the teacher {self._name} gives probabilities, not logits: its rows lie between 0"
                 " and 1 and sum to 1; take its softmax away, or say --from-probabilities"
                 " (in Python: from_probabilities=True)"
+            )
+        # Logits of so many classes and images lie on both sides of 0, or far above 1.
+        within = bool(((rows >= 0) & (rows <= 1)).all()) and bool((rows != rows[:1]).any())
+        if within and rows.numel() >= _TELLING_VALUES:
+            raise LabelValueError(
+                f"the teacher {self._name} gives values between 0 and 1 that do not sum to 1, as"
+                " after a sigmoid, not logits; take its sigmoid away, or subtract 1 from all values"
+                " if they are logits after all, which changes no label"
             )
 
     def _expect_probabilities(self, rows: Tensor, dtype: torch.dtype) -> None:

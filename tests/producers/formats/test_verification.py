@@ -1,5 +1,6 @@
 """A teacher decides whether derived sample IDs are right, and is not fooled."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from labelcast.augmentation import Mix, RecordedPolicy, RecordedViews
 from labelcast.codec import LabelKind
 from labelcast.codec.topk import Recovery
-from labelcast.errors import InvalidRequestError, LabelFileError
+from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import GridIndex, RowOrder, SampleOrder
 from labelcast.torch.images.image_folder import ImageFolder
 from labelcast.torch.images.samples import SampleTable
@@ -291,6 +292,39 @@ def test_another_teacher_or_normalisation_is_refused(files: Files) -> None:
     for teacher in (files.stranger, Shifted(files.teacher)):
         with pytest.raises(LabelFileError, match="normalising its input"):
             verify_order(sources(files, TWO), teacher, files.table, device="cpu")
+
+
+class Wrapping(nn.Module):
+    """The right teacher, whose logits are one of two tensors, behind a softmax or in half."""
+
+    def __init__(self, teacher: nn.Module, *, ends_in_softmax: bool = False) -> None:
+        super().__init__()
+        self.teacher, self.ends_in_softmax = copy.deepcopy(teacher), ends_in_softmax
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits: Tensor = self.teacher(images)
+        return images.flatten(1), logits.softmax(dim=1) if self.ends_in_softmax else logits
+
+
+def test_teachers_as_they_are(files: Files) -> None:
+    two = sources(files, TWO)
+    softened = Wrapping(files.teacher, ends_in_softmax=True)
+    as_they_are: list[tuple[nn.Module, dict[str, Any]]] = [
+        (Wrapping(files.teacher), {"output": "1"}),
+        (Wrapping(files.teacher).half(), {"output": "1"}),
+        (
+            Wrapping(files.teacher, ends_in_softmax=True),
+            {"output": "1", "from_probabilities": True},
+        ),
+    ]
+    for teacher, says in as_they_are:
+        assert verify_order(two, teacher, files.table, device="cpu", **says).draws is TWO
+    with pytest.raises(InvalidRequestError, match="name one with --teacher-output"):
+        verify_order(two, Wrapping(files.teacher), files.table, device="cpu")
+    with pytest.raises(LabelValueError, match="say --from-probabilities"):
+        verify_order(two, softened, files.table, device="cpu", output="1")
+    with pytest.raises(InvalidRequestError, match="size and channels that it was trained on"):
+        verify_order(two, nn.Linear(7, 2), files.table, device="cpu")
 
 
 class Constant(nn.Module):

@@ -197,6 +197,16 @@ def test_a_softmax_inside_is_noticed_and_both_ways_out_work(
     assert np.ptp(difference, axis=1).max() < (0.01 if dtype == torch.float32 else 0.1)
 
 
+def test_a_sigmoid_inside_is_noticed_and_both_ways_out_work(tmp_path: Path) -> None:
+    with pytest.raises(LabelValueError, match="take its sigmoid away, or subtract 1") as caught:
+        run(tmp_path, Network(lambda logits, _: logits.sigmoid()))
+    assert "tiny" in caught.value.message
+    away = run(tmp_path / "taken away", Network()).rows.read(0, 18)
+    assert away.min() < 0
+    lower = run(tmp_path / "lower", Network(lambda logits, _: logits.sigmoid() - 1))
+    assert lower.rows.read(0, 18).max() < 0
+
+
 def test_logits_are_not_taken_for_probabilities_that_were_announced(tmp_path: Path) -> None:
     with pytest.raises(LabelValueError, match="leave --from-probabilities"):
         run(tmp_path, Network(), from_probabilities=True)

@@ -28,7 +28,7 @@ from labelcast_producers.formats.output.natural_codec import natural_codec
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
 from labelcast_producers.formats.recognition import open_source
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
-from labelcast_producers.formats.shared.meaning import require_stated_kind
+from labelcast_producers.formats.shared.meaning import require_stated_meaning
 from labelcast_producers.formats.source import (
     ImportOptions,
     PermutationDraws,
@@ -361,7 +361,7 @@ class Import:
     def _require_sound(self, out: Path) -> str | None:
         """Refuse what must not be written; return what the labels do not tell of their order."""
         _require_new(self.path, out)
-        require_stated_kind(self.source, self.options)
+        require_stated_meaning(self.source, self.options)
         return self.source.require_order()
 
     def _look_at(self, result: DenseLabels | LabelSetDirectory, untold: str | None) -> None:

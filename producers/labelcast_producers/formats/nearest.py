@@ -63,7 +63,7 @@ def _in_folders(path: Path, importers: Sequence[Importer]) -> str | None:
 
 
 def _without_labels(folder: Path) -> str | None:
-    lack = lacks_labels(entry.name for entry in folder.iterdir())
+    lack = lacks_labels(entry.name for entry in folder.iterdir() if entry.exists())
     return None if lack is None else f"{folder} {lack}"
 
 

@@ -1,5 +1,6 @@
 """Recognises the format of files by their structure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from labelcast.errors import InvalidRequestError, LabelFileError
@@ -67,6 +68,7 @@ def open_source(
     """
     importer, finding = recognise(path, format_name)
     if finding.foreign:
+        _refuse_broken_links(path, finding.foreign)
         several = ", ".join(finding.foreign[:_SHOWN])
         more = f" and {len(finding.foreign) - _SHOWN} more" if len(finding.foreign) > _SHOWN else ""
         raise LabelFileError(
@@ -75,6 +77,15 @@ def open_source(
             path=path,
         )
     return importer.open(path, options, progress=progress)
+
+
+def _refuse_broken_links(path: Path, names: Sequence[str]) -> None:
+    """Refuse what may stand for labels, as where a disk is not mounted: nobody moves it away."""
+    for link in (path / name for name in names):
+        if link.is_symlink() and not link.exists():
+            raise LabelFileError(
+                f"{link} is a link to what is not there; mend it, or move it away", path=link
+            )
 
 
 def _what_else(path: Path, format_name: str) -> str:

@@ -171,6 +171,23 @@ def only_one_left(at: Path) -> object:
     return read(at / "files", listed(at, IMAGES))
 
 
+def a_broken_link(at: Path) -> object:
+    """A class directory on a disk that is not mounted."""
+    fkd(at / "files")
+    folder = (at / "files" / SIXTH).parent
+    folder.rename(at / "elsewhere")
+    folder.symlink_to(at / "disk")
+    return read(at / "files", SPREAD)
+
+
+def mended_or_moved_away(at: Path) -> object:
+    (at / "elsewhere").rename(at / "disk")
+    read(at / "files", SPREAD)
+    link = (at / "files" / SIXTH).parent
+    link.rename(at / link.name)
+    return read(at / "files", SPREAD)
+
+
 def of_another_name(at: Path) -> object:
     ml_dr(at)
     (at / "6.pth.tar").rename(at / "60.pth.tar")
@@ -246,6 +263,11 @@ def tokens(at: Path, where: str) -> object:
 
 
 CASES: list[Case[Path]] = [
+    Case(
+        "is a link to what is not there; mend it, or move it away",
+        a_broken_link,
+        mended_or_moved_away,
+    ),
     Case(
         "give the directory that holds the class directories, or all class names",
         few_directories,

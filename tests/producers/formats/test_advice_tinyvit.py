@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from labelcast.errors import LabelFileError
 from labelcast_producers.formats.source import ImportOptions
 from labelcast_producers.formats.tinyvit import TinyVitImporter
 from tests.factories.advice import Case, try_advice
@@ -29,6 +30,9 @@ DAMAGES = [
         "lacks rank1-values.bin; fetch it", f"{EPOCH}/rank1-values.bin", Path.unlink, tinyvit, NAMED
     ),
     Damage(
+        "lacks rank0-keys.txt; fetch it", f"{EPOCH}/rank0-keys.txt", Path.unlink, tinyvit, NAMED
+    ),
+    Damage(
         "need 144; fetch both files of that rank again, or write the epoch again",
         f"{EPOCH}/rank1-values.bin",
         lambda file: file.write_bytes(file.read_bytes()[:-1]),
@@ -45,9 +49,24 @@ DAMAGES = [
 ]
 
 
+def test_links_to_what_is_not_there(tmp_path: Path) -> None:
+    for name in ("rank1-values.bin", "rank0-keys.txt"):
+        tinyvit(tmp_path / "files")
+        broken_link(tmp_path / "files" / EPOCH / name)
+        with pytest.raises(LabelFileError, match=f"lacks {name}; fetch it"):
+            read(tmp_path / "files", NAMED)
+        (tmp_path / "files" / EPOCH / name).unlink()
+
+
 @pytest.mark.parametrize("damage", DAMAGES, ids=slug)
 def test_the_good_file_in_its_place(damage: Damage, tmp_path: Path) -> None:
     try_the_good_file(damage, tmp_path)
+
+
+def broken_link(file: Path) -> None:
+    """A file on a disk that is not mounted."""
+    file.unlink()
+    file.symlink_to(file.parent / "elsewhere")
 
 
 def two_widths(at: Path) -> object:

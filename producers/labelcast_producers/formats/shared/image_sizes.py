@@ -31,6 +31,6 @@ def image_sizes(root: Path, names: Sequence[str]) -> NDArray[np.int64]:
                 sizes[row] = image.height, image.width
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise DataError(
-                f"{path} cannot be read as an image: {error}; replace or remove it", path=path
+                f"{path} cannot be read as an image: {error}; fetch it again", path=path
             ) from None
     return sizes

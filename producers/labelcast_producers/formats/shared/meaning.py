@@ -31,7 +31,7 @@ _BFLOAT16_EXACT = 2**8
 _TELLING_FRACTIONS = 4
 
 
-def require_stated_kind(source: Source, options: ImportOptions) -> None:
+def require_stated_meaning(source: Source, options: ImportOptions) -> None:
     """Compare the labels of a source with what they are stated to be.
 
     Args:

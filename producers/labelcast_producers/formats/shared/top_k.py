@@ -56,8 +56,8 @@ def checked_ids(
         row, column = (int(at) for at in np.argwhere(odd)[0])
         raise LabelFileError(
             f"{where(row)}: class ID {stored[row, column]} is none of the {num_classes} classes"
-            " (0 is the first); give the number of classes that the teacher had, or write the file"
-            " again"
+            " (0 is the first); give --class-names with all that the teacher knew, or write the"
+            " file again"
         )
     ids = stored.astype(np.int64)
     if distinct:

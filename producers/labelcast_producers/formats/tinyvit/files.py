@@ -91,7 +91,8 @@ def _epoch(folder: Path, number: int) -> Epoch:
     ranks, _ = rank_files(folder)
     for rank in range(max(ranks, default=0) + 1):
         for name in ("keys.txt", "values.bin"):
-            if name not in ranks.get(rank, ()):
+            # A link to what is not there has a name too.
+            if name not in ranks.get(rank, ()) or not (folder / f"rank{rank}-{name}").is_file():
                 raise LabelFileError(f"{folder} lacks rank{rank}-{name}; fetch it")
     every = range(len(ranks))
     return Epoch(

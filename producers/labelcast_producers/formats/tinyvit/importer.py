@@ -91,7 +91,8 @@ class TinyVitImporter(Importer):
             return None
         found = EPOCH.fullmatch(folders[0].name)
         ranks = len(rank_files(folders[0])[0])
-        stored = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+        files = (file for folder in folders for file in folder.iterdir() if file.is_file())
+        stored = sum(file.stat().st_size for file in files)
         return Finding(
             format=FORMAT,
             title="TinyViT: top-k probabilities with augmentation seeds, by epoch and rank",

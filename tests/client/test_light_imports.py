@@ -51,6 +51,11 @@ def test_decoding_on_a_device_needs_no_grpc() -> None:
     assert run_without(HEAVY, code) == "labelcast.torch.decoding\n"
 
 
+def test_the_command_line_starts_without_what_single_commands_need() -> None:
+    code = "from labelcast.cli.app import app\nprint(len(app.registered_commands))"
+    assert int(run_without(["grpc", "google", "httpx", "rich", "torch", "tqdm"], code)) > 10
+
+
 COMMAND = """
 from {module} import main
 sys.argv = {words!r}

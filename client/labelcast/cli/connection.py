@@ -3,12 +3,14 @@
 import os
 from math import isnan
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labelcast.network.tls import Tls
-from labelcast.registry.client import Registry
+
+if TYPE_CHECKING:
+    from labelcast.registry.client import Registry
 
 DEFAULT_ADMIN_URL = "http://127.0.0.1:7071"
 TOKEN_VARIABLE = "LABELCAST_TOKEN"  # noqa: S105 - a variable's name
@@ -58,7 +60,7 @@ def connect(
     tls: Tls | None,
     *,
     allow_plaintext: bool,
-) -> Registry:
+) -> "Registry":
     """Registry of a service.
 
     Args:
@@ -73,6 +75,8 @@ def connect(
         InvalidRequestError: an impossible URL or token, or plain text that is not allowed.
         OSError: the file cannot be read.
     """
+    from labelcast.registry.client import Registry
+
     return Registry(
         admin,
         chosen_token(token, token_file),

@@ -2,12 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.panels import USE, add_command
@@ -18,9 +16,10 @@ from labelcast.errors import InvalidRequestError
 from labelcast.files import whole_file
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.tls import Tls
-from labelcast.remote.client import LabelClient
-from labelcast.remote.pulling import pull as pull_label_set
 from labelcast.views import Views
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _BLOCK_ROWS = 4096
 
@@ -57,6 +56,9 @@ def pull(
     tls: Tls | None,
 ) -> None:
     """Fetch a whole label set. Resumes if interrupted."""
+    from labelcast.remote.client import LabelClient
+    from labelcast.remote.pulling import pull as pull_label_set
+
     asking = LabelClient(
         address,
         token=chosen_token(token, token_file),
@@ -140,5 +142,8 @@ def _softmax(values: Labels) -> Labels:
     return probabilities
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import Progress
+
     return Progress(console=Console(stderr=True), transient=False, disable=not sys.stderr.isatty())

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from labelcast.cli import fetching
 from labelcast.cli.app import app
 from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
@@ -231,7 +230,7 @@ def test_pull_takes_its_token_as_the_others_do(
         given.append(token)
         raise InvalidRequestError("enough")
 
-    monkeypatch.setattr(fetching, "LabelClient", asked)
+    monkeypatch.setattr("labelcast.remote.client.LabelClient", asked)
     token_file = tmp_path / "read.token"
     token_file.write_text("of-the-file\n")
     from_file = ["--token-file", str(token_file)]

@@ -1,6 +1,7 @@
 """What every process of a service does besides its work: logging, signals, signs of life."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -47,6 +48,8 @@ def run_process(
             # Nobody else is left to do it. The cache stays for those that still drain; the next
             # start removes it.
             shutil.rmtree(plan.run_directory, ignore_errors=True)
+        # Looking once more for cycles among all modules' objects would only delay the end.
+        gc.freeze()
 
 
 async def until_stopped(

@@ -49,11 +49,6 @@ def run_command(
     )
 
 
-def run_labelcast(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of `labelcast`."""
-    return run_command(*arguments, program=(sys.executable, "-m", "labelcast.cli"))
-
-
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

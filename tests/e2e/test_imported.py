@@ -23,7 +23,8 @@ from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import ImageFolder, RecordedRenderer, SampleTable, choose_renderer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions
-from tests.e2e.running_service import RunningService, run_labelcast
+from tests.e2e.running_service import RunningService
+from tests.factories.command import run_labelcast
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.arrays import write_arrays
 from tests.producers.formats.writers.distilled_sets import write_frepo, write_mtt, write_pdd

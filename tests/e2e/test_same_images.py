@@ -28,8 +28,9 @@ from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
 from labelcast_producers.relabel.relabeller import relabel
-from tests.e2e.running_service import RunningService, run_labelcast
+from tests.e2e.running_service import RunningService
 from tests.factories import folders
+from tests.factories.command import run_labelcast
 
 pytestmark = pytest.mark.e2e
 

@@ -29,7 +29,8 @@ from labelcast_producers.dense.labels import DenseLabels, Description
 from labelcast_producers.encoding.add_stage import add_stage
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
-from tests.e2e.running_service import RunningService, clean_environment, run_labelcast
+from tests.e2e.running_service import RunningService, clean_environment
+from tests.factories.command import run_labelcast
 from tests.factories.in_memory import InMemory
 
 pytestmark = pytest.mark.e2e

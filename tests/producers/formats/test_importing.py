@@ -27,7 +27,8 @@ from labelcast_producers.formats.output.dense import PROGRESS_NAME
 from labelcast_producers.formats.recognition import open_source, recognise
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import ImportOptions, Part, PermutationDraws
-from tests.e2e.running_service import clean_environment, run_labelcast
+from tests.e2e.running_service import clean_environment
+from tests.factories.command import run_labelcast
 from tests.producers.formats.stored_files import load
 from tests.producers.formats.truth_checks import rows_of_truth
 from tests.producers.formats.writers.distillkit import Settings, write_distillkit

@@ -19,7 +19,7 @@ from labelcast_producers.formats.shared.meaning import exact_below
 from labelcast_producers.formats.shared.top_k import checked_ids
 from labelcast_producers.formats.source import ImportOptions
 from labelcast_producers.neural.chosen_encoder import choose_encoder
-from tests.e2e.running_service import run_labelcast
+from tests.factories.command import run_labelcast
 from tests.producers.formats.truth_checks import names, one_line
 from tests.producers.formats.writers.apple_dr import write_apple_dr
 from tests.producers.formats.writers.edc import write_edc

@@ -2,30 +2,15 @@
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from subprocess import CompletedProcess
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
 
 
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended.
-
-    Attributes:
-        returncode: its exit status.
-        stdout: what it printed.
-        stderr: what it told people beside.
-    """
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run_labelcast(*arguments: str) -> Done:
-    """A command of `labelcast`."""
+def run_labelcast(*arguments: str) -> CompletedProcess[str]:
+    """A command of `labelcast`: its exit status and what it printed."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with redirect_stdout(stdout), redirect_stderr(stderr):
-        status = exit_code_of(app, name="labelcast", arguments=list(arguments), extra="producers")
-    return Done(status, stdout.getvalue(), stderr.getvalue())
+        status = exit_code_of(app, name="labelcast", arguments=[*arguments], extra="producers")
+    return CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())

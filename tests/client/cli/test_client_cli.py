@@ -1,7 +1,6 @@
-"""`labelcast` as people run it: a process with two streams and an exit status."""
+"""`labelcast` as people run it: two streams and an exit status."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set_directory import LabelSetDirectory
+from tests.factories.command import run_labelcast
 from tests.factories.label_sets import make_label_set
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 
@@ -31,21 +31,18 @@ def admin(redis_url: str) -> Iterator[RunningAdmin]:
 
 
 @pytest.fixture
-def labelcast(admin: RunningAdmin, tmp_path: Path) -> Run:
+def labelcast(admin: RunningAdmin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command against the server, with the admin token unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
 
     def run(
         *arguments: object, token: str | None = ADMIN_TOKEN
     ) -> "subprocess.CompletedProcess[str]":
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LABELCAST_")}
-        environment |= {} if token is None else {"LABELCAST_TOKEN": token}
-        return subprocess.run(
-            [LABELCAST, *map(str, arguments), "--admin", admin.url],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
+        with monkeypatch.context() as patch:
+            patch.delenv(TOKEN_VARIABLE, raising=False)
+            if token is not None:
+                patch.setenv(TOKEN_VARIABLE, token)
+            return run_labelcast(*map(str, arguments), "--admin", admin.url)
 
     return run
 

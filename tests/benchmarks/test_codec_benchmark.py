@@ -20,7 +20,6 @@ from benchmarks.codec.catch_up import catch_up
 from benchmarks.codec.contract import BenchmarkCodec, FitInput
 from benchmarks.codec.faiss_codecs import Method, fit_faiss
 from benchmarks.codec.features import Feature
-from benchmarks.codec.library_vqae import fit_library_vqae
 from benchmarks.codec.low_rank import fit_low_rank
 from benchmarks.codec.queue import Finished, Unit, missing, run, write_result
 from benchmarks.codec.task import Protocol, Task
@@ -156,6 +155,9 @@ def test_faiss_codecs_come_back(task: Task, method: Method) -> None:
 
 
 def test_the_library_vqae_learns(task: Task) -> None:
+    # Imported for seconds, by every process that collects the tests.
+    from benchmarks.codec.library_vqae import fit_library_vqae
+
     codec = fit_library_vqae(FitInput(task, task.directory / "fit"), codes=2)
     rows, labels = next(iter(task.labels(task.unseen_rows())))
     packed = codec.encode(labels, rows)

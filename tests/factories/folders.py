@@ -2,11 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 PER_CLASS = 6
@@ -15,7 +15,7 @@ SIDE = 16
 
 def write_digits(root: Path, *, per_class: int = PER_CLASS) -> Path:
     """`root/digit/NN.png`, the first scans of each digit, at twice their size."""
-    digits = load_digits()
+    digits = _scanned_digits()
     for digit in range(10):
         (root / str(digit)).mkdir(parents=True)
         scans = digits.images[digits.target == digit][:per_class]
@@ -30,7 +30,7 @@ class NearestMean(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        digits = load_digits()
+        digits = _scanned_digits()
         scans = torch.tensor(digits.images / 16, dtype=torch.float32)[:, None]
         large = nn.functional.interpolate(scans, size=(SIDE, SIDE), mode="bilinear").flatten(1)
         target = torch.tensor(digits.target)
@@ -72,3 +72,10 @@ def with_image_encoded_again(folder: Path) -> None:
 def with_image_replaced(folder: Path) -> None:
     """Another image of the same class under the same name."""
     shutil.copyfile(folder / "4" / "01.png", folder / "4" / "03.png")
+
+
+def _scanned_digits() -> Any:
+    # Imported for seconds, by every process that collects the tests.
+    from sklearn.datasets import load_digits
+
+    return load_digits()

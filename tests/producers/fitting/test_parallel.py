@@ -36,7 +36,7 @@ from tests.factories.fitted import (
 )
 from tests.factories.torchrun import torchrun
 
-STEPS = 500
+STEPS = 200
 # Divisible by no number of workers: shares differ in size.
 BATCH_ROWS = 63
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
@@ -123,13 +123,13 @@ def test_killed_and_interrupted_workers_go_on_bit_for_bit(
 ) -> None:
     checkpoint = tmp_path / CHECKPOINT_FILE
     # Slow enough that the fit is not over before anybody has looked for its checkpoint.
-    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.1) as process:
+    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.25) as process:
         wait_for_checkpoint(process, checkpoint)
         for worker in psutil.Process(process.pid).children():
             worker.kill()
         assert process.wait(timeout=60) != 0
     saved = checkpoint.stat().st_mtime_ns
-    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.1) as process:
+    with fit_in_parallel(labels, tmp_path, seconds_a_step=0.25) as process:
         wait_for_checkpoint(process, checkpoint, after=saved)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

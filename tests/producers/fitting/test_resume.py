@@ -35,7 +35,7 @@ def assert_same_fit(one: Path, other: Path) -> None:
 
 
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
-    labels, steps = either, 1000
+    labels, steps = either, 300
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tests.factories.fitted", str(labels), str(killed), str(steps)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -44,7 +44,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
     assert not (killed / CODEC_FILE).exists()
     # What a crash may leave beyond the checkpoint.
     with (killed / LOG_FILE).open("a") as log:
-        log.write('{"step": 999, "kl": 0}\n{"ste')
+        log.write('{"step": 299, "kl": 0}\n{"ste')
     fit_file(labels, killed, steps=steps)
     fit_file(labels, tmp_path / "whole", steps=steps)
     assert_same_fit(killed, tmp_path / "whole")
@@ -53,11 +53,11 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
 def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
     stopped = tmp_path / "stopped"
     before = signal.getsignal(signal.SIGINT)
-    stop_early(labels, stopped, steps=600)
+    stop_early(labels, stopped, steps=300)
     assert signal.getsignal(signal.SIGINT) is before
     assert not (stopped / CODEC_FILE).exists()
-    fit_file(labels, stopped, steps=600)
-    fit_file(labels, tmp_path / "whole", steps=600)
+    fit_file(labels, stopped, steps=300)
+    fit_file(labels, tmp_path / "whole", steps=300)
     assert_same_fit(stopped, tmp_path / "whole")
 
 

@@ -34,6 +34,7 @@ from labelcast.torch.images.image_folder import ImageFolder
 from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.torch.images.replay_recorded import render_recorded
 from labelcast.torch.images.samples import SampleTable
+from tests.factories.command import run_labelcast
 
 ROOT = Path(__file__).parents[2]
 CLASSES = QUICK.teacher.num_classes
@@ -185,9 +186,8 @@ def test_seeded_views_are_mixed_within_their_batch() -> None:
 
 
 def test_the_command_is_told_the_same_recipe() -> None:
-    command = [sys.executable, "-m", "labelcast.cli", "relabel", "--show"]
-    command += relabel_options(RDED, QUICK)
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = run_labelcast("relabel", "--show", *relabel_options(RDED, QUICK))
+    assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout) == recipe_of(RDED, QUICK).as_json()
 
 

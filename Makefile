@@ -14,7 +14,8 @@ EDITABLE ?= --editable
 ALSO ?= --editable ./glyphs
 
 # Three at a time, with a thread each: much of the suite waits for processes to start, and threads
-# that wait for each other on a few cores take more of them than the work does.
+# that wait for each other on a few cores take more of them than the work does. Those processes
+# keep the bytecode of our modules, whatever the caller has said: each would compile all anew.
 PYTEST_ARGS ?= --numprocesses 3
 DEMO_OUT ?= demo-out
 
@@ -36,7 +37,7 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short ru
 	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick)
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-anywhere: setup ## Run the tests as on other machines; SETTINGS="haswell order" together, else each in turn
 	@$(BIN)/python -m tests.anywhere $(SETTINGS)

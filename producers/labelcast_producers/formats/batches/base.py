@@ -11,14 +11,13 @@ from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.formats.batches.copies import require_no_copies
+from labelcast_producers.formats.batches.comparisons import KindComparison, require_no_copies
 from labelcast_producers.formats.batches.detection import (
     first_record,
     inside_of,
     require_epochs,
     require_whole,
 )
-from labelcast_producers.formats.batches.kinds import KindComparison
 from labelcast_producers.formats.batches.layout import (
     ARGUMENTS_NAME,
     IDS_NAMES,

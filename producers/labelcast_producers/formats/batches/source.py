@@ -14,7 +14,7 @@ from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder, SegmentIndex, index_of_cells
 from labelcast_producers.formats.batches.batch import Batch, Place
-from labelcast_producers.formats.batches.kinds import KindComparison
+from labelcast_producers.formats.batches.comparisons import KindComparison
 from labelcast_producers.formats.batches.layout import Kind
 from labelcast_producers.formats.batches.numbering import SampleIDs
 from labelcast_producers.formats.batches.order_check import DerivedOrder

@@ -72,6 +72,21 @@ def test_every_form(
     check_records(source, truth)
 
 
+@pytest.mark.parametrize("label_type", ["smoothing", "marginal_smoothing_k5", "full"])
+def test_labels_in_half_precision(tmp_path: Path, label_type: LabelType) -> None:
+    truth = write_fkd(tmp_path, **FULL_CLASSES, label_type=label_type, use_fp16=True)
+    check_labels(opened(tmp_path), truth, exact=False)
+
+
+def test_class_ids_in_half_precision_end_below_2048(tmp_path: Path) -> None:
+    write_fkd(tmp_path, samples=4, epochs=40, classes=3000, use_fp16=True)
+    options = replace(SPREAD, class_names=names(3000))
+    with pytest.raises(LabelFileError, match=r"float16, which rounds .* without --use_fp16"):
+        opened(tmp_path, options)
+    write_fkd(tmp_path, samples=4, epochs=40, classes=3000)
+    assert opened(tmp_path, options).facts.num_classes == 3000
+
+
 def test_full_labels_of_two_classes_are_no_smoothing(tmp_path: Path) -> None:
     truth = write_fkd(tmp_path, samples=4, epochs=3, classes=2, label_type="full")
     source = opened(tmp_path, ImportOptions())

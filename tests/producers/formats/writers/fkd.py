@@ -30,6 +30,7 @@ class Fkd(ViewWriter):
     Attributes:
         label_type: how softmax(logits / temperature) is reduced.
         temperature: of the labels.
+        use_fp16: whether class IDs and probabilities are saved in half precision.
         label_as: whether the label is saved as a tensor or as an ndarray, like its neighbours.
         names: paths of the images relative to the ImageFolder, sorted.
         sizes: (height, width) of each image.
@@ -37,6 +38,7 @@ class Fkd(ViewWriter):
 
     label_type: LabelType = "marginal_smoothing_k5"
     temperature: float = 1.0
+    use_fp16: bool = False
     label_as: Literal["tensor", "array"] = "tensor"
     names: Sequence[str] | None = None
     sizes: Sequence[Size] | None = None
@@ -47,7 +49,11 @@ class Fkd(ViewWriter):
         for sample, name in enumerate(self.names or image_names(self.samples, self.classes)):
             views = draws.views([sample] * self.epochs)
             probabilities = torch.softmax(views.logits / self.temperature, dim=1)
+            if self.use_fp16:
+                probabilities = probabilities.half().float()
             stored, recovered = reduced(probabilities, self.label_type)
+            if self.use_fp16 and stored.is_floating_point():
+                stored = stored.half()
             label = stored if self.label_as == "tensor" else stored.numpy()
             save([views.coords, views.flip, label], (directory / name).with_suffix(".tar"))
             parts.append(

@@ -20,7 +20,7 @@ _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 # As an init system does: what outlives its supervisor is given this long.
 _ORPHAN_SECONDS = 3.0
-DECODER_SOCKET = "decoder.sock"
+DECODER_SOCKET = "decoder-0.sock"
 
 Role = Literal["decoder", "worker", "admin", "redis", "supervisor"]
 

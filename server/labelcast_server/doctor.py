@@ -60,6 +60,7 @@ async def diagnose(
     store_url: str | None,
     data_dir: Path | None,
     ports: Sequence[int],
+    devices: Sequence[str] = ("auto",),
     *,
     disk_reserve_bytes: int | None = None,
 ) -> list[Finding]:
@@ -69,13 +70,15 @@ async def diagnose(
         store_url: the Redis to use; None if the service starts its own in `data_dir`.
         data_dir: the data directory; None if there is none to look at.
         ports: TCP ports that the service will listen on.
+        devices: device of each decoder.
         disk_reserve_bytes: disk space that the service keeps free; by default as in `Disk.of`.
 
     Returns:
         One finding or more for each check, in the order of the checks. A problem is a finding,
         never an exception.
     """
-    findings = [check_python(), check_torch(), await asyncio.to_thread(check_gpu)]
+    gpu = await asyncio.to_thread(check_gpu)
+    findings = [check_python(), check_torch(), gpu.finding, *check_decoders(devices, gpu.count)]
     if store_url is None:
         findings += await asyncio.to_thread(check_redis_server, data_dir, disk_reserve_bytes)
     if data_dir is not None:
@@ -109,12 +112,25 @@ def check_torch() -> Finding:
     return Finding("torch", "ok", f"torch {importlib.metadata.version('torch')}")
 
 
-def check_gpu() -> Finding:
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """What the NVIDIA driver says.
+
+    Attributes:
+        finding: the result of the check.
+        count: number of GPUs; None if the driver does not say.
+    """
+
+    finding: Finding
+    count: int | None = 0
+
+
+def check_gpu() -> Gpus:
     """Check whether the NVIDIA driver sees a GPU."""
     no_gpu = "labels are decoded on the CPU"
     command = shutil.which("nvidia-smi")
     if command is None:
-        return Finding("gpu", "ok", f"no NVIDIA driver: {no_gpu}")
+        return Gpus(Finding("gpu", "ok", f"no NVIDIA driver: {no_gpu}"))
     try:
         answer = subprocess.run(
             [command, "--query-gpu=name", "--format=csv,noheader"],
@@ -124,16 +140,40 @@ def check_gpu() -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return Finding("gpu", "warning", f"nvidia-smi does not answer: {no_gpu}", "look at dmesg")
+        silent = f"nvidia-smi does not answer: {no_gpu}"
+        return Gpus(Finding("gpu", "warning", silent, "look at dmesg"), None)
     names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    if answer.returncode != 0 or not names:
-        return Finding(
+    if answer.returncode == 0 and names:
+        return Gpus(Finding("gpu", "ok", f"{len(names)} GPU: {', '.join(names)}"), len(names))
+    return Gpus(
+        Finding(
             "gpu",
             "warning",
             f"there is an NVIDIA driver, but no GPU: {no_gpu}",
             "run nvidia-smi and see what it says; in a container, start it with --gpus all",
         )
-    return Finding("gpu", "ok", f"{len(names)} GPU: {', '.join(names)}")
+    )
+
+
+def check_decoders(devices: Sequence[str], gpu_count: int | None) -> list[Finding]:
+    """Check that each decoder will find its device.
+
+    Args:
+        devices: device of each decoder.
+        gpu_count: number of GPUs; None if unknown.
+    """
+    findings = []
+    for number, device in enumerate(devices):
+        kind, _, place = device.partition(":")
+        missing = kind == "cuda" and gpu_count is not None and int(place or 0) >= gpu_count
+        message = f"decodes on {device}" + missing * f", and this machine has {gpu_count} GPUs"
+        remedy = "name devices that there are, counted from cuda:0; or cpu, or auto"
+        findings.append(
+            Finding(f"decoder-{number}", "error", message, remedy)
+            if missing
+            else Finding(f"decoder-{number}", "ok", message)
+        )
+    return findings
 
 
 def check_redis_server(

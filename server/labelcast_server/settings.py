@@ -32,7 +32,8 @@ _KUBERNETES_NAME = re.compile(r"LABELCAST_.*(SERVICE_HOST|SERVICE_PORT.*|PORT_\d
 _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 _BRACKET_PORT_OR_PATH = re.compile(r"[\[\]/]|^[^:]*:[^:]*$")
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_DEVICE = r"(auto|cpu|cuda(:[0-9]{1,3})?)"
+_DEVICES = re.compile(f"{_DEVICE}(,{_DEVICE})*")
 
 
 class SettingsError(RequestError):
@@ -62,10 +63,10 @@ def _host(host: str) -> str:
         ) from None
 
 
-def _device(name: str) -> str:
-    if _DEVICE.fullmatch(name) is None:
-        raise ValueError("must be auto, cpu, cuda or cuda:N")
-    return name
+def _devices(names: str) -> str:
+    if _DEVICES.fullmatch(names) is None:
+        raise ValueError("must be auto, cpu, cuda or cuda:N, or several with commas between them")
+    return names
 
 
 def _url(secret: SecretStr) -> SecretStr:
@@ -100,12 +101,13 @@ class ServerSettings(BaseSettings):
         published_host: address of the machine under which a container's engine publishes both
             ports; decides in place of `host` whether other machines reach them.
         workers: number of I/O worker processes.
-        device: device that decodes labels: auto, cpu, cuda or cuda:N.
+        device: devices that decode labels, with commas between them: auto, cpu, cuda or cuda:N.
+        decoders: number of decoder processes, which take the devices in turn; 0 is one for each.
         disk_reserve_bytes: space kept free on the disk of the embedded Redis, which refuses writes
             below it; None is 64 MiB, or a sixteenth of a small disk.
         cache_dir: directory of the chunk cache; None is `data_dir`/cache, see `chunk_cache_dir`.
-        decoder_threads: CPU threads of the decoder; 0 takes half of the cores, since a student or
-            an I/O worker often runs on the same machine.
+        decoder_threads: CPU threads of each decoder; 0 gives them half of the cores together, since
+            a student or an I/O worker often runs on the same machine.
         drain_seconds: time for running requests to end when the service stops.
         max_streams: label streams that one worker serves at once; further ones are told to retry.
         metrics_port: port for Prometheus, without a token, of a process that runs alone; None for
@@ -132,7 +134,8 @@ class ServerSettings(BaseSettings):
     allow_plaintext: bool = False
     published_host: Host | None = None
     workers: int = Field(1, ge=1, le=256)
-    device: Annotated[str, AfterValidator(_device)] = "auto"
+    device: Annotated[str, AfterValidator(_devices)] = "auto"
+    decoders: int = Field(0, ge=0, le=256)
     disk_reserve_bytes: int | None = Field(None, ge=0, le=2**50)
     cache_dir: Path | None = None
     decoder_threads: int = Field(0, ge=0, le=1024)
@@ -146,6 +149,18 @@ class ServerSettings(BaseSettings):
     def chunk_cache_dir(self) -> Path:
         """Directory where chunks are cached."""
         return self.data_dir / "cache" if self.cache_dir is None else self.cache_dir
+
+    @property
+    def decoder_devices(self) -> tuple[str, ...]:
+        """Device of each decoder process."""
+        devices = self.device.split(",")
+        return tuple(devices[n % len(devices)] for n in range(self.decoders or len(devices)))
+
+    @model_validator(mode="after")
+    def _check_every_device_decodes(self) -> Self:
+        if 0 < self.decoders < self.device.count(",") + 1:
+            raise ValueError("decoders must be 0, or at least one for each device that is named")
+        return self
 
     @model_validator(mode="after")
     def _check_tokens_differ(self) -> Self:

@@ -221,7 +221,7 @@ class RunningService:
         def that_listen_on(name: str) -> list[psutil.Process]:
             return [process for process, on in listening.items() if name in on]
 
-        decoders, admins = that_listen_on("decoder.sock"), that_listen_on(self._ports[1])
+        decoders, admins = that_listen_on("decoder-0.sock"), that_listen_on(self._ports[1])
         workers = that_listen_on(self._ports[0])
         redis = [process for process in everyone if _name(process) in _SERVERS]
         return [

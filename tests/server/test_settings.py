@@ -47,6 +47,7 @@ def test_defaults() -> None:
         "published_host": None,
         "workers": 1,
         "device": "auto",
+        "decoders": 0,
         "disk_reserve_bytes": None,
         "cache_dir": None,
         "decoder_threads": 0,
@@ -75,6 +76,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "published_host": "203.0.113.7",
         "workers": "4",
         "device": "cuda:1",
+        "decoders": "2",
         "disk_reserve_bytes": "1000000",
         "cache_dir": "/cache",
         "decoder_threads": "3",
@@ -163,6 +165,7 @@ def test_variables_of_others_are_left_alone(
         ("DRAIN_SECONDS", "-1"),
         ("DRAIN_SECONDS", "nan"),
         ("DRAIN_SECONDS", "inf"),
+        ("DECODERS", "-1"),
         ("DECODER_THREADS", "-1"),
         ("HOST", ""),
         ("REDIS_URL", ""),
@@ -183,12 +186,23 @@ def test_impossible_values_name_the_variable_and_hide_the_value(
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:1\n", "CPU"])
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:1\n", "CPU", "cpu,", "cpu, cpu"])
 def test_the_devices_that_can_be_are_listed(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setenv("LABELCAST_DEVICE", device)
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert caught.value.message == "LABELCAST_DEVICE: must be auto, cpu, cuda or cuda:N"
+    assert caught.value.message == (
+        "LABELCAST_DEVICE: must be auto, cpu, cuda or cuda:N, or several with commas between them"
+    )
+
+
+def test_decoders_take_the_devices_in_turn() -> None:
+    assert load_settings().decoder_devices == ("auto",)
+    assert load_settings(device="cuda:0,cuda:1").decoder_devices == ("cuda:0", "cuda:1")
+    three = load_settings(device="cuda:0,cuda:1", decoders=3)
+    assert three.decoder_devices == ("cuda:0", "cuda:1", "cuda:0")
+    with pytest.raises(SettingsError, match="at least one for each device"):
+        load_settings(device="cuda:0,cuda:1", decoders=1)
 
 
 def test_unknown_arguments_and_one_token_for_both_scopes_are_refused() -> None:

@@ -28,6 +28,13 @@ RedisUrl = Annotated[
         " instead if it holds a password."
     ),
 ]
+Decoders = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of decoders of the service; by default one for each device of LABELCAST_DEVICE"
+        " or --device."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as JSON.")]
 
 
@@ -38,13 +45,14 @@ def worker(
     ] = None,
     data_dir: DataDir = None,
     redis_url: RedisUrl = None,
+    decoders: Decoders = None,
     tls_certificate: TlsCertificate = None,
     tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None,
     allow_plaintext: AllowPlaintext = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one I/O worker alone: gRPC for students, labels from the decoder beside it.
+    """Run one I/O worker alone: gRPC for students, labels from the decoders beside it.
 
     For compose, Kubernetes or systemd, which restart it when it ends. `serve` runs all processes
     of a service.
@@ -56,6 +64,7 @@ def worker(
         "grpc_port": grpc_port,
         "data_dir": data_dir,
         "redis_url": redis_url,
+        "decoders": decoders,
         "tls_certificate": tls_certificate,
         "tls_key": tls_key,
         "tls_client_ca": tls_client_ca,
@@ -67,14 +76,24 @@ def worker(
 def decoder(
     data_dir: DataDir = None,
     device: Annotated[
-        str | None, typer.Option(help="Device of the decoder: auto, cpu, cuda or cuda:N.")
+        str | None,
+        typer.Option(
+            help="Devices of all decoders of the service: auto, cpu, cuda, or several as in"
+            " cuda:0,cuda:1."
+        ),
     ] = None,
+    decoders: Decoders = None,
+    number: Annotated[int, typer.Option(min=0, help="Which of the decoders this one is.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the decoder alone: codes to labels, for the workers that share its data directory."""
+    """Run one decoder alone: codes to labels, for the workers that share its data directory.
+
+    Workers and decoders of one service are given the same number of decoders.
+    """
     from labelcast_server.supervisor import roles
 
-    _serve(roles.DECODER, as_json, {"data_dir": data_dir, "device": device})
+    given = {"data_dir": data_dir, "device": device, "decoders": decoders}
+    _serve(roles.decoder(number), as_json, given)
 
 
 def admin(

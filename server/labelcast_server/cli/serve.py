@@ -53,7 +53,18 @@ def serve(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="Device of the decoder: auto, cpu, cuda or cuda:N.", show_default="auto"),
+        typer.Option(
+            help="Devices that decode, a decoder process for each: auto, cpu, cuda, or several as"
+            " in cuda:0,cuda:1.",
+            show_default="auto",
+        ),
+    ] = None,
+    decoders: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of decoder processes, which take the devices in turn; by default one for"
+            " each device."
+        ),
     ] = None,
     allow_unsafe_store: Annotated[
         bool | None,
@@ -85,6 +96,7 @@ def serve(
         "redis_url": redis_url,
         "workers": workers,
         "device": device,
+        "decoders": decoders,
         "allow_unsafe_store": allow_unsafe_store,
         "tls_certificate": tls_certificate,
         "tls_key": tls_key,
@@ -123,10 +135,12 @@ def health(
 ) -> None:
     """Ask a service whether it can serve: exit status 0 if it can, 1 if not.
 
+    One decoder that works is enough to serve. Of several, each is shown.
+
     Where LABELCAST_TLS_CERTIFICATE and LABELCAST_TLS_KEY are set, a service on this machine is
     asked over TLS with that certificate, unless an option says otherwise.
     """
-    from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving
+    from labelcast_server.rpc.probe import CODES_SERVICE_NAME, is_serving, serving_decoders
 
     name = CODES_SERVICE_NAME if codes else ""
     tls = tls or _tls_of_own_service(address)
@@ -134,6 +148,10 @@ def health(
         what = "serving codes" if codes else "serving"
         raise ServiceUnavailableError(f"the service at {address} is not {what}")
     typer.echo("serving")
+    decoders = [] if codes else serving_decoders(address, timeout_seconds=5.0, tls=tls)
+    if len(decoders) > 1:
+        for number, serving in enumerate(decoders):
+            typer.echo(f"decoder-{number}: {'serving' if serving else 'not serving'}")
 
 
 def doctor(
@@ -154,7 +172,10 @@ def doctor(
     url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     ports = [port for port in (settings.grpc_port, settings.admin_port) if port]
     reserve = settings.disk_reserve_bytes
-    findings = asyncio.run(diagnose(url, settings.data_dir, ports, disk_reserve_bytes=reserve))
+    devices = settings.decoder_devices
+    findings = asyncio.run(
+        diagnose(url, settings.data_dir, ports, devices, disk_reserve_bytes=reserve)
+    )
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,7 @@ _BYTES_ON_THE_LOOP = 2**18
 
 
 class Decoder(Protocol):
-    """What delivery needs from the decoder process."""
+    """What delivery needs from the decoder processes."""
 
     async def decode(
         self,
@@ -50,8 +50,9 @@ class Decoder(Protocol):
         """Decode packed rows, each followed by its context row if any."""
         ...
 
-    async def ping(self) -> None:
-        """Return if labels decode."""
+    @property
+    def pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What returns if a decoder process decodes labels, by the name of the process."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,9 +140,10 @@ class LabelService:
         """Return if the store answers; codes need nothing else."""
         await self._store.ping()
 
-    async def ping_decoder(self) -> None:
-        """Return if labels decode."""
-        await self._decoder.ping()
+    @property
+    def decoder_pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What returns if a decoder process decodes labels, by the name of the process."""
+        return self._decoder.pings
 
     async def _load(self, digest: Digest, content: bytes) -> OpenLabelSet:
         manifest, blobs = await asyncio.to_thread(_parse, digest, content)

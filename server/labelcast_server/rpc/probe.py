@@ -11,6 +11,12 @@ from labelcast_server.access.certificates import Certificates
 
 # Name under which a service reports whether it can deliver codes, which need no decoder.
 CODES_SERVICE_NAME = "labelcast.codes"
+_CHECK = "/grpc.health.v1.Health/Check"
+
+
+def decoder_service_name(number: int) -> str:
+    """Name under which a service reports whether one of its decoders decodes labels."""
+    return f"labelcast.decoder-{number}"
 
 
 def own_tls(certificates: Certificates) -> Tls:
@@ -47,18 +53,47 @@ def is_serving(
     """
     check_address(address)
     with _channel(address, tls) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        try:
-            reply = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
-        except grpc.RpcError as error:
-            refused = tls_error(str(error), address)
-            if refused is not None:
-                raise refused from None
-            return False
+        return _is_serving(channel, address, timeout_seconds, name) is True
+
+
+def serving_decoders(address: str, *, timeout_seconds: float, tls: Tls | None = None) -> list[bool]:
+    """Whether each decoder of the service at host:port decodes labels; empty if it does not answer.
+
+    Args:
+        address: host:port.
+        timeout_seconds: time limit for each answer.
+        tls: as for `is_serving`.
+
+    Raises:
+        As `is_serving`.
+    """
+    check_address(address)
+    found = list[bool]()
+    with _channel(address, tls) as channel:
+        while True:
+            name = decoder_service_name(len(found))
+            serving = _is_serving(channel, address, timeout_seconds, name)
+            if serving is None:
+                return found
+            found.append(serving)
+
+
+def _is_serving(
+    channel: grpc.Channel, address: str, timeout_seconds: float, name: str
+) -> bool | None:
+    """What the service says of a name; None if it says nothing."""
+    check = channel.unary_unary(
+        _CHECK,
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        reply = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
+    except grpc.RpcError as error:
+        refused = tls_error(str(error), address)
+        if refused is not None:
+            raise refused from None
+        return None
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 

@@ -15,7 +15,7 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.credentials import server_credentials
 from labelcast_server.rpc.malformed import MalformedRequests
-from labelcast_server.rpc.probe import CODES_SERVICE_NAME
+from labelcast_server.rpc.probe import CODES_SERVICE_NAME, decoder_service_name
 from labelcast_server.rpc.servicer import LabelServicer
 
 logger = logging.getLogger("labelcast_server.rpc")
@@ -100,7 +100,7 @@ class RpcServer:
         await self._report_health()
 
     async def serve_until(self, stop: asyncio.Event, *, drain_seconds: float) -> None:
-        """Serve, watch the health of store and decoder, and drain when `stop` is set.
+        """Serve, watch the health of store and decoders, and drain when `stop` is set.
 
         While draining, health reports NOT_SERVING so that load balancers look elsewhere, new calls
         are refused, and running streams have `drain_seconds` to end.
@@ -122,16 +122,19 @@ class RpcServer:
             await asyncio.sleep(_HEALTH_INTERVAL_SECONDS)
 
     async def _report_health(self) -> None:
-        # At the same time, so that one that hangs does not delay the report on the other.
-        store, decoder = await asyncio.gather(
+        # At the same time, so that one that hangs does not delay the report on the others.
+        pings = self._service.decoder_pings
+        store, *decoders = await asyncio.gather(
             self._answers("store", self._service.ping_store),
-            self._answers("decoder", self._service.ping_decoder),
+            *(self._answers(name, ping) for name, ping in pings.items()),
         )
         states = health_pb2.HealthCheckResponse
         for name, serving in (
-            ("", store and decoder),
-            (SERVICE_NAME, store and decoder),
+            # What one decoder fails to answer, another does.
+            ("", store and any(decoders)),
+            (SERVICE_NAME, store and any(decoders)),
             (CODES_SERVICE_NAME, store),
+            *((decoder_service_name(n), serving) for n, serving in enumerate(decoders)),
         ):
             status = states.SERVING if serving else states.NOT_SERVING
             await self._health.set(name, status)

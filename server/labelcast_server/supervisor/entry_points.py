@@ -12,7 +12,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     """gRPC: gather packed rows, have them decoded, send."""
     from labelcast.wire import MESSAGE_BYTES
     from labelcast_server.access.tokens import Tokens
-    from labelcast_server.decoder.client import DecoderClient
+    from labelcast_server.decoder.fleet import DecoderFleet
     from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.scrubber import Scrubber
     from labelcast_server.delivery.service import LabelService
@@ -21,7 +21,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.supervisor.listeners import address_of
 
     store = open_store(plan.store_url)
-    decoder = DecoderClient(plan.decoder_socket)
+    decoder = DecoderFleet(plan.decoder_sockets)
     chunks = ChunkCache(store.blobs, plan.cache_directory, disk=plan.store_disk)
     service = LabelService(
         store,
@@ -71,18 +71,19 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     await store.close()
 
 
-async def decoder(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
-    """torch: codes to labels, for every worker."""
+async def decoder(number: int, plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> None:
+    """torch: codes to labels, for every worker, on the device of this decoder."""
     # Threads that spin between batches would take the cores from I/O workers and students.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from labelcast.torch.device import choose_device, limit_threads
     from labelcast_server.decoder.server import DecoderServer
 
     limit_threads(plan.decoder_threads)
-    server = DecoderServer(choose_device(plan.device))
-    plan.decoder_socket.unlink(missing_ok=True)
+    server = DecoderServer(choose_device(plan.devices[number]))
+    socket_path = plan.decoder_sockets[number]
+    socket_path.unlink(missing_ok=True)
     listening = asyncio.Event()
-    serving = asyncio.create_task(server.serve(plan.decoder_socket, listening))
+    serving = asyncio.create_task(server.serve(socket_path, listening))
     started = asyncio.create_task(listening.wait())
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     if listening.is_set():

@@ -1,8 +1,8 @@
 """A single process of a service, for users whose own supervisor starts and watches it.
 
 compose, Kubernetes or systemd then do the work of `labelcast_server.supervisor.supervisor`. The
-processes of one service share a Redis and a data directory, where workers find the decoder's socket
-and every process finds the admin token.
+processes of one service share a Redis and a data directory, where workers find the sockets of the
+decoders and every process finds the admin token.
 """
 
 import asyncio
@@ -44,12 +44,18 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
         on_ready: called once with the address or socket that it listens on, when it serves.
 
     Raises:
-        SettingsError: no Redis is named, the data directory or the certificate is unusable, or
-            plain text would leave this machine and is not allowed.
-        BusyError: its port is taken, or another decoder uses the data directory.
+        SettingsError: no Redis is named, there is no such decoder, the data directory or the
+            certificate is unusable, or plain text would leave this machine and is not allowed.
+        BusyError: its port is taken, or the data directory has this decoder already.
         StorageError: Redis cannot be used.
     """
     set_up_logging(settings.log_level)
+    decoders = len(settings.decoder_devices)
+    if role.listens is Listens.SOCKET and role.number >= decoders:
+        raise SettingsError(
+            f"there is no {role.name}: the service has {decoders} decoders, counted from 0;"
+            f" give --decoders or {PREFIX}DECODERS, to workers too"
+        )
     on_a_port = role.listens is not Listens.SOCKET or settings.metrics_port is not None
     certificates = certificates_of(settings) if on_a_port else None
     make_data_dir(settings)
@@ -58,7 +64,7 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
         directory.mkdir(mode=0o700, exist_ok=True)
         ports = {Listens.GRPC: settings.grpc_port, Listens.ADMIN: settings.admin_port}
         if role.listens is Listens.SOCKET:
-            lock = DataDirLock(directory)
+            lock = DataDirLock(directory / role.name)
             lock.acquire()
             stack.callback(lock.release)
         else:
@@ -75,7 +81,8 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
             cache_directory=stack.enter_context(own_directory(settings.chunk_cache_dir, "chunks-")),
             certificates=certificates,
         )
-        _require_short(plan.decoder_socket)
+        for socket in plan.decoder_sockets:
+            _require_short(socket)
         if settings.metrics_port is not None:
             stack.enter_context(
                 served_metrics(
@@ -110,4 +117,4 @@ def _where(role: Role, plan: ProcessPlan) -> str:
         return address_of(plan.host, plan.grpc_port)
     if role.listens is Listens.ADMIN:
         return f"{plan.admin_scheme}://{address_of(plan.host, plan.admin_port)}"
-    return str(plan.decoder_socket)
+    return str(plan.decoder_sockets[role.number])

@@ -23,14 +23,14 @@ class ProcessPlan:
         grpc_port: port for students, reserved by the supervisor.
         admin_port: port of the admin API, reserved by the supervisor.
         certificates: files of what both ports show; None for plain text.
-        run_directory: private directory for the decoder's socket.
+        run_directory: private directory for the decoders' sockets.
         cache_directory: private directory for the chunk cache.
         store_disk: disk that the embedded Redis writes to; None for a Redis elsewhere.
         admin_token: token that grants everything.
         read_token: token that grants reading; None lets everyone read.
         allow_unsafe_store: accept a Redis that could forget labels.
-        device: torch device or "auto".
-        decoder_threads: CPU threads of the decoder.
+        devices: torch device of each decoder, or "auto".
+        decoder_threads: CPU threads of each decoder.
         drain_seconds: time for running streams to end.
         max_streams: label streams that one worker serves at once.
         unsent_bytes: replies of one worker that are prepared or being sent.
@@ -46,7 +46,7 @@ class ProcessPlan:
     admin_token: str
     read_token: str | None
     allow_unsafe_store: bool
-    device: str
+    devices: tuple[str, ...]
     decoder_threads: int
     drain_seconds: float
     max_streams: int
@@ -70,7 +70,8 @@ class ProcessPlan:
         store_disk: Disk | None = None,
     ) -> "ProcessPlan":
         """Combine the settings with what was found out and reserved since they were read."""
-        read_token, threads = settings.read_token, settings.decoder_threads
+        read_token, devices = settings.read_token, settings.decoder_devices
+        threads = settings.decoder_threads or (os.cpu_count() or 2) // 2 // len(devices)
         return cls(
             store_url=store_url,
             host=settings.host,
@@ -81,8 +82,8 @@ class ProcessPlan:
             admin_token=admin_token,
             read_token=None if read_token is None else read_token.get_secret_value(),
             allow_unsafe_store=settings.allow_unsafe_store,
-            device=settings.device,
-            decoder_threads=threads or max(1, (os.cpu_count() or 2) // 2),
+            devices=devices,
+            decoder_threads=max(1, threads),
             drain_seconds=settings.drain_seconds,
             max_streams=settings.max_streams,
             unsent_bytes=settings.unsent_mib * 2**20,
@@ -105,6 +106,6 @@ class ProcessPlan:
         return self.run_directory / "metrics"
 
     @property
-    def decoder_socket(self) -> Path:
-        """Path of the decoder's socket."""
-        return self.run_directory / "decoder.sock"
+    def decoder_sockets(self) -> tuple[Path, ...]:
+        """Path of each decoder's socket."""
+        return tuple(self.run_directory / f"decoder-{n}.sock" for n in range(len(self.devices)))

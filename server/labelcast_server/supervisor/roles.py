@@ -1,10 +1,11 @@
 """Which processes a service has, what each runs, and in which order they start.
 
-decoder       answers the workers            torch
+decoder-N     answers the workers            torch, one device each
 io-worker-N   takes students' requests       gRPC, torch-free, sharing one port
 admin         takes administrators' requests REST
 """
 
+import functools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -38,23 +39,30 @@ class Role:
         main: coroutine function, see `labelcast_server.supervisor.process.run_process`.
         listens: where it takes requests.
         turn: when it starts.
+        number: which one of its kind.
     """
 
     name: str
     main: Callable[..., Coroutine[Any, Any, None]]
     listens: Listens
     turn: Turn = Turn.TAKES_REQUESTS
+    number: int = 0
 
 
-DECODER = Role("decoder", entry_points.decoder, Listens.SOCKET, Turn.ANSWERS_OTHERS)
 ADMIN = Role("admin", entry_points.admin_api, Listens.ADMIN)
+
+
+def decoder(number: int) -> Role:
+    """Decoder `number`, counted from 0."""
+    main = functools.partial(entry_points.decoder, number)
+    return Role(f"decoder-{number}", main, Listens.SOCKET, Turn.ANSWERS_OTHERS, number)
 
 
 def worker(number: int) -> Role:
     """I/O worker `number`, counted from 0."""
-    return Role(f"io-worker-{number}", entry_points.io_worker, Listens.GRPC)
+    return Role(f"io-worker-{number}", entry_points.io_worker, Listens.GRPC, number=number)
 
 
-def roles_of(workers: int) -> tuple[Role, ...]:
-    """Every process of a service with this many I/O workers."""
-    return (DECODER, *map(worker, range(workers)), ADMIN)
+def roles_of(*, decoders: int, workers: int) -> tuple[Role, ...]:
+    """Every process of a service with this many decoders and I/O workers."""
+    return (*map(decoder, range(decoders)), *map(worker, range(workers)), ADMIN)

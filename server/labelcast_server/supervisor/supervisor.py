@@ -129,7 +129,8 @@ class Service:
                 self._watched_redis.settle()
 
     def _set_up(self, plan: ProcessPlan) -> None:
-        spawn, roles = multiprocessing.get_context("spawn"), roles_of(self._settings.workers)
+        spawn = multiprocessing.get_context("spawn")
+        roles = roles_of(decoders=len(plan.devices), workers=self._settings.workers)
         self._children = [WatchedProcess(role, plan, spawn) for role in roles]
 
     def _start_all(self) -> None:

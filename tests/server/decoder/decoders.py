@@ -12,9 +12,12 @@ from labelcast.checksums import crc32
 from labelcast.codec import TOLERANCES, Codec, LabelKind, Rows, write_artifact
 from labelcast.label_set import digest_of
 from labelcast_server.decoder.client import DecoderClient
+from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.decoder.server import DecoderServer
 from tests.factories.codecs import random_context
 from tests.factories.label_sets import CodecName, make_codec, make_rows
+
+Asked = DecoderClient | DecoderFleet
 
 
 class Loaded:
@@ -35,7 +38,7 @@ class Loaded:
         self.digest = digest_of(self.artifact)
 
     async def ask(
-        self, client: DecoderClient, representation: Representation, rows: Rows | None = None
+        self, client: Asked, representation: Representation, rows: Rows | None = None
     ) -> bytes:
         wanted = self.rows if rows is None else rows
         stride = representation.row_stride(self.codec.header.num_classes, self.codec.row_stride)
@@ -46,7 +49,7 @@ class Loaded:
         return decoded.payload
 
     async def check(
-        self, client: DecoderClient, representation: Representation, at: NDArray[np.int64]
+        self, client: Asked, representation: Representation, at: NDArray[np.int64]
     ) -> None:
         reply = await self.ask(client, representation, self.rows[at])
         expected = self.labels[at]

@@ -1,6 +1,7 @@
 """A peer between a worker and the decoder process that tampers with what they say."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class SeamPeer:
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.tampered = False
+        self.passed = Counter[Kind]()
 
     async def start(self) -> None:
         """Listen."""
@@ -76,6 +78,7 @@ class SeamPeer:
                 header = await reader.readexactly(HEADER_BYTES)
                 size, _, kind = unpack_header(header)
                 passed = self._passed(kind, (header, await reader.readexactly(size)))
+                self.passed[kind] += 1
                 for content in passed:
                     writer.write(content)
                 await writer.drain()

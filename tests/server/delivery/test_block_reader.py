@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class NoDecoder:
     ) -> DecodedRows:
         raise AssertionError
 
-    async def ping(self) -> None:
+    @property
+    def pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         raise AssertionError
 
 

@@ -16,7 +16,7 @@ from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.caller import Caller
 from labelcast_server.access.tokens import Tokens
-from labelcast_server.decoder.client import DecoderClient
+from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.servicer import LabelServicer
@@ -48,7 +48,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
     store = memory_store()
     await push(store, on_disk)
     await services_over(store).publisher.publish(on_disk.digest, tag_from("mine:v1"))
-    decoder = DecoderClient(tmp_path / "decoder.sock")
+    decoder = DecoderFleet([tmp_path / "decoder.sock"])
     service = LabelService(
         store,
         ChunkCache(store.blobs, tmp_path),

@@ -27,7 +27,7 @@ def plan(tmp_path: Path) -> ProcessPlan:
         admin_token="admin",
         read_token=None,
         allow_unsafe_store=False,
-        device="cpu",
+        devices=("cpu",),
         decoder_threads=1,
         drain_seconds=1.0,
         max_streams=1,

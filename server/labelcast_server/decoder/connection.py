@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labelcast.checksums import crc32
@@ -22,24 +22,45 @@ from labelcast_server.decoder.protocol import (
     unpack_answer_head,
     unpack_error,
     unpack_header,
+    with_place,
 )
+from labelcast_server.decoder.shared_memory import SharedMemory, Slot
 
 logger = logging.getLogger("labelcast_server.decoder.client")
 
 _BUFFER_BYTES = 2**20
+_SHARE_SECONDS = 5.0
+# Smaller answers cost less through the socket than in memory that other answers may need.
+_SHARED_FROM_BYTES = 2**14
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
     """Labels as the decoder process sent them.
 
+    Keep it until the labels are copied, then compare their CRC-32 and call `check`.
+
     Attributes:
         payload: N labels, each of the representation's stride.
-        crc32: CRC-32 of the payload, checked on arrival.
+        crc32: CRC-32 of the payload, as the decoder made it.
+        slot: shared memory that holds the payload; None if it came through the socket.
     """
 
-    payload: bytes
+    payload: memoryview
     crc32: int
+    slot: Slot | None = None
+
+    def check(self) -> None:
+        """Make sure that nobody has written to the labels since they were decoded.
+
+        Raises:
+            ServiceUnavailableError: somebody has, or was about to: what was read is worth nothing.
+        """
+        if self.slot is not None and not self.slot.intact:
+            raise ServiceUnavailableError(
+                "the memory of decoded labels was used again too early; the labels were dropped,"
+                " retry in a moment"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +68,12 @@ class Request:
     """A request and what its answer must look like.
 
     Attributes:
-        kind: LOAD, DECODE or PING.
+        kind: LOAD, DECODE, PING or SHARE.
         subject: beginning of the payload, which the answer repeats.
         body: rest of the payload.
         rows_crc32: CRC-32 of the rows to decode; None for other requests.
         label_bytes: size of the expected labels; 0 for other requests.
+        slot: shared memory for the labels; None for in the answer.
     """
 
     kind: Kind
@@ -59,6 +81,13 @@ class Request:
     body: bytes = b""
     rows_crc32: int | None = None
     label_bytes: int = 0
+    slot: Slot | None = None
+
+    def into(self, slot: Slot | None) -> "Request":
+        """The same request with the labels put into a slot."""
+        if slot is None:
+            return self
+        return replace(self, subject=with_place(self.subject, slot.place), slot=slot)
 
     @property
     def size(self) -> int:
@@ -70,7 +99,7 @@ class Request:
         """Size of the answer in bytes."""
         if self.rows_crc32 is None:
             return len(self.subject)
-        return ANSWER_HEAD_BYTES + self.label_bytes
+        return ANSWER_HEAD_BYTES + (self.label_bytes if self.slot is None else 0)
 
 
 class CodecMissingError(Exception):
@@ -92,7 +121,9 @@ class Connection:
         self._waiting: dict[int, tuple[Request, asyncio.Future[DecodedRows]]] = {}
         self._heard_at = asyncio.get_running_loop().time()
         self._reading = asyncio.create_task(self._read(reader))
+        self._memory: SharedMemory | None = None
         self.closed = False
+        self._sharing = asyncio.create_task(self._share())
 
     @staticmethod
     async def open(socket_path: Path) -> "Connection":
@@ -121,6 +152,8 @@ class Connection:
         """
         if self.closed:
             raise gone()
+        if self._memory is not None and request.label_bytes >= _SHARED_FROM_BYTES:
+            request = request.into(self._memory.take(request.label_bytes))
         loop = asyncio.get_running_loop()
         started = loop.time()
         answer: asyncio.Future[DecodedRows] = loop.create_future()
@@ -138,17 +171,33 @@ class Connection:
             self._fail(gone())
         except TimeoutError:
             answer.cancel()
-            # A ping that times out is too little reason to cancel the answers that others wait for.
-            if self._heard_at < started and request.kind is not Kind.PING:
+            # Others are too little reason to cancel the answers that callers wait for.
+            if self._heard_at < started and request.kind in (Kind.LOAD, Kind.DECODE):
                 self._fail(_silent(seconds))
             raise _silent(seconds) from None
         # Whoever first saw why the connection broke has told all waiting callers.
         return await answer
 
+    async def _share(self) -> None:
+        """Labels come through the socket until this is done, or if it fails."""
+        try:
+            memory = SharedMemory()
+        except OSError as error:
+            logger.warning("labels come through a socket: no shared memory (%s)", error)
+            return
+        try:
+            await self.ask(Request(Kind.SHARE, memory.reference()), _SHARE_SECONDS)
+            self._memory = memory
+        except LabelcastError as error:
+            logger.warning("labels come through a socket: %s", error)
+        finally:
+            memory.close_to_others()
+
     async def close(self) -> None:
         """Close; every waiting caller is told that the decoder is gone."""
         self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        self._sharing.cancel()
+        await asyncio.gather(self._reading, self._sharing, return_exceptions=True)
         self._fail(gone())
 
     def _next_number(self) -> int:
@@ -205,15 +254,20 @@ async def _read_answer(
     if request.rows_crc32 is None:
         if await reader.readexactly(size) != request.subject:
             raise _wrong_subject()
-        return DecodedRows(b"", 0)
+        return DecodedRows(memoryview(b""), 0)
     head = unpack_answer_head(await reader.readexactly(ANSWER_HEAD_BYTES))
     subject, rows_crc32, labels_crc32 = head
-    labels = await reader.readexactly(request.label_bytes)
+    labels = b"" if request.slot else await reader.readexactly(request.label_bytes)
     if subject != request.subject or rows_crc32 != request.rows_crc32:
         raise _wrong_subject()
+    if request.slot is not None:
+        # Whoever copies them compares checksums, of the copy.
+        decoded = DecodedRows(request.slot.labels, labels_crc32, request.slot)
+        decoded.check()
+        return decoded
     if crc32(labels) != labels_crc32:
         raise broken("sent damaged labels")
-    return DecodedRows(labels, labels_crc32)
+    return DecodedRows(memoryview(labels), labels_crc32)
 
 
 def gone() -> ServiceUnavailableError:

@@ -12,7 +12,8 @@ from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.decode_rows import decode_rows
 from labelcast_server.decoder.fair_queue import Pace, Part
-from labelcast_server.decoder.protocol import pack_answer_head, pack_subject
+from labelcast_server.decoder.protocol import NO_PLACE, pack_answer_head, pack_subject
+from labelcast_server.decoder.shared_memory import Slot
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,16 +69,19 @@ class Job:
     Args:
         group: jobs that it can be decoded together with.
         rows: uint8, shape (N, stride + context stride).
+        slot: shared memory for the labels; None to keep them here.
 
     Attributes:
         done: set when the last row is decoded.
         labels: N labels, each of the representation's stride.
     """
 
-    def __init__(self, group: Group, rows: Rows) -> None:
+    def __init__(self, group: Group, rows: Rows, slot: Slot | None = None) -> None:
         self.group = group
         self.rows = rows
-        self.labels = bytearray(group.loaded.label_bytes(group.representation, len(rows)))
+        size = group.loaded.label_bytes(group.representation, len(rows))
+        self.labels = memoryview(bytearray(size)) if slot is None else slot.labels
+        self._place = NO_PLACE if slot is None else slot.place
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._rows_crc32 = 0
         self._labels_crc32 = 0
@@ -98,11 +102,11 @@ class Job:
         self._rows_crc32 = crc32(rows, self._rows_crc32)
         self._labels_crc32 = crc32(labels, self._labels_crc32)
         first = start * labels.shape[1]
-        memoryview(self.labels)[first : first + labels.size] = labels.reshape(-1).data
+        self.labels[first : first + labels.size] = labels.reshape(-1).data
 
     def answer_head(self) -> bytes:
         """The part of the answer before its labels."""
-        subject = pack_subject(self.group.codec, self.group.representation)
+        subject = pack_subject(self.group.codec, self.group.representation, self._place)
         return pack_answer_head(subject, self._rows_crc32, self._labels_crc32)
 
 

@@ -2,23 +2,28 @@
 
     frame    header: payload bytes u64, request number u32, kind u8, CRC-32 of these u32
              + payload; everything little-endian
-    subject  codec digest (71 ASCII bytes), form u8, precision u8, k u32, temperature f64
+    subject  codec digest (71 ASCII bytes), form u8, precision u8, k u32, temperature f64,
+             place: offset u64, generation u64 of a slot in the shared memory; 0, 0 for none
 
+    SHARE    reference to memory, see `labelcast_server.decoder.shared_memory`
+                                          → DONE     the same reference
     LOAD     codec digest + artifact      → DONE     digest of what was loaded
     DECODE   subject + packed rows, each followed by its context row if the codec is conditioned
                                           → DONE     subject, CRC-32 of the rows that were decoded,
-                                                     CRC-32 of the labels, labels
+                                                     CRC-32 of the labels; labels, unless they
+                                                     are in the slot that was named
                                           → MISSING  codec digest: send LOAD first
     PING     8 bytes                      → DONE     the same 8 bytes, once labels have decoded
     any      …                            → ERROR    CRC-32 of the request's payload, CRC-32 of the
                                                      rest, canonical JSON {reason, message, facts}
 
-Every answer names its request. If the decoder mixes up its jobs, or the connection loses, repeats
-or damages something, it is noticed before a label is delivered.
+Every answer names its request, and the slot. If the decoder mixes up its jobs, or the connection
+loses, repeats or damages something, it is noticed before a label is delivered.
 """
 
 import json
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 from labelcast.checksums import crc32
@@ -30,13 +35,15 @@ from labelcast.representation import Form, Representation
 _HEADER = struct.Struct("<QIB")
 _CHECKSUM = struct.Struct("<I")
 _SUBJECT = struct.Struct("<71sBBId")
+_PLACE = struct.Struct("<QQ")
 _CHECKSUMS = struct.Struct("<II")
 
 HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 DIGEST_BYTES = 71
-SUBJECT_BYTES = _SUBJECT.size
-ANSWER_HEAD_BYTES = _SUBJECT.size + _CHECKSUMS.size
+SUBJECT_BYTES = _SUBJECT.size + _PLACE.size
+ANSWER_HEAD_BYTES = SUBJECT_BYTES + _CHECKSUMS.size
 PING_BYTES = 8
+MAX_REFERENCE_BYTES = 256
 # An artifact has at most 2**31 bytes; a block of rows or labels has far fewer.
 MAX_LOAD_BYTES = 2**31 + DIGEST_BYTES
 MAX_ROWS_BYTES = 2**28
@@ -55,6 +62,24 @@ class Kind(IntEnum):
     ERROR = 4
     MISSING = 5
     PING = 6
+    SHARE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where labels go in shared memory.
+
+    Attributes:
+        offset: byte at which the slot begins.
+        generation: tells its user from those before and after, of any slot; from 1.
+    """
+
+    offset: int
+    generation: int
+
+
+# The labels follow in the answer itself.
+NO_PLACE = Place(0, 0)
 
 
 def pack_header(size: int, number: int, kind: Kind) -> bytes:
@@ -79,29 +104,36 @@ def unpack_header(header: bytes) -> tuple[int, int, Kind]:
     return size, number, Kind(kind)
 
 
-def pack_subject(codec: Digest, representation: Representation) -> bytes:
+def pack_subject(codec: Digest, representation: Representation, place: Place = NO_PLACE) -> bytes:
     """Pack what a decoding request is about, without its rows: SUBJECT_BYTES bytes."""
-    return _SUBJECT.pack(
+    about = _SUBJECT.pack(
         codec.encode("ascii"),
         _FORMS.index(representation.form),
         _PRECISIONS.index(representation.precision or Precision.FP16),
         representation.k or 0,
         representation.temperature or 0.0,
     )
+    return about + _PLACE.pack(place.offset, place.generation)
 
 
-def unpack_subject(subject: bytes) -> tuple[Digest, Representation]:
-    """Unpack codec digest and representation.
+def with_place(subject: bytes, place: Place) -> bytes:
+    """The same subject with another place."""
+    return subject[: _SUBJECT.size] + _PLACE.pack(place.offset, place.generation)
+
+
+def unpack_subject(subject: bytes) -> tuple[Digest, Representation, Place]:
+    """Unpack codec digest, representation and place.
 
     Raises:
         RequestError: no digest, or there is no such representation.
         ValueError, IndexError: not written by `pack_subject`.
     """
-    codec, form, precision, k, temperature = _SUBJECT.unpack(subject)
+    codec, form, precision, k, temperature = _SUBJECT.unpack_from(subject)
     representation = Representation(
         _FORMS[form], _PRECISIONS[precision], temperature or None, k or None
     )
-    return digest_from(codec.decode("ascii")), representation
+    place = Place(*_PLACE.unpack_from(subject, _SUBJECT.size))
+    return digest_from(codec.decode("ascii")), representation, place
 
 
 def pack_answer_head(subject: bytes, rows_crc32: int, labels_crc32: int) -> bytes:

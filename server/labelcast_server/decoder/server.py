@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import mmap
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from labelcast.checksums import crc32
+from labelcast.codec import Rows
 from labelcast.errors import (
     CodecFormatError,
     InternalServiceError,
@@ -22,7 +24,7 @@ from labelcast.errors import (
 )
 from labelcast.identifiers import Digest
 from labelcast.label_set import check_digest, digest_of
-from labelcast.representation import Form, Representation
+from labelcast.representation import Form
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.fair_queue import FairQueue, Part
@@ -32,15 +34,19 @@ from labelcast_server.decoder.protocol import (
     DIGEST_BYTES,
     HEADER_BYTES,
     MAX_LOAD_BYTES,
+    MAX_REFERENCE_BYTES,
     MAX_ROWS_BYTES,
+    NO_PLACE,
     PING_BYTES,
     SUBJECT_BYTES,
     Kind,
+    Place,
     pack_error,
     pack_header,
     unpack_header,
     unpack_subject,
 )
+from labelcast_server.decoder.shared_memory import Slot, open_shared
 from labelcast_server.error_catalog import publicise
 
 _LOADED_CODECS = 16
@@ -49,9 +55,19 @@ _BUFFER_BYTES = 2**20
 # a worker keeps far less in flight for one codec.
 _HELD_BYTES = 2**29
 _HELD_ARTIFACT_BYTES = 2**29
-_LIMITS = {Kind.LOAD: MAX_LOAD_BYTES, Kind.DECODE: MAX_ROWS_BYTES, Kind.PING: PING_BYTES}
+_LIMITS = {
+    Kind.LOAD: MAX_LOAD_BYTES,
+    Kind.DECODE: MAX_ROWS_BYTES,
+    Kind.PING: PING_BYTES,
+    Kind.SHARE: MAX_REFERENCE_BYTES,
+}
 # The part of a request that its answer repeats.
-_SUBJECTS = {Kind.LOAD: DIGEST_BYTES, Kind.DECODE: SUBJECT_BYTES, Kind.PING: PING_BYTES}
+_SUBJECTS = {
+    Kind.LOAD: DIGEST_BYTES,
+    Kind.DECODE: SUBJECT_BYTES,
+    Kind.PING: PING_BYTES,
+    Kind.SHARE: MAX_REFERENCE_BYTES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,43 @@ class _Request:
     def give_back(self, _: object) -> None:
         """Release its budget once it is answered."""
         self.budget.give(self.held)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """The other end of a connection.
+
+    Attributes:
+        writer: writing end of the socket.
+        memory: memory that it shares; None if it shares none, or none that is found here.
+    """
+
+    writer: asyncio.StreamWriter
+    memory: mmap.mmap | None = None
+
+    def share(self, reference: bytes) -> None:
+        """Map the memory that the worker made for this connection.
+
+        Raises:
+            InvalidRequestError: it is not found here.
+        """
+        try:
+            self.memory = open_shared(reference)
+        except (OSError, ValueError) as error:
+            raise InvalidRequestError(f"no memory is shared: {error}") from None
+
+    def slot(self, place: Place, size: int) -> Slot | None:
+        """Where the worker wants its labels; None for in the answer.
+
+        Raises:
+            InvalidRequestError: outside the shared memory.
+        """
+        if place == NO_PLACE:
+            return None
+        if self.memory is not None:
+            with contextlib.suppress(ValueError):
+                return Slot.written(self.memory, place, size)
+        raise InvalidRequestError(f"no slot of {size} bytes is shared at {place.offset}")
 
 
 class DecoderServer:
@@ -123,12 +176,13 @@ class DecoderServer:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answering: set[asyncio.Task[None]] = set()
+        worker = _Worker(writer)
         own = cast("asyncio.Task[None]", asyncio.current_task())
         self._connections.add(own)
         try:
             while True:
                 request = await self._read(reader)
-                task = asyncio.create_task(self._answer(writer, request))
+                task = asyncio.create_task(self._answer(worker, request))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
                 # Even if it is cancelled before it has begun.
@@ -163,7 +217,7 @@ class DecoderServer:
     def _answer_bytes(self, subject: bytes, size: int) -> int:
         """Size of the answer in bytes; 0 if it is negligible."""
         try:
-            codec, representation = unpack_subject(subject)
+            codec, representation, _ = unpack_subject(subject)
             loaded = self._loaded[codec]
             count = (size - len(subject)) // loaded.stride
             expected = loaded.label_bytes(representation, count)
@@ -171,10 +225,10 @@ class DecoderServer:
             return 0
         return expected if expected <= MAX_ROWS_BYTES else 0
 
-    async def _answer(self, writer: asyncio.StreamWriter, request: _Request) -> None:
-        labels: bytes | bytearray = b""
+    async def _answer(self, worker: _Worker, request: _Request) -> None:
+        writer, labels = worker.writer, memoryview(b"")
         try:
-            kind, head, labels = await self._handle(request)
+            kind, head, labels = await self._handle(worker, request)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the process
             about = crc32(request.body, crc32(request.subject))
             kind, head = Kind.ERROR, pack_error(publicise(error), about)
@@ -184,28 +238,34 @@ class DecoderServer:
         with contextlib.suppress(ConnectionError):
             await writer.drain()
 
-    async def _handle(self, request: _Request) -> tuple[Kind, bytes, bytes | bytearray]:
+    async def _handle(self, worker: _Worker, request: _Request) -> tuple[Kind, bytes, memoryview]:
+        nothing = memoryview(b"")
+        if request.kind is Kind.SHARE:
+            worker.share(request.subject)
+            return Kind.DONE, request.subject, nothing
         if request.kind is Kind.PING:
             if len(request.subject) != PING_BYTES:
                 raise InvalidRequestError(f"a ping has {PING_BYTES} bytes")
             await self.probe()
-            return Kind.DONE, request.subject, b""
+            return Kind.DONE, request.subject, nothing
         if request.kind is Kind.LOAD:
             codec = request.subject.decode("ascii")
             await self._load(codec, request.body)
-            return Kind.DONE, request.subject, b""
-        codec, representation = unpack_subject(request.subject)
+            return Kind.DONE, request.subject, nothing
+        codec, representation, place = unpack_subject(request.subject)
         loaded = self._loaded.get(codec)
         if loaded is None:
-            return Kind.MISSING, codec.encode("ascii"), b""
+            return Kind.MISSING, codec.encode("ascii"), nothing
         self._loaded.move_to_end(codec)
-        job = self._job(codec, representation, loaded, request.body)
+        group = Group(codec, representation, loaded)
+        rows = self._rows(group, request.body)
+        slot = worker.slot(place, loaded.label_bytes(representation, len(rows)))
+        job = Job(group, rows, slot)
         await self._finish(job)
-        return Kind.DONE, job.answer_head(), job.labels
+        return Kind.DONE, job.answer_head(), job.labels if slot is None else nothing
 
-    def _job(
-        self, codec: Digest, representation: Representation, loaded: Loaded, body: bytes
-    ) -> Job:
+    def _rows(self, group: Group, body: bytes) -> Rows:
+        loaded, representation = group.loaded, group.representation
         if len(body) % loaded.stride or representation.form is Form.CODES:
             raise CodecFormatError(f"{len(body)} bytes are no rows of {loaded.stride} bytes each")
         rows = np.frombuffer(body, dtype=np.uint8).reshape(-1, loaded.stride)
@@ -213,7 +273,7 @@ class DecoderServer:
         if label_bytes > MAX_ROWS_BYTES:
             raise InvalidRequestError(f"{label_bytes} bytes of labels are too many for one answer")
         representation.check(loaded.decoder.header)
-        return Job(Group(codec, representation, loaded), rows)
+        return rows
 
     async def _finish(self, job: Job, *, next_in_turn: bool = False) -> None:
         if not job.count:

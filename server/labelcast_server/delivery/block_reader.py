@@ -208,13 +208,13 @@ class BlockReader:
             if self._representation.form is not Form.CODES:
                 # As decoding would.
                 await asyncio.to_thread(self._label_set.codec.check_rows, packed)
-            labels, checksum = packed.reshape(-1).data, None
+            labels, decoded = packed.reshape(-1).data, None
         else:
             decoded = await self._decode(packed, found)
-            labels, checksum = memoryview(decoded.payload), decoded.crc32
+            labels = decoded.payload
         if len(labels) > _BYTES_ON_THE_LOOP:
-            return await asyncio.to_thread(self._cut, labels, checksum, subjects)
-        return self._cut(labels, checksum, subjects)
+            return await asyncio.to_thread(self._cut, labels, decoded, subjects)
+        return self._cut(labels, decoded, subjects)
 
     def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, list[int]]:
         """Rows of each segment, the views that lie there, and their checksum in each message."""
@@ -232,12 +232,14 @@ class BlockReader:
         ]
         return by_segment, found, subjects
 
-    def _cut(self, labels: memoryview, checksum: int | None, subjects: list[int]) -> list[Block]:
+    def _cut(
+        self, labels: memoryview, decoded: DecodedRows | None, subjects: list[int]
+    ) -> list[Block]:
         """Messages of a unit.
 
         Args:
             labels: bytes of the unit.
-            checksum: CRC-32 that whoever decoded them made; None where nobody did.
+            decoded: whose labels they are; None where nobody decoded them.
             subjects: checksum of each message's views.
 
         Raises:
@@ -249,13 +251,15 @@ class BlockReader:
         for number, subject in enumerate(subjects):
             piece = bytes(labels[number * step :][:step])
             blocks.append(Block(len(piece) // row_bytes, piece, crc32(piece), subject))
-            if checksum is not None:
+            if decoded is not None:
                 whole = crc32(piece, whole)
         # Compared after the blocks' own checksums were made: nothing happens in between.
-        if checksum not in (None, whole):
-            raise ServiceUnavailableError(
-                "decoded labels were damaged in memory before they were sent; retry in a moment"
-            )
+        if decoded is not None:
+            decoded.check()
+            if whole != decoded.crc32:
+                raise ServiceUnavailableError(
+                    "decoded labels were damaged in memory before they were sent; retry in a moment"
+                )
         return blocks
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:

@@ -45,8 +45,10 @@ class Loaded:
         decoded = await client.decode(
             self.digest, self.artifact, representation, wanted, row_bytes=stride
         )
-        assert decoded.crc32 == crc32(decoded.payload)
-        return decoded.payload
+        labels = bytes(decoded.payload)
+        assert decoded.crc32 == crc32(labels)
+        decoded.check()
+        return labels
 
     async def check(
         self, client: Asked, representation: Representation, at: NDArray[np.int64]

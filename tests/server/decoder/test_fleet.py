@@ -48,7 +48,11 @@ class Fleet:
 
     def asked(self) -> list[int]:
         """How often labels came from each decoder."""
-        return [peer.passed[Kind.DONE] - peer.passed[Kind.LOAD] for peer in self.peers]
+        others = (Kind.LOAD, Kind.SHARE, Kind.PING)
+        return [
+            peer.passed[Kind.DONE] - sum(peer.passed[kind] for kind in others)
+            for peer in self.peers
+        ]
 
     async def serving(self) -> list[bool]:
         """Which decoders answer a ping."""

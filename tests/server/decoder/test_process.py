@@ -163,7 +163,7 @@ GARBAGE = {
     "an unknown kind": pack_header(100, 1, cast("Kind", 99)) + bytes(100),
     "a digest that is no text": pack_header(100, 1, Kind.LOAD) + b"\xff" * 100,
     "a damaged header": b"\xff" + pack_header(90, 1, Kind.DECODE)[1:] + b"x" * 90,
-    "an unknown form": pack_header(90, 1, Kind.DECODE) + b"x" * 71 + b"\xff" * 19,
+    "an unknown form": pack_header(110, 1, Kind.DECODE) + b"x" * 71 + b"\xff" * 39,
 }
 
 

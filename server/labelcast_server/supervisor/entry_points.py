@@ -13,6 +13,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast.wire import MESSAGE_BYTES
     from labelcast_server.access.tokens import Tokens
     from labelcast_server.decoder.fleet import DecoderFleet
+    from labelcast_server.decoder.shared_rows import SharedRows
     from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.scrubber import Scrubber
     from labelcast_server.delivery.service import LabelService
@@ -21,7 +22,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.supervisor.listeners import address_of
 
     store = open_store(plan.store_url)
-    decoder = DecoderFleet(plan.decoder_sockets)
+    decoder = SharedRows(DecoderFleet(plan.decoder_sockets))
     chunks = ChunkCache(store.blobs, plan.cache_directory, disk=plan.store_disk)
     service = LabelService(
         store,

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,16 +114,16 @@ async def shared() -> AsyncIterator[Shared]:
         await running.stop()
 
 
-def to_place(change: object) -> Tamper:
-    """Let a request name another place; a callable is given the place that it names."""
+def to_place(change: Callable[[Place], Place]) -> Tamper:
+    """Let a request name another place than it does."""
 
     def tamper(frames: list[Frame]) -> list[bytes]:
         header, payload = frames[0]
         _, number, kind = unpack_header(header)
         subject = payload[:SUBJECT_BYTES]
         *_, place = unpack_subject(subject)
-        place = change(place) if callable(change) else change
-        return [frame(number, kind, with_place(subject, place) + payload[SUBJECT_BYTES:])]
+        changed = with_place(subject, change(place))
+        return [frame(number, kind, changed + payload[SUBJECT_BYTES:])]
 
     return tamper
 
@@ -168,7 +168,7 @@ async def test_labels_written_into_the_middle_of_others_show_in_their_checksum(
     first = await shared.decode(0)
     assert first.slot is not None
     inside = Place(first.slot.place.offset + 4096, 999)
-    shared.peer.arm(Kind.DECODE, 1, to_place(inside))
+    shared.peer.arm(Kind.DECODE, 1, to_place(lambda _: inside))
     with pytest.raises(WrongSubjectError):
         await shared.decode(1)
     first.check()
@@ -177,7 +177,7 @@ async def test_labels_written_into_the_middle_of_others_show_in_their_checksum(
 
 @pytest.mark.parametrize("place", [Place(2**25, 5), Place(2**25 - 64, 5), Place(2**63, 5)])
 async def test_a_place_outside_the_memory_is_refused(shared: Shared, place: Place) -> None:
-    shared.peer.arm(Kind.DECODE, 1, to_place(place))
+    shared.peer.arm(Kind.DECODE, 1, to_place(lambda _: place))
     with pytest.raises(LabelcastError):
         await shared.decode(0)
     assert shared.peer.tampered

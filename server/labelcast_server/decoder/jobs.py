@@ -10,10 +10,10 @@ from labelcast.codec import Rows
 from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
-from labelcast_server.decoder.decode_rows import decode_rows
 from labelcast_server.decoder.fair_queue import Pace, Part
 from labelcast_server.decoder.protocol import NO_PLACE, pack_answer_head, pack_subject
 from labelcast_server.decoder.shared_memory import Slot
+from labelcast_server.decoder.slices import Landing, decode_in_slices, slice_rows
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -110,15 +110,34 @@ class Job:
         return pack_answer_head(subject, self._rows_crc32, self._labels_crc32)
 
 
-def decode(parts: list[Part[Job]]) -> None:
-    """Decode rows of one group and give each job its own labels.
+def decode(parts: list[Part[Job]], landing: Landing) -> tuple[Rows, Rows]:
+    """Decode rows of one group together.
+
+    Args:
+        parts: parts of jobs, in the order in which `keep` gives them their labels.
+        landing: where the labels arrive.
+
+    Returns:
+        The rows that were decoded and their labels, both uint8, shape (N, their stride).
 
     Raises:
-        LabelcastError: a row is bad; no job received any labels.
+        LabelcastError: a row is bad.
     """
     group = parts[0].job.group
     rows = np.concatenate([part.job.rows[part.start : part.stop] for part in parts])
-    labels = decode_rows(group.loaded.decoder, group.representation, rows)
+    decoder = group.loaded.decoder
+    step = slice_rows(decoder.device, decoder.header.num_classes, len(rows))
+    return rows, decode_in_slices(decoder, group.representation, rows, landing, step)
+
+
+def keep(parts: list[Part[Job]], rows: Rows, labels: Rows) -> None:
+    """Give each job its own labels.
+
+    Args:
+        parts: as given to `decode`.
+        rows: as `decode` returned them.
+        labels: as `decode` returned them.
+    """
     end = 0
     for part in parts:
         start, end = end, end + part.count

@@ -28,7 +28,7 @@ from labelcast.representation import Form
 from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.fair_queue import FairQueue, Part
-from labelcast_server.decoder.jobs import Group, Job, Loaded, decode
+from labelcast_server.decoder.jobs import Group, Job, Loaded, decode, keep
 from labelcast_server.decoder.probe import DeviceProbe
 from labelcast_server.decoder.protocol import (
     DIGEST_BYTES,
@@ -47,6 +47,7 @@ from labelcast_server.decoder.protocol import (
     unpack_subject,
 )
 from labelcast_server.decoder.shared_memory import Slot, open_shared
+from labelcast_server.decoder.slices import TURNS_AT_ONCE, landing_for
 from labelcast_server.error_catalog import publicise
 
 _LOADED_CODECS = 16
@@ -143,6 +144,11 @@ class DecoderServer:
         self._connections: set[asyncio.Task[None]] = set()
         # One thread: there is one device, and the event loop stays free to read.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "decoder")
+        # Another thread gives jobs their labels: the device goes on with the next turn meanwhile.
+        self._keeper = concurrent.futures.ThreadPoolExecutor(1, "keeper")
+        self._landing = landing_for(device)
+        self._turns = asyncio.Semaphore(TURNS_AT_ONCE)
+        self._keeping: set[asyncio.Task[None]] = set()
         # Another thread for codecs: proving one takes seconds, and decoding must go on meanwhile.
         self._loader = concurrent.futures.ThreadPoolExecutor(1, "loader")
 
@@ -311,9 +317,11 @@ class DecoderServer:
 
     async def _decode(self, parts: list[Part[Job]]) -> None:
         loop = asyncio.get_running_loop()
+        await self._turns.acquire()
         try:
-            await loop.run_in_executor(self._thread, decode, parts)
+            decoded = await loop.run_in_executor(self._thread, decode, parts, self._landing)
         except Exception as error:  # noqa: BLE001 - reported to the callers
+            self._turns.release()
             if len(parts) > 1 and isinstance(error, LabelcastError):
                 # Bad rows of one stream must not fail the others.
                 for part in parts:
@@ -324,6 +332,16 @@ class DecoderServer:
                 if not part.job.done.done():
                     part.job.done.set_exception(error)
             return
+        keeping = asyncio.create_task(self._keep(parts, *decoded))
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, parts: list[Part[Job]], rows: Rows, labels: Rows) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._keeper, keep, parts, rows, labels)
+        finally:
+            self._turns.release()
         for part in parts:
             if part.stop == part.job.count and not part.job.done.done():
                 part.job.done.set_result(None)

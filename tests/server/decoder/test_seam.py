@@ -16,7 +16,7 @@ from labelcast.errors import ServiceUnavailableError, WrongSubjectError
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.fair_queue import Part
-from labelcast_server.decoder.jobs import Group, Job, decode
+from labelcast_server.decoder.jobs import Group, Job, decode, keep
 from labelcast_server.decoder.jobs import Loaded as LoadedCodec
 from labelcast_server.decoder.protocol import (
     ANSWER_HEAD_BYTES,
@@ -27,6 +27,7 @@ from labelcast_server.decoder.protocol import (
     unpack_answer_head,
     unpack_header,
 )
+from labelcast_server.decoder.slices import HostLanding
 from tests.server.decoder.decoders import Loaded, RunningDecoder
 from tests.server.decoder.seam_peer import Frame, SeamPeer, Tamper, frame
 
@@ -233,7 +234,10 @@ async def test_rows_that_the_decoder_itself_mixes_up_show_in_its_answer(spoilt: 
     cuts = {"skipped": [(0, 4), (5, 9)], "repeated": [(0, 4), (3, 9)]}
     rows = np.ascontiguousarray(loaded.rows[:9])
     right, wrong = Job(group, rows), Job(group, rows)
-    decode([Part(right, 0, 4), Part(right, 4, 9)])
-    decode([Part(wrong, *cut) for cut in cuts.get(spoilt, [(4, 9), (0, 4)])])
+    for parts in (
+        [Part(right, 0, 4), Part(right, 4, 9)],
+        [Part(wrong, *cut) for cut in cuts.get(spoilt, [(4, 9), (0, 4)])],
+    ):
+        keep(parts, *decode(parts, HostLanding()))
     assert unpack_answer_head(right.answer_head())[1] == crc32(rows)
     assert unpack_answer_head(wrong.answer_head())[1] != crc32(rows)

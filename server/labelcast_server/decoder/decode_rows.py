@@ -8,11 +8,19 @@ from labelcast.codec.topk import top_k_id_dtype
 from labelcast.errors import LabelValueError
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
+from labelcast_server.decoder.landing import Landing, landing_for, slice_rows
 
 _DTYPES = {Precision.FP16: torch.float16, Precision.FP32: torch.float32}
 
 
-def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Rows) -> Rows:
+def decode_rows(
+    decoder: TorchDecoder,
+    representation: Representation,
+    rows: Rows,
+    *,
+    landing: Landing | None = None,
+    step: int | None = None,
+) -> Rows:
     """Decode packed rows and convert their labels to the requested form.
 
     Needs a few times N × C × 4 bytes of memory: the caller bounds N.
@@ -21,6 +29,8 @@ def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Row
         decoder: decoder of the codec, on its device.
         representation: any form but codes.
         rows: uint8, shape (N, stride + context stride), writeable, as torch requires.
+        landing: where the labels arrive; by default somewhere new.
+        step: rows of a slice; by default what suits the device.
 
     Returns:
         uint8, shape (N, stride of the representation), in the order of `rows`.
@@ -30,12 +40,19 @@ def decode_rows(decoder: TorchDecoder, representation: Representation, rows: Row
         CodecError: a row is bad.
         LabelValueError: a value overflows the precision.
     """
-    representation.check(decoder.header)
-    on_device = torch.from_numpy(rows).to(decoder.device)
-    codes, context = on_device[:, : decoder.row_stride], on_device[:, decoder.row_stride :]
-    labels = decoder.decode(codes, context if decoder.context_stride else None)
-    delivered: Rows = present(labels, representation, decoder.header).cpu().numpy()
-    return delivered
+    header, device = decoder.header, decoder.device
+    representation.check(header)
+    stride = representation.row_stride(header.num_classes, decoder.row_stride)
+    landing = landing or landing_for(device)
+    step = step or slice_rows(device, header.num_classes, len(rows))
+    on_device = torch.from_numpy(rows).to(device)
+    landing.begin((len(rows), stride))
+    for start in range(0, len(rows), step):
+        part = on_device[start : start + step]
+        context = part[:, decoder.row_stride :] if decoder.context_stride else None
+        labels = decoder.decode(part[:, : decoder.row_stride], context)
+        landing.put(start, present(labels, representation, header))
+    return landing.finish()
 
 
 def present(labels: Tensor, representation: Representation, header: CodecHeader) -> Tensor:

@@ -10,10 +10,11 @@ from labelcast.codec import Rows
 from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
+from labelcast_server.decoder.decode_rows import decode_rows
 from labelcast_server.decoder.fair_queue import Pace, Part
+from labelcast_server.decoder.landing import Landing
 from labelcast_server.decoder.protocol import NO_PLACE, pack_answer_head, pack_subject
 from labelcast_server.decoder.shared_memory import Slot
-from labelcast_server.decoder.slices import Landing, decode_in_slices, slice_rows
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,9 +126,8 @@ def decode(parts: list[Part[Job]], landing: Landing) -> tuple[Rows, Rows]:
     """
     group = parts[0].job.group
     rows = np.concatenate([part.job.rows[part.start : part.stop] for part in parts])
-    decoder = group.loaded.decoder
-    step = slice_rows(decoder.device, decoder.header.num_classes, len(rows))
-    return rows, decode_in_slices(decoder, group.representation, rows, landing, step)
+    decoder, representation = group.loaded.decoder, group.representation
+    return rows, decode_rows(decoder, representation, rows, landing=landing)
 
 
 def keep(parts: list[Part[Job]], rows: Rows, labels: Rows) -> None:

@@ -29,6 +29,7 @@ from labelcast.torch.decoding import TorchDecoder, load_decoder
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.fair_queue import FairQueue, Part
 from labelcast_server.decoder.jobs import Group, Job, Loaded, decode, keep
+from labelcast_server.decoder.landing import TURNS_AT_ONCE, landing_for
 from labelcast_server.decoder.probe import DeviceProbe
 from labelcast_server.decoder.protocol import (
     DIGEST_BYTES,
@@ -47,7 +48,6 @@ from labelcast_server.decoder.protocol import (
     unpack_subject,
 )
 from labelcast_server.decoder.shared_memory import Slot, open_shared
-from labelcast_server.decoder.slices import TURNS_AT_ONCE, landing_for
 from labelcast_server.error_catalog import publicise
 
 _LOADED_CODECS = 16

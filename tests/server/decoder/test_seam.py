@@ -18,6 +18,7 @@ from labelcast_server.decoder.client import DecoderClient
 from labelcast_server.decoder.fair_queue import Part
 from labelcast_server.decoder.jobs import Group, Job, decode, keep
 from labelcast_server.decoder.jobs import Loaded as LoadedCodec
+from labelcast_server.decoder.landing import HostLanding
 from labelcast_server.decoder.protocol import (
     ANSWER_HEAD_BYTES,
     HEADER_BYTES,
@@ -27,7 +28,6 @@ from labelcast_server.decoder.protocol import (
     unpack_answer_head,
     unpack_header,
 )
-from labelcast_server.decoder.slices import HostLanding
 from tests.server.decoder.decoders import Loaded, RunningDecoder
 from tests.server.decoder.seam_peer import Frame, SeamPeer, Tamper, frame
 

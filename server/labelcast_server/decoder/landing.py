@@ -1,4 +1,4 @@
-"""A turn of the decoder in slices: a device computes one while the one before travels to the host.
+"""Where labels arrive on the host, slice by slice: one travels while the next is decoded.
 
 On a CPU nothing travels, and a turn is one slice. On a GPU softmax and top-k work on a slice as
 well, which bounds what they need beside the labels.
@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 
 from labelcast.codec import Rows
-from labelcast.representation import Representation
-from labelcast.torch.decoding import TorchDecoder
-from labelcast_server.decoder.decode_rows import present
 
 # float32 labels of a slice on a GPU: enough rows to keep it busy, few enough to overlap.
 _SLICE_BYTES = 2**22
@@ -41,7 +38,8 @@ class HostLanding(Landing):
 
     def begin(self, shape: tuple[int, int]) -> None:
         """See `Landing`."""
-        self._shape = shape
+        # Joined with what arrives, so that no rows at all are a turn too.
+        self._nothing = torch.empty((0, shape[1]), dtype=torch.uint8)
         self._slices: list[Tensor] = []
 
     def put(self, start: int, labels: Tensor) -> None:
@@ -51,8 +49,9 @@ class HostLanding(Landing):
     def finish(self) -> Rows:
         """See `Landing`."""
         slices, self._slices = self._slices, []
-        whole: Rows = (slices[0] if len(slices) == 1 else torch.cat(slices)).numpy()
-        return whole
+        whole = slices[0] if len(slices) == 1 else torch.cat([self._nothing, *slices])
+        arrived: Rows = whole.numpy()
+        return arrived
 
 
 class PinnedLanding(Landing):
@@ -100,34 +99,3 @@ def slice_rows(device: torch.device, num_classes: int, rows: int) -> int:
     if device.type != "cuda":
         return max(1, rows)
     return max(1, _SLICE_BYTES // (4 * num_classes))
-
-
-def decode_in_slices(
-    decoder: TorchDecoder, representation: Representation, rows: Rows, landing: Landing, step: int
-) -> Rows:
-    """Decode packed rows and convert their labels to the requested form.
-
-    Args:
-        decoder: decoder of the codec, on its device.
-        representation: any form but codes.
-        rows: uint8, shape (N, stride + context stride), writeable, as torch requires.
-        landing: where the labels arrive.
-        step: rows of a slice.
-
-    Returns:
-        uint8, shape (N, stride of the representation), in the order of `rows`.
-
-    Raises:
-        As `labelcast_server.decoder.decode_rows.decode_rows`.
-    """
-    header = decoder.header
-    representation.check(header)
-    stride = representation.row_stride(header.num_classes, decoder.row_stride)
-    on_device = torch.from_numpy(rows).to(decoder.device)
-    landing.begin((len(rows), stride))
-    for start in range(0, len(rows), step):
-        part = on_device[start : start + step]
-        context = part[:, decoder.row_stride :] if decoder.context_stride else None
-        labels = decoder.decode(part[:, : decoder.row_stride], context)
-        landing.put(start, present(labels, representation, header))
-    return landing.finish()

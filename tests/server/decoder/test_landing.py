@@ -9,10 +9,9 @@ from labelcast.codec import TOLERANCES, Precision
 from labelcast.errors import CodeRangeError
 from labelcast.torch.decoding import TorchDecoder
 from labelcast_server.decoder.decode_rows import decode_rows
-from labelcast_server.decoder.slices import (
+from labelcast_server.decoder.landing import (
     HostLanding,
     PinnedLanding,
-    decode_in_slices,
     landing_for,
     slice_rows,
 )
@@ -37,7 +36,7 @@ def test_slices_change_nothing(name: CodecName, form: Representation, step: int)
     whole = decode_rows(decoder, form, loaded.rows)
     # A landing is used for turn after turn.
     for _ in range(2):
-        sliced = decode_in_slices(decoder, form, loaded.rows, landing, step)
+        sliced = decode_rows(decoder, form, loaded.rows, landing=landing, step=step)
         assert sliced.shape == whole.shape
         if name == "raw" or form.k is not None:
             # Nothing is summed in another order, or too little to change what fp16 holds.
@@ -56,9 +55,10 @@ def test_a_turn_that_fails_leaves_nothing_for_the_next() -> None:
     bad[50] = 255
     bad[:, -1] &= 0b0000_0011
     with pytest.raises(CodeRangeError):
-        decode_in_slices(decoder, FORMS[0], bad, landing, 10)
-    sliced = decode_in_slices(decoder, FORMS[0], loaded.rows, landing, 10)
+        decode_rows(decoder, FORMS[0], bad, landing=landing, step=10)
+    sliced = decode_rows(decoder, FORMS[0], loaded.rows, landing=landing, step=10)
     assert len(sliced) == 100
+    assert len(decode_rows(decoder, FORMS[0], loaded.rows[:0], landing=landing)) == 0
 
 
 def test_a_turn_on_a_cpu_is_one_slice() -> None:
@@ -73,7 +73,7 @@ def test_labels_of_a_gpu_arrive_whole_while_the_next_turn_is_decoded(form: Repre
     loaded, device = Loaded("raw", 3, count=1000), torch.device("cuda")
     decoder, landing = TorchDecoder.from_codec(loaded.codec, device), PinnedLanding(device)
     whole = decode_rows(decoder, form, loaded.rows)
-    first = decode_in_slices(decoder, form, loaded.rows, landing, 64)
-    second = decode_in_slices(decoder, form, loaded.rows[::-1].copy(), landing, 64)
+    first = decode_rows(decoder, form, loaded.rows, landing=landing, step=64)
+    second = decode_rows(decoder, form, loaded.rows[::-1].copy(), landing=landing, step=64)
     assert np.array_equal(first, whole)
     assert np.array_equal(second, whole[::-1])

@@ -9,7 +9,7 @@ from labelcast.augmentation.recorded.recorded_views import (
     RecordedViews,
 )
 from labelcast.augmentation.seeded.draw import FIXED_POINT, Records, draw_records, require_known
-from labelcast.augmentation.seeded.philox import permutation, philox
+from labelcast.augmentation.seeded.philox import philox
 from labelcast.augmentation.seeded.policy import AugmentationPolicy, Mix
 from labelcast.augmentation.unrendered import ForeignPolicy, PositionPolicy, UnrenderedPolicy
 
@@ -30,7 +30,6 @@ __all__ = [
     "UnrenderedPolicy",
     "ViewPolicy",
     "draw_records",
-    "permutation",
     "philox",
     "policy_from_json",
     "require_known",

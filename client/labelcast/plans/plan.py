@@ -65,8 +65,8 @@ class Plan:
     ) -> None:
         self.samples: _Column[np.uint64] = _samples(samples)
         self.seeds: _Column[np.uint32] = _seeds(seeds)
-        self.num_samples = _length(self.samples, MAX_COUNT, "samples")
-        self.num_epochs = _length(self.seeds, MAX_EPOCHS, "epochs")
+        self.num_samples = _length(self.samples, 1, MAX_COUNT, "samples")
+        self.num_epochs = _length(self.seeds, 0, MAX_EPOCHS, "epochs")
         self.order_key = None if order_key is None else _whole(order_key, 0, 2**64, "order_key")
         self.num_ranks = _whole(num_ranks, 1, 2**32, "num_ranks")
         self.rank = _whole(rank, 0, self.num_ranks, "rank")
@@ -178,9 +178,9 @@ def _whole(value: int, low: int, end: int, what: str) -> int:
     return number
 
 
-def _length(values: _Column[Any], most: int, what: str) -> int:
+def _length(values: _Column[Any], least: int, most: int, what: str) -> int:
     # len() of a range fails from 2**63 on.
     count = values.stop - values.start if isinstance(values, range) else len(values)
-    if not 1 <= count <= most:
-        raise InvalidRequestError(f"a plan has from 1 to {most} {what}, not {count}")
+    if not least <= count <= most:
+        raise InvalidRequestError(f"a plan has from {least} to {most} {what}, not {count}")
     return count

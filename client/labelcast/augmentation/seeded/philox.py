@@ -38,23 +38,3 @@ def philox(counter: tuple[Words, Words, Words, Words], key: int) -> NDArray[np.u
         )
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
     return np.stack(np.broadcast_arrays(x0, x1, x2, x3)).astype(np.uint32)
-
-
-def permutation(count: int, *, seed: int, key: int = 0) -> NDArray[np.int64]:
-    """A random order of `count` items that is the same everywhere.
-
-    Args:
-        count: items.
-        seed: which order, below 2**32.
-        key: 64 bits; separates uses.
-
-    Returns:
-        int64, shape (count,): every number below `count` once.
-    """
-    positions = np.arange(count, dtype=np.uint64)
-    low, high = (positions & _LOW).astype(np.uint32), (positions >> _HALF).astype(np.uint32)
-    # The last word keeps these counters apart from those of `draw_records`.
-    last = np.full_like(low, 0xFFFFFFFF)
-    words = philox((low, high, np.full_like(low, seed), last), key)
-    ranks = (words[0].astype(np.uint64) << _HALF) | words[1]
-    return np.argsort(ranks, kind="stable").astype(np.int64)

@@ -1,15 +1,16 @@
 """Order of a training run: which views each batch holds, and where a run resumes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation import permutation
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews, StoredViews
+from labelcast.plans import Plan
 from labelcast.views import Views
 
 
@@ -78,7 +79,8 @@ class PlannedBatch:
 class TrainingPlan:
     """Every batch of a run from `start` on, without reading anything.
 
-    The order of an epoch is a pure function of its index in `seeds` and of `order_key`. Batches of
+    The order of an epoch is a pure function of its index in `seeds` and of `order_key`, the same as
+    that of a `labelcast.plans.Plan`. Batches of
     an epoch are cut from its first row, wherever a run starts: a start inside a batch begins with
     the rest of it, and everything after is as in an uninterrupted run.
 
@@ -93,7 +95,8 @@ class TrainingPlan:
         start: place of the first batch.
 
     Raises:
-        InvalidRequestError: the batch size is impossible, or the run has no such start.
+        InvalidRequestError: the batch size is impossible, there are no samples, or the run has no
+            such start.
         ViewNotFoundError: in the epoch of `start`, a sample has no stored view.
     """
 
@@ -112,10 +115,8 @@ class TrainingPlan:
             raise InvalidRequestError(f"batch_size is {batch_size}, must be at least 1")
         if missing is not MissingViews.REFUSE and stored is None:
             raise InvalidRequestError("this label source does not say which views it has")
-        self._sample_ids = sample_ids
-        self._seeds = list(seeds)
+        self._plan = Plan(sample_ids, seeds, order_key=order_key)
         self._batch_size = batch_size
-        self._order_key = order_key
         self._missing = missing
         self._stored = None if missing is MissingViews.REFUSE else stored
         self._start = start
@@ -129,29 +130,48 @@ class TrainingPlan:
 
     def __iter__(self) -> Iterator[PlannedBatch]:
         for epoch in self._epochs():
-            views = self._views(epoch)
             row = self._start.row if epoch == self._start.epoch else 0
-            while row < len(views):
-                end = min((row // self._batch_size + 1) * self._batch_size, len(views))
-                after = Position(epoch, end) if end < len(views) else Position(epoch + 1)
-                yield PlannedBatch(Position(epoch, row), after, views[row:end])
+            end_of_epoch, batches = self._rest_of_epoch(epoch, row)
+            for views in batches:
+                end = row + len(views)
+                after = Position(epoch, end) if end < end_of_epoch else Position(epoch + 1)
+                yield PlannedBatch(Position(epoch, row), after, views)
                 row = end
 
-    def _epochs(self) -> range:
-        return range(self._start.epoch, len(self._seeds))
+    @property
+    def batches(self) -> Iterable[Views]:
+        """Views of every batch: as a plan that a service expands itself, if none are missing."""
+        if self._stored is not None:
+            return (planned.views for planned in self)
+        first = self._start.epoch * self._plan.rows_per_epoch + self._start.row
+        return self._plan.batches(self._batch_size, start=first)
 
-    def _views(self, epoch: int) -> Views:
-        order = permutation(len(self._sample_ids), seed=epoch, key=self._order_key)
-        views = Views.of(self._sample_ids[order], self._seeds[epoch])
-        return views if self._stored is None else self._stored.resolve(views, self._missing)[0]
+    def _epochs(self) -> range:
+        return range(self._start.epoch, self._plan.num_epochs)
+
+    def _rest_of_epoch(self, epoch: int, row: int) -> tuple[int, Iterable[Views]]:
+        """Rows of a whole epoch, and its batches from a row on."""
+        size, rows = self._batch_size, self._plan.rows_per_epoch
+        if self._stored is None:
+            first = epoch * rows
+            return rows, self._plan.batches(size, start=first + row, stop=first + rows)
+        views = self._stored_views(epoch, self._stored)
+        cuts = [row, *range((row // size + 1) * size, len(views), size), len(views)]
+        return len(views), (views[at:end] for at, end in pairwise(cuts) if at < end)
+
+    def _stored_views(self, epoch: int, stored: StoredViews) -> Views:
+        first = epoch * self._plan.rows_per_epoch
+        views = self._plan.views(first, first + self._plan.rows_per_epoch)
+        return stored.resolve(views, self._missing)[0]
 
     def _num_rows(self, epoch: int) -> int:
         # How many rows are dropped is known only after a look-up; the other rules keep the count.
-        dropping = self._missing is MissingViews.DROP
-        return len(self._views(epoch)) if dropping else len(self._sample_ids)
+        if self._stored is None or self._missing is not MissingViews.DROP:
+            return self._plan.rows_per_epoch
+        return len(self._stored_views(epoch, self._stored))
 
     def _require_start(self) -> None:
-        start, epochs = self._start, len(self._seeds)
+        start, epochs = self._start, self._plan.num_epochs
         if start.epoch > epochs or (start.epoch == epochs and start.row):
             raise InvalidRequestError(
                 f"the run cannot start at epoch {start.epoch}, row {start.row}: it has {epochs}"

@@ -175,7 +175,7 @@ class SoftLabelLoader:
             for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
                 yield self._batch(planned, pixels, None)
             return
-        labels = self._source.labels(planned.views for planned in self._plan)
+        labels = self._source.labels(self._plan.batches)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
             for planned, pixels in zip(self._plan, self._image_batches(), strict=True):

@@ -22,8 +22,8 @@ from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSetFacts, check_opened
 from labelcast.opening.parts_from_blobs import open_report
-from labelcast.remote.proven_rows import proven_rows
-from labelcast.remote.stream import StreamExchange
+from labelcast.remote.streams.listed import StreamExchange
+from labelcast.remote.streams.proven_rows import proven_rows
 from labelcast.representation import Form, Representation, check_representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_batches, check_views

@@ -29,8 +29,8 @@ from labelcast.remote.calls import (
 from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
 from labelcast.remote.session import Session
-from labelcast.remote.stalls import CHECKS, StallWatch
-from labelcast.remote.stream import StreamExchange
+from labelcast.remote.streams.listed import StreamExchange
+from labelcast.remote.streams.stalls import CHECKS, StallWatch
 from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb

@@ -14,7 +14,7 @@ from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.retry import Attempts, Retries
-from labelcast.remote.stream import StreamExchange
+from labelcast.remote.streams.listed import StreamExchange
 from labelcast.remote.telemetry.telemetry import Telemetry
 from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
 from labelcast.representation import Representation

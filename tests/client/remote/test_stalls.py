@@ -1,6 +1,6 @@
 """A stall is a reply that is owed and waited for, for long; nothing else is."""
 
-from labelcast.remote.stalls import StallWatch
+from labelcast.remote.streams.stalls import StallWatch
 
 
 class Stream:

@@ -25,7 +25,7 @@ from labelcast.errors import (
 )
 from labelcast.identifiers import digest_from_hash
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.remote.stream import StreamExchange
+from labelcast.remote.streams.listed import StreamExchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views

@@ -22,7 +22,7 @@ from labelcast.codec import Rows
 from labelcast.errors import InvalidRequestError, ProtocolError
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.remote.proven_rows import proven_rows
+from labelcast.remote.streams.proven_rows import proven_rows
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_views

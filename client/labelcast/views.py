@@ -1,6 +1,6 @@
 """`Views`: which labels are requested, as two columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -62,6 +62,16 @@ class Views:
         if seed_column.ndim == 0:
             seed_column = np.full(ids.shape, seed_column, dtype=np.uint32)
         return cls(np.atleast_1d(ids), np.atleast_1d(seed_column))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Views"]) -> "Views":
+        """One after the other; of a single part, the part itself."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([views.sample_ids for views in parts]),
+            np.concatenate([views.seeds for views in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -1,4 +1,4 @@
-"""Values ⇄ messages: the only hand-written module that builds or reads a protobuf message."""
+"""Values ⇄ messages: with `wire_plan`, all that builds or reads a protobuf message."""
 
 from typing import Any, TypeVar
 

@@ -47,13 +47,14 @@ class HostilePeer:
     Args:
         target: host:port of the service.
         fault: what goes wrong.
+        knows_plans: False for a service of before plans.
 
     Attributes:
         faults: how often it has gone wrong.
         passed: all messages as they were passed on: one list for each call of the fault's method.
     """
 
-    def __init__(self, target: str, fault: Fault) -> None:
+    def __init__(self, target: str, fault: Fault, *, knows_plans: bool) -> None:
         self._fault = fault
         self.faults = 0
         self.passed: dict[str, list[list[bytes]]] = {"requests": [], "replies": []}
@@ -62,7 +63,10 @@ class HostilePeer:
         handlers: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(self._unary(name)) for name in _UNARY
         }
-        handlers["GetBlob"] = grpc.unary_stream_rpc_method_handler(self._blob)
+        handlers["GetBlob"] = grpc.unary_stream_rpc_method_handler(self._replies("GetBlob"))
+        if knows_plans:
+            answer_plan = self._replies("StreamPlan")
+            handlers["StreamPlan"] = grpc.unary_stream_rpc_method_handler(answer_plan)
         handlers["StreamLabels"] = grpc.stream_stream_rpc_method_handler(self._stream)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
@@ -91,11 +95,14 @@ class HostilePeer:
 
         return handle
 
-    def _blob(self, request: bytes, context: grpc.ServicerContext) -> Messages:
-        requests, replies = self._passing("GetBlob")
-        (sent,) = requests(iter([request]))
-        call = self._channel.unary_stream(f"/{SERVICE}/GetBlob")(sent)
-        yield from self._answer(call, replies, context)
+    def _replies(self, method: str) -> Callable[[bytes, grpc.ServicerContext], Messages]:
+        def handle(request: bytes, context: grpc.ServicerContext) -> Messages:
+            requests, replies = self._passing(method)
+            (sent,) = requests(iter([request]))
+            call = self._channel.unary_stream(f"/{SERVICE}/{method}")(sent)
+            yield from self._answer(call, replies, context)
+
+        return handle
 
     def _stream(self, request_iterator: Messages, context: grpc.ServicerContext) -> Messages:
         requests, replies = self._passing("StreamLabels")
@@ -138,8 +145,8 @@ class HostilePeer:
 
 
 @contextlib.contextmanager
-def hostile_peer(target: str, fault: Fault) -> Iterator[HostilePeer]:
-    peer = HostilePeer(target, fault)
+def hostile_peer(target: str, fault: Fault, *, knows_plans: bool = True) -> Iterator[HostilePeer]:
+    peer = HostilePeer(target, fault, knows_plans=knows_plans)
     try:
         yield peer
     finally:

@@ -36,11 +36,20 @@ class SpellingSet:
         return _rows(self.number, samples, seeds).tobytes()
 
 
-def spelling_set(directory: Path, number: int) -> SpellingSet:
+def spelling_set(
+    directory: Path, number: int, *, first_and_step: tuple[int, int] = (10**12, 7)
+) -> SpellingSet:
     codec = RawCodec(CodecHeader(CLASSES, LabelKind.LOGITS, None), Precision.FP16)
     seeds, samples = np.divmod(np.arange(_SAMPLES * _SEEDS), _SAMPLES)
     rows = _rows(number, samples, seeds)
-    on_disk = write_label_set(directory, codec, rows, num_samples=_SAMPLES, num_seeds=_SEEDS)
+    on_disk = write_label_set(
+        directory,
+        codec,
+        rows,
+        num_samples=_SAMPLES,
+        num_seeds=_SEEDS,
+        first_and_step=first_and_step,
+    )
     return SpellingSet(on_disk, number, on_disk.index().segments[0].views())
 
 

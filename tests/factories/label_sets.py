@@ -189,6 +189,7 @@ def write_label_set(
     shard_bytes: int = SHARD_BYTES,
     report: dict[str, Any] | None = None,
     policy: AugmentationPolicy | None = POLICY,
+    first_and_step: tuple[int, int] = (10**12, 7),
 ) -> LabelSetDirectory:
     """A label set of given rows, which need not be right.
 
@@ -205,9 +206,11 @@ def write_label_set(
         shard_bytes: largest shard.
         report: fit report.
         policy: of the views, where the codec is not conditioned on them.
+        first_and_step: the first sample ID, and how far apart they are.
     """
     header, writer = codec.header, LabelSetDirectoryWriter(directory, shard_bytes=shard_bytes)
-    sample_ids = 10**12 + 7 * np.arange(num_samples, dtype=np.uint64)
+    first, step = first_and_step
+    sample_ids = first + step * np.arange(num_samples, dtype=np.uint64)
     seeds = 3 * np.arange(num_seeds, dtype=np.uint32)
     hard_labels = np.arange(num_samples) % (hard_label_bound or header.num_classes)
     golden = rows[:8] if golden_rows is None else golden_rows

@@ -56,7 +56,7 @@ class Plan:
     def __init__(
         self,
         samples: range | ArrayLike,
-        seeds: range | Sequence[int],
+        seeds: range | Sequence[int] | NDArray[np.unsignedinteger],
         *,
         order_key: int | None = 0,
         rank: int = 0,
@@ -151,7 +151,7 @@ def _samples(samples: range | ArrayLike) -> _Column[np.uint64]:
     return _narrowed(Views.of(samples, 0).sample_ids)
 
 
-def _seeds(seeds: range | Sequence[int]) -> _Column[np.uint32]:
+def _seeds(seeds: range | Sequence[int] | NDArray[np.unsignedinteger]) -> _Column[np.uint32]:
     if isinstance(seeds, range) and seeds.step == 1:
         if not 0 <= seeds.start <= seeds.stop <= MAX_SEED + 1:
             raise InvalidRequestError(f"an augmentation seed must be from 0 to {MAX_SEED}")

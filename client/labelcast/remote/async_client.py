@@ -27,7 +27,8 @@ from labelcast.remote.remote_label_set import AsyncRemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.streams.listed import StreamExchange
-from labelcast.remote.streams.stalls import CHECKS, StallWatch
+from labelcast.remote.streams.planned import PlanExchange
+from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
 from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -114,17 +115,16 @@ class AsyncLabelClient(Session):
     ) -> AsyncGenerator[DeliveredLabels]:
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         while not exchange.done:
-            call = self._transport.stream_stream("StreamLabels")(metadata=self._transport.metadata)
-            requests = _Requests(call, exchange)
-            watch = _Watch(call, exchange, self._settings.reply_seconds)
+            watch: _Watch | None = None
             try:
-                async for reply in watch.replies():
-                    message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
-                    completed = list(exchange.accept(message.rows))
-                    requests.look_again()
-                    retries.progress()
-                    for batch in completed:
-                        yield batch
+                async with self._call(exchange) as (watch, requests):
+                    async for reply in watch.replies():
+                        message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
+                        completed = list(exchange.accept(message.rows))
+                        requests.look_again()
+                        retries.progress()
+                        for batch in completed:
+                            yield batch
                 exchange.finish()
             except RpcError as error:
                 pause = retries.next_pause(self._translated(error))
@@ -132,15 +132,11 @@ class AsyncLabelClient(Session):
                 pause = retries.next_pause(error, unproven=True)
             except asyncio.CancelledError:
                 # The watch cancelled the call, or somebody the task.
-                if not watch.stalled:
+                if watch is None or not watch.stalled:
                     raise
                 pause = retries.next_pause(self._stalled())
             else:
                 continue
-            finally:
-                call.cancel()
-                await watch.stop()
-                await requests.stop()
             await asyncio.sleep(pause)
             exchange.rewind()
         exchange.raise_failure()
@@ -156,6 +152,27 @@ class AsyncLabelClient(Session):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @contextlib.asynccontextmanager
+    async def _call(
+        self, exchange: StreamExchange | PlanExchange
+    ) -> AsyncIterator["tuple[_Watch, _Requests | _OneRequest]"]:
+        metadata = self._transport.metadata
+        requests: _Requests | _OneRequest
+        if isinstance(exchange, PlanExchange):
+            start = self._transport.unary_stream("StreamPlan")
+            call = start(exchange.request(), metadata=metadata)
+            requests = _OneRequest()
+        else:
+            call = self._transport.stream_stream("StreamLabels")(metadata=metadata)
+            requests = _Requests(call, exchange)
+        watch = _Watch(call, exchange, self._settings.reply_seconds)
+        try:
+            yield watch, requests
+        finally:
+            call.cancel()
+            await watch.stop()
+            await requests.stop()
 
     async def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
         attempts = self._attempts()
@@ -175,7 +192,7 @@ class AsyncLabelClient(Session):
 class _Watch(StallWatch):
     """Cancels a call that stalls, from a task."""
 
-    def __init__(self, call: Any, exchange: StreamExchange, seconds: float) -> None:
+    def __init__(self, call: Any, exchange: WatchedStream, seconds: float) -> None:
         super().__init__(exchange, seconds)
         self._call = call
         self._looking = asyncio.create_task(self._look())
@@ -234,3 +251,13 @@ class _Requests:
             self._room.clear()
             await self._room.wait()
         return self._exchange.next_request()
+
+
+class _OneRequest:
+    """Request side of a stream that has asked for everything at once."""
+
+    def look_again(self) -> None:
+        """Nothing is left to ask for."""
+
+    async def stop(self) -> None:
+        """Nothing is being written."""

@@ -22,11 +22,14 @@ from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSetFacts, check_opened
 from labelcast.opening.parts_from_blobs import open_report
+from labelcast.plans import PlanBatches
 from labelcast.remote.streams.listed import StreamExchange
+from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.streams.proven_rows import proven_rows
 from labelcast.representation import Form, Representation, check_representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_batches, check_views
+from labelcast.wire_plan import can_be_sent
 
 
 class BlobParts:
@@ -177,8 +180,8 @@ def label_exchange(
     representation: Representation,
     *,
     rows_in_flight: int | None,
-) -> StreamExchange:
-    """Make an exchange for labels of a set.
+) -> StreamExchange | PlanExchange:
+    """Make an exchange for labels of a set: of a plan whole, if its lists fit a request.
 
     Raises:
         UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
@@ -187,10 +190,19 @@ def label_exchange(
     check_form(label_set, representation)
     check_batches(batches)
     contract = label_set.contract
+    row_stride = representation.row_stride(contract.num_classes, label_set.code_stride)
+    if isinstance(batches, PlanBatches) and can_be_sent(batches.plan):
+        return PlanExchange(
+            label_set=label_set.digest,
+            representation=representation,
+            row_stride=row_stride,
+            num_classes=contract.num_classes,
+            batches=batches,
+        )
     return StreamExchange(
         label_set=label_set.digest,
         representation=representation,
-        row_stride=representation.row_stride(contract.num_classes, label_set.code_stride),
+        row_stride=row_stride,
         num_classes=contract.num_classes,
         batches=batches,
         rows_in_flight=rows_in_flight,

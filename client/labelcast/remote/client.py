@@ -1,4 +1,4 @@
-"""`LabelClient`: a thin shell around `stream` and `transport`.
+"""`LabelClient`: a thin shell around `streams` and `transport`.
 
 It holds only configuration until it is used: it can be pickled and sent to another process, where
 it opens its own channel.
@@ -30,7 +30,8 @@ from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.retry import UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.streams.listed import StreamExchange
-from labelcast.remote.streams.stalls import CHECKS, StallWatch
+from labelcast.remote.streams.planned import PlanExchange
+from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
 from labelcast.remote.transport import RpcError
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -151,7 +152,8 @@ class LabelClient(Session):
 
         Args:
             label_set: label set from `open`.
-            batches: batches of views, read lazily on a thread of gRPC.
+            batches: batches of views, read lazily on a thread of gRPC; or those of a plan
+                (`labelcast.plans.Plan.batches`), which the service expands itself.
             representation: form of the labels.
 
         Raises:
@@ -165,13 +167,11 @@ class LabelClient(Session):
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
-            requests = _Requests(exchange, condition, reading)
+            requests = _requests(exchange, condition, reading)
             watch = _Watch(exchange, self._settings.reply_seconds)
             call: Any = None
             try:
-                call = self._transport.stream_stream("StreamLabels")(
-                    requests, metadata=self._transport.metadata
-                )
+                call = self._start(requests)
                 for reply in watch.over(call):
                     message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
                     with condition:
@@ -188,8 +188,9 @@ class LabelClient(Session):
             else:
                 continue
             finally:
-                # After the rewind, the broken stream must request nothing more.
-                requests.close()
+                if isinstance(requests, _Requests):
+                    # After the rewind, the broken stream must request nothing more.
+                    requests.close()
                 watch.close()
                 if call is not None:
                     call.cancel()
@@ -210,6 +211,12 @@ class LabelClient(Session):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _start(self, requests: "_Requests | pb.StreamPlanRequest") -> Any:
+        metadata = self._transport.metadata
+        if isinstance(requests, _Requests):
+            return self._transport.stream_stream("StreamLabels")(requests, metadata=metadata)
+        return self._transport.unary_stream("StreamPlan")(requests, metadata=metadata)
+
     def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
         attempts = self._attempts()
         while True:
@@ -228,7 +235,7 @@ class LabelClient(Session):
 class _Watch(StallWatch):
     """Cancels a call that stalls, from a thread."""
 
-    def __init__(self, exchange: StreamExchange, seconds: float) -> None:
+    def __init__(self, exchange: WatchedStream, seconds: float) -> None:
         super().__init__(exchange, seconds)
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -258,6 +265,14 @@ class _Watch(StallWatch):
             if self.look(time.monotonic()):
                 call.cancel()
                 return
+
+
+def _requests(
+    exchange: StreamExchange | PlanExchange, condition: threading.Condition, reading: threading.Lock
+) -> "_Requests | pb.StreamPlanRequest":
+    if isinstance(exchange, PlanExchange):
+        return exchange.request()
+    return _Requests(exchange, condition, reading)
 
 
 class _Requests:

@@ -15,6 +15,7 @@ from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.retry import Attempts, Retries
 from labelcast.remote.streams.listed import StreamExchange
+from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.telemetry.telemetry import Telemetry
 from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
 from labelcast.representation import Representation
@@ -116,7 +117,7 @@ class Session:
 
     def _exchange(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
-    ) -> StreamExchange:
+    ) -> StreamExchange | PlanExchange:
         return label_exchange(
             label_set, batches, representation, rows_in_flight=self._settings.rows_in_flight
         )

@@ -6,6 +6,13 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Padding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PADDING_UNSPECIFIED: _ClassVar[Padding]
+    PADDING_DROP: _ClassVar[Padding]
+    PADDING_REPEAT: _ClassVar[Padding]
+    PADDING_UNEVEN: _ClassVar[Padding]
+
 class Form(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FORM_UNSPECIFIED: _ClassVar[Form]
@@ -27,6 +34,10 @@ class Missing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MISSING_DROP: _ClassVar[Missing]
     MISSING_DRAW: _ClassVar[Missing]
     MISSING_DRAW_ALL: _ClassVar[Missing]
+PADDING_UNSPECIFIED: Padding
+PADDING_DROP: Padding
+PADDING_REPEAT: Padding
+PADDING_UNEVEN: Padding
 FORM_UNSPECIFIED: Form
 FORM_CODES: Form
 FORM_LOGITS: Form
@@ -58,6 +69,42 @@ class Views(_message.Message):
     sample_ids: Column
     seeds: Column
     def __init__(self, count: _Optional[int] = ..., sample_ids: _Optional[_Union[Column, _Mapping]] = ..., seeds: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+
+class Range(_message.Message):
+    __slots__ = ("first", "count")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    count: int
+    def __init__(self, first: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
+class List(_message.Message):
+    __slots__ = ("count", "values")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    values: Column
+    def __init__(self, count: _Optional[int] = ..., values: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+
+class Plan(_message.Message):
+    __slots__ = ("sample_range", "sample_list", "seed_range", "seed_list", "order_key", "rank", "num_ranks", "padding")
+    SAMPLE_RANGE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_LIST_FIELD_NUMBER: _ClassVar[int]
+    SEED_RANGE_FIELD_NUMBER: _ClassVar[int]
+    SEED_LIST_FIELD_NUMBER: _ClassVar[int]
+    ORDER_KEY_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    NUM_RANKS_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    sample_range: Range
+    sample_list: List
+    seed_range: Range
+    seed_list: List
+    order_key: int
+    rank: int
+    num_ranks: int
+    padding: Padding
+    def __init__(self, sample_range: _Optional[_Union[Range, _Mapping]] = ..., sample_list: _Optional[_Union[List, _Mapping]] = ..., seed_range: _Optional[_Union[Range, _Mapping]] = ..., seed_list: _Optional[_Union[List, _Mapping]] = ..., order_key: _Optional[int] = ..., rank: _Optional[int] = ..., num_ranks: _Optional[int] = ..., padding: _Optional[_Union[Padding, str]] = ...) -> None: ...
 
 class Representation(_message.Message):
     __slots__ = ("form", "precision", "temperature", "k")
@@ -156,6 +203,20 @@ class StreamLabelsRequest(_message.Message):
     first_row: int
     views: Views
     def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., first_row: _Optional[int] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+
+class StreamPlanRequest(_message.Message):
+    __slots__ = ("label_set", "representation", "plan", "first_row", "num_rows")
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    representation: Representation
+    plan: Plan
+    first_row: int
+    num_rows: int
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., first_row: _Optional[int] = ..., num_rows: _Optional[int] = ...) -> None: ...
 
 class StreamLabelsResponse(_message.Message):
     __slots__ = ("rows",)

@@ -59,6 +59,11 @@ class LabelServiceStub(object):
                 request_serializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
                 response_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
                 _registered_method=True)
+        self.StreamPlan = channel.unary_stream(
+                '/labelcast.v2.LabelService/StreamPlan',
+                request_serializer=labelcast_dot_v2_dot_labels__pb2.StreamPlanRequest.SerializeToString,
+                response_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
+                _registered_method=True)
 
 
 class LabelServiceServicer(object):
@@ -101,6 +106,15 @@ class LabelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamPlan(self, request, context):
+        """The same for views that a plan names: a few bytes ask for a whole run, and
+        both ends expand them. A method of its own, so that a service that does not
+        know plans says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LabelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +141,11 @@ def add_LabelServiceServicer_to_server(servicer, server):
             'StreamLabels': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamLabels,
                     request_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.FromString,
+                    response_serializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.SerializeToString,
+            ),
+            'StreamPlan': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamPlan,
+                    request_deserializer=labelcast_dot_v2_dot_labels__pb2.StreamPlanRequest.FromString,
                     response_serializer=labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.SerializeToString,
             ),
     }
@@ -264,6 +283,33 @@ class LabelService(object):
             target,
             '/labelcast.v2.LabelService/StreamLabels',
             labelcast_dot_v2_dot_labels__pb2.StreamLabelsRequest.SerializeToString,
+            labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelcast.v2.LabelService/StreamPlan',
+            labelcast_dot_v2_dot_labels__pb2.StreamPlanRequest.SerializeToString,
             labelcast_dot_v2_dot_labels__pb2.StreamLabelsResponse.FromString,
             options,
             channel_credentials,

@@ -35,6 +35,17 @@ _ROWS_ON_THE_LOOP = 4096
 _BYTES_ON_THE_LOOP = 2**18
 
 
+class AskedRows(Protocol):
+    """What a request asks for, which may be far more than fits memory."""
+
+    num_bytes: int
+    """Memory that it takes unexpanded."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice) -> Views: ...
+
+
 class Decoder(Protocol):
     """What delivery needs from the decoder processes."""
 
@@ -145,12 +156,12 @@ class BlockReader:
             return [
                 block
                 for start in range(0, count, sizes.unit_rows)
-                for block in await self._unit(views[start : start + sizes.unit_rows], start)
+                for block in await self._unit(views, start, min(start + sizes.unit_rows, count))
             ]
         finally:
             self._room.give(size)
 
-    async def read(self, requests: AsyncIterator[AskedViews]) -> AsyncGenerator[Block, None]:
+    async def read(self, requests: AsyncIterator[AskedRows]) -> AsyncGenerator[Block, None]:
         """Read labels of one request after the other, block by block, in their order.
 
         Units are prepared while earlier ones are being sent, across requests, if there is room.
@@ -174,7 +185,7 @@ class BlockReader:
             line.close()
 
     async def _fill(
-        self, line: ReadAhead[list[Block]], requests: AsyncIterator[AskedViews], pace: SlowStart
+        self, line: ReadAhead[list[Block]], requests: AsyncIterator[AskedRows], pace: SlowStart
     ) -> None:
         error: Exception | None = None
         try:
@@ -188,21 +199,23 @@ class BlockReader:
             error = raised
         await line.end(error)
 
-    async def _put(self, line: ReadAhead[list[Block]], views: AskedViews, pace: SlowStart) -> None:
+    async def _put(self, line: ReadAhead[list[Block]], asked: AskedRows, pace: SlowStart) -> None:
         start = 0
-        while start < len(views):
-            some = views[start : start + pace.rows]
-            await line.put(self._unit(some, start), len(some) * self._sizes.row_bytes)
-            start += len(some)
+        while start < len(asked):
+            stop = min(start + pace.rows, len(asked))
+            size = (stop - start) * self._sizes.row_bytes
+            await line.put(self._unit(asked, start, stop), size)
+            start = stop
 
-    async def _unit(self, views: Views, first_row: int) -> list[Block]:
-        self._unit_rows.observe(len(views))
+    async def _unit(self, asked: AskedRows, start: int, stop: int) -> list[Block]:
+        self._unit_rows.observe(stop - start)
         began = time.perf_counter()
-        if len(views) > _ROWS_ON_THE_LOOP:
-            rows, found, subjects = await asyncio.to_thread(self._find, views, first_row)
+        # Expanding a plan takes as long as a look-up, and may take an epoch's tables first.
+        if stop - start > _ROWS_ON_THE_LOOP or not isinstance(asked, AskedViews):
+            rows, found, subjects = await asyncio.to_thread(self._find, asked, start, stop)
         else:
-            rows, found, subjects = self._find(views, first_row)
-        packed = await self._gather(rows, len(views))
+            rows, found, subjects = self._find(asked, start, stop)
+        packed = await self._gather(rows, stop - start)
         GATHER_SECONDS.observe(time.perf_counter() - began)
         if self._stored:
             if self._representation.form is not Form.CODES:
@@ -216,10 +229,12 @@ class BlockReader:
             return await asyncio.to_thread(self._cut, labels, decoded, subjects)
         return self._cut(labels, decoded, subjects)
 
-    def _find(self, views: Views, first_row: int) -> tuple[list[SegmentRows], Views, list[int]]:
+    def _find(
+        self, asked: AskedRows, start: int, stop: int
+    ) -> tuple[list[SegmentRows], Views, list[int]]:
         """Rows of each segment, the views that lie there, and their checksum in each message."""
         index = self._label_set.index
-        segments, rows = index.locate(views, first_row=first_row)
+        segments, rows = index.locate(asked[start:stop], first_row=start)
         # From here on only the rows found count: a look-up fault shows in the checksums.
         found = index.views_at(segments, rows)
         count = len(self._label_set.manifest.segments)

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from labelcast import wire
+from labelcast import wire, wire_plan
 from labelcast.errors import (
     InvalidRequestError,
     LostRequestError,
     OverloadedError,
 )
+from labelcast.representation import Form
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.authorize import Action, Kind, Resource
@@ -79,6 +80,13 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         async for reply in self._stream(context, self._stream_labels, request_iterator):
             yield reply
 
+    async def StreamPlan(
+        self, request: pb.StreamPlanRequest, context: Context
+    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+        """Answer the rows of a plan, in order."""
+        async for reply in self._stream(context, self._stream_plan, request):
+            yield reply
+
     async def _get_label_set(
         self, caller: Caller, request: pb.GetLabelSetRequest
     ) -> pb.GetLabelSetResponse:
@@ -134,6 +142,27 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     async def _stream_labels(
         self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
+        with self._one_more_stream():
+            async for reply in self._answer_stream(caller, requests):
+                yield reply
+
+    async def _stream_plan(
+        self, caller: Caller, received: pb.StreamPlanRequest | Malformed
+    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+        request = understood(received)
+        with self._one_more_stream():
+            digest = wire.label_set_from_proto(request.label_set)
+            _require_labels(caller, digest)
+            representation = wire.representation_from_proto(request.representation)
+            asked = await asyncio.to_thread(wire_plan.asked_plan_from_proto, request)
+            reader = await self._service.reader(digest, representation)
+            async for reply in _replies(
+                reader.read(_only(asked)), request.first_row, representation.form
+            ):
+                yield reply
+
+    @contextlib.contextmanager
+    def _one_more_stream(self) -> Iterator[None]:
         if self._streams >= self._max_streams:
             raise OverloadedError(
                 f"this worker has {self._max_streams} label streams, which is its limit; retry in a"
@@ -142,8 +171,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         self._streams += 1
         OPEN_STREAMS.inc()
         try:
-            async for reply in self._answer_stream(caller, requests):
-                yield reply
+            yield
         finally:
             self._streams -= 1
             OPEN_STREAMS.dec()
@@ -166,16 +194,9 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         _require_labels(caller, digest)
         representation = wire.representation_from_proto(opening.representation)
         reader = await self._service.reader(digest, representation)
-        row = opening.first_row
-        labels = LABELS.labels(representation.form)
-        sent_bytes = BYTES.labels(representation.form)
         blocks = reader.read(_asked_in_order(opening, requests))
-        async with contextlib.aclosing(blocks):
-            async for block in blocks:
-                yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
-                row += block.count
-                labels.inc(block.count)
-                sent_bytes.inc(len(block.payload))
+        async for reply in _replies(blocks, opening.first_row, representation.form):
+            yield reply
 
     async def _call(
         self,
@@ -243,6 +264,22 @@ async def _asked_in_order(
         request = understood(received)
         if request.label_set or request.HasField("representation"):
             raise InvalidRequestError("only the first message of a stream may name a label set")
+
+
+async def _replies(
+    blocks: AsyncGenerator[Block, None], first_row: int, form: Form
+) -> AsyncIterator[pb.StreamLabelsResponse]:
+    row, labels, sent_bytes = first_row, LABELS.labels(form), BYTES.labels(form)
+    async with contextlib.aclosing(blocks):
+        async for block in blocks:
+            yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
+            row += block.count
+            labels.inc(block.count)
+            sent_bytes.inc(len(block.payload))
+
+
+async def _only(asked: wire_plan.AskedPlan) -> AsyncIterator[wire_plan.AskedPlan]:
+    yield asked
 
 
 async def _asked(views: pb.Views) -> wire.AskedViews:

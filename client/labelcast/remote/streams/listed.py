@@ -221,7 +221,7 @@ class StreamExchange:
                 head = head[:room]
             taken.append(head)
             room -= len(head)
-        return _joined(taken) if taken else None
+        return Views.joined(taken) if taken else None
 
     def _next_unanswered(self, count: int) -> Views:
         parts: list[Views] = []
@@ -230,7 +230,7 @@ class StreamExchange:
                 break
             parts.append(views[:count])
             count -= len(views)
-        return _joined(parts)
+        return Views.joined(parts)
 
     def _forget_answered(self, count: int) -> None:
         while count:
@@ -251,12 +251,3 @@ class StreamExchange:
             self._parts = [whole[wanted:]] if len(whole) > wanted else []
             batch = self._undelivered.popleft()
             yield DeliveredLabels(batch, whole[:wanted], self._representation, self._num_classes)
-
-
-def _joined(parts: list[Views]) -> Views:
-    if len(parts) == 1:
-        return parts[0]
-    return Views(
-        np.concatenate([views.sample_ids for views in parts]),
-        np.concatenate([views.seeds for views in parts]),
-    )

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from benchmarks.chaos.label_sets import TEMPERATURE, SpelledSet, set_named
 from labelcast import Precision, Representation, Views
+from labelcast.plans import Padding, Plan, PlanBatches
 
 FP32 = Precision.FP32
 _PAUSE_SECONDS = 0.3
+_SHARE_OF_PLANS = 0.35
 # Name, share of all streams.
 _KINDS = {
     "codes": 0.12,
@@ -41,6 +43,7 @@ class Job:
         leave_at: batch after which the student leaves; None for never.
         read_pauses: batches before which the iterable sleeps.
         use_pauses: batches after which the student sleeps.
+        planned: the same batches as a plan, where the student asks for one.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Job:
     leave_at: int | None
     read_pauses: frozenset[int]
     use_pauses: frozenset[int]
+    planned: PlanBatches | None
 
     @property
     def pause_seconds(self) -> float:
@@ -80,26 +84,57 @@ def next_job(random: np.random.Generator, scale: float) -> Job:
     family, size = str(random.choice(families)), int(random.choice(sizes))
     known = set_named(f"chaos:{family}-{random.choice(['a', 'b'])}")
     total = max(size, int(scale * random.uniform(*rows)))
-    # In runs of neighbours and at random, with repetitions.
-    if random.random() < 0.3:
-        at = (int(random.integers(len(known))) + np.arange(total)) % len(known)
+    planned = None
+    if random.random() < _SHARE_OF_PLANS:
+        planned = _planned(random, known, total, size)
+        batches = [known.at(views) for views in planned]
     else:
-        at = random.integers(len(known), size=total)
-    batches = [at[start : start + size] for start in range(0, total, size)]
+        batches = _listed(random, known, total, size)
     mood = random.random()
     some = int(random.integers(len(batches)))
     pauses = frozenset(random.integers(len(batches), size=2).tolist())
     return Job(
-        kind=kind,
+        kind=kind if planned is None else f"{kind} by plan",
         known=known,
         representation=forms[int(random.integers(len(forms)))],
         batches=batches,
         rows_in_flight=int(random.choice([300, 2048, 16_384, 16_384])),
-        raise_at=some if mood < 0.05 else None,
+        raise_at=some if planned is None and mood < 0.05 else None,
         leave_at=some if 0.05 <= mood < 0.13 else None,
         read_pauses=pauses if 0.13 <= mood < 0.23 else frozenset(),
         use_pauses=pauses if 0.20 <= mood < 0.30 else frozenset(),
+        planned=planned,
     )
+
+
+def _listed(
+    random: np.random.Generator, known: SpelledSet, total: int, size: int
+) -> list[NDArray[np.int64]]:
+    """In runs of neighbours and at random, with repetitions."""
+    if random.random() < 0.3:
+        at = (int(random.integers(len(known))) + np.arange(total)) % len(known)
+    else:
+        at = random.integers(len(known), size=total)
+    return [at[start : start + size] for start in range(0, total, size)]
+
+
+def _planned(random: np.random.Generator, known: SpelledSet, total: int, size: int) -> PlanBatches:
+    """Of all samples or some, by one of several ranks, from anywhere on."""
+    samples = np.arange(known.num_samples)
+    if random.random() < 0.5:
+        samples = random.permutation(samples)[: int(random.integers(10, known.num_samples))]
+    num_ranks = int(random.integers(1, 4))
+    epochs = 2 + total * num_ranks // len(samples)
+    plan = Plan(
+        known.views(samples).sample_ids,
+        known.views(random.integers(known.num_seeds, size=epochs) * known.num_samples).seeds,
+        order_key=int(random.integers(2**62)) if random.random() < 0.9 else None,
+        rank=int(random.integers(num_ranks)),
+        num_ranks=num_ranks,
+        padding=Padding(str(random.choice(list(Padding)))),
+    )
+    start = int(random.integers(len(plan) - min(total, len(plan)) + 1))
+    return plan.batches(size, start=start, stop=min(start + total, len(plan)))
 
 
 def _choices(

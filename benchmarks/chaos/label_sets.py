@@ -32,7 +32,7 @@ from labelcast.label_set_directory import LabelSetDirectory
 TEMPERATURE = 256.0
 """High enough that softmax keeps every class of labels that reach 2047 apart."""
 
-_FIRST_SAMPLE_ID, _SAMPLE_STEP, _SEED_STEP = 10**12, 7, 3
+_FIRST_SAMPLE_ID, _SEED_STEP = 10**12, 3
 _DIGITS, _BASE = 3, 64
 _SHAPE = VqaeShape(codes=_DIGITS + 1, codebook_size=_BASE, codeword_width=2, hidden=(8,))
 # Digits of the row's number, then the label set's.
@@ -52,6 +52,7 @@ class SpelledSet:
         num_samples: at most 2048.
         num_seeds: at most 2048.
         num_classes: C, at least 4.
+        sample_step: how far sample IDs are apart.
     """
 
     tag: str
@@ -60,6 +61,7 @@ class SpelledSet:
     num_samples: int
     num_seeds: int
     num_classes: int
+    sample_step: int = 7
 
     def __len__(self) -> int:
         return self.num_samples * self.num_seeds
@@ -111,9 +113,15 @@ class SpelledSet:
         """The views that rows number `at` belong to."""
         seeds, samples = np.divmod(at, self.num_samples)
         return Views(
-            (_FIRST_SAMPLE_ID + _SAMPLE_STEP * samples).astype(np.uint64),
+            (_FIRST_SAMPLE_ID + self.sample_step * samples).astype(np.uint64),
             (_SEED_STEP * seeds).astype(np.uint32),
         )
+
+    def at(self, views: Views) -> NDArray[np.int64]:
+        """The row numbers of views: the inverse of `views`."""
+        samples = (views.sample_ids - np.uint64(_FIRST_SAMPLE_ID)) // np.uint64(self.sample_step)
+        seeds = views.seeds.astype(np.int64) // _SEED_STEP
+        return seeds * self.num_samples + samples.astype(np.int64)
 
     def logits(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         """Integers, exact: float32, shape (n, C)."""
@@ -141,7 +149,7 @@ class SpelledSet:
             directory,
             self.codec,
             [self.rows],
-            sample_ids=_FIRST_SAMPLE_ID + _SAMPLE_STEP * samples,
+            sample_ids=self.views(samples.astype(np.int64)).sample_ids,
             seeds=_SEED_STEP * np.arange(self.num_seeds, dtype=np.uint32),
             teacher=self.tag,
             teacher_name=f"integers of {self.tag}",
@@ -160,8 +168,8 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
 
 # Each has a twin of the same shape: a row of the other would pass every check of sizes.
 SETS: Sequence[SpelledSet] = (
-    SpelledSet("chaos:narrow-a", "raw", 1, 2000, 60, 4),
-    SpelledSet("chaos:narrow-b", "raw", 2, 2000, 60, 4),
+    SpelledSet("chaos:narrow-a", "raw", 1, 2000, 60, 4, sample_step=1),
+    SpelledSet("chaos:narrow-b", "raw", 2, 2000, 60, 4, sample_step=1),
     SpelledSet("chaos:wide-a", "raw", 3, 500, 12, 1000),
     SpelledSet("chaos:wide-b", "raw", 4, 500, 12, 1000),
     SpelledSet("chaos:vqae-a", "vqae", 5, 2000, 60, 1000),

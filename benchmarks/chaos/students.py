@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -205,7 +205,10 @@ class _Synchronous(_Student):
                 judge.ended()
         self._tell_stream(job, judge, began, outcome)
 
-    def _batches(self, job: Job) -> Iterator[Views]:
+    def _batches(self, job: Job) -> Iterable[Views]:
+        return self._listed(job) if job.planned is None else job.planned
+
+    def _listed(self, job: Job) -> Iterator[Views]:
         for item in job.views():
             if isinstance(item, float):
                 time.sleep(item)
@@ -280,7 +283,9 @@ class _Asynchronous(_Student):
                 judge.ended()
         self._tell_stream(job, judge, began, outcome)
 
-    def _batches(self, job: Job) -> Iterator[Views]:
+    def _batches(self, job: Job) -> Iterable[Views]:
+        if job.planned is not None:
+            return job.planned
         # The iterable is read on the event loop: a pause in it would hold up every other stream.
         return (item for item in job.views() if isinstance(item, Views))
 

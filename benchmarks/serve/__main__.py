@@ -16,7 +16,7 @@ import numpy as np
 import redis
 import torch
 
-from benchmarks.serve import label_sets, measures, memory, peers
+from benchmarks.serve import label_sets, measures, memory, peers, plans
 from benchmarks.serve.comparison import Measure
 from benchmarks.serve.measures import CODES, DENSE, Published
 from labelcast import LabelClient
@@ -81,13 +81,18 @@ def _found(row: dict[str, Any]) -> str:
 def run(directory: Path, sizes: Sizes) -> list[dict[str, Any]]:
     """Every measure, one service and one peer of each kind."""
     fitted = [
-        label_sets.fitted_codec(directory / f"codec-{number}", codes=8, steps=sizes.steps + number)
-        for number in (0, 1)
+        label_sets.fitted_codec(
+            directory / f"codec-{number}", codes=codes, steps=sizes.steps + number
+        )
+        for number, codes in enumerate((8, 8, 16))
     ]
     near = label_sets.coded(
         directory / "near", fitted[0].codec, samples=sizes.samples, sparse=False
     )
     far = label_sets.coded(directory / "far", fitted[1].codec, samples=sizes.samples, sparse=True)
+    wide = label_sets.coded(
+        directory / "wide", fitted[2].codec, samples=sizes.samples, sparse=False
+    )
     dense = np.random.default_rng(2).normal(0, 3, (sizes.raw_rows, label_sets.CLASSES))
     np.save(directory / "dense.npy", dense.astype(np.float16))
     del dense
@@ -97,7 +102,7 @@ def run(directory: Path, sizes: Sizes) -> list[dict[str, Any]]:
         client = stack.enter_context(LabelClient(service.grpc))
         registry = stack.enter_context(service.registry())
         flight = stack.enter_context(peers.flight_of(directory / "dense.npy"))
-        made = {"near": near, "far": far, "raw": raw}
+        made = {"near": near, "far": far, "wide": wide, "raw": raw}
         for name, generated in made.items():
             registry.push(generated.on_disk, f"bench:{name}")
         sets = {
@@ -150,6 +155,13 @@ def _codes(
             ),
         ),
     ]
+    rows += plans.measure(
+        sets["near"],
+        sets["wide"],
+        lambda: peers.flight_labels_per_second(flight, numbers[: sizes.decoded * 2]),
+        count=2 * sizes.streamed,
+        repetitions=sizes.repetitions,
+    )
     few = sets["near"].generated.on_disk.gather(sets["near"].shuffled(100_000))
     order = np.random.default_rng(5).permutation(len(few))
     views = sets["near"].shuffled(sizes.streamed)
@@ -223,7 +235,8 @@ def _dense(
 
 def _memory(directory: Path, sizes: Sizes) -> dict[str, Any]:
     """What the embedded server, started on its data, holds beyond the labels."""
-    payload = 2 * sizes.samples * label_sets.SEEDS * 8 + 2 * sizes.raw_rows * label_sets.CLASSES
+    coded = sizes.samples * label_sets.SEEDS * (8 + 8 + 16)  # near, far and wide
+    payload = coded + 2 * sizes.raw_rows * label_sets.CLASSES
     with (
         EmbeddedRedis(directory / "service") as server,
         redis.Redis.from_url(server.url) as client,

@@ -123,13 +123,5 @@ def unary(
 
 UNRUN = [
     (Measure(name="the codes path with TLS", unit="labels/s", reach=0.6, aim=0.8), "TLS"),
-    (
-        Measure(name="codes 8 B by plan beside Arrow Flight", unit="labels/s", reach=12, aim=25),
-        "plans",
-    ),
-    (
-        Measure(name="codes 16 B by plan beside raw TCP", unit="bytes/s", reach=0.05, aim=0.1),
-        "plans",
-    ),
 ]
 """Measures of what does not exist yet, and what that is."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labelcast.opening.drawn_views import DrawnViews
     from labelcast.opening.label_reader import LabelReader
     from labelcast.opening.label_set import LabelSet
+    from labelcast.plans import Padding, Plan
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
     from labelcast.remote.remote_label_set import AsyncRemoteLabelSet, RemoteLabelSet
@@ -48,6 +49,8 @@ __all__ = [
     "LabelSet",
     "LabelcastError",
     "MissingViews",
+    "Padding",
+    "Plan",
     "Precision",
     "RemoteLabelSet",
     "Representation",
@@ -72,6 +75,8 @@ _HOMES = {
     "LabelSet": "labelcast.opening.label_set",
     "LabelcastError": "labelcast.errors",
     "MissingViews": "labelcast.label_set",
+    "Padding": "labelcast.plans",
+    "Plan": "labelcast.plans",
     "Precision": "labelcast.codec",
     "RemoteLabelSet": "labelcast.remote.remote_label_set",
     "Representation": "labelcast.representation",

@@ -20,6 +20,8 @@ def test_public_names_of_labelcast() -> None:
         "LabelSet",
         "LabelcastError",
         "MissingViews",
+        "Padding",
+        "Plan",
         "Precision",
         "RemoteLabelSet",
         "Representation",

@@ -59,6 +59,12 @@ CASES = {
         "range(3)": "SEEDS",
         "probabilities(temperature=4.0)": "logits()",
     },
+    ("start/student.md", 3): {
+        ", tls=True": "",
+        "range(50_000)": "IDS",
+        "range(300)": "SEEDS",
+        "rank=0, num_ranks=8": "rank=0, num_ranks=1",
+    },
     ("guides/dataloader.md", 0): {
         ", tls=True": "",
         "range(256)": "IDS",

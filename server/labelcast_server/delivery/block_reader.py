@@ -20,6 +20,7 @@ from labelcast.views import Views
 from labelcast.wire import AskedViews
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
 from labelcast_server.delivery.open_label_set import OpenLabelSet
@@ -65,23 +66,6 @@ class Decoder(Protocol):
     def pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What returns if a decoder process decodes labels, by the name of the process."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive rows of a reply.
-
-    Attributes:
-        count: number of rows.
-        payload: count × stride bytes.
-        payload_crc32: CRC-32 of the payload.
-        subject_crc32: CRC-32 of the rows' views, see `labelcast.answer_subject`.
-    """
-
-    count: int
-    payload: bytes
-    payload_crc32: int
-    subject_crc32: int
 
 
 @dataclass(frozen=True, slots=True)

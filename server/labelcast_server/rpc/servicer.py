@@ -17,7 +17,7 @@ from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.authorize import Action, Kind, Resource
 from labelcast_server.access.caller import Caller
 from labelcast_server.access.tokens import Tokens
-from labelcast_server.delivery.block_reader import Block
+from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.error_catalog import publicise
 from labelcast_server.rpc.malformed import Malformed, understood

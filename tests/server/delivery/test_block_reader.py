@@ -22,7 +22,8 @@ from labelcast.representation import Representation
 from labelcast.views import Views
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
-from labelcast_server.delivery.block_reader import Block, BlockReader
+from labelcast_server.delivery.block import Block
+from labelcast_server.delivery.block_reader import BlockReader
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.service import LabelService

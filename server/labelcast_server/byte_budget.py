@@ -58,6 +58,11 @@ class ByteBudget:
         self._held -= size
         self._admit()
 
+    def resize(self, limit: int) -> None:
+        """Bound the bytes anew; what is held already stays."""
+        self._limit = limit
+        self._admit()
+
     def _fits(self, size: int) -> bool:
         return self._held == 0 or self._held + size <= self._limit
 

@@ -142,3 +142,17 @@ def test_nothing_is_lost_whatever_happens(sizes: list[int], impatient: list[int]
 
     asyncio.run(scenario())
     assert most <= limit
+
+
+async def test_who_waits_gets_room_when_there_is_more_of_it() -> None:
+    budget = ByteBudget(10)
+    await budget.take(8)
+    waiting = asyncio.create_task(budget.take(8))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    budget.resize(16)
+    await waiting
+    assert budget.held == 16
+    budget.resize(4)
+    budget.give(8)
+    assert not budget.try_take(1)

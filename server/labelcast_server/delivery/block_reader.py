@@ -18,15 +18,17 @@ from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
-from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
 from labelcast_server.delivery.open_label_set import OpenLabelSet
-from labelcast_server.delivery.read_ahead import ReadAhead, take_room
+from labelcast_server.delivery.pace import Pace
+from labelcast_server.delivery.read_ahead import ReadAhead
 from labelcast_server.delivery.stored_labels import are_stored
-from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
+from labelcast_server.delivery.unit import AskedRows
+from labelcast_server.delivery.unit_sizes import UnitSizes
+from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.telemetry.metrics import DECODE_SECONDS, GATHER_SECONDS, UNIT_ROWS
 
 _UNARY_MESSAGES = 32
@@ -34,17 +36,6 @@ _UNARY_MESSAGES = 32
 _ROWS_ON_THE_LOOP = 4096
 # Cut into messages and checked there.
 _BYTES_ON_THE_LOOP = 2**18
-
-
-class AskedRows(Protocol):
-    """What a request asks for, which may be far more than fits memory."""
-
-    num_bytes: int
-    """Memory that it takes unexpanded."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice) -> Views: ...
 
 
 class Decoder(Protocol):
@@ -103,7 +94,7 @@ class BlockReader:
         decoder: Decoder,
         *,
         message_bytes: int,
-        room: ByteBudget,
+        room: UnsentRoom,
     ) -> None:
         self._label_set = label_set
         self._representation = representation
@@ -135,15 +126,18 @@ class BlockReader:
                 " stream more (StreamLabels; in Python: stream)"
             )
         size = count * sizes.row_bytes
-        await take_room(self._room, size)
+        room = self._room.proven
+        await room.take(size)
         try:
             return [
                 block
                 for start in range(0, count, sizes.unit_rows)
-                for block in await self._unit(views, start, min(start + sizes.unit_rows, count))
+                for block in await self._prepare(
+                    views, start, min(start + sizes.unit_rows, count), sizes.message_rows
+                )
             ]
         finally:
-            self._room.give(size)
+            room.budget.give(size)
 
     async def read(self, requests: AsyncIterator[AskedRows]) -> AsyncGenerator[Block, None]:
         """Read labels of one request after the other, block by block, in their order.
@@ -156,49 +150,28 @@ class BlockReader:
             OverloadedError: there is no room to prepare a unit.
             Otherwise as `requests`, after the labels of those before.
         """
-        line, pace = ReadAhead[list[Block]](self._room), SlowStart(self._sizes)
-        filling = asyncio.ensure_future(self._fill(line, requests, pace))
+        line = ReadAhead(self._prepare, Pace(self._sizes, self._room), self._room)
+        filling = asyncio.ensure_future(_fill(line, requests))
         try:
-            async for blocks in line.units():
-                for block in blocks:
-                    yield block
-                pace.sent()
+            while await line.has_next():
+                yield await line.take()
         finally:
             filling.cancel()
             await asyncio.wait([filling])
             line.close()
 
-    async def _fill(
-        self, line: ReadAhead[list[Block]], requests: AsyncIterator[AskedRows], pace: SlowStart
-    ) -> None:
-        error: Exception | None = None
-        try:
-            async for views in requests:
-                await line.hold(views.num_bytes)
-                try:
-                    await self._put(line, views, pace)
-                finally:
-                    self._room.give(views.num_bytes)
-        except Exception as raised:  # noqa: BLE001 - raised again where its labels would have come
-            error = raised
-        await line.end(error)
-
-    async def _put(self, line: ReadAhead[list[Block]], asked: AskedRows, pace: SlowStart) -> None:
-        start = 0
-        while start < len(asked):
-            stop = min(start + pace.rows, len(asked))
-            size = (stop - start) * self._sizes.row_bytes
-            await line.put(self._unit(asked, start, stop), size)
-            start = stop
-
-    async def _unit(self, asked: AskedRows, start: int, stop: int) -> list[Block]:
+    async def _prepare(
+        self, asked: AskedRows, start: int, stop: int, message_rows: int
+    ) -> list[Block]:
         self._unit_rows.observe(stop - start)
         began = time.perf_counter()
         # Expanding a plan takes as long as a look-up, and may take an epoch's tables first.
         if stop - start > _ROWS_ON_THE_LOOP or not isinstance(asked, AskedViews):
-            rows, found, subjects = await asyncio.to_thread(self._find, asked, start, stop)
+            rows, found, subjects = await asyncio.to_thread(
+                self._find, asked, start, stop, message_rows
+            )
         else:
-            rows, found, subjects = self._find(asked, start, stop)
+            rows, found, subjects = self._find(asked, start, stop, message_rows)
         packed = await self._gather(rows, stop - start)
         GATHER_SECONDS.observe(time.perf_counter() - began)
         if self._stored:
@@ -210,11 +183,11 @@ class BlockReader:
             decoded = await self._decode(packed, found)
             labels = decoded.payload
         if len(labels) > _BYTES_ON_THE_LOOP:
-            return await asyncio.to_thread(self._cut, labels, decoded, subjects)
-        return self._cut(labels, decoded, subjects)
+            return await asyncio.to_thread(self._cut, labels, decoded, subjects, message_rows)
+        return self._cut(labels, decoded, subjects, message_rows)
 
     def _find(
-        self, asked: AskedRows, start: int, stop: int
+        self, asked: AskedRows, start: int, stop: int, message_rows: int
     ) -> tuple[list[SegmentRows], Views, list[int]]:
         """Rows of each segment, the views that lie there, and their checksum in each message."""
         index = self._label_set.index
@@ -224,15 +197,18 @@ class BlockReader:
         count = len(self._label_set.manifest.segments)
         owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]
         by_segment = [SegmentRows(number, rows[places], places) for number, places in owners]
-        step = self._sizes.message_rows
         subjects = [
-            self._subject.checksum(found[start : start + step])
-            for start in range(0, len(found), step)
+            self._subject.checksum(found[start : start + message_rows])
+            for start in range(0, len(found), message_rows)
         ]
         return by_segment, found, subjects
 
     def _cut(
-        self, labels: memoryview, decoded: DecodedRows | None, subjects: list[int]
+        self,
+        labels: memoryview,
+        decoded: DecodedRows | None,
+        subjects: list[int],
+        message_rows: int,
     ) -> list[Block]:
         """Messages of a unit.
 
@@ -240,12 +216,13 @@ class BlockReader:
             labels: bytes of the unit.
             decoded: whose labels they are; None where nobody decoded them.
             subjects: checksum of each message's views.
+            message_rows: most rows of a message.
 
         Raises:
             ServiceUnavailableError: the labels are no longer those that were decoded.
         """
         row_bytes = self._sizes.row_bytes
-        step = self._sizes.message_rows * row_bytes
+        step = message_rows * row_bytes
         whole, blocks = 0, list[Block]()
         for number, subject in enumerate(subjects):
             piece = bytes(labels[number * step :][:step])
@@ -289,3 +266,13 @@ class BlockReader:
 
 def _beside_context(packed: Rows, context: ViewContext, views: Views) -> Rows:
     return np.concatenate([packed, context.rows(views)], axis=1)
+
+
+async def _fill(line: ReadAhead, requests: AsyncIterator[AskedRows]) -> None:
+    error: Exception | None = None
+    try:
+        async for asked in requests:
+            await line.put(asked)
+    except Exception as raised:  # noqa: BLE001 - raised again where its labels would have come
+        error = raised
+    await line.end(error)

@@ -14,11 +14,11 @@ from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import open_context, open_index
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
-from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.delivery.block_reader import BlockReader, Decoder
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.resolving import ReadableLabelSets
+from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob, reader
 
@@ -49,7 +49,7 @@ class LabelService:
         self._chunks = chunks
         self._decoder = decoder
         self._block_bytes = message_bytes
-        self._room = ByteBudget(unsent_bytes)
+        self._room = UnsentRoom(unsent_bytes)
         self._readable = ReadableLabelSets(store.catalog)
         self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
         self._opening = asyncio.Lock()

@@ -13,9 +13,6 @@ from labelcast.representation import Form, Representation
 # Of the float32 labels that a decoder makes of one unit. A network gains nothing from more rows
 # than these are at 1,000 classes, and several units share a turn of the decoder anyway.
 _DECODED_BYTES = 2**23
-# Of a stream's first unit.
-_FIRST_BYTES = 2**14
-_GROWTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +55,6 @@ class UnitSizes:
         message_rows = min(message_rows, decoded_rows)
         return cls(row_bytes, message_rows, decoded_rows // message_rows * message_rows)
 
-
-class SlowStart:
-    """Rows of a stream's next unit: few at first, twice as many after each unit that was sent.
-
-    Whoever reads gets the first labels soon. A unit counts as sent once gRPC has taken it, read or
-    not, so this does not bound what streams cost that nobody reads.
-
-    Args:
-        sizes: of the stream's labels.
-    """
-
-    def __init__(self, sizes: UnitSizes) -> None:
-        self._most = sizes.unit_rows
-        self._rows = max(1, min(self._most, _FIRST_BYTES // sizes.row_bytes))
-
-    @property
-    def rows(self) -> int:
-        """Rows of the next unit."""
-        return self._rows
-
-    def sent(self) -> None:
-        """A unit was sent whole."""
-        self._rows = min(self._most, _GROWTH * self._rows)
+    def rows_within(self, num_bytes: int) -> int:
+        """Rows that fit, but at least one."""
+        return max(1, num_bytes // self.row_bytes)

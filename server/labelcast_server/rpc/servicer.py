@@ -257,11 +257,14 @@ async def _asked_in_order(
         if request.WhichOneof("ask") is not None:
             views = await _asked(request.views)
             row += len(views)
+            # Until their labels are sent, the columns need be in memory once only.
+            del request
             yield views
         received = await anext(requests, None)
         if received is None:
             return
         request = understood(received)
+        del received
         if request.label_set or request.HasField("representation"):
             raise InvalidRequestError("only the first message of a stream may name a label set")
 
@@ -272,10 +275,13 @@ async def _replies(
     row, labels, sent_bytes = first_row, LABELS.labels(form), BYTES.labels(form)
     async with contextlib.aclosing(blocks):
         async for block in blocks:
-            yield pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
+            reply = pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
             row += block.count
             labels.inc(block.count)
             sent_bytes.inc(len(block.payload))
+            # A reply that nobody reads stays; its labels need not stay twice.
+            del block
+            yield reply
 
 
 async def _only(asked: wire_plan.AskedPlan) -> AsyncIterator[wire_plan.AskedPlan]:

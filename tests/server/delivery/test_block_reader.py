@@ -20,13 +20,13 @@ from labelcast.label_set import GridIndex, ViewIndex
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Representation
 from labelcast.views import Views
-from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.client import DecodedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.block_reader import BlockReader
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.service import LabelService
+from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import push, services_over
@@ -71,7 +71,7 @@ class Served:
     opened: OpenLabelSet
     index: WatchedIndex
     reader: BlockReader
-    room: ByteBudget
+    room: UnsentRoom
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def served(tmp_path: Path) -> Served:
     index = WatchedIndex(plain.sample_ids, plain.seeds, plain.row_order)
     index.asked = {}
     opened = replace(opened, index=ViewIndex([index]))
-    room = ByteBudget(2**26)
+    room = UnsentRoom(2**26)
     reader = BlockReader(opened, CODES, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, room=room)
     return Served(label_set, opened, index, reader, room)
 

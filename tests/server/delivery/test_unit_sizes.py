@@ -4,7 +4,7 @@ import pytest
 
 from labelcast.codec import Precision
 from labelcast.representation import Representation
-from labelcast_server.delivery.unit_sizes import SlowStart, UnitSizes
+from labelcast_server.delivery.unit_sizes import UnitSizes
 
 MESSAGE_BYTES = 2**18
 DENSE = Representation.logits(Precision.FP16)
@@ -25,12 +25,3 @@ DENSE = Representation.logits(Precision.FP16)
 def test_sizes(form: Representation, classes: int, message_rows: int, unit_rows: int) -> None:
     sizes = UnitSizes.of(form, num_classes=classes, code_stride=8, message_bytes=MESSAGE_BYTES)
     assert (sizes.message_rows, sizes.unit_rows) == (message_rows, unit_rows)
-
-
-def test_a_stream_begins_small_and_grows_with_what_is_read() -> None:
-    sizes = UnitSizes.of(DENSE, num_classes=1000, code_stride=8, message_bytes=MESSAGE_BYTES)
-    pace, rows = SlowStart(sizes), []
-    for _ in range(11):
-        rows.append(pace.rows)
-        pace.sent()
-    assert rows == [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 2096, 2096]

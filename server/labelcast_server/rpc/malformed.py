@@ -5,7 +5,7 @@ they reach the handler like any other request, and are refused in the same place
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,6 +28,23 @@ class Malformed:
         self.num_bytes = num_bytes
 
 
+class Once(Generic[Request]):
+    """A request of a stream, which can be taken once.
+
+    gRPC keeps each one until it has read the next: a stream would hold what it asks for twice.
+
+    Args:
+        request: the request.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = [request]
+
+    def take(self) -> Request:
+        """Take the request."""
+        return self._request.pop()
+
+
 def understood(request: Request | Malformed) -> Request:
     """Return the request if it could be parsed.
 
@@ -41,12 +58,22 @@ def understood(request: Request | Malformed) -> Request:
     return request
 
 
+def taken(received: Once[Request] | Malformed) -> Request:
+    """Take a request of a stream if it could be parsed.
+
+    Raises:
+        InvalidRequestError: it could not be parsed.
+    """
+    return understood(received if isinstance(received, Malformed) else received.take())
+
+
 class MalformedRequests(grpc.aio.ServerInterceptor):
     """Passes requests that cannot be parsed on to their handlers.
 
     Args:
-        service: service whose handlers call `understood` themselves, after checking the token; for
-            all others (health, reflection) it is called here.
+        service: service whose handlers call `understood`, or `taken` for each request of a stream,
+            themselves, after checking the token; for all others (health, reflection) it is called
+            here.
     """
 
     def __init__(self, service: str) -> None:
@@ -61,9 +88,11 @@ class MalformedRequests(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_deserializer is None:
             return handler  # type: ignore[no-any-return]
-        changes = {"request_deserializer": _tolerant(handler.request_deserializer)}
+        read = _tolerant(handler.request_deserializer)
         if not str(handler_call_details.method).startswith(self._own):
-            changes |= _guarded(handler)
+            changes = {"request_deserializer": read, **_guarded(handler)}
+        else:
+            changes = {"request_deserializer": _once(read) if handler.request_streaming else read}
         return handler._replace(**changes)  # type: ignore[no-any-return]
 
 
@@ -75,6 +104,14 @@ def _tolerant(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return Malformed(len(content))
 
     return read
+
+
+def _once(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read_once(content: bytes) -> Any:
+        request = read(content)
+        return request if isinstance(request, Malformed) else Once(request)
+
+    return read_once
 
 
 def _guarded(handler: Any) -> dict[str, Callable[..., Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from labelcast import wire, wire_plan
 from labelcast.errors import (
@@ -20,7 +20,7 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.error_catalog import publicise
-from labelcast_server.rpc.malformed import Malformed, understood
+from labelcast_server.rpc.malformed import Malformed, Once, taken, understood
 from labelcast_server.rpc.status import Context, abort
 from labelcast_server.telemetry.calls import EndOfCall
 from labelcast_server.telemetry.metrics import BYTES, LABELS, OPEN_STREAMS
@@ -31,6 +31,7 @@ _VIEWS_ON_THE_LOOP = 2**16
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+StreamRequest: TypeAlias = Once[pb.StreamLabelsRequest] | Malformed
 
 
 class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
@@ -74,7 +75,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         return await self._call(context, self._get_labels, request)
 
     async def StreamLabels(
-        self, request_iterator: AsyncIterator[pb.StreamLabelsRequest], context: Context
+        self, request_iterator: AsyncIterator[StreamRequest], context: Context
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         """Answer batch after batch, in order."""
         async for reply in self._stream(context, self._stream_labels, request_iterator):
@@ -140,7 +141,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         return pb.GetLabelsResponse(parts=parts)
 
     async def _stream_labels(
-        self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+        self, caller: Caller, requests: AsyncIterator[StreamRequest]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         with self._one_more_stream():
             async for reply in self._answer_stream(caller, requests):
@@ -177,14 +178,14 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             OPEN_STREAMS.dec()
 
     async def _answer_stream(
-        self, caller: Caller, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+        self, caller: Caller, requests: AsyncIterator[StreamRequest]
     ) -> AsyncIterator[pb.StreamLabelsResponse]:
         # What gRPC gives is iterable, but no iterator.
         requests = aiter(requests)
         received = await anext(requests, None)
         if received is None:
             return
-        opening = understood(received)
+        opening = taken(received)
         if not opening.label_set and not opening.HasField("representation"):
             raise LostRequestError(
                 "the message that opens a stream, with label set and representation, was lost on"
@@ -239,7 +240,7 @@ def _require_labels(caller: Caller, reference: str) -> None:
 
 
 async def _asked_in_order(
-    opening: pb.StreamLabelsRequest, requests: AsyncIterator[pb.StreamLabelsRequest | Malformed]
+    opening: pb.StreamLabelsRequest, requests: AsyncIterator[StreamRequest]
 ) -> AsyncIterator[wire.AskedViews]:
     """What a stream asks for, request after request.
 
@@ -263,7 +264,7 @@ async def _asked_in_order(
         received = await anext(requests, None)
         if received is None:
             return
-        request = understood(received)
+        request = taken(received)
         del received
         if request.label_set or request.HasField("representation"):
             raise InvalidRequestError("only the first message of a stream may name a label set")

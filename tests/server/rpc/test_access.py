@@ -12,6 +12,7 @@ from labelcast import Representation, Views, wire
 from labelcast.identifiers import tag_from
 from labelcast.label_set import MissingViews
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.remote.transport import SERVICE
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
 from labelcast_server.access.caller import Caller
@@ -19,6 +20,7 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.service import LabelService
+from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
@@ -56,7 +58,8 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
         message_bytes=2**18,
         unsent_bytes=2**24,
     )
-    server, channels = grpc.aio.server(), list[grpc.aio.Channel]()
+    server = grpc.aio.server(interceptors=[MalformedRequests(SERVICE)])
+    channels = list[grpc.aio.Channel]()
 
     async def start(
         tokens: Tokens = TOKENS, kind: type[LabelServicer] = LabelServicer

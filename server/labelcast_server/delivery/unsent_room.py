@@ -11,7 +11,7 @@ _ROOM_SECONDS = 10.0
 # For all streams together that may have no reader: enough for eight of full speed, and so little
 # for a thousand that their connections cost far more.
 _UNPROVEN_BYTES = 3 * 2**23
-_LEAST_UNPROVEN_BYTES = 2**16
+_LEAST_UNPROVEN_BYTES = 2**15
 _FULL_SPEED_STREAMS = 8
 
 
@@ -78,5 +78,7 @@ class UnsentRoom:
 
     def _count(self, more: int) -> None:
         self._unproven_streams += more
-        fair = max(_LEAST_UNPROVEN_BYTES, self.share(_FULL_SPEED_STREAMS * _UNPROVEN_BYTES))
-        self.unproven.budget.resize(min(self._most, fair))
+        # By the square: in a crowd the other clients' calls must not wait for the work of many.
+        crowd = max(1.0, self._unproven_streams / _FULL_SPEED_STREAMS)
+        fair = int(_UNPROVEN_BYTES / crowd**2)
+        self.unproven.budget.resize(min(self._most, max(_LEAST_UNPROVEN_BYTES, fair)))

@@ -1,6 +1,7 @@
-"""What every process of a service does besides its work: logging, signals, signs of life."""
+"""What every process of a service does besides its work: logs, signals, signs of life, memory."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import multiprocessing
@@ -14,6 +15,8 @@ from labelcast.errors import LabelcastError
 from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.pulse import Pulse, Ready
 from labelcast_server.telemetry.exposition import share
+
+_TRIM_SECONDS = 10.0
 
 
 def set_up_logging(level: str) -> None:
@@ -73,6 +76,7 @@ async def until_stopped(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set if interruptible else lambda: None)
     watcher = asyncio.create_task(_stop_with_parent(stop))
+    trimming = asyncio.create_task(_return_memory())
     working, beating = (
         asyncio.create_task(main(plan, stop, ready)),
         asyncio.create_task(ready.beat_on()),
@@ -80,9 +84,9 @@ async def until_stopped(
     try:
         await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (watcher, working, beating):
+        for task in (watcher, trimming, working, beating):
             task.cancel()
-        outcomes = await asyncio.gather(watcher, working, beating, return_exceptions=True)
+        outcomes = await asyncio.gather(watcher, trimming, working, beating, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
@@ -99,3 +103,12 @@ async def _stop_with_parent(stop: asyncio.Event) -> None:
 def _is_orphan() -> bool:
     parent = multiprocessing.parent_process()
     return parent is not None and os.getppid() != parent.pid
+
+
+async def _return_memory() -> None:
+    # What a thousand streams leave behind is free but scattered: glibc gives nothing of it back to
+    # the system unless it is asked. Other C libraries have no such function.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.sleep(_TRIM_SECONDS)
+        await asyncio.to_thread(trim, 0)

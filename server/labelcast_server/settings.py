@@ -112,7 +112,7 @@ class ServerSettings(BaseSettings):
         max_streams: label streams that one worker serves at once; further ones are told to retry.
         metrics_port: port for Prometheus, without a token, of a process that runs alone; None for
             none. A whole service has its metrics under /metrics of the admin API.
-        unsent_mib: mebibytes of replies that one worker prepares before they are read.
+        unsent_mib: mebibytes of replies that one worker prepares before gRPC takes them.
         log_level: lowest severity that is logged.
     """
 

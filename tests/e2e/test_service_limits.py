@@ -24,6 +24,10 @@ MAX_STREAMS = 32
 UNSENT_MIB = 2
 # Far below what the views and replies of these streams would take: 24 MiB of views for each alone.
 _MORE_MEMORY = 150 * 2**20
+SILENT = 50
+# Their connections take a fraction of this, and full units of labels would take ten times as much.
+_SILENT_MEMORY = 64 * 2**20
+_READINGS = 20
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +54,16 @@ class Streams:
         address: of the service.
         known: label set.
         views: what each asks for.
-        count: streams; 16 on each connection.
+        count: streams.
+        together: streams of each connection.
     """
 
-    def __init__(self, address: str, known: SpellingSet, views: pb.Views, count: int) -> None:
+    def __init__(
+        self, address: str, known: SpellingSet, views: pb.Views, count: int, *, together: int = 16
+    ) -> None:
         options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
         self._channels: list[Any] = [
-            grpc.insecure_channel(address, options=options) for _ in range(-(-count // 16))
+            grpc.insecure_channel(address, options=options) for _ in range(-(-count // together))
         ]
         self._leave: queue.SimpleQueue[None] = queue.SimpleQueue()
         request = pb.StreamLabelsRequest(
@@ -68,7 +75,7 @@ class Streams:
         self.calls: list[Any] = []
         self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for number in range(count):
-            call = self._channels[number // 16].stream_stream(f"/{SERVICE}/StreamLabels")(
+            call = self._channels[number // together].stream_stream(f"/{SERVICE}/StreamLabels")(
                 self._requests(request)
             )
             call.add_done_callback(self.ended.put)
@@ -187,6 +194,31 @@ def test_those_who_never_read_pin_no_memory(limited: RunningService, known: Spel
     eventually(has_every_slot, "all streams have room again")
     again[0].close()
     assert limited.processes().workers == [worker]
+
+
+def test_readers_that_never_read_cost_little_and_keep_nobody_from_leaving(
+    tmp_path: Path, known: SpellingSet
+) -> None:
+    """Each has asked for 2 GiB, on a connection of its own."""
+    environment = {"LABELCAST_DRAIN_SECONDS": "2"}
+    with running_service(tmp_path, environment=environment) as service:
+        service.push(known.on_disk, "spelling")
+        (worker,) = service.processes().workers
+        with service.client() as client:
+            reads_everything(client, known)
+            before = worker.memory_info().rss
+            silent = Streams(service.grpc, known, a_million_views(known), SILENT, together=1)
+            try:
+                most = before
+                for _ in range(_READINGS):
+                    assert reads_everything(client, known) == len(known.views)
+                    most = max(most, worker.memory_info().rss)
+                assert most - before < _SILENT_MEMORY
+                assert silent.ended.empty()
+                assert service.stop() == 0
+            finally:
+                silent.close()
+        assert "did not stop in time" not in service.log()
 
 
 def test_an_open_codec_is_served_from_memory(limited: RunningService, tmp_path: Path) -> None:

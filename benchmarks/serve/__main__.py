@@ -81,18 +81,15 @@ def _found(row: dict[str, Any]) -> str:
 def run(directory: Path, sizes: Sizes) -> list[dict[str, Any]]:
     """Every measure, one service and one peer of each kind."""
     fitted = [
-        label_sets.fitted_codec(
-            directory / f"codec-{number}", codes=codes, steps=sizes.steps + number
-        )
-        for number, codes in enumerate((8, 8, 16))
+        label_sets.fitted_codec(directory / f"codec-{number}", codes=8, steps=sizes.steps + number)
+        for number in (0, 1)
     ]
     near = label_sets.coded(
         directory / "near", fitted[0].codec, samples=sizes.samples, sparse=False
     )
     far = label_sets.coded(directory / "far", fitted[1].codec, samples=sizes.samples, sparse=True)
-    wide = label_sets.coded(
-        directory / "wide", fitted[2].codec, samples=sizes.samples, sparse=False
-    )
+    wide_codec = label_sets.random_codec(codes=16)
+    wide = label_sets.coded(directory / "wide", wide_codec, samples=sizes.samples, sparse=False)
     dense = np.random.default_rng(2).normal(0, 3, (sizes.raw_rows, label_sets.CLASSES))
     np.save(directory / "dense.npy", dense.astype(np.float16))
     del dense

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.generated_label_set import write_generated
-from labelcast.codec import Codec, CodecHeader, LabelKind, Precision, RawCodec, Rows
+from labelcast.codec import (
+    Codec,
+    CodecHeader,
+    LabelKind,
+    Precision,
+    RawCodec,
+    Rows,
+    TemperatureRange,
+    VqaeCodec,
+    VqaeShape,
+)
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.fitting import FittedCodec, fit
@@ -48,6 +58,19 @@ def fitted_codec(directory: Path, *, codes: int, steps: int) -> FittedCodec:
         label_kind=LabelKind.LOGITS,
         device="cpu",
     )
+
+
+def random_codec(*, codes: int) -> Codec:
+    """A codec of random weights, for codes that nobody decodes."""
+    rng = np.random.default_rng(6)
+    header = CodecHeader(CLASSES, LabelKind.LOGITS, TemperatureRange(1.0, 1.0))
+    shape = VqaeShape(codes=codes, codebook_size=256, codeword_width=2, hidden=())
+
+    def values(*sizes: int) -> NDArray[np.float16]:
+        return rng.normal(size=sizes).astype(np.float16)
+
+    layers = [(values(out, into), values(out)) for into, out in shape.layer_widths(CLASSES)]
+    return VqaeCodec(header, shape, values(codes, 256, 2), layers)
 
 
 def coded(directory: Path, codec: Codec, *, samples: int, sparse: bool) -> Generated:

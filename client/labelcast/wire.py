@@ -110,6 +110,9 @@ class AskedViews:
         InvalidRequestError: no views, too many, or malformed columns.
     """
 
+    most_rows = MAX_VIEWS_PER_REQUEST
+    """Rows to expand at once."""
+
     def __init__(self, message: pb.Views) -> None:
         count = message.count
         if not 1 <= count <= MAX_VIEWS_PER_REQUEST:

@@ -16,6 +16,8 @@ from labelcast.views import Views
 MAX_LISTED = wire.MAX_VIEWS_PER_REQUEST
 """Samples, or seeds, that a plan may list one by one."""
 
+_EPOCHS_AT_ONCE = 64
+
 _PADDINGS = {
     Padding.DROP: pb.PADDING_DROP,
     Padding.REPEAT: pb.PADDING_REPEAT,
@@ -48,6 +50,8 @@ class AskedPlan:
             values.nbytes for values in (plan.samples, plan.seeds) if not isinstance(values, range)
         )
         """Memory that the lists of the plan take."""
+        self.most_rows = _EPOCHS_AT_ONCE * plan.rows_per_epoch
+        """Rows to expand at once: each epoch needs tables, even an epoch of two samples."""
 
     def __len__(self) -> int:
         return self._num_rows

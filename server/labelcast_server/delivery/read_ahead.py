@@ -54,7 +54,7 @@ class ReadAhead:
             while start < len(asked):
                 async with self._moved:
                     await self._moved.wait_for(lambda: len(self._line) < _UNITS and self._moves)
-                stop = min(start + self._pace.rows, len(asked))
+                stop = min(start + min(self._pace.rows, asked.most_rows), len(asked))
                 unit, room = Unit(asked, start, stop, self._pace.row_bytes), self._pace.room
                 await self._hold(room, unit.num_bytes)
                 unit.begin(room.budget, self._prepare, self._pace.message_rows)

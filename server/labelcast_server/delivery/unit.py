@@ -15,6 +15,8 @@ class AskedRows(Protocol):
 
     num_bytes: int
     """Memory that it takes unexpanded."""
+    most_rows: int
+    """Rows to expand at once."""
 
     def __len__(self) -> int: ...
 

@@ -17,6 +17,7 @@ import grpc.aio
 
 from labelcast import LabelClient, Precision, Representation, Views
 from labelcast.remote.calls import label_exchange
+from labelcast.remote.streams.listed import StreamExchange
 
 _ASKED_ROWS = 8192
 _CONNECTING_AT_ONCE = 32
@@ -56,6 +57,7 @@ async def read_nothing(address: str, label_set: str, count: int) -> None:
     asked = label_exchange(
         opened, [views], Representation.logits(Precision.FP16), rows_in_flight=None
     )
+    assert isinstance(asked, StreamExchange)
     first, second = asked.opening(), asked.next_request()
     assert second is not None
     messages = [first.SerializeToString(), second.SerializeToString()]

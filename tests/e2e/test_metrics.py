@@ -57,7 +57,8 @@ def test_what_was_delivered_is_counted_once(fragile: RunningService, vqae: Known
             client.open("another")
 
     def ended() -> bool:
-        return scrape(fragile).get("labelcast_calls_total,stream_labels,ok", 0) == 1
+        name = "labelcast_calls_total,stream_labels,ok"
+        return scrape(fragile).get(name, 0) == before.get(name, 0) + 1
 
     eventually(ended, "the stream has ended")
     now = scrape(fragile)
@@ -79,6 +80,8 @@ def test_what_was_delivered_is_counted_once(fragile: RunningService, vqae: Known
 def test_a_stream_that_its_client_leaves_counts_as_cancelled(
     fragile: RunningService, vqae: KnownLabelSet
 ) -> None:
+    ended = "labelcast_calls_total,stream_labels,cancelled"
+    before = scrape(fragile).get(ended, 0)
     with fragile.client(rows_in_flight=10) as client:
         stream = client.stream(client.open("vqae"), vqae.views.batches(5), LOGITS)
         next(stream)
@@ -86,8 +89,7 @@ def test_a_stream_that_its_client_leaves_counts_as_cancelled(
 
     def left() -> bool:
         now = scrape(fragile)
-        cancelled = now.get("labelcast_calls_total,stream_labels,cancelled", 0)
-        return cancelled == 1 and now["labelcast_open_streams"] == 0
+        return now.get(ended, 0) == before + 1 and now["labelcast_open_streams"] == 0
 
     eventually(left, "the stream counts as cancelled")
 

@@ -55,6 +55,7 @@ def test_defaults() -> None:
         "max_streams": 512,
         "unsent_mib": 256,
         "log_level": "info",
+        "metrics_port": None,
     }
     assert settings.chunk_cache_dir == Path(".labelcast/cache")
 
@@ -84,6 +85,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "max_streams": "8",
         "unsent_mib": "16",
         "log_level": "debug",
+        "metrics_port": "9090",
     }
     assert set(values) == set(ServerSettings.model_fields)
     for name, value in values.items():

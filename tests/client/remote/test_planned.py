@@ -158,4 +158,6 @@ def test_a_plan_takes_few_bytes() -> None:
     exchange = exchange_of(Plan(range(1_281_167), range(300), order_key=2**63).batches(256))
     # Of which the digest takes 73.
     assert len(exchange.request().SerializeToString()) < 120
-    assert wire.representation_from_proto(exchange.request().representation)
+    assert (
+        wire.representation_from_proto(exchange.request().representation) == Representation.codes()
+    )

@@ -13,6 +13,7 @@ from labelcast_server.delivery import unsent_room
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.pace import Pace
 from labelcast_server.delivery.read_ahead import ReadAhead
+from labelcast_server.delivery.unit import AskedRows
 from labelcast_server.delivery.unit_sizes import UnitSizes
 from labelcast_server.delivery.unsent_room import UnsentRoom
 
@@ -35,13 +36,15 @@ class Work:
         self.ready = asyncio.Event()
         self.failing = failing
 
-    async def prepare(self, views: Views, first_row: int, message_rows: int) -> list[Block]:
-        rows = views.sample_ids.tolist()
+    async def prepare(
+        self, request: AskedRows, start: int, stop: int, message_rows: int
+    ) -> list[Block]:
+        rows = request[start:stop].sample_ids.tolist()
         self.begun.append(rows)
         await self.ready.wait()
         if self.failing in rows:
             raise StorageError(f"row {self.failing}")
-        assert rows[0] % 100 == first_row
+        assert rows[0] % 100 == start
         return [
             Block(len(some), bytes(some), 0, 0)
             for some in (rows[n : n + message_rows] for n in range(0, len(rows), message_rows))

@@ -12,9 +12,11 @@ from labelcast import Representation, Views, wire
 from labelcast.identifiers import tag_from
 from labelcast.label_set import MissingViews
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.plans import Plan
 from labelcast.remote.transport import SERVICE
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.v2 import labels_pb2_grpc
+from labelcast.wire_plan import plan_to_proto
 from labelcast_server.access.caller import Caller
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.decoder.fleet import DecoderFleet
@@ -96,11 +98,16 @@ async def ask(
         "StreamLabels": iter(
             [pb.StreamLabelsRequest(label_set=digest, representation=codes, views=views)]
         ),
+        "StreamPlan": pb.StreamPlanRequest(
+            label_set=digest,
+            representation=codes,
+            plan=plan_to_proto(Plan(*(each[:1] for each in _first_views(on_disk)))),
+        ),
     }
     assert requests.keys() == set(METHODS)
     call = getattr(stub, method)(requests[method], metadata=metadata)
     try:
-        if method in ("GetBlob", "StreamLabels"):
+        if method in ("GetBlob", "StreamLabels", "StreamPlan"):
             assert [reply async for reply in call]
         else:
             await call

@@ -102,6 +102,7 @@ async def ask(
             label_set=digest,
             representation=codes,
             plan=plan_to_proto(Plan(*(each[:1] for each in _first_views(on_disk)))),
+            num_rows=1,
         ),
     }
     assert requests.keys() == set(METHODS)

@@ -18,7 +18,7 @@ from labelcast_producers.relabel.relabeller import relabel
 from labelcast_producers.relabel.teacher import Teacher, module_digest
 from tests.factories.pictures import CLASSES, Pictures
 
-IMAGES = torch.rand(8, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+IMAGES = torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(1))
 WIDTH = 3
 Pair = namedtuple("Pair", ["logits", "aux_logits"])
 

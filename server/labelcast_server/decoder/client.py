@@ -6,10 +6,10 @@ Unix socket in a private directory. The messages: `labelcast_server.decoder.prot
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast.checksums import crc32
-from labelcast.codec import Rows
 from labelcast.errors import ServiceUnavailableError
 from labelcast.identifiers import Digest
 from labelcast.representation import Representation
@@ -22,7 +22,7 @@ from labelcast_server.decoder.connection import (
 )
 from labelcast_server.decoder.protocol import PING_BYTES, Kind, pack_subject
 
-__all__ = ["DecodedRows", "DecoderClient"]
+__all__ = ["DecodedRows", "DecoderClient", "PackedRows"]
 
 # Long enough for a queue of full batches on a slow CPU.
 _ANSWER_SECONDS = 60.0
@@ -31,6 +31,25 @@ _PING_SECONDS = 5.0
 # little enough that a slow codec cannot fill the decoder's memory and block the others.
 _UNDER_WAY_BYTES = 2**24
 _LOADS_FOR_ONE_DECODE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Rows to decode, and into what.
+
+    Attributes:
+        codec: digest of the artifact.
+        artifact: sent to a decoder process that does not hold the codec.
+        representation: any form but codes.
+        rows: the packed rows, each followed by its context row if the codec is conditioned.
+        label_bytes: bytes of all their labels.
+    """
+
+    codec: Digest
+    artifact: bytes
+    representation: Representation
+    rows: bytes
+    label_bytes: int
 
 
 class DecoderClient:
@@ -49,23 +68,8 @@ class DecoderClient:
         self._loading: dict[Digest, asyncio.Lock] = {}
         self._under_way: dict[bytes, ByteBudget] = {}
 
-    async def decode(
-        self,
-        codec: Digest,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
         """Decode packed rows.
-
-        Args:
-            codec: digest of the artifact.
-            artifact: sent to the decoder process if it does not hold the codec.
-            representation: any form but codes.
-            rows: uint8, shape (N, stride + context stride).
-            row_bytes: bytes of one row of labels.
 
         Returns:
             Labels that the decoder process decoded from exactly these rows in this form, as far as
@@ -76,14 +80,13 @@ class DecoderClient:
             WrongSubjectError: the answer belongs to another request; a retry may help.
             ServiceUnavailableError: the decoder process is gone, hangs or is overloaded.
         """
-        subject = pack_subject(codec, representation)
-        body = rows.tobytes()
-        request = Request(Kind.DECODE, subject, body, crc32(body), len(rows) * row_bytes)
+        subject = pack_subject(wanted.codec, wanted.representation)
+        request = Request(Kind.DECODE, subject, wanted.rows, crc32(wanted.rows), wanted.label_bytes)
         size = request.size + request.answer_bytes
         budget = self._under_way.setdefault(subject, ByteBudget(_UNDER_WAY_BYTES))
         await budget.take(size)
         try:
-            return await self._decode(codec, artifact, request)
+            return await self._decode(wanted.codec, wanted.artifact, request)
         finally:
             budget.give(size)
             if budget.idle:

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from labelcast.codec import Rows
 from labelcast.errors import NetworkError, ServiceUnavailableError, WrongSubjectError
-from labelcast.identifiers import Digest
-from labelcast.representation import Representation
-from labelcast_server.decoder.client import DecodedRows, DecoderClient
+from labelcast_server.decoder.client import DecodedRows, DecoderClient, PackedRows
 
 __all__ = ["DecodedRows", "DecoderFleet"]
 
@@ -49,15 +46,7 @@ class DecoderFleet:
         """What returns if a decoder process decodes labels, by the name of the process."""
         return {f"decoder-{n}": member.client.ping for n, member in enumerate(self._members)}
 
-    async def decode(
-        self,
-        codec: Digest,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
         """Decode packed rows; see `DecoderClient.decode`.
 
         Raises:
@@ -70,9 +59,7 @@ class DecoderFleet:
             untried.remove(member)
             member.under_way += 1
             try:
-                return await member.client.decode(
-                    codec, artifact, representation, rows, row_bytes=row_bytes
-                )
+                return await member.client.decode(wanted)
             except (ServiceUnavailableError, WrongSubjectError) as error:
                 member.avoided_until = asyncio.get_running_loop().time() + _AVOIDED_SECONDS
                 failure = error

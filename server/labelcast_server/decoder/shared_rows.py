@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from labelcast.codec import Rows
 from labelcast.errors import LabelcastError
 from labelcast.identifiers import Digest
 from labelcast.representation import Representation
+from labelcast_server.decoder.client import PackedRows
 from labelcast_server.decoder.connection import DecodedRows
 from labelcast_server.decoder.fleet import DecoderFleet
 
 # Labels depend on nothing else. Rows are compared byte by byte.
-_Wanted = tuple[Digest, Representation, bytes]
+_Key = tuple[Digest, Representation, bytes]
 
 
 class _Decoding:
@@ -35,29 +35,21 @@ class SharedRows:
 
     def __init__(self, fleet: DecoderFleet) -> None:
         self._fleet = fleet
-        self._under_way: dict[_Wanted, _Decoding] = {}
+        self._under_way: dict[_Key, _Decoding] = {}
 
     @property
     def pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """See `DecoderFleet.pings`."""
         return self._fleet.pings
 
-    async def decode(
-        self,
-        codec: Digest,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
         """Decode packed rows; see `DecoderFleet.decode`. Others may be given the same object."""
-        wanted = codec, representation, rows.tobytes()
-        decoding = self._under_way.get(wanted)
+        key = wanted.codec, wanted.representation, wanted.rows
+        decoding = self._under_way.get(key)
         if decoding is None:
-            answer = self._fleet.decode(codec, artifact, representation, rows, row_bytes=row_bytes)
-            decoding = self._under_way[wanted] = _Decoding(asyncio.create_task(answer))
-            decoding.task.add_done_callback(lambda _: self._forget(wanted, decoding))
+            answer = self._fleet.decode(wanted)
+            decoding = self._under_way[key] = _Decoding(asyncio.create_task(answer))
+            decoding.task.add_done_callback(lambda _: self._forget(key, decoding))
         decoding.waiting += 1
         try:
             return await asyncio.shield(decoding.task)
@@ -68,15 +60,15 @@ class SharedRows:
             decoding.waiting -= 1
             if not decoding.waiting and not decoding.task.done():
                 decoding.task.cancel()
-                self._forget(wanted, decoding)
+                self._forget(key, decoding)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._fleet.close()
 
-    def _forget(self, wanted: _Wanted, decoding: _Decoding) -> None:
-        if self._under_way.get(wanted) is decoding:
-            del self._under_way[wanted]
+    def _forget(self, key: _Key, decoding: _Decoding) -> None:
+        if self._under_way.get(key) is decoding:
+            del self._under_way[key]
         if decoding.task.done() and not decoding.task.cancelled():
             # Nobody may be left to hear of it.
             decoding.task.exception()

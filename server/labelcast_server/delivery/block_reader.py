@@ -14,11 +14,10 @@ from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, ServiceUnavailableError
-from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
-from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.shard_rows import by_owner
@@ -41,16 +40,8 @@ _BYTES_ON_THE_LOOP = 2**18
 class Decoder(Protocol):
     """What delivery needs from the decoder processes."""
 
-    async def decode(
-        self,
-        codec: Digest,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
-        """Decode packed rows, each followed by its context row if any."""
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
+        """Decode packed rows."""
         ...
 
     @property
@@ -244,13 +235,14 @@ class BlockReader:
             # Drawing takes a millisecond, of however few views.
             packed = await asyncio.to_thread(_beside_context, packed, context, views)
         began = time.perf_counter()
-        decoded = await self._decoder.decode(
+        wanted = PackedRows(
             self._label_set.manifest.codec.digest,
             self._label_set.artifact,
             self._representation,
-            packed,
-            row_bytes=self._sizes.row_bytes,
+            packed.tobytes(),
+            len(packed) * self._sizes.row_bytes,
         )
+        decoded = await self._decoder.decode(wanted)
         DECODE_SECONDS.observe(time.perf_counter() - began)
         return decoded
 

@@ -11,7 +11,7 @@ from labelcast import Representation
 from labelcast.checksums import crc32
 from labelcast.codec import TOLERANCES, Codec, LabelKind, Rows, write_artifact
 from labelcast.label_set import digest_of
-from labelcast_server.decoder.client import DecoderClient
+from labelcast_server.decoder.client import DecoderClient, PackedRows
 from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.decoder.server import DecoderServer
 from tests.factories.codecs import random_context
@@ -37,14 +37,18 @@ class Loaded:
             self.rows = np.concatenate([self.rows, context], axis=1)
         self.digest = digest_of(self.artifact)
 
+    def packed(self, representation: Representation, rows: Rows | None = None) -> PackedRows:
+        """What a decoder is asked for these rows, or for all."""
+        rows = self.rows if rows is None else rows
+        stride = representation.row_stride(self.codec.header.num_classes, self.codec.row_stride)
+        return PackedRows(
+            self.digest, self.artifact, representation, rows.tobytes(), len(rows) * stride
+        )
+
     async def ask(
         self, client: Asked, representation: Representation, rows: Rows | None = None
     ) -> bytes:
-        wanted = self.rows if rows is None else rows
-        stride = representation.row_stride(self.codec.header.num_classes, self.codec.row_stride)
-        decoded = await client.decode(
-            self.digest, self.artifact, representation, wanted, row_bytes=stride
-        )
+        decoded = await client.decode(self.packed(representation, rows))
         labels = bytes(decoded.payload)
         assert decoded.crc32 == crc32(labels)
         decoded.check()

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -143,12 +144,12 @@ async def test_more_codecs_than_the_decoder_keeps(decoder: RunningDecoder) -> No
 async def test_artifacts_are_checked(client: DecoderClient) -> None:
     loaded = Loaded("vqae", 1)
     with pytest.raises(DigestMismatchError):
-        await client.decode(
-            digest_of(b"another"), loaded.artifact, LOGITS, loaded.rows, row_bytes=44
-        )
+        await client.decode(replace(loaded.packed(LOGITS), codec=digest_of(b"another")))
     garbage = os.urandom(500)
     with pytest.raises(CodecError):
-        await client.decode(digest_of(garbage), garbage, LOGITS, loaded.rows, row_bytes=44)
+        await client.decode(
+            replace(loaded.packed(LOGITS), codec=digest_of(garbage), artifact=garbage)
+        )
     await loaded.check(client, LOGITS, np.arange(64))
 
 

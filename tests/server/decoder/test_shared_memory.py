@@ -97,9 +97,7 @@ class Shared:
 
     async def decode(self, block: int) -> DecodedRows:
         rows = self.loaded.rows[block * ROWS :][:ROWS]
-        return await self.client.decode(
-            self.loaded.digest, self.loaded.artifact, LOGITS, rows, row_bytes=44
-        )
+        return await self.client.decode(self.loaded.packed(LOGITS, rows))
 
     def right(self, block: int) -> bytes:
         return self.loaded.labels[block * ROWS :][:ROWS].astype("<f4").tobytes()
@@ -138,10 +136,7 @@ async def test_labels_come_in_slots_of_their_own(shared: Shared) -> None:
 
 
 async def test_small_answers_come_through_the_socket(shared: Shared) -> None:
-    loaded = shared.loaded
-    decoded = await shared.client.decode(
-        loaded.digest, loaded.artifact, LOGITS, loaded.rows[:4], row_bytes=44
-    )
+    decoded = await shared.client.decode(shared.loaded.packed(LOGITS, shared.loaded.rows[:4]))
     assert decoded.slot is None
 
 

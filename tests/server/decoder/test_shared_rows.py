@@ -42,10 +42,7 @@ class Sharing:
         await self._decoder.stop()
 
     async def ask(self, rows: Rows, form: Representation = LOGITS) -> DecodedRows:
-        stride = form.row_stride(self.loaded.codec.header.num_classes, self.loaded.codec.row_stride)
-        return await self.shared.decode(
-            self.loaded.digest, self.loaded.artifact, form, rows, row_bytes=stride
-        )
+        return await self.shared.decode(self.loaded.packed(form, rows))
 
     @property
     def decodes(self) -> int:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.answer_subject import LabelSubject
-from labelcast.codec import Rows
 from labelcast.errors import ViewNotFoundError
 from labelcast.identifiers import tag_from
 from labelcast.label_set import GridIndex, ViewIndex
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.representation import Representation
 from labelcast.views import Views
-from labelcast_server.decoder.client import DecodedRows
+from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.block_reader import BlockReader
 from labelcast_server.delivery.cache.chunks import ChunkCache
@@ -38,15 +37,7 @@ MESSAGE_BYTES = 2**18
 class NoDecoder:
     """Codes go out as they lie: nobody decodes."""
 
-    async def decode(
-        self,
-        codec: str,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
         raise AssertionError
 
     @property

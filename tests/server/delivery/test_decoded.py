@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 
 from labelcast import Representation, wire
-from labelcast.codec import Precision, Rows
+from labelcast.codec import Precision
 from labelcast.errors import ServiceUnavailableError
-from labelcast.identifiers import Digest, tag_from
+from labelcast.identifiers import tag_from
+from labelcast_server.decoder.client import PackedRows
 from labelcast_server.decoder.fleet import DecodedRows, DecoderFleet
 from labelcast_server.decoder.protocol import Place
 from labelcast_server.decoder.shared_memory import Slot
@@ -32,16 +33,8 @@ class Hasty(DecoderFleet):
 
     how = "not"
 
-    async def decode(
-        self,
-        codec: Digest,
-        artifact: bytes,
-        representation: Representation,
-        rows: Rows,
-        *,
-        row_bytes: int,
-    ) -> DecodedRows:
-        decoded = await super().decode(codec, artifact, representation, rows, row_bytes=row_bytes)
+    async def decode(self, wanted: PackedRows) -> DecodedRows:
+        decoded = await super().decode(wanted)
         slot = decoded.slot
         if self.how != "not" and slot is not None:
             if self.how == "begun":

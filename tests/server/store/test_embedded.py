@@ -1,6 +1,7 @@
 """The embedded Redis: what it keeps, who may have it, and how it dies."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -217,6 +218,18 @@ def test_before_start_there_is_no_url(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="not started"):
         _ = embedded.url
     embedded.stop()
+
+
+def test_nobody_waits_for_a_server_that_could_not_be_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Longer than a test may take.
+    embedded = EmbeddedRedis(tmp_path / "data", stop_timeout_seconds=3600)
+    embedded.start()
+    shutil.rmtree(tmp_path / "data")
+    embedded.stop()
+    assert not embedded.is_running()
+    assert not caplog.records
 
 
 def test_a_forked_child_cannot_stop_it(tmp_path: Path) -> None:

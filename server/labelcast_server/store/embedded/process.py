@@ -284,7 +284,11 @@ class EmbeddedRedis:
 
     def _end_process(self, process: subprocess.Popen[bytes]) -> None:
         socket = _started(self._socket)
-        if process.poll() is None and embedded_client.request_shutdown(socket):
+        # Nobody answers where the data directory was deleted, and another server where it was put
+        # back: waiting for an end that was not asked for takes a minute.
+        answer = embedded_client.ask(socket)
+        asked = answer is not None and answer.pid == process.pid
+        if asked and embedded_client.request_shutdown(socket):
             try:
                 process.wait(self._stop_timeout_seconds)
             except subprocess.TimeoutExpired:

@@ -19,8 +19,8 @@ from labelcast.label_set_directory import MANIFEST_NAME, LabelSetDirectory
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.samples import SampleTable
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Description
-from labelcast_producers.encoding.add_stage import write_staged
 from labelcast_producers.encoding.label_set_writer import write_label_set
+from labelcast_producers.encoding.write_staged import write_staged
 from labelcast_producers.formats.distillkit import DistillKitSource
 from labelcast_producers.formats.output.agreement import fallen_agreement
 from labelcast_producers.formats.output.dense import write_dense

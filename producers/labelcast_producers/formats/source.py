@@ -28,7 +28,7 @@ from labelcast.errors import InvalidRequestError
 from labelcast.label_set import SampleOrder, SegmentIndex
 from labelcast.progress import Progress, unwatched
 from labelcast.torch.images.image_folder import ImageFolder
-from labelcast_producers.encoding.add_stage import StageFacts
+from labelcast_producers.encoding.write_staged import StageFacts
 
 # Pixels a side of the views of most producers, which say none.
 USUAL_VIEW_SIZE = 224

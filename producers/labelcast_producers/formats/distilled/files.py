@@ -21,7 +21,7 @@ from labelcast.errors import InvalidRequestError, LabelFileError, LabelValueErro
 from labelcast.label_set import GridIndex, RowOrder, SampleOrder
 from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import check_finite
-from labelcast_producers.encoding.add_stage import StageFacts
+from labelcast_producers.encoding.write_staged import StageFacts
 from labelcast_producers.formats.arrays import decided_kind
 from labelcast_producers.formats.arrays.npz import NpzRows, npz_arrays, npz_integers
 from labelcast_producers.formats.arrays.rows import NPY_ERRORS

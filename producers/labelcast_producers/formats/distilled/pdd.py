@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.encoding.add_stage import StageFacts
+from labelcast_producers.encoding.write_staged import StageFacts
 from labelcast_producers.formats.distilled.companions import (
     IMAGES,
     LABELS,

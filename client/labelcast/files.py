@@ -106,3 +106,10 @@ def sync_names(directory: Path) -> None:
             raise OSError(error.errno, error.strerror, str(directory)) from None
     finally:
         os.close(descriptor)
+
+
+def remove_for_good(path: Path) -> None:
+    """Remove a file, if it is there, so that no power cut brings it back."""
+    if path.exists():
+        path.unlink()
+        sync_names(path.parent)

@@ -1,7 +1,6 @@
 """Packed rows on disk while a label set is being made, so that an interrupted encoding resumes."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from labelcast.codec import Rows
-from labelcast.files import sync_file, write_whole
+from labelcast.files import remove_for_good, sync_file, write_whole
+from labelcast_producers.dense.sole_writer import claim
 
 _BLOCK_BYTES = 2**24
 
@@ -22,18 +22,24 @@ class RowLog:
         directory: directory of the log; created if missing.
         identity: identity of everything that determines the rows; another identity starts over.
         stride: bytes in a row.
+
+    Raises:
+        BusyError: another process writes a log there.
     """
 
     def __init__(self, directory: Path, identity: str, stride: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._rows_path, self._note_path = directory / "rows.bin", directory / "note.json"
         self._identity, self._stride = identity, stride
+        self._file = self._rows_path.open("ab")
+        claim(self._file)
         note = self._read_note()
         self.rows: int = note["rows"]
         self.measured: dict[str, Any] = note["measured"]
-        self._file = self._rows_path.open("r+b" if self.rows else "wb")
+        if not self.rows:
+            # A note about other rows would be believed about those that are appended here.
+            remove_for_good(self._note_path)
         self._file.truncate(self.rows * stride)
-        self._file.seek(0, os.SEEK_END)
 
     def append(self, rows: Rows) -> None:
         """Append rows; they count once `note` is called."""
@@ -63,9 +69,9 @@ class RowLog:
 
     def discard(self) -> None:
         """Delete the log."""
-        self._file.close()
         # Including files that a kill may have left half-written.
         shutil.rmtree(self._rows_path.parent)
+        self._file.close()
 
     def _read_note(self) -> dict[str, Any]:
         try:

@@ -73,9 +73,10 @@ class FinishedBatches:
     def clear(self, *, but: int | None = None) -> None:
         """Remove the files of all processes, or of all but one, and what a kill left unfinished.
 
-        No process may be writing one.
+        An import's progress goes too: the labels that it is about do. No process may be writing
+        one.
         """
-        for path in self.directory.glob("*progress-*.json*"):
+        for path in self.directory.glob("*progress*.json*"):
             if but is None or path != self._file(but):
                 path.unlink()
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import LabelFileError, StoreFullError
 from labelcast.files import sync_descriptor
+from labelcast_producers.dense.sole_writer import claim
 
 _DTYPE = np.dtype("<f2")
 
@@ -51,7 +52,14 @@ class LabelWriter:
             )
 
     def create(self) -> None:
-        """Replace the file by a sparse one of full size."""
+        """Replace the file by a sparse one of full size.
+
+        Raises:
+            BusyError: another run is writing it.
+        """
+        if self.path.exists():
+            with self.path.open("rb") as old:
+                claim(old)
         # A process that has mapped the old file keeps it.
         self.path.unlink(missing_ok=True)
         with self.path.open("xb") as file:
@@ -79,11 +87,13 @@ class LabelWriter:
         """Open it for this process to write its own rows.
 
         Raises:
+            BusyError: another run is replacing it.
             LabelFileError: the file was replaced.
         """
         if not self.exists():
             raise LabelFileError(f"{self.path} has vanished; relabel again")
         with self.path.open("r+b", buffering=0) as file:
+            claim(file, shared=True)
             np.lib.format.read_magic(file)
             np.lib.format.read_array_header_1_0(file)
             yield OpenLabels(file.fileno(), file.tell(), self.shape[-1], self.path)

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from labelcast.errors import InvalidRequestError, LabelFileError, StoreFullError
+from labelcast.errors import BusyError, InvalidRequestError, LabelFileError, StoreFullError
 from labelcast.identifiers import digest_from, digest_from_hash
 from labelcast.label_set import RowOrder, index_of_cells
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, LABELS_NAME, DenseLabels
+from labelcast_producers.formats.output.dense import PROGRESS_NAME
 from labelcast_producers.relabel.finished_batches import FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.plan import Plan
@@ -150,6 +151,28 @@ def test_a_finished_run_is_replaced(tmp_path: Path, whole: Path) -> None:
     assert not (tmp_path / RECIPE_NAME).exists()
     label(tmp_path)
     assert stored(tmp_path) == stored(whole)
+
+
+def test_a_run_is_not_replaced_while_it_writes(tmp_path: Path, whole: Path) -> None:
+    refused: list[str] = []
+
+    class Beside(SmallTeacher):
+        def forward(self, images: Tensor) -> Tensor:
+            if self.shown == 5:
+                with pytest.raises(BusyError, match="wait until it is done, or give") as error:
+                    label(tmp_path, Changed(), fresh=True)
+                refused.append(str(error.value))
+            return super().forward(images)
+
+    label(tmp_path, Beside())
+    assert len(refused) == 1
+    assert stored(tmp_path) == stored(whole)
+
+
+def test_the_progress_of_an_import_is_not_left_beside_other_labels(tmp_path: Path) -> None:
+    (tmp_path / PROGRESS_NAME).write_text('{"identity": "sha256:0", "rows": 3}')
+    interrupt(tmp_path)
+    assert not (tmp_path / PROGRESS_NAME).exists()
 
 
 def test_pruned_views_have_the_labels_that_they_have_unpruned(tmp_path: Path) -> None:

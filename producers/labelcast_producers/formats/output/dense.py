@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from labelcast.errors import StoreFullError
-from labelcast.files import sync_file, write_whole
+from labelcast.files import remove_for_good, sync_file, write_whole
 from labelcast.label_set import RowOrder, SegmentIndex
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.progress import Progress, unwatched
@@ -21,6 +20,7 @@ from labelcast_producers.dense.labels import (
     Description,
     write_tables,
 )
+from labelcast_producers.dense.sole_writer import claim
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
 from labelcast_producers.formats.source import Source
 
@@ -50,23 +50,29 @@ def write_dense(
         progress: called as labels are written.
 
     Raises:
+        BusyError: another process writes labels there.
         StoreFullError: the disk of `out` has no room for the labels.
         LabelFileError, LabelValueError: something is wrong with a file; says what and which.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / DESCRIPTION_NAME).unlink(missing_ok=True)
     rows, index = ForeignRows(source), source.facts.index
     header = _header(rows, index)
     row_bytes = rows.num_classes * rows.dtype.itemsize
     path, note = out / LABELS_NAME, out / PROGRESS_NAME
-    done = _rows_done(note, identity, path, len(header), row_bytes)
-    _check_room(out, (rows.num_rows - done) * row_bytes)
-    progress(done, rows.num_rows)
-    with path.open("r+b" if done else "wb") as file:
-        if not done:
-            file.write(header)
+    found = _rows_done(note, identity, path, len(header), row_bytes)
+    _check_room(out, (rows.num_rows - found) * row_bytes)
+    with path.open("ab") as file:
+        claim(file)
+        (out / DESCRIPTION_NAME).unlink(missing_ok=True)
+        # Asked again, since the file belonged to nobody before.
+        done = _rows_done(note, identity, path, len(header), row_bytes)
+        progress(done, rows.num_rows)
         file.truncate(len(header) + done * row_bytes)
-        file.seek(0, os.SEEK_END)
+        if not done:
+            # A note of other labels would be believed about those that are written here.
+            remove_for_good(note)
+            file.truncate(0)
+            file.write(header)
         unsynced = 0
         for block in rows.blocks(done):
             file.write(np.ascontiguousarray(block).data.cast("B"))
@@ -77,9 +83,9 @@ def write_dense(
                 unsynced = 0
             progress(done, rows.num_rows)
         sync_file(file)
-    write_tables(out, index, source.facts.hard_labels, source.records(), fingerprints)
-    write_whole(out / DESCRIPTION_NAME, description.to_bytes())
-    note.unlink(missing_ok=True)
+        write_tables(out, index, source.facts.hard_labels, source.records(), fingerprints)
+        write_whole(out / DESCRIPTION_NAME, description.to_bytes())
+        note.unlink(missing_ok=True)
     return DenseLabels.open(out)
 
 

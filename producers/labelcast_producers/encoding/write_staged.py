@@ -1,6 +1,7 @@
 """Labels of several stages → one staged label set, a segment per stage; resumable."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.errors import InvalidRequestError
-from labelcast.files import write_whole
+from labelcast.errors import InvalidRequestError, ManifestError
+from labelcast.files import remove_for_good, write_whole
 from labelcast.label_set import GridIndex, RowOrder, digest_of
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.progress import Progress, unwatched
@@ -19,7 +20,7 @@ from labelcast_producers.encoding.add_stage import add_stage
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder
 
-_NOTE_NAME = "stages.json"
+_WORK_NAME, _NOTE_NAME = "stages", "stages.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,14 @@ def write_staged(
     """Encode labels of all stages into one staged label set, a segment per stage.
 
     Interrupted, it goes on where it was when it is called again with the same identity and encoder:
-    finished stages are taken as they are.
+    finished stages are taken as they are. `out/stages` holds what that needs, the set so far and
+    the stage at work, until the set is finished.
 
     Args:
         dense: labels of every sample, seed-major without gaps.
         chosen: encoder to use.
         stages: stages in order, each with its new samples, whose IDs rise over all stages.
-        out: directory of the label set; sets of the single stages are kept in `out/stages`.
+        out: directory of the label set.
         identity: of the labels; None starts anew.
         progress: called as labels of all stages are encoded.
 
@@ -67,39 +69,42 @@ def write_staged(
     expected = np.concatenate([stage.sample_ids for stage in stages])
     if not np.array_equal(expected, dense.index.sample_ids):
         raise InvalidRequestError("the stages do not add up to the samples, in their order")
-    staged, first, seeds = None, 0, len(dense.index.seeds)
-    note = _StagesNote(out / "stages" / _NOTE_NAME, identity, chosen)
-    for number, stage in enumerate(stages):
-        last = first + len(stage.sample_ids)
-        if number < note.done:
-            staged, first = LabelSetDirectory(out / "stages" / str(number)), last
-            continue
+    if not stages:
+        raise InvalidRequestError("a staged set needs at least one stage")
+    work, last, seeds = out / _WORK_NAME, len(stages) - 1, len(dense.index.seeds)
+    note = _StagesNote(work / _NOTE_NAME, identity, chosen)
+    ends = np.cumsum([len(stage.sample_ids) for stage in stages]).tolist()
+    staged = LabelSetDirectory(work / str(note.done - 1)) if note.done else None
+    for number in range(note.done, len(stages)):
+        first = ends[number - 1] if number else 0
+        alone = work / f"{number}-alone"
         single = write_label_set(
-            _samples(dense, first, last),
+            _samples(dense, first, ends[number]),
             chosen.encoder,
-            out / "stages" / f"{number}-alone",
+            alone,
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
             identity=None if identity is None else f"{identity}, stage {number}",
             progress=_shifted(progress, first * seeds, len(expected) * seeds),
         )
-        target = out if number == len(stages) - 1 else out / "stages" / str(number)
+        stage = stages[number]
         staged = add_stage(
             staged,
             single,
-            target,
+            out if number == last else work / str(number),
             name=stage.name,
             learning_rate=stage.learning_rate,
             epochs=stage.epochs,
-            dataset=dense.description.dataset if target == out else None,
+            dataset=dense.description.dataset if number == last else None,
         )
-        first = last
-        if target != out:
+        if number < last:
             note.finish(number + 1)
-    if staged is None:
-        raise InvalidRequestError("a staged set needs at least one stage")
-    note.path.unlink(missing_ok=True)
-    return staged
+            # Where files cannot be linked, these are copies of what the set so far holds.
+            for done in (alone, work / str(number - 1)):
+                shutil.rmtree(done, ignore_errors=True)
+    # The set is finished and needs none of it: what cannot be deleted must not look like a failure.
+    shutil.rmtree(work, ignore_errors=True)
+    return LabelSetDirectory(out)
 
 
 class _StagesNote:
@@ -111,7 +116,7 @@ class _StagesNote:
         chosen: the encoder, with which stages were written.
 
     Attributes:
-        done: finished stages.
+        done: finished stages, the last of which is there.
     """
 
     def __init__(self, path: Path, identity: str | None, chosen: ChosenEncoder) -> None:
@@ -123,9 +128,14 @@ class _StagesNote:
         try:
             noted = json.loads(path.read_bytes())
             if identity is not None and noted["identity"] == self._identity:
-                self.done = int(noted["done"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
+                done = int(noted["done"])
+                LabelSetDirectory(path.parent / str(done - 1))
+                self.done = done
+        except (OSError, ValueError, KeyError, TypeError, ManifestError):
+            pass
+        if not self.done:
+            # It would be believed about the stages that are written here.
+            remove_for_good(path)
 
     def finish(self, done: int) -> None:
         """Note that this many stages are finished."""

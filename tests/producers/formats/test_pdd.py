@@ -12,7 +12,6 @@ from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distilled.files import DistilledSource
 from labelcast_producers.formats.distilled.pdd import PddImporter
-from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions, TopK
 from tests.producers.formats.truth_checks import check_labels, finding_of, names, one_line, open_own
 from tests.producers.formats.writers.distilled_sets import write_mtt, write_pdd
@@ -234,44 +233,3 @@ def test_other_sets_are_not_ours(tmp_path: Path) -> None:
     other.mkdir()
     torch.save([1, 2], other / "interval_0_data.pt")
     assert PddImporter().detect(other) is None
-
-
-def test_a_staged_import_resumes(tmp_path: Path) -> None:
-    write_pdd(tmp_path / "files", classes=3, stages=4)
-    whole = Import.open(tmp_path / "files").write_label_set(tmp_path / "whole")
-
-    def interrupt(done: int, total: int, /) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Import.open(tmp_path / "files").write_label_set(tmp_path / "out", progress=interrupt)
-    alone = tmp_path / "out" / "stages" / "1-alone" / "manifest.json"
-    written = alone.stat().st_mtime_ns
-    seen: list[tuple[int, int]] = []
-    made = Import.open(tmp_path / "files").write_label_set(
-        tmp_path / "out", progress=lambda done, total: seen.append((done, total))
-    )
-    # The first two stages were taken as they were.
-    assert alone.stat().st_mtime_ns == written
-    assert seen[0] == (12, 24)
-    assert seen[-1] == (24, 24)
-    assert made.digest == whole.digest
-    assert not (tmp_path / "out" / "stages" / "stages.json").exists()
-
-
-def test_another_import_does_not_go_on_with_stages(tmp_path: Path) -> None:
-    write_pdd(tmp_path / "files", classes=3, stages=4)
-    write_pdd(tmp_path / "others", classes=3, stages=4, seed=1)
-
-    def interrupt(done: int, total: int, /) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Import.open(tmp_path / "others").write_label_set(tmp_path / "out", progress=interrupt)
-    seen: list[int] = []
-    Import.open(tmp_path / "files").write_label_set(
-        tmp_path / "out", progress=lambda done, _: seen.append(done)
-    )
-    assert seen[0] == 0

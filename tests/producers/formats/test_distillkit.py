@@ -324,3 +324,19 @@ def test_other_files_have_no_tokens(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.random.default_rng(0).normal(0, 3, (4, 5)).astype("f4"))
     with pytest.raises(InvalidRequestError, match="hold no tokens; leave --input-ids out"):
         Import.open(tmp_path / "labels.npy").write_input_ids(tmp_path / "tokens.parquet")
+
+
+def copies_told(directory: Path) -> list[str]:
+    notes = DistillKitImporter().open(directory, ZERO).facts.notes
+    return [note for note in notes if "the very labels" in note]
+
+
+def test_a_copied_file_is_told(tmp_path: Path) -> None:
+    write_distillkit(tmp_path, EXACT, lengths=[3, 4, 2, 5], per_file=2)
+    first, second = sorted(tmp_path.glob("*.parquet"))
+    assert not copies_told(tmp_path)
+    second.write_bytes(first.read_bytes())
+    (told,) = copies_told(tmp_path)
+    assert told.startswith(f"{second.name} holds the very labels of {first.name}: if it was copied")
+    second.unlink()
+    assert not copies_told(tmp_path)

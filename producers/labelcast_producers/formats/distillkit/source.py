@@ -4,6 +4,7 @@ A sample is a sequence, numbered in the order of the files, and a view is a posi
 label at position t is the model's prediction after token t.
 """
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ FORMAT = "distillkit"
 _PART_BYTES = 64 * 2**20
 # Log-probabilities that are decoded at once while scanning.
 _CHUNK_VALUES = 2**20
+# More are no accident, and one line each says enough.
+_MOST_COPIES = 8
 
 
 class DistillKitSource(Source):
@@ -62,8 +65,12 @@ class DistillKitSource(Source):
         scan = _Scan(settings, recovery)
         self._first_sequences = [0]
         for file in counted(files, progress):
+            content = hashlib.sha256()
             for sequences in file.sequences():
                 scan.add(file, sequences)
+                for held in (sequences.num_labels, sequences.values, sequences.indices):
+                    content.update(np.ascontiguousarray(held).data)
+            scan.finish(file, content.digest())
             self._first_sequences.append(scan.num_sequences)
         lengths = scan.lengths()
         # Row numbers count labels in the order of the files: those of a sequence start here.
@@ -185,6 +192,8 @@ class _Scan:
         self._lengths: list[NDArray[np.int64]] = []
         self._shorter = self._scaled = self._rows = 0
         self._largest = 1.0
+        self._first_with: dict[bytes, str] = {}
+        self._copies: list[tuple[str, str]] = []
         self.num_sequences = 0
 
     def add(self, file: SequenceFile, sequences: Sequences) -> None:
@@ -200,6 +209,12 @@ class _Scan:
         self._shorter += int((sequences.num_labels < sequences.num_tokens).sum())
         self.num_sequences += len(sequences.num_labels)
 
+    def finish(self, file: SequenceFile, content: bytes) -> None:
+        """Compare a file's labels, by their digest, with those of the files before it."""
+        name = file.path.name
+        if (first := self._first_with.setdefault(content, name)) != name:
+            self._copies.append((name, first))
+
     def lengths(self) -> NDArray[np.int64]:
         """Labels of each sequence, shape (num_sequences,)."""
         return np.concatenate([np.zeros(0, dtype=np.int64), *self._lengths])
@@ -212,6 +227,12 @@ class _Scan:
         ]
         if paths != sorted(paths):
             notes.append("files are ordered by the numbers in their names: 2 comes before 10")
+        # Not refused: a teacher says the same of a text that was captured twice.
+        for copy, original in self._copies[:_MOST_COPIES]:
+            notes.append(
+                f"{copy} holds the very labels of {original}: if it was copied by mistake, remove"
+                " it or fetch it again, since all sample IDs count on from file to file"
+            )
         if self._shorter:
             notes.append(f"{self._shorter} sequences have no label at their last token")
         if empty := int((self.lengths() == 0).sum()):

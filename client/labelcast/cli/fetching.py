@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json
 from labelcast.cli.tls_options import PlaintextOption, with_tls
 from labelcast.codec import LabelKind, Labels
-from labelcast.errors import InvalidRequestError
+from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast.files import whole_file
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.tls import Tls
@@ -114,7 +115,7 @@ def decode(
             decoded = decoder.decode(label_set.gather(views[block]), views[block])
             if temperature is not None and kind is LabelKind.LOGITS:
                 decoded = _softmax(decoded / np.float32(temperature))
-            labels[block] = decoded
+            labels[block] = _half(decoded)
         labels.flush()
         columns = np.empty(len(views), dtype=[("sample_id", "<u8"), ("seed", "<u4")])
         columns["sample_id"], columns["seed"] = views.sample_ids, views.seeds
@@ -134,6 +135,17 @@ def _chosen_views(segments: list[Views], seeds: list[int] | None) -> Views:
     if not chosen.any():
         raise InvalidRequestError(f"the label set has none of the seeds {seeds}")
     return views[np.flatnonzero(chosen)]
+
+
+def _half(labels: Labels) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = labels.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise LabelValueError(
+            "a logit lies beyond what fp16 holds, 65,504; write probabilities with --temperature,"
+            " or read fp32 in Python: labelcast.open(directory).labels(sample_ids, seeds)"
+        )
+    return half
 
 
 def _softmax(values: Labels) -> Labels:

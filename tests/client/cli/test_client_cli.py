@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.connection import TOKEN_VARIABLE
 from labelcast.cli.printing import print_columns, print_pairs
 from labelcast.cli.run import exit_code_of
+from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set_directory import LabelSetDirectory
 from tests.factories.command import run_labelcast
-from tests.factories.label_sets import make_label_set
+from tests.factories.label_sets import make_label_set, write_label_set
 from tests.server.admin.running_admin import ADMIN_TOKEN, READ_TOKEN, RunningAdmin, running_admin
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -265,6 +267,20 @@ def test_decode_names_the_file_that_it_writes(
     words = ["decode", str(tmp_path / "set"), "--out", str(tmp_path / "labels.npy")]
     assert exit_code_of(app, name="labelcast", arguments=words) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"set", "labels.npy", "labels.views.npy"}
+
+
+def test_decode_refuses_what_half_precision_cannot_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec = RawCodec(CodecHeader(5, LabelKind.LOGITS, None), Precision.FP32)
+    rows = np.full((6, 5), 1e5, dtype=np.float32).view(np.uint8)
+    write_label_set(tmp_path / "set", codec, rows, num_samples=3, num_seeds=2)
+    words = ["decode", str(tmp_path / "set"), "--out", str(tmp_path / "labels.npy")]
+    assert exit_code_of(app, name="labelcast", arguments=words) == 1
+    assert "65,504; write probabilities with --temperature" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"set"}
+    assert exit_code_of(app, name="labelcast", arguments=[*words, "--temperature", "1"]) == 0
+    assert np.isfinite(np.load(tmp_path / "labels.npy")).all()
 
 
 def test_the_server_command_line_can_use_the_wrapper_without_the_commands() -> None:

@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Rows
-from labelcast.errors import BlobNotFoundError, ManifestError
+from labelcast.errors import (
+    BlobNotFoundError,
+    ChecksumMismatchError,
+    DigestMismatchError,
+    ManifestError,
+)
 from labelcast.files import write_whole
 from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import rows_per_chunk
-from labelcast.label_set.digests import check_digest, digest_of
+from labelcast.label_set.digests import digest_of
 from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews
 from labelcast.label_set.index.tables import index_of
@@ -26,7 +31,6 @@ from labelcast.label_set.section import (
     BlobRef,
     Section,
     Shard,
-    check_chunk,
     chunk_checksum,
 )
 from labelcast.label_set.segment import Segment
@@ -37,6 +41,7 @@ from labelcast.representation import Form, Representation, check_representation
 from labelcast.views import Views, check_batches, check_views
 
 MANIFEST_NAME = "manifest.json"
+_MAKE_AGAIN = "encode or pull the label set again"
 
 
 class LabelSetDirectoryWriter:
@@ -120,7 +125,11 @@ class LabelSetDirectory(LabelSet):
             )
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path} is too large for a manifest")
-        super().__init__(Manifest.from_bytes(path.read_bytes()))
+        try:
+            manifest = Manifest.from_bytes(path.read_bytes())
+        except ManifestError as error:
+            raise ManifestError(f"{path}: {error.message}; {_MAKE_AGAIN}") from None
+        super().__init__(manifest)
         self._shards: dict[Digest, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,7 +144,7 @@ class LabelSetDirectory(LabelSet):
         path = blob_path(self.directory, ref.digest)
         if not path.is_file() or path.stat().st_size != ref.size:
             raise BlobNotFoundError(
-                f"{path} is missing or incomplete; encode or pull the label set again",
+                f"{path} is missing or incomplete; {_MAKE_AGAIN}",
                 blob=ref.digest,
             )
         return path
@@ -146,8 +155,12 @@ class LabelSetDirectory(LabelSet):
         Raises:
             DigestMismatchError: it is damaged.
         """
-        content = self.path(ref).read_bytes()
-        check_digest(content, ref.digest, str(self.path(ref)))
+        path = self.path(ref)
+        content = path.read_bytes()
+        if (found := digest_of(content)) != ref.digest:
+            raise DigestMismatchError(
+                f"{path} is damaged; {_MAKE_AGAIN}", expected=ref.digest, actual=found
+            )
         return content
 
     def column(self, section: Section, dtype: str) -> NDArray[Any]:
@@ -216,7 +229,12 @@ class LabelSetDirectory(LabelSet):
         size = section.chunk_bytes
         for chunk in np.unique(rows // section.rows_per_chunk).tolist():
             content = data[chunk * size : (chunk + 1) * size].tobytes()
-            check_chunk(content, index, chunk, shard.data.digest)
+            if chunk_checksum(content) != int(index[chunk]):
+                raise ChecksumMismatchError(
+                    f"{self.path(shard.data)} is damaged in chunk {chunk}; {_MAKE_AGAIN}",
+                    digest=shard.data.digest,
+                    chunk=chunk,
+                )
         return data.reshape(-1, section.stride)[rows]
 
 

@@ -189,7 +189,7 @@ CASES: list[Case[Workshop]] = [
         lambda at: damaged_copy(at, None).codec(),
     ),
     Case(
-        "fetch or upload it again",
+        "is damaged; encode or pull the label set again",
         lambda at: damaged_copy(at, b"damaged").codec(),
         lambda at: damaged_copy(at, None).codec(),
     ),

@@ -96,8 +96,10 @@ def test_a_large_or_damaged_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="too large"):
         LabelSetDirectory(tmp_path)
     path.write_bytes(label_set.manifest.to_bytes()[:-1])
-    with pytest.raises(ManifestError):
+    with pytest.raises(ManifestError) as caught:
         LabelSetDirectory(tmp_path)
+    assert caught.value.message.startswith(f"{path}: ")
+    assert caught.value.message.endswith("; encode or pull the label set again")
 
 
 def read_everything(label_set: LabelSetDirectory) -> None:
@@ -137,8 +139,9 @@ def test_every_damaged_blob_is_found(tmp_path: Path, damage: str) -> None:
             else (BlobNotFoundError,)
         )
         if ref.digest not in unread:
-            with pytest.raises(expected):
+            with pytest.raises(expected, match="encode or pull the label set again") as caught:
                 read_everything(LabelSetDirectory(tmp_path))
+            assert path.name in str(caught.value)
         path.write_bytes(content)
     read_everything(LabelSetDirectory(tmp_path))
 

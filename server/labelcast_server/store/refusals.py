@@ -86,7 +86,7 @@ def whole_chunk(blob: BlobInfo, number: int, content: bytes | None) -> bytes:
     if len(content) != blob.chunk_size(number):
         raise ChecksumMismatchError(
             f"chunk {number} of {blob.digest} is damaged in the store: it has {len(content)} bytes,"
-            f" not {blob.chunk_size(number)}; push the blob again",
+            f" not {blob.chunk_size(number)}; push the label set again",
             digest=blob.digest,
             chunk=number,
         )
@@ -144,7 +144,7 @@ def blob_not_found(digest: Digest) -> BlobNotFoundError:
 def chunk_gone(blob: BlobInfo, number: int) -> BlobNotFoundError:
     """The error when a chunk that must exist is missing."""
     return BlobNotFoundError(
-        f"chunk {number} of {blob.digest} is gone from the store; push the blob again",
+        f"chunk {number} of {blob.digest} is gone from the store; push the label set again",
         digest=blob.digest,
         chunk=number,
     )

@@ -143,7 +143,8 @@ def _require_same_samples(student: Side, labels: Side) -> None:
                 f" {_difference(ours, theirs)}. {_advice(student, labels, drawn=drawn)}"
             )
         return
-    _require_within(student.chosen, theirs, "the label set has no sample")
+    scheme = _other_scheme(student, labels)
+    _require_within(student.chosen, theirs, "the label set has no sample", scheme)
     if isinstance(policy, RecordedPolicy) and policy.mix is not Mix.NONE:
         _require_within(theirs, ours, "views are mixed with others, and this data set lacks sample")
 
@@ -155,21 +156,29 @@ def _difference(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
 
 
 def _advice(student: Side, labels: Side, *, drawn: bool) -> str:
-    ours, theirs = student.id_scheme, labels.id_scheme
-    if not isinstance(ours, Unchecked) and not isinstance(theirs, Unchecked) and ours != theirs:
-        return f"Its sample IDs are by {theirs}, yours by {ours}: open images with ids={theirs!r}"
+    if scheme := _other_scheme(student, labels):
+        return scheme
     restore = "Restore what was added, removed or renamed since the labels were made"
     if drawn:
         return f"{restore}; mix partners are drawn from all samples, so that no part will do"
     return f"{restore}; name a part that is meant with sample_ids="
 
 
-def _require_within(sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str) -> None:
+def _other_scheme(student: Side, labels: Side) -> str:
+    ours, theirs = student.id_scheme, labels.id_scheme
+    if isinstance(ours, Unchecked) or isinstance(theirs, Unchecked) or ours == theirs:
+        return ""
+    return f"Its sample IDs are by {theirs}, yours by {ours}: open images with ids={theirs!r}"
+
+
+def _require_within(
+    sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str, advice: str = ""
+) -> None:
     strangers = np.setdiff1d(sample_ids, known)
     if len(strangers):
         raise MisalignedLabelsError(
-            f"{what} ID {strangers[0]} ({len(strangers)} of {len(sample_ids)} are missing); check"
-            " data set and sample IDs"
+            f"{what} ID {strangers[0]} ({len(strangers)} of {len(sample_ids)} are missing)."
+            f" {advice or 'Check data set and sample IDs'}"
         )
 
 

@@ -128,3 +128,11 @@ def test_hard_labels_of_a_part_are_compared_by_sample() -> None:
     require_same_side(side(**part, hard_labels=HARD[4:7]), side())
     with pytest.raises(MisalignedLabelsError, match=r"other hard labels .* sample ID 5"):
         require_same_side(side(**part, hard_labels=HARD[4:7] * [1, 0, 1]), side())
+
+
+def test_a_part_under_ids_of_another_kind_is_told_which() -> None:
+    ours = side(sample_ids=IDS + np.uint64(100), chosen=IDS[:3] + np.uint64(100), id_scheme="name")
+    with pytest.raises(MisalignedLabelsError, match=r"3 of 3 are missing\)\..* ids='position'"):
+        require_same_side(ours, side(id_scheme="position"))
+    with pytest.raises(MisalignedLabelsError, match="Check data set and sample IDs"):
+        require_same_side(ours, side(id_scheme="name"))

@@ -131,6 +131,11 @@ class SoftLabelLoader:
         self._records = None if source is None else source.view_records
         self._renderer = choose_renderer(policy, table.sample_ids, self._records)
         if sample_ids is not None:
+            if not len(sample_ids):
+                raise InvalidRequestError(
+                    "sample_ids is empty, so that there is nothing to train on; name at least one"
+                    " sample, or leave it out for all"
+                )
             require_known(sample_ids, table.sample_ids)
         # Before any image is read: one that is missing is told from one that differs.
         if source is not None:

@@ -64,7 +64,7 @@ def loader_of(
     order_key: int = 0,
     seeds: list[int] | None = None,
     batch_size: int = 5,
-    **options: int,
+    **options: Any,
 ) -> SoftLabelLoader:
     return SoftLabelLoader(
         DATA,
@@ -73,7 +73,7 @@ def loader_of(
         seeds=SEEDS if seeds is None else seeds,
         batch_size=batch_size,
         order_key=order_key,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -208,6 +208,12 @@ def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
     ):
         with pytest.raises(MisalignedLabelsError, match=f"made for other {what}"):
             loader_of(other, seeds=[0])
+
+
+def test_no_samples_at_all_are_refused_by_name() -> None:
+    none = np.zeros(0, dtype=np.uint64)
+    with pytest.raises(InvalidRequestError, match="sample_ids is empty"):
+        loader_of(Teacher(), seeds=[0], sample_ids=none)
 
 
 def test_images_are_compared_in_the_worker_that_reads_them() -> None:

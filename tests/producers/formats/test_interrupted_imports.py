@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from labelcast.errors import BusyError, InvalidRequestError
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.progress import Progress, unwatched
 from labelcast_producers.encoding import label_set_writer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.output import dense
@@ -19,7 +21,7 @@ from labelcast_producers.formats.source import ImportOptions
 from tests.producers.formats.writers.distilled_sets import write_pdd
 from tests.producers.formats.writers.gvbsm import write_gvbsm
 
-FILES: dict[str, int] = {"samples": 8, "epochs": 4, "batch_size": 4, "classes": 4, "view": 32}
+FILES: dict[str, Any] = {"samples": 8, "epochs": 4, "batch_size": 4, "classes": 4, "view": 32}
 
 
 class Interrupt:
@@ -162,15 +164,15 @@ def test_two_imports_into_one_directory(tmp_path: Path, form: str) -> None:
     ours, theirs = two_imports(tmp_path)
     refused: list[str] = []
 
-    def write(files: Path, progress: object) -> None:
+    def write(files: Path, progress: Progress) -> None:
         if form == "dense":
-            opened(files).write_dense(tmp_path / "out", progress=progress)  # type: ignore[arg-type]
+            opened(files).write_dense(tmp_path / "out", progress=progress)
         else:
-            opened(files).write_label_set(tmp_path / "out", codec="raw:fp32", progress=progress)  # type: ignore[arg-type]
+            opened(files).write_label_set(tmp_path / "out", codec="raw:fp32", progress=progress)
 
     def beside(done: int, total: int, /) -> None:
         with pytest.raises(BusyError) as error:
-            write(theirs, lambda *_: None)
+            write(theirs, unwatched)
         refused.append(str(error.value))
 
     write(ours, beside)

@@ -148,16 +148,24 @@ def chunk_checksum(chunk: bytes | memoryview) -> int:
     return crc32(chunk)
 
 
-def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest) -> None:
+def check_chunk(
+    chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest, *, mend: str
+) -> None:
     """Refuse a damaged chunk.
+
+    Args:
+        chunk: its bytes.
+        index: CRC-32 of every chunk of the shard.
+        number: of the chunk.
+        shard: that it belongs to.
+        mend: what to do where it is damaged, for the message.
 
     Raises:
         ChecksumMismatchError: its CRC-32 is not the one in the shard's index.
     """
     if chunk_checksum(chunk) != int(index[number]):
         raise ChecksumMismatchError(
-            f"chunk {number} of shard {shard} is damaged where it is stored;"
-            " push the label set again",
+            f"chunk {number} of shard {shard} is damaged where it is stored; {mend}",
             digest=shard,
             chunk=number,
         )

@@ -7,6 +7,7 @@ _MODULES = {
         "fastapi",
         "grpc_health",
         "grpc_reflection",
+        "prometheus_client",
         "psutil",
         "pydantic",
         "pydantic_settings",

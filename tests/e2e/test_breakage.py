@@ -133,12 +133,20 @@ def _opens(client: LabelClient, tag: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "drop"])
+DAMAGES = {
+    "flip": "is damaged where it is stored",
+    "cut": r"is damaged in the store: it has \d+ bytes, not \d+",
+    "drop": "is gone from the store",
+}
+PULLED = "damaged, as two fetches agree; push the label set there again, then pull"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_chunk_is_never_a_label(
     fragile: RunningService, tmp_path: Path, damage: str
 ) -> None:
     # Rows of its own, lest another label set have brought the same shard into the cache.
-    number = 10 + ["flip", "cut", "drop"].index(damage)
+    number = 10 + list(DAMAGES).index(damage)
     known = identity_label_set(tmp_path, number, num_samples=2000)
     fragile.push(known.on_disk, damage)
     codes = known.on_disk.manifest.segments[0].codes
@@ -155,15 +163,16 @@ def test_damaged_chunk_is_never_a_label(
                 redis.delete(key)
         label_set = client.open(damage)
         wanted = BlobNotFoundError if damage == "drop" else ChecksumMismatchError
+        says = f"{DAMAGES[damage]}; push the label set again"
         for representation in (CODES, LOGITS, Representation.top_k(1, 1.0)):
-            with pytest.raises(wanted, match="push"):
+            with pytest.raises(wanted, match=says):
                 client.labels(label_set, inside[:3], representation)
-            with pytest.raises(wanted, match="push"):
+            with pytest.raises(wanted, match=says):
                 list(client.stream(label_set, [outside[:10], inside[-1:]], representation))
         at = np.arange(len(inside), len(known.views))
         known.check(client.labels(label_set, outside, LOGITS), at, LOGITS)
         refused = DigestMismatchError if damage == "flip" else wanted
-        with pytest.raises(refused, match="push"):
+        with pytest.raises(refused, match=PULLED if damage == "flip" else says):
             pull(client, damage, tmp_path / "pulled")
         # What all of these errors say to do.
         fragile.push(known.on_disk, damage)

@@ -65,7 +65,10 @@ async def _require_blobs(blobs: BlobStore, manifest: Manifest) -> None:
                 blob=ref.digest,
             ) from None
         if info.size != ref.size:
-            raise ManifestError(f"blob {ref.digest} has {info.size} bytes, not {ref.size}")
+            says = f"blob {ref.digest} has {info.size} bytes, not {ref.size}"
+            if await _drop_if_damaged(blobs, ref.digest):
+                raise DigestMismatchError(f"{says}; push the label set again", expected=ref.digest)
+            raise ManifestError(says)
 
 
 async def _validate(blobs: BlobStore, manifest: Manifest) -> None:
@@ -119,20 +122,21 @@ def _check_hard_labels(rows: NDArray[np.uint8], manifest: Manifest, number: int)
         raise ManifestError(f"segments[{number}].hard_labels go beyond the {classes} classes")
 
 
-async def _drop_if_damaged(blobs: BlobStore, digest: str | None) -> None:
-    """Make room for a new upload of a blob that nobody can read.
+async def _drop_if_damaged(blobs: BlobStore, digest: str | None) -> bool:
+    """Make room for a new upload of a blob that nobody can read; whether it was one.
 
     The blob's own content decides: a manifest may as well name a wrong index for a sound shard.
     """
     if digest is None or not is_digest(digest):
-        return
+        return False
     try:
         info = await blobs.blob(digest)
         if await stored_digest(info, blobs.read_chunks, digest) == digest:
-            return
+            return False
     except BlobNotFoundError as error:
         if "chunk" not in error.facts:
-            return
+            return False
     except ChecksumMismatchError:
         pass
     await blobs.drop_blob(digest)
+    return True

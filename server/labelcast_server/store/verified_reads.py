@@ -32,7 +32,9 @@ async def read_blob(store: BlobStore, ref: BlobRef) -> bytes:
     info = await store.blob(ref.digest)
     if info.size != ref.size:
         raise DigestMismatchError(
-            f"blob {ref.digest} has {info.size} bytes, the manifest says {ref.size}; push it again"
+            f"blob {ref.digest} has {info.size} bytes, the manifest says {ref.size}; push the label"
+            " set again",
+            expected=ref.digest,
         )
     parts = []
     for numbers in _reads(info):

@@ -21,6 +21,7 @@ from labelcast_server.store.memory import (
     memory_store,
 )
 from labelcast_server.store.store import Store
+from labelcast_server.store.verified_reads import read_blob
 from tests.factories.label_sets import CodecName, make_label_set, with_fingerprints
 from tests.factories.pushed import push, services_over, upload
 
@@ -119,3 +120,28 @@ async def test_a_table_in_other_chunks_is_refused(tmp_path: Path) -> None:
     await push(store, label_set, stage=False)
     with pytest.raises(ManifestError, match="upload it again"):
         await stage(store, label_set.manifest)
+
+
+async def test_a_blob_whose_size_is_damaged_is_read_and_taken_again(tmp_path: Path) -> None:
+    store = memory_store()
+    label_set = await pushed(tmp_path, store)
+    codec = label_set.manifest.codec
+    assert isinstance(store.blobs, MemoryBlobs)
+    info, chunks = store.blobs._blobs[codec.digest]
+    store.blobs._blobs[codec.digest] = replace(info, size=info.size + 1), chunks
+    with pytest.raises(DigestMismatchError, match="push the label set again"):
+        await read_blob(store.blobs, codec)
+    with pytest.raises(DigestMismatchError, match="push the label set again"):
+        await stage(store, label_set.manifest)
+    await push(store, label_set)
+    assert await read_blob(store.blobs, codec) == label_set.read_blob(codec)
+
+
+async def test_a_manifest_that_slanders_a_blob_does_not_cost_it(tmp_path: Path) -> None:
+    store = memory_store()
+    label_set = await pushed(tmp_path, store)
+    codec = label_set.manifest.codec
+    slandered = replace(label_set.manifest, codec=replace(codec, size=codec.size + 1))
+    with pytest.raises(ManifestError, match="bytes, not"):
+        await stage(store, slandered)
+    await stage(store, label_set.manifest)

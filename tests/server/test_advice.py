@@ -3,10 +3,10 @@
 Advice on what a service keeps is tried where one runs: in tests/e2e and tests/server/admin.
 """
 
+import contextlib
 import os
 import re
 import socket
-from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +22,9 @@ from labelcast_server.settings import (
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
 from labelcast_server.store.open_store import open_store
 from labelcast_server.supervisor.listeners import reserve_port
+from labelcast_server.supervisor.one_process import serve_alone
+from labelcast_server.supervisor.roles import ADMIN, Role, decoder
+from labelcast_server.telemetry.exposition import served_metrics
 from tests.factories.advice import Case, try_advice
 
 
@@ -70,7 +73,7 @@ def twice(first: Path, second: Path) -> bool:
 
 def beside_another(*, stopped: bool = False, port: int | None = None) -> int:
     """Take a port that somebody listens on, unless that one was stopped or another is taken."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
         taken = int(other.getsockname()[1])
         if stopped:
             other.close()
@@ -78,7 +81,52 @@ def beside_another(*, stopped: bool = False, port: int | None = None) -> int:
             return int(reserved.getsockname()[1])
 
 
+class ServingError(Exception):
+    """A process serves, and is told to end."""
+
+
+def alone(role: Role, data_dir: Path, **settings: object) -> None:
+    """One process of a service, until it serves."""
+
+    def end(_: str) -> None:
+        raise ServingError
+
+    with pytest.raises(ServingError):
+        serve_alone(role, load_settings(data_dir=data_dir, **settings), end)
+
+
+def metrics(port: int) -> bool:
+    with served_metrics("127.0.0.1", port, None):
+        return True
+
+
+def beside_metrics(*, choose_another: bool) -> bool:
+    """Serve metrics on a port that somebody listens on, or on another."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
+        return metrics(0 if choose_another else int(other.getsockname()[1]))
+
+
 CASES: list[Case[Path]] = [
+    Case(
+        "choose one that you may write",
+        lambda at: twice(a_file(at / "file"), at / "directory"),
+        lambda at: twice(at / "another", at / "directory"),
+    ),
+    Case(
+        "counted from 0; give --decoders or LABELCAST_DECODERS, to workers too",
+        lambda at: alone(decoder(1), at),
+        lambda at: alone(decoder(1), at, decoders=2),
+    ),
+    Case(
+        "is too long for a socket; choose a shorter data directory",
+        lambda at: alone(decoder(0), at / ("long" * 30)),
+        lambda at: alone(decoder(0), at / "short"),
+    ),
+    Case(
+        "choose another LABELCAST_METRICS_PORT",
+        lambda _: beside_metrics(choose_another=False),
+        lambda _: beside_metrics(choose_another=True),
+    ),
     Case(
         "delete it to get a new one",
         lambda at: token_of(at, "no token"),
@@ -166,4 +214,13 @@ CASES: list[Case[Path]] = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
 def test_the_advice_works(case: Case[Path], tmp_path: Path) -> None:
+    try_advice(case, tmp_path)
+
+
+def test_a_process_of_its_own_is_told_where_redis_is(redis_url: str, tmp_path: Path) -> None:
+    case = Case[Path](
+        "set --redis-url or LABELCAST_REDIS_URL, or run `labelcast-server serve`",
+        lambda at: alone(ADMIN, at, admin_port=0),
+        lambda at: alone(ADMIN, at, admin_port=0, redis_url=redis_url),
+    )
     try_advice(case, tmp_path)

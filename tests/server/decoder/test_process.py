@@ -215,10 +215,22 @@ async def test_a_decoder_that_is_gone_and_comes_back(
     await loaded.check(client, LOGITS, np.arange(64))
     await decoder.stop()
     for _ in range(3):
-        with pytest.raises(ServiceUnavailableError, match="being restarted"):
+        with pytest.raises(ServiceUnavailableError, match=r"restarted, retry in a moment$"):
             await loaded.ask(client, LOGITS)
     await decoder.start()
     # It has forgotten the codec, and is given it again.
+    await loaded.check(client, LOGITS, np.arange(64))
+
+
+async def test_codecs_that_are_dropped_before_they_are_used(
+    client: DecoderClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Loaded("raw", 1)
+    with monkeypatch.context() as crowded:
+        # As where other label sets take the place of each codec at once.
+        crowded.setattr("labelcast_server.decoder.server._LOADED_CODECS", 0)
+        with pytest.raises(ServiceUnavailableError, match=r"; retry, or read fewer at a time$"):
+            await loaded.ask(client, LOGITS)
     await loaded.check(client, LOGITS, np.arange(64))
 
 
@@ -238,9 +250,15 @@ async def test_a_decoder_that_hangs_is_told_from_one_that_is_gone(tmp_path: Path
         hanging.bind(str(listening))
         hanging.listen()
         client = DecoderClient(listening, answer_seconds=0.1)
-        with pytest.raises(ServiceUnavailableError, match=r"within 0\.1 s.* hangs"):
+        with pytest.raises(ServiceUnavailableError, match=r"within 0\.1 s.* hangs.*; retry$"):
             await Loaded("raw", 1).ask(client, LOGITS)
         await client.close()
+    successor = RunningDecoder(listening)
+    await successor.start()
+    client = DecoderClient(listening)
+    await Loaded("raw", 1).check(client, LOGITS, np.arange(64))
+    await client.close()
+    await successor.stop()
 
 
 async def test_a_probe_does_not_wait_behind_all_others(

@@ -1,6 +1,7 @@
 """A faulty seam between worker and decoder process never passes wrong labels on."""
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.server.decoder.decoders import Loaded, RunningDecoder
 from tests.server.decoder.seam_peer import Frame, SeamPeer, Tamper, frame
 
 LOGITS = Representation.logits(Precision.FP32)
+RETRY = re.compile(r"retry( in a moment)?$")
 REFUSED = (WrongSubjectError, ServiceUnavailableError)
 
 
@@ -43,19 +45,23 @@ class Seam:
         # A raw codec: its labels spell its rows, bit for bit.
         self.loaded = Loaded("raw", 1, count=64)
         self.caught = 0
+        self.said: list[str] = []
 
     async def ask(self, start: int, stop: int) -> bool:
         """Whether labels came; they must be the right ones, or a typed error in their place."""
         try:
             reply = await self.loaded.ask(self.client, LOGITS, self.loaded.rows[start:stop])
-        except REFUSED:
+        except REFUSED as error:
             self.caught += 1
+            self.said.append(error.message)
             return False
         labels = np.frombuffer(reply, "<f4").reshape(stop - start, -1)
         assert np.array_equal(labels, self.loaded.labels[start:stop])
         return True
 
     async def works_again(self) -> None:
+        """Do what all of these errors say."""
+        assert all(RETRY.search(each) for each in self.said), self.said
         async with asyncio.timeout(60):
             while not await self.ask(8, 16):
                 pass

@@ -58,7 +58,11 @@ async def fleet() -> AsyncIterator[Hasty]:
 
 
 @pytest.mark.parametrize(
-    ("how", "message"), [("begun", "used again too early"), ("written", "damaged in memory")]
+    ("how", "message"),
+    [
+        ("begun", "used again too early; the labels were dropped, retry in a moment"),
+        ("written", "damaged in memory before they were sent; retry in a moment"),
+    ],
 )
 async def test_a_slot_that_is_recycled_early_never_becomes_a_message(
     tmp_path: Path, fleet: Hasty, how: str, message: str

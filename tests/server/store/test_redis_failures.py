@@ -181,13 +181,18 @@ def test_malformed_urls_are_refused_without_repeating_them(url: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_nobody_there(tmp_path: Path, redis_url: str) -> None:
     for url in (f"unix://{tmp_path}/none.sock", "redis://127.0.0.1:1/0"):
         store = open_store(url, timeout_seconds=1)
         async with asyncio.timeout(_HANGS_SECONDS):
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(
+                StoreUnavailableError, match="check that it runs and that the address is right"
+            ):
                 await store.ping()
         await store.close()
+    store = open_store(redis_url, timeout_seconds=10)
+    await store.ping()
+    await store.close()
 
 
 async def test_missing_and_truncated_chunks_are_typed_errors(

@@ -210,7 +210,9 @@ def test_a_directory_that_cannot_be_listed_is_not_left_out(
     hidden = sorted(entry for entry in tmp_path.iterdir() if entry.is_dir())[1]
     with monkeypatch.context() as odd:
         unreadable(odd, hidden)
-        with pytest.raises(LabelFileError, match=f"cannot list {hidden}: Permission denied"):
+        with pytest.raises(
+            LabelFileError, match=f"cannot list {hidden}: Permission denied; make it readable"
+        ):
             importer.open(tmp_path, SPREAD)
     assert importer.open(tmp_path, SPREAD).facts.index.num_rows == whole
 

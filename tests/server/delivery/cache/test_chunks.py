@@ -255,6 +255,7 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
     codes: Section,
     array: NDArray[np.uint8],
     tiny_disk: Path,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = ChunkCache(blobs, tiny_disk, retry_seconds=0)
@@ -266,8 +267,12 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
     assert cache.counts.direct > 0
     # Once, and not for every request or shard.
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "LABELCAST_CACHE_DIR" in line
+    assert "free some or set LABELCAST_CACHE_DIR to a larger disk" in line
 
+    (tmp_path / "larger").mkdir()
+    larger = ChunkCache(blobs, tmp_path / "larger")
+    assert np.array_equal(await larger.gather(codes, everything), array[everything])
+    assert len(larger.shards_with_files()) == len(codes.shards)
     enlarge(tiny_disk)
     assert np.array_equal(await cache.gather(codes, everything), array[everything])
     direct = cache.counts.direct

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ from tests.factories.pictures import Pictures
 from tests.factories.unreadable import unreadable
 from tests.producers.formats.writers.sre2l import write_sre2l
 
+Made: TypeAlias = tuple[LabelSetDirectory, LabelSetDirectory, LabelSetDirectory]
 SAMPLES, FIRST = 300, 10**12
 NAMES = [f"class {number}" for number in range(10)]
 
@@ -95,9 +96,10 @@ def aligned(at: Desk, dataset: Samples, **options: Any) -> int:
     return train(at.labels, dataset, fingerprints=UNCHECKED, **options)
 
 
-def labels_of(files: Files) -> list[object]:
-    """Read what labels were made of."""
-    return list(ComparedDataset(files, SampleTable(files).fingerprints()))
+def labels_of(files: Files) -> int:
+    """Read what labels were made of; the number of images."""
+    dataset = ComparedDataset(files, SampleTable(files).fingerprints())
+    return len([dataset[number] for number in range(len(dataset))])
 
 
 def drawn(label_set: LabelSetDirectory, number: int) -> Any:
@@ -276,15 +278,15 @@ CASES: list[Case[Desk]] = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[LabelSetDirectory]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     at = tmp_path_factory.mktemp("made")
     plain, other = (make_label_set(at / name, num_samples=SAMPLES)[0] for name in ("a", "b"))
     conditioned, _ = make_label_set(at / "c", "vqae-context", num_samples=SAMPLES)
-    return [plain, with_fingerprints(other, FingerprintKind.FILES), conditioned]
+    return plain, with_fingerprints(other, FingerprintKind.FILES), conditioned
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
-def test_the_advice_works(case: Case[Desk], made: list[LabelSetDirectory], tmp_path: Path) -> None:
+def test_the_advice_works(case: Case[Desk], made: Made, tmp_path: Path) -> None:
     try_advice(case, Desk(*made, tmp_path))
 
 

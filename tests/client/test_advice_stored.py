@@ -4,13 +4,14 @@ import errno
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 import labelcast
 from labelcast import Views
 from labelcast.files import write_whole
+from labelcast.identifiers import Digest
 from labelcast.label_set import Expectation, Manifest, digest_of, from_canonical, to_canonical
 from labelcast.label_set.fingerprints import FingerprintKind
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
@@ -18,6 +19,7 @@ from tests.factories.advice import Case, try_advice
 from tests.factories.label_sets import MIXING_POLICY, make_label_set, with_fingerprints
 from tests.factories.odd_file_systems import without_fsync
 
+Made: TypeAlias = tuple[LabelSetDirectory, LabelSetDirectory, LabelSetDirectory]
 SAMPLE = 10**12
 VIEWS = Views.of([SAMPLE, SAMPLE + 7], 0)
 
@@ -59,7 +61,7 @@ def with_chunks_of(label_set: LabelSetDirectory, rows: int) -> Manifest:
     return Manifest.from_bytes(to_canonical(content))
 
 
-def expected(label_set: LabelSetDirectory, dataset: str) -> object:
+def expected(label_set: LabelSetDirectory, dataset: Digest) -> object:
     return labelcast.open(label_set.directory, expect=Expectation(dataset=dataset))
 
 
@@ -99,17 +101,17 @@ CASES: list[Case[Shelf]] = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[LabelSetDirectory]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     at = tmp_path_factory.mktemp("made")
-    return [
+    return (
         make_label_set(at / "plain")[0],
         make_label_set(at / "conditioned", "vqae-context")[0],
         with_fingerprints(make_label_set(at / "fingerprinted")[0], FingerprintKind.PIXELS),
-    ]
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.says)[:50])
-def test_the_advice_works(case: Case[Shelf], made: list[LabelSetDirectory], tmp_path: Path) -> None:
+def test_the_advice_works(case: Case[Shelf], made: Made, tmp_path: Path) -> None:
     try_advice(case, Shelf(*made, tmp_path))
 
 

@@ -184,10 +184,10 @@ def into(at: Path, out: str) -> object:
     return read(at / "files").write_dense(at / out)
 
 
-def into_deleted(at: Path) -> None:
+def into_deleted(at: Path) -> object:
     for file in (at / "out").iterdir():
         file.unlink()
-    into(at, "out")
+    return into(at, "out")
 
 
 def tokens(at: Path) -> Path:

@@ -30,10 +30,11 @@ class Office:
     redis_url: str
     directory: Path
 
-    def list(self, url: str | None = None, **options: float) -> object:
+    def list(self, url: str | None = None, timeout_seconds: float = 60) -> object:
         """Ask, without waiting for a service that is away."""
-        asked = Registry(url or self.admin.url, ADMIN_TOKEN, patience_seconds=0, **options)
-        with asked as registry:
+        with Registry(
+            url or self.admin.url, ADMIN_TOKEN, timeout_seconds=timeout_seconds, patience_seconds=0
+        ) as registry:
             return registry.list()
 
     def command(self, *words: str, token: str | None = None) -> object:

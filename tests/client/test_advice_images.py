@@ -1,6 +1,7 @@
 """Advice on the student's images and samples is tried, as in test_advice.py beside this."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,25 @@ def two_labels(at: Desk, shown: int) -> None:
     canary.watch(np.ones(300, np.int64), np.full((2, 300), shown))
 
 
+def spelled_twice(at: Path) -> ImageFolder:
+    """One name in the two forms of Unicode, as it comes from two file systems."""
+    names = (unicodedata.normalize(form, "a/é.png") for form in ("NFC", "NFD"))
+    return ImageFolder(pictures(at / "images", *names), ids="name")
+
+
+def renamed_or_by_position(at: Path) -> None:
+    root = at / "images"
+    assert len(ImageFolder(root, ids="position")) == 2
+    (root / unicodedata.normalize("NFD", "a/é.png")).rename(root / "a" / "e.png")
+    assert len(ImageFolder(root, ids="name")) == 2
+
+
 CASES: list[Case[Desk]] = [
+    Case(
+        "have one sample ID by name; rename one, or take IDs by position",
+        lambda at: spelled_twice(at.directory),
+        lambda at: renamed_or_by_position(at.directory),
+    ),
     Case(
         "are missing); check data set and sample IDs",
         lambda at: train(

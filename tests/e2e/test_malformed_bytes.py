@@ -107,6 +107,9 @@ def test_an_older_client_is_refused_clearly(channel: grpc.Channel) -> None:
         assert refused.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+OTHER_VERSION = f"does not speak {SERVICE}; use a client and a service of one version"
+
+
 async def test_a_service_of_another_version_is_named() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(2))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -115,11 +118,11 @@ async def test_a_service_of_another_version_is_named() -> None:
     try:
         with (
             LabelClient(address, reconnect_seconds=60) as client,
-            pytest.raises(ProtocolError, match=f"does not speak {SERVICE}; use a client"),
+            pytest.raises(ProtocolError, match=OTHER_VERSION),
         ):
             client.open("any")
         async with AsyncLabelClient(address, reconnect_seconds=60) as asynchronous:
-            with pytest.raises(ProtocolError, match=f"does not speak {SERVICE}; use a client"):
+            with pytest.raises(ProtocolError, match=OTHER_VERSION):
                 await asynchronous.open("any")
     finally:
         server.stop(None).wait()

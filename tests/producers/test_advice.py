@@ -152,7 +152,7 @@ CASES: list[Case[Path]] = [
         lambda _: encoded("raw:fp32", ROWS * 1e5),
     ),
     Case(
-        "use spread or renormalise or zero",
+        "is no recovery; use spread or renormalise or zero",
         lambda _: encoded("topk:2:guess", ROWS),
         lambda _: [
             encoded(f"topk:2:{recovery}", ROWS) for recovery in ("spread", "renormalise", "zero")

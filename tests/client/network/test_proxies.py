@@ -198,7 +198,10 @@ def test_credentials_of_a_proxy_are_not_shown(monkeypatch: pytest.MonkeyPatch) -
     ("url", "says"),
     [
         ("socks5://127.0.0.1:1", "names a SOCKS proxy, which needs another package"),
-        ("gopher://127.0.0.1:1", "holds no URL of a proxy"),
+        (
+            "gopher://127.0.0.1:1",
+            "holds no URL of a proxy; write it like http://proxy.example.org:3128",
+        ),
         ("http://[::1", "holds no URL of a proxy"),
     ],
 )

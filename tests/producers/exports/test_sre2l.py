@@ -389,6 +389,6 @@ def test_nothing_is_left_of_an_export_that_stops(tmp_path: Path) -> None:
     out.mkdir()
     export_sre2l(label_set, out, batch_size=BATCH)
     before = files(out)
-    with pytest.raises(InvalidRequestError, match="empty directory"):
+    with pytest.raises(InvalidRequestError, match="already; use a new or empty directory"):
         export_sre2l(label_set, out, batch_size=BATCH)
     assert len(files(out)) == len(before) == 9

@@ -141,7 +141,9 @@ def test_a_codec_without_codes_makes_no_label_set_and_spoils_none(
     labels = DenseLabels.open(dense)
     label_set = write_label_set(labels, fitted.encoder, tmp_path, artifact=fitted.artifact)
     before = (tmp_path / "manifest.json").read_bytes()
-    with pytest.raises(InvalidRequestError, match="fit one with codes") as caught:
+    with pytest.raises(
+        InvalidRequestError, match="fit one with codes to make a label set"
+    ) as caught:
         write_label_set(labels, without_codes.encoder, tmp_path, artifact=without_codes.artifact)
     assert "\n" not in caught.value.message
     assert (tmp_path / "manifest.json").read_bytes() == before

@@ -199,7 +199,7 @@ def test_the_advice_works(case: Case[Path], tmp_path: Path) -> None:
     [
         ("npz", "or is truncated or damaged (File is not a zip file); write it again"),
         ("safetensors", "; write it again"),
-        ("parquet", "; copy it again"),
+        ("parquet", "); copy it again"),
     ],
 )
 def test_a_file_that_was_cut(container: Container, says: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ DAMAGES = [
            rows(lambda row: row[TOKENS].extend([1, 2])), good, ZERO),
     Damage("byte strings in compressed_logprobs but 4 in bytepacked_indices; write the file again",
            FILE, rows(lambda row: row[VALUES].pop()), good, ZERO),
-    Damage("; copy it again", FILE,
+    Damage("); copy it again", FILE,
            lambda file: file.write_bytes(file.read_bytes()[:-9]), good, ZERO),
     Damage("which is not supported; write the labels again with the current one", FILE,
            legacy, good, ZERO),

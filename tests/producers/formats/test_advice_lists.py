@@ -67,6 +67,19 @@ def relisted(change: Any) -> Any:
 
 DAMAGES = [
     Damage(
+        "one class twice; fetch the file again",
+        "batch_2.tar",
+        changed(lambda record: record[6].__setitem__((3, 0), record[6][3, 1])),
+        lpqld,
+        NAMED,
+    ),
+    Damage(
+        "-1 is negative; fetch the file again",
+        MIDDLE,
+        changed(lambda record: record[6].__setitem__(2, -1)),
+        lambda path: write_gvbsm(path, **SMALL),
+    ),
+    Damage(
         f"has no {BY_BATCH}, which names the samples and is written when labelling ends; put the"
         " one of this run there",
         BY_BATCH,

@@ -27,6 +27,13 @@ def tinyvit(path: Path) -> object:
 
 DAMAGES = [
     Damage(
+        "line 6: a key is empty; fetch it again",
+        f"{EPOCH}/rank1-keys.txt",
+        lambda file: file.write_text("".join([*file.read_text().splitlines(True)[:-1], " \n"])),
+        tinyvit,
+        NAMED,
+    ),
+    Damage(
         "lacks rank1-values.bin; fetch it", f"{EPOCH}/rank1-values.bin", Path.unlink, tinyvit, NAMED
     ),
     Damage(

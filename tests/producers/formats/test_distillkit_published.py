@@ -107,7 +107,8 @@ def test_a_sum_above_one_has_its_advice(tmp_path: Path, refused: Recovery) -> No
     assert round(sum(captured(tmp_path, BUDGET, 3.0)), 3) == 1.052
     case = Case[Path](
         "probabilities sum to 1.052: the fit to their tail gives several per cent too much where"
-        " few are exact; --recovery renormalise divides by the sum",
+        " few are exact; --recovery renormalise divides by the sum, as DistillKit's trainer does;"
+        " or check compression_config.yaml",
         lambda at: imported(at, refused),
         lambda at: imported(at, Recovery.RENORMALISE),
     )

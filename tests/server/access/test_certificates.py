@@ -5,7 +5,9 @@ import re
 import shlex
 import subprocess
 import threading
+import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -21,6 +23,13 @@ ELSEWHERE = "192.0.2.1"  # no address of this machine, so that nothing could lis
 
 def load(pair: Pair) -> Loaded:
     return Certificates(pair.certificate, pair.key).load()
+
+
+def load_two_days_ago(pair: Pair) -> Loaded:
+    """Load where this machine's clock is behind."""
+    then = time.time() - 2 * 24 * 3600
+    with patch("labelcast_server.access.certificates.time.time", lambda: then):
+        return load(pair)
 
 
 def issued(at: Path, *, days: float = 90) -> Pair:
@@ -85,9 +94,9 @@ def started(at: Path, **settings: object) -> Certificates | None:
 
 CASES: list[Case[Path]] = [
     Case(
-        "not today; renew it",
+        "not today; renew it, or set this machine's clock",
         lambda at: load(issued(at, days=-1)),
-        lambda at: load(issued(at)),
+        lambda at: (load_two_days_ago(issued(at, days=-1)), load(issued(at))),
     ),
     Case(
         "decrypt it with: openssl pkey -in",

@@ -159,6 +159,14 @@ ALWAYS_REFUSED: dict[str, tuple[Kind, int, Tamper]] = {
 }
 
 
+SAYS = {
+    "labels of other rows under their own checksum": (
+        "answered for other rows than requested; the answer was dropped, retry"
+    ),
+    "a row missing from an answer": ("the connection to it is being reopened, retry in a moment"),
+}
+
+
 @pytest.mark.parametrize("fault", ALWAYS_REFUSED)
 async def test_a_fault_is_caught_and_the_next_decode_works(seam: Seam, fault: str) -> None:
     kind, count, tamper = ALWAYS_REFUSED[fault]
@@ -166,6 +174,7 @@ async def test_a_fault_is_caught_and_the_next_decode_works(seam: Seam, fault: st
     await asyncio.gather(*(seam.ask(start, start + 7) for start in range(0, 7 * count, 7)))
     assert seam.peer.tampered
     assert seam.caught >= 1
+    assert any(SAYS.get(fault, "") in each for each in seam.said)
     before = seam.peer.connections
     await seam.works_again()
     assert seam.peer.connections > before

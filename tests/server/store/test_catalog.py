@@ -54,7 +54,7 @@ async def test_life_of_a_label_set(catalog: Catalog) -> None:
 
 async def test_steps_that_do_not_exist(catalog: Catalog) -> None:
     (record,) = await put(catalog, label_set("a"))
-    with pytest.raises(TransitionError, match="is staged, not published"):
+    with pytest.raises(TransitionError, match="published; look at its state and decide again"):
         await catalog.transition(record.digest, expected=State.PUBLISHED, new=State.RETIRED)
     with pytest.raises(LabelSetNotFoundError):
         await catalog.transition(
@@ -65,6 +65,9 @@ async def test_steps_that_do_not_exist(catalog: Catalog) -> None:
             record.digest, expected=State.STAGED, new=State.RETIRED, tag=Tag("t")
         )
     assert await catalog.label_set(record.digest) == record
+    state = await catalog.label_set_state(record.digest)
+    await catalog.transition(record.digest, expected=state, new=State.RETIRED)
+    assert await catalog.label_set_state(record.digest) is State.RETIRED
     assert await catalog.tags() == {}
 
 

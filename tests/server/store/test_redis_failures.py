@@ -137,7 +137,7 @@ async def test_a_redis_that_hangs_is_given_up_in_time(own_redis: RealRedis) -> N
     blob = await push(store.blobs, b"content")
     own_redis.process.send_signal(signal.SIGSTOP)
     async with asyncio.timeout(_HANGS_SECONDS):
-        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+        with pytest.raises(StoreUnavailableError, match="in time; look at its load and at"):
             await store.blobs.read_chunks(blob.digest, [0])
         with pytest.raises(StoreUnavailableError):
             await push(store.blobs, b"more")
@@ -185,9 +185,7 @@ async def test_nobody_there(tmp_path: Path, redis_url: str) -> None:
     for url in (f"unix://{tmp_path}/none.sock", "redis://127.0.0.1:1/0"):
         store = open_store(url, timeout_seconds=1)
         async with asyncio.timeout(_HANGS_SECONDS):
-            with pytest.raises(
-                StoreUnavailableError, match="check that it runs and that the address is right"
-            ):
+            with pytest.raises(StoreUnavailableError, match="it runs and that the address is"):
                 await store.ping()
         await store.close()
     store = open_store(redis_url, timeout_seconds=10)
@@ -373,15 +371,21 @@ async def test_publishing_waits_for_the_replicas(tmp_path: Path) -> None:
                 assert looking.hget(keys.TAGS, "t") == one.digest.encode()
 
             replica.process.send_signal(signal.SIGSTOP)
-            with pytest.raises(StorageError, match=r"0 of 1 replicas .* nothing was changed"):
+            says = "0 of 1 replicas .*; look at the replicas and try again"
+            with pytest.raises(StorageError, match=says):
                 await store.catalog.transition(
                     two.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("t")
                 )
             assert await store.catalog.label_set(two.digest) == two
             assert await store.catalog.tags() == {"t": one.digest}
-            await store.close()
 
             replica.process.send_signal(signal.SIGCONT)
+            await asyncio.to_thread(client.execute_command, "WAIT", 1, 30_000)
+            await store.catalog.transition(
+                two.digest, expected=State.STAGED, new=State.PUBLISHED, tag=Tag("t")
+            )
+            assert await store.catalog.tags() == {"t": two.digest}
+            await store.close()
             behind = open_store(replica.url)
             assert "this Redis is a replica" in " ".join(await behind.blobs.safety_problems())
             with pytest.raises(StoreUnavailableError, match="read-only replica"):

@@ -54,7 +54,7 @@ class SampleFingerprints:
                 f" {len(self.sample_ids)} samples"
             )
         if (self.kind is FingerprintKind.FILES) != (self.reading is not None):
-            raise ManifestError("fingerprints of files, and only those, say how files are read")
+            raise ManifestError("fingerprints of files alone say how files are read")
 
     def digest(self) -> Digest:
         """Identity of the data set: over kind, decoding, sample IDs and fingerprints."""

@@ -1,8 +1,9 @@
 """Label sets come, are published under tags, and go."""
 
 import asyncio
+import contextlib
 
-from labelcast.errors import DigestMismatchError
+from labelcast.errors import BlobNotFoundError, DigestMismatchError, ManifestError
 from labelcast.identifiers import Digest, Tag
 from labelcast.label_set import Manifest, digest_of
 from labelcast_server.registry.admission import Admission
@@ -10,6 +11,7 @@ from labelcast_server.registry.life_cycle import LabelSets
 from labelcast_server.registry.validation import validate
 from labelcast_server.store.catalog import LabelSetRecord
 from labelcast_server.store.store import Store
+from labelcast_server.store.verified_reads import shard_blob
 
 
 class Publisher:
@@ -38,7 +40,11 @@ class Publisher:
                 is recorded.
         """
         known, manifest = await asyncio.to_thread(_parse, digest, content)
-        await validate(self._blobs, manifest)
+        try:
+            await validate(self._blobs, manifest)
+        except ManifestError:
+            await self._drop_other_chunks(known, manifest)
+            raise
         return await self._label_sets.stage(known, content)
 
     async def publish(self, digest: Digest, tag: Tag) -> None:
@@ -49,6 +55,38 @@ class Publisher:
     async def retire(self, reference: str) -> None:
         """Take a label set away from its readers."""
         await self._label_sets.retire(await self._catalog.resolve(reference))
+
+    async def _drop_other_chunks(self, digest: Digest, manifest: Manifest) -> None:
+        """Make room for a new upload of a shard that is stored in other chunks than it must be.
+
+        Raises:
+            BlobNotFoundError: there was one.
+            ManifestError: another label set needs it as it is.
+        """
+        sections = [each for part in manifest.segments for each in part.sections().values()]
+        for section, shard in [(each, shard) for each in sections for shard in each.shards]:
+            try:
+                with contextlib.suppress(BlobNotFoundError):
+                    await shard_blob(self._blobs, section, shard)
+            except ManifestError as error:
+                if (await self._blobs.blob(shard.data.digest)).size != shard.data.size:
+                    continue
+                user = await self._user_of(shard.data.digest, digest)
+                if user is not None:
+                    raise ManifestError(
+                        f"label set {user} has shard {shard.data.digest} in other chunks; push one"
+                        " of the two label sets to another service"
+                    ) from None
+                await self._blobs.drop_blob(shard.data.digest)
+                raise BlobNotFoundError(error.message, digest=shard.data.digest) from None
+
+    async def _user_of(self, blob: Digest, digest: Digest) -> Digest | None:
+        """A label set, other than the one with `digest`, that names a blob; None if none does."""
+        for record in await self._catalog.label_sets():
+            manifest = await asyncio.to_thread(Manifest.from_bytes, record.manifest)
+            if record.digest != digest and blob in manifest.blobs():
+                return record.digest
+        return None
 
 
 def _parse(digest: str, content: bytes) -> tuple[Digest, Manifest]:

@@ -75,7 +75,7 @@ async def shard_blob(store: BlobStore, section: Section, shard: Shard) -> BlobIn
     if info.size != shard.data.size or not (info.chunk_bytes == section.chunk_bytes or one_chunk):
         raise ManifestError(
             f"shard {info.digest} is stored as {info.size} bytes in chunks of {info.chunk_bytes},"
-            f" not {shard.data.size} in {section.chunk_bytes}; upload it again"
+            f" not {shard.data.size} in {section.chunk_bytes}; push the label set again"
         )
     return info
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelcast.errors import ChecksumMismatchError, DigestMismatchError, ManifestError
+from labelcast.errors import (
+    BlobNotFoundError,
+    ChecksumMismatchError,
+    DigestMismatchError,
+    ManifestError,
+)
 from labelcast.identifiers import Digest
 from labelcast.label_set import CHUNK_BYTES, BlobRef, Manifest, digest_of
 from labelcast.label_set.fingerprints import FingerprintKind
@@ -112,14 +117,50 @@ async def test_a_damaged_table_whose_index_fits_the_damage_is_refused(tmp_path: 
         await stage(store, with_index_of_samples(label_set.manifest, index))
 
 
-async def test_a_table_in_other_chunks_is_refused(tmp_path: Path) -> None:
-    label_set, _ = make_label_set(tmp_path, "raw", num_samples=9, num_seeds=2, num_classes=3)
-    store = memory_store()
+async def in_chunks_of_8(label_set: LabelSetDirectory, store: Store) -> Digest:
+    """Upload sample IDs in other chunks than the manifest says, and all the rest."""
     (shard,) = label_set.manifest.segments[0].sample_ids.shards
     await upload(store, shard.data.digest, label_set.read_blob(shard.data), 8)
     await push(store, label_set, stage=False)
-    with pytest.raises(ManifestError, match="upload it again"):
+    return shard.data.digest
+
+
+async def test_a_table_in_other_chunks_is_taken_again(tmp_path: Path) -> None:
+    label_set, _ = make_label_set(tmp_path, "raw", num_samples=9, num_seeds=2, num_classes=3)
+    store = memory_store()
+    await in_chunks_of_8(label_set, store)
+    with pytest.raises(BlobNotFoundError, match="; push the label set again"):
         await stage(store, label_set.manifest)
+    await push(store, label_set)
+    # Also where the label set was staged before.
+    await store.blobs.drop_blob(await in_chunks_of_8(label_set, memory_store()))
+    await in_chunks_of_8(label_set, store)
+    with pytest.raises(BlobNotFoundError, match="; push the label set again"):
+        await stage(store, label_set.manifest)
+    await push(store, label_set)
+
+
+async def test_a_table_that_another_label_set_has_in_other_chunks_is_kept(tmp_path: Path) -> None:
+    label_set = await pushed(tmp_path, store := memory_store())
+    await stage(store, label_set.manifest)
+    (segment,) = label_set.manifest.segments
+    halved = replace(segment.sample_ids, rows_per_chunk=segment.sample_ids.rows // 2)
+    content = label_set.read_blob(halved.shards[0].data)
+    size = halved.chunk_bytes
+    chunks = [content[at : at + size] for at in range(0, len(content), size)]
+    sums = np.array([chunk_checksum(chunk) for chunk in chunks], dtype="<u4").tobytes()
+    shard = replace(halved.shards[0], index=BlobRef(digest_of(sums), len(sums)))
+    other = replace(segment, sample_ids=replace(halved, shards=(shard,)))
+    manifest = replace(label_set.manifest, segments=(other,))
+    await upload(store, digest_of(sums), sums, CHUNK_BYTES)
+    with pytest.raises(ManifestError, match="push one of the two label sets to another service"):
+        await stage(store, manifest)
+    another = memory_store()
+    await upload(another, shard.data.digest, content, size)
+    await upload(another, digest_of(sums), sums, CHUNK_BYTES)
+    await push(another, label_set, stage=False)
+    await stage(another, manifest)
+    await stage(store, label_set.manifest)
 
 
 async def test_a_blob_whose_size_is_damaged_is_read_and_taken_again(tmp_path: Path) -> None:

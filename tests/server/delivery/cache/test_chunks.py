@@ -227,7 +227,7 @@ async def test_a_shard_in_other_chunks_is_refused(
     store = memory_store()
     for ref in codes.blobs():
         await upload(store, ref.digest, label_set.read_blob(ref), 1000)
-    with pytest.raises(ManifestError, match="upload it again"):
+    with pytest.raises(ManifestError, match="push the label set again"):
         await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
 
 

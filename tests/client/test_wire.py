@@ -216,8 +216,10 @@ def test_every_flipped_bit_is_found(payload: bytes, data: st.DataObject) -> None
     damaged = bytearray(payload)
     damaged[bit // 8] ^= 1 << (bit % 8)
     message.payload = bytes(damaged)
-    with pytest.raises(ChecksumMismatchError):
+    with pytest.raises(ChecksumMismatchError, match="on their way; request them again"):
         wire.rows_from_proto(message, first_row=5, stride=1)
+    again = rows_of(5, len(payload), payload)
+    assert wire.rows_from_proto(again, first_row=5, stride=1).tobytes() == payload
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,11 @@ CASES: list[Case[Shelf]] = [
         lambda at: at.codec(damage=b"damage"),
         lambda at: (at.codec(), at.blob()),
     ),
+    Case(
+        "is not published; publish it under a tag",
+        lambda at: (run(push(at.store, at.labels)), at.read(at.labels.digest)),
+        lambda at: (at.publish(at.labels), at.read(at.labels.digest)),
+    ),
     Case("push it first", lambda at: at.blob(), lambda at: (at.codec(), at.blob())),
     Case(
         "publish it again or use its successor",

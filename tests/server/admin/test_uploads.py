@@ -73,6 +73,7 @@ def test_out_of_order_ranges_say_where_to_go_on(http: httpx.Client) -> None:
         assert answer.status_code == 416
         assert answer.json()["reason"] == "upload_offset"
         assert answer.json()["facts"]["received_bytes"] == "2000"
+        assert "the upload stands at 2000; go on from there" in answer.json()["message"]
     assert send(http, address, 2000, 7679).status_code == 200
     assert http.put(address, params={"digest": DIGEST}).status_code == 200
 
@@ -92,6 +93,7 @@ def test_finishing_needs_every_byte_and_the_announced_digest(http: httpx.Client)
     send(http, address, 0, 6999)
     missing = http.put(address, params={"digest": DIGEST})
     assert (missing.status_code, missing.json()["facts"]["received_bytes"]) == (416, "7000")
+    assert "bytes are missing; continue after 7000 of 7680 bytes" in missing.json()["message"]
     other = http.put(address, params={"digest": "sha256:" + "0" * 64})
     assert (other.status_code, other.json()["reason"]) == (400, "invalid_request")
     assert send(http, address, 7000, 7679).status_code == 200
@@ -103,7 +105,10 @@ def test_dropping_a_session(http: httpx.Client) -> None:
     send(http, address, 0, 4999)
     assert http.delete(address).status_code == 204
     assert http.delete(address).status_code == 204
-    assert send(http, address, 5000, 7679).json()["reason"] == "upload_not_found"
+    gone = send(http, address, 5000, 7679).json()
+    assert gone["reason"] == "upload_not_found"
+    assert "finished, aborted or expired; begin a new one" in gone["message"]
+    assert send(http, begin(http), 0, 7679).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -174,6 +179,7 @@ def test_more_and_fewer_bytes_than_announced(http: httpx.Client) -> None:
     fewer = http.patch(address, content=chunked([CONTENT[:2500]]), headers=headers)
     assert fewer.status_code == 400
     assert fewer.json()["facts"]["received_bytes"] == "2000"
+    assert "were announced and 2500 came; continue from byte 2000" in fewer.json()["message"]
     assert send(http, address, 2000, 7679).status_code == 200
 
 

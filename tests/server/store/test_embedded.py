@@ -140,10 +140,14 @@ def test_a_leftover_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         os.kill(hanging.pid, signal.SIGSTOP)
         hanging._lock.release()
         try:
-            with pytest.raises(BusyError, match=str(hanging.pid)):
+            says = rf"process {hanging.pid}\) left behind .* does not end; end it and start again$"
+            with pytest.raises(BusyError, match=says):
                 EmbeddedRedis(tmp_path).start()
         finally:
-            os.kill(hanging.pid, signal.SIGCONT)
+            os.kill(hanging.pid, signal.SIGKILL)
+        assert wait_for_end(hanging.pid, 10)
+        with EmbeddedRedis(tmp_path):
+            pass
 
 
 async def test_a_long_path_gets_its_socket_elsewhere(tmp_path: Path) -> None:

@@ -202,6 +202,11 @@ def test_a_class_that_changes_pixels_behind_decode_is_refused(folder: Path) -> N
             image, label = super().__getitem__(index)
             return image / 2, label
 
+    class Decoding(ImageFolder):
+        def decode(self, content: bytes, index: int, /) -> tuple[Tensor, int]:
+            image, label = super().decode(content, index)
+            return image / 2, label
+
     class Wrapped:
         """Passes everything on but its items."""
 
@@ -221,8 +226,13 @@ def test_a_class_that_changes_pixels_behind_decode_is_refused(folder: Path) -> N
             return image / 2, label
 
     plain = SampleTable(ImageFolder(folder)).fingerprints()
-    with pytest.raises(InvalidRequestError, match=r"Darker overrides __getitem__ .* override deco"):
+    with pytest.raises(
+        InvalidRequestError,
+        match=r"gives other pixels: override decode\(\) instead",
+    ):
         ComparedDataset(Darker(folder), plain)
+    darker = ComparedDataset(Decoding(folder), plain)
+    assert torch.equal(darker[0][0], ImageFolder(folder)[0][0] / 2)
     wrapped = Wrapped(ImageFolder(folder))
     with pytest.raises(InvalidRequestError, match="gives no files"):
         ComparedDataset(wrapped, plain)

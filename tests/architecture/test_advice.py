@@ -10,10 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RAISED = re.compile(r"Error$|refuse|_error$|BadParameter")
 ADVICE = re.compile(
-    r"(?<=[;:.,] )(?:or )?(?:ask|call|change|check|choose|close|copy|correct|create|decode|delete"
-    r"|draw|encode|fetch|fit|free|give|import|install|keep|label|leave|look|lower|make|mend|move"
-    r"|name|open|point|pull|push|put|raise|read|remove|resize|restore|retry|run|save|say|send|set"
-    r"|specify|split|start|state|stop|store|take|try|turn|unpack|upload|use|wait|write)\b"
+    r"(?<=[;:.,] )(?:or )?(?:abort|ask|begin|bring|call|change|check|choose|close|compare|continue"
+    r"|copy|correct|create|decode|decrypt|delete|draw|encode|end|fetch|finish|fit|free|give|go on"
+    r"|import|install|keep|label|leave|list|look|lower|make|mend|move|name|open|override|point"
+    r"|publish|pull|push|put|raise|read|relabel|remove|rename|renew|repeat|replace|request|resize"
+    r"|restore|retry|run|save|say|send|set|specify|split|start|state|stop|store|switch|take|try"
+    r"|turn|unpack|unset|upload|use|wait|write)\b"
 )
 # So many characters are found by chance in no other place.
 WINDOW = 24

@@ -18,6 +18,7 @@ from labelcast.errors import (
     TransitionError,
 )
 from labelcast.registry.client import Registry
+from labelcast.registry.upload import BlobUpload
 from tests.factories.label_sets import CodecName, make_codec, make_label_set, write_label_set
 from tests.factories.recording_proxy import recording_proxy
 from tests.server.admin.cutting_proxy import CuttingProxy
@@ -303,3 +304,12 @@ def test_an_unknown_tag_is_listed_or_pushed_as_the_message_says(
     registry.push(label_set, "glyphs:v1")
     assert registry.inspect("glyphs:v1").summary.digest == label_set.digest
     assert [summary.tags for summary in registry.list()] == [("glyphs:v1",)]
+
+
+def test_a_shard_in_other_chunks_is_sent_again(registry: Registry, tmp_path: Path) -> None:
+    label_set, _ = make_label_set(tmp_path)
+    (shard,) = label_set.manifest.segments[0].sample_ids.shards
+    upload = BlobUpload(registry._rest, shard.data, label_set.path(shard.data), 8)
+    assert max(upload.run()) == shard.data.size
+    result = registry.push(label_set, "glyphs:v1")
+    assert (result.known_blobs, result.uploaded_blobs) == (0, len(label_set.manifest.blobs()))

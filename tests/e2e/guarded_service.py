@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelcast import Tls
+from labelcast_glyphs.certificates import Authority, Pair, options_of
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
-from tests.factories.certificates import Authority, Pair, options_of
 
 NO_PATIENCE = {"reconnect_seconds": 0, "deadline_seconds": 10}
 

@@ -11,8 +11,8 @@ import pytest
 from labelcast import Tls
 from labelcast.errors import NotFoundError
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast_glyphs.certificates import Pair, options_of
 from tests.e2e.running_service import RunningService, running_service
-from tests.factories.certificates import Pair, options_of
 from tests.factories.label_sets import make_label_set
 
 DOCS = Path(__file__).parents[2] / "docs"

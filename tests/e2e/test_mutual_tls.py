@@ -7,9 +7,9 @@ import pytest
 
 from labelcast import Representation
 from labelcast.errors import NetworkError, ServiceUnavailableError, TlsError
+from labelcast_glyphs.certificates import Authority
 from tests.e2e.guarded_service import NO_PATIENCE, Guarded
 from tests.e2e.running_service import run_command
-from tests.factories.certificates import Authority
 
 CODES = Representation.codes()
 SOON = 15.0

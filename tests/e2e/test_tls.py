@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from labelcast import Representation
+from labelcast_glyphs.certificates import Authority, options_of
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, running_service
-from tests.factories.certificates import Authority, options_of
 
 STREAMING = """
 import pickle, sys

@@ -10,10 +10,10 @@ import pytest
 from labelcast import LabelClient, Tls
 from labelcast.errors import NotFoundError
 from labelcast.registry.client import Registry
+from labelcast_glyphs.certificates import Authority
 from tests.e2e.guarded_service import NO_PATIENCE, Guarded
 from tests.e2e.running_service import RunningService
 from tests.factories.advice import Case, try_advice
-from tests.factories.certificates import Authority
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from labelcast import LabelClient, Tls
 from labelcast.network import tls as tls_module
 from labelcast.registry.client import Registry
+from labelcast_glyphs.certificates import Authority, Pair
 from tests.factories.advice import Case, try_advice
-from tests.factories.certificates import Authority, Pair
 
 NAME, URL = "labels.example.invalid:7070", "http://labels.example.invalid:7071"
 

@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 import pytest
 
+from labelcast_glyphs.certificates import Authority, Pair
 from labelcast_server.access.certificates import Certificates, Loaded
 from labelcast_server.settings import load_settings
 from labelcast_server.supervisor.encryption import certificates_of
 from tests.e2e.running_service import run_command
 from tests.factories.advice import Case, try_advice
-from tests.factories.certificates import Authority, Pair
 
 ELSEWHERE = "192.0.2.1"  # no address of this machine, so that nothing could listen there
 

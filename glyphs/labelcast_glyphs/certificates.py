@@ -1,4 +1,4 @@
-"""Authorities and certificates of one test, as PEM files."""
+"""Authorities and certificates made up for tests, benchmarks and the demo, as PEM files."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ class Pair:
 
 
 class Authority:
-    """An authority that this test made up.
+    """A made-up authority.
 
     Args:
         directory: where its files go.

@@ -93,8 +93,9 @@ bench-codec: setup ## Compare codecs by their students; POINT=a,b TASK=glyphs-30
 	@$(BIN)/python -m benchmarks.codec $(if $(POINT),--point $(POINT)) $(if $(TASK),--task $(TASK)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
 
-chaos: setup ## Inject faults between all processes and compare every row; SHORT=1 for a minute
-	$(BIN)/python -m benchmarks.chaos $(if $(filter 1,$(SHORT)),--short --out bench-out/chaos.json)
+chaos: setup ## Inject faults between all processes, compare every row; VARIATION=plain SHORT=1
+	$(BIN)/python -m benchmarks.chaos $(if $(VARIATION),--variation $(VARIATION)) \
+		$(if $(filter 1,$(SHORT)),--short --out bench-out/chaos.json)
 
 report: setup ## Write the tables of README and docs from benchmarks/results and the code
 	$(BIN)/python -m benchmarks.report

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 from benchmarks.chaos.cluster import Cluster, running_cluster
 from benchmarks.chaos.disk import fill_disk
+from benchmarks.chaos.doors import Doors, tls_as_json
 from benchmarks.chaos.faults import Injector
-from benchmarks.chaos.label_sets import SETS
+from benchmarks.chaos.label_sets import SETS, SpelledSet
 from benchmarks.chaos.publishing import keep_publishing, push, read_whole
 from benchmarks.chaos.tally import Tally
+from benchmarks.chaos.variation import Variation
 
 ROOT = Path(__file__).parents[2]
 _FINAL_PATIENCE_SECONDS = 45.0
@@ -45,6 +47,7 @@ class Plan:
         scale: of the length of streams.
         link_pause_seconds: between faults on links.
         process_pause_seconds: between faults of processes.
+        renewal_pause_seconds: between renewals of the certificate, if there is one.
         patience_seconds: of clients.
         fill_disk: also fill up a disk, of a second service.
     """
@@ -59,6 +62,7 @@ class Plan:
     scale: float = 1.0
     link_pause_seconds: float = 0.3
     process_pause_seconds: float = 10.0
+    renewal_pause_seconds: float = 20.0
     patience_seconds: float = 30.0
     fill_disk: bool = True
 
@@ -68,8 +72,12 @@ class Plan:
         return self.processes * (self.threads + self.tasks)
 
 
-async def run(plan: Plan) -> dict[str, Any]:
+async def run(plan: Plan, variation: Variation) -> dict[str, Any]:
     """Run it all.
+
+    Args:
+        plan: how much of everything.
+        variation: how the service runs.
 
     Returns:
         What `chaos.json` holds.
@@ -77,23 +85,22 @@ async def run(plan: Plan) -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     tally, began = Tally(), time.monotonic()
     try:
-        async with running_cluster(directory, plan.lanes) as cluster:
+        async with running_cluster(directory, plan.lanes, variation) as cluster:
             restored = await _run_in(cluster, directory, plan, tally)
         disk: dict[str, Any] = {"ran": False, "why": "it was not asked for"}
         if plan.fill_disk:
-            disk = await asyncio.to_thread(fill_disk, directory / "full", tally)
+            disk = await asyncio.to_thread(fill_disk, directory / "full", tally, cluster.encryption)
         seconds = time.monotonic() - began
-        return _result(plan, tally, cluster, seconds, restored=restored) | {"disk_full": disk}
+        found = _result(plan, tally, cluster, seconds, restored=restored)
+        return asdict(variation) | found | {"disk_full": disk}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -> bool:
-    port, token = cluster.admin_link.port, cluster.service.admin_token()
+    doors = cluster.doors()
     for known in SETS:
-        where = directory / "sets" / known.tag
-        await asyncio.to_thread(push, known, where, port, token)
-    addresses = [f"127.0.0.1:{lane.port}" for lane in cluster.lanes]
+        await asyncio.to_thread(push, known, directory / "sets" / known.tag, doors)
     injector = Injector(cluster, plan.seed, tally.faults.append)
     students = [
         asyncio.create_task(_students(cluster, directory, plan, tally, number))
@@ -101,22 +108,23 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
     ]
     keeping = [
         asyncio.create_task(cluster.keep_running()),
-        asyncio.create_task(
-            keep_publishing(directory / "pushed", port, token, addresses[0], tally.take)
-        ),
+        asyncio.create_task(keep_publishing(directory / "pushed", doors, tally.take)),
     ]
     breaking = [
         asyncio.create_task(_again_and_again(injector.on_a_link, plan.link_pause_seconds, 12)),
         asyncio.create_task(_again_and_again(injector.on_a_process, plan.process_pause_seconds, 1)),
     ]
+    if cluster.encryption is not None:
+        renewing = _again_and_again(injector.on_the_certificate, plan.renewal_pause_seconds, 1)
+        breaking.append(asyncio.create_task(renewing))
     try:
         await _until_enough(plan, tally, [*students, *keeping, *breaking])
         await _cancel(breaking)
         # Long enough for what was killed last to be noticed.
         await asyncio.sleep(2)
-        restored = True
+        restored = await asyncio.to_thread(cluster.shows_newest_certificate)
         for known in SETS:
-            restored &= await _is_right(known, addresses[0], tally)
+            restored &= await _is_right(known, doors, tally)
         return restored
     finally:
         await _cancel(breaking)
@@ -126,12 +134,12 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
         await _cancel(keeping)
 
 
-async def _is_right(known: Any, address: str, tally: Tally) -> bool:
+async def _is_right(known: SpelledSet, doors: Doors, tally: Tally) -> bool:
     report: dict[str, Any] = {"event": "call", "call": "final", "slot": -1}
     deadline = time.monotonic() + _FINAL_PATIENCE_SECONDS
     while True:
         try:
-            judge = await asyncio.to_thread(read_whole, known, address, _FINAL_PATIENCE_SECONDS)
+            judge = await asyncio.to_thread(read_whole, known, doors, _FINAL_PATIENCE_SECONDS)
         except Exception as error:  # noqa: BLE001 - reported
             if time.monotonic() < deadline:
                 await asyncio.sleep(1)
@@ -198,6 +206,7 @@ async def _students(
             "slots": slots,
             "synchronous": plan.threads,
             "ports": {str(slot): cluster.lanes[slot].port for slot in slots},
+            "tls": tls_as_json(cluster.doors().tls),
             "seed": [plan.seed, attempt],
             "scale": plan.scale,
             "patience_seconds": plan.patience_seconds,
@@ -257,7 +266,7 @@ def _result(
         "seconds": round(seconds, 1),
         "versions": {"grpcio": grpc.__version__, "python": sys.version.split()[0]},
         "students": plan.lanes,
-        "links": plan.lanes + 3,
+        "links": len(cluster.links),
         "faults_total": len(tally.faults),
         "faults": tally.by_kind(),
         "faults_by_place": tally.by_place(),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.bounded import HungError
+from benchmarks.chaos.encryption import Encryption
 from benchmarks.chaos.faults import Fault
 from benchmarks.chaos.label_sets import SETS, SpelledSet
 from benchmarks.chaos.publishing import push, read_whole
@@ -29,12 +30,13 @@ _PATIENCE_SECONDS = 20.0
 _BLOCK = bytes(2**20)
 
 
-def fill_disk(directory: Path, tally: Tally) -> dict[str, Any]:
+def fill_disk(directory: Path, tally: Tally, encryption: Encryption | None) -> dict[str, Any]:
     """Run the scenario. Blocks.
 
     Args:
         directory: for everything; must not exist.
         tally: told of every read, and of the fault.
+        encryption: certificates; None for plain text.
 
     Returns:
         Whether it ran, what was refused, and how soon labels could be published again.
@@ -46,7 +48,7 @@ def fill_disk(directory: Path, tally: Tally) -> dict[str, Any]:
     if not _succeeds(mount):
         return {"ran": False, "why": "a file system of a fixed size may not be mounted here"}
     try:
-        service = ChaosService(directory, [])
+        service = ChaosService(directory, [], encryption)
         service.data_dir = disk / "data"
         try:
             return {"ran": True, **_run(service, disk, directory, tally)}
@@ -60,7 +62,7 @@ def _run(service: ChaosService, disk: Path, directory: Path, tally: Tally) -> di
     service.start()
     known, _, wide, refused, *_ = SETS
     for one in (known, wide):
-        push(one, directory / one.tag, service.admin_port, service.admin_token())
+        push(one, directory / one.tag, service.doors())
     _read(known, service, tally)
     began, rows, ended = time.monotonic(), tally.counts["rows"], 0
     with _reader(known, service, tally), _full(disk):
@@ -92,7 +94,7 @@ def _run(service: ChaosService, disk: Path, directory: Path, tally: Tally) -> di
 
 def _push(known: SpelledSet, service: ChaosService, directory: Path) -> str:
     try:
-        push(known, directory, service.admin_port, service.admin_token())
+        push(known, directory, service.doors())
     except (LabelcastError, HungError) as error:
         return type(error).__name__
     return "published"
@@ -101,7 +103,7 @@ def _push(known: SpelledSet, service: ChaosService, directory: Path) -> str:
 def _read(known: SpelledSet, service: ChaosService, tally: Tally) -> None:
     report: dict[str, Any] = {"event": "call", "call": "read", "slot": -1}
     try:
-        judge = read_whole(known, f"127.0.0.1:{service.grpc_port}", _PATIENCE_SECONDS)
+        judge = read_whole(known, service.doors(), _PATIENCE_SECONDS)
     except LabelcastError as error:
         tally.take(report | {"outcome": type(error).__name__})
     except HungError:

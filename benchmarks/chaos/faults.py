@@ -46,6 +46,8 @@ _ROLES: dict[Role, float] = {
     "supervisor": 0.06,
 }
 _STOPPED_SHARE = 0.35
+# A pair that does not belong together for a moment: files are renamed one by one.
+_LONGEST_RENEWAL_SECONDS = 2.0
 # Longer than a liveness bound of ten seconds, now and then.
 _LONG_STOP_SECONDS = 13.0
 _WITHDRAWN: dict[str, Withdrawal] = {
@@ -63,7 +65,7 @@ class Fault:
 
     Attributes:
         kind: what.
-        place: grpc, decoder, redis, admin, or a process.
+        place: grpc, decoder, redis, admin, certificate, or a process.
         lane: of the students' links; None for other places.
         at: when it began, by the monotonic clock.
         until: when it was over: a connection that is cut is cut at once, a stall is lifted.
@@ -89,6 +91,8 @@ class Injector:
         self._cluster = cluster
         self._random = np.random.default_rng(seed)
         self._record = record
+        # Each is killed once before any is met by chance.
+        self._to_kill = [str(role) for role in self._random.permutation(list(_ROLES))]
 
     async def on_a_link(self) -> None:
         """One fault on one connection, if there is one."""
@@ -98,21 +102,31 @@ class Injector:
             lane = int(self._random.integers(len(self._cluster.lanes)))
             link = self._cluster.lanes[lane]
         else:
-            link = {
-                "decoder": self._cluster.decoder_link,
-                "redis": self._cluster.redis_link,
-                "admin": self._cluster.admin_link,
+            links = {
+                "decoder": self._cluster.decoder_links,
+                "redis": [self._cluster.redis_link],
+                "admin": [self._cluster.admin_link],
             }[place]
-        kind = self._draw(_GRPC_KINDS if place == "grpc" else _BYTE_KINDS)
-        young = place == "grpc" and kind in _WITHDRAWN and self._random.random() < _YOUNG_SHARE
+            link = links[int(self._random.integers(len(links)))]
+        framed = place == "grpc" and self._cluster.encryption is None
+        kind = self._draw(_GRPC_KINDS if framed else _BYTE_KINDS)
+        young = framed and kind in _WITHDRAWN and self._random.random() < _YOUNG_SHARE
         happened = await (self._ambush(link, kind) if young else self._inflict(link, kind))
         if happened is not None:
             self._record(Fault(kind, place, lane, happened, time.monotonic()))
 
+    async def on_the_certificate(self) -> None:
+        """Renew what an encrypted service shows."""
+        encryption, at = self._cluster.encryption, time.monotonic()
+        assert encryption is not None
+        await encryption.renew(float(self._random.uniform(0, _LONGEST_RENEWAL_SECONDS)))
+        self._record(Fault("renew", "certificate", None, at, time.monotonic()))
+
     async def on_a_process(self) -> None:
         """Kill or stop one process."""
-        role = cast("Role", self._draw(_ROLES))
-        stops = self._random.random() < _STOPPED_SHARE
+        chance = not self._to_kill
+        role = cast("Role", self._draw(_ROLES) if chance else self._to_kill.pop())
+        stops = chance and self._random.random() < _STOPPED_SHARE
         long = self._random.random() < 0.2
         seconds = _LONG_STOP_SECONDS if long else float(self._random.uniform(0.5, 4.0))
         process = await self._process(role)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.chaos.bounded import HungError, within
+from benchmarks.chaos.doors import Doors
 from benchmarks.chaos.judge import StreamJudge
 from benchmarks.chaos.label_sets import SpelledSet
-from labelcast import LabelcastError, LabelClient, Representation
-from labelcast.registry.client import Registry
+from labelcast import LabelcastError, Representation
 
 _PAUSE_SECONDS = 4.0
 _TIMEOUT_SECONDS = 20.0
@@ -22,24 +22,23 @@ _FIRST_NUMBER = 10
 Report = Callable[[dict[str, Any]], None]
 
 
-def push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> None:
+def push(known: SpelledSet, directory: Path, doors: Doors) -> None:
     """Publish once. Blocks.
 
     Raises:
         LabelcastError: what happened on the way.
         HungError: nothing did.
     """
-    within(_HUNG_SECONDS, lambda: _push(known, directory, admin_port, token))
+    within(_HUNG_SECONDS, lambda: _push(known, directory, doors))
 
 
-def _push(known: SpelledSet, directory: Path, admin_port: int, token: str) -> None:
+def _push(known: SpelledSet, directory: Path, doors: Doors) -> None:
     on_disk = known.write(directory)
-    address = f"http://127.0.0.1:{admin_port}"
-    with Registry(address, token, timeout_seconds=_TIMEOUT_SECONDS) as registry:
+    with doors.registry(timeout_seconds=_TIMEOUT_SECONDS) as registry:
         registry.push(on_disk, known.tag)
 
 
-def read_whole(known: SpelledSet, address: str, patience_seconds: float) -> StreamJudge:
+def read_whole(known: SpelledSet, doors: Doors, patience_seconds: float) -> StreamJudge:
     """Every row of a label set, as codes and as logits; of a large one, a sample. Blocks.
 
     Raises:
@@ -47,15 +46,15 @@ def read_whole(known: SpelledSet, address: str, patience_seconds: float) -> Stre
         HungError: nothing did.
     """
     hung_seconds = patience_seconds + _HUNG_SECONDS
-    return within(hung_seconds, lambda: _read_whole(known, address, patience_seconds))
+    return within(hung_seconds, lambda: _read_whole(known, doors, patience_seconds))
 
 
-def _read_whole(known: SpelledSet, address: str, patience_seconds: float) -> StreamJudge:
+def _read_whole(known: SpelledSet, doors: Doors, patience_seconds: float) -> StreamJudge:
     at = np.arange(len(known))[:: max(1, len(known) // 6000)]
     batches = [at[start : start + 500] for start in range(0, len(at), 500)]
     judge = StreamJudge(known, Representation.codes(), batches)
     dense = StreamJudge(known, Representation.logits(), batches[:4])
-    with LabelClient(address, reconnect_seconds=patience_seconds) as client:
+    with doors.client(reconnect_seconds=patience_seconds) as client:
         label_set = client.open(known.tag)
         for one, form in ((judge, Representation.codes()), (dense, Representation.logits())):
             for batch in client.stream(label_set, one.views(), form):
@@ -67,16 +66,12 @@ def _read_whole(known: SpelledSet, address: str, patience_seconds: float) -> Str
     return judge
 
 
-async def keep_publishing(
-    directory: Path, admin_port: int, token: str, address: str, report: Report
-) -> None:
+async def keep_publishing(directory: Path, doors: Doors, report: Report) -> None:
     """Publish one label set after another until cancelled.
 
     Args:
         directory: for label sets.
-        admin_port: of the admin link.
-        token: admin token.
-        address: of a link to the gRPC port.
+        doors: where.
         report: told of each attempt as of a student's call.
     """
     number = 0
@@ -88,11 +83,11 @@ async def keep_publishing(
         where = directory / str(number)
         event: dict[str, Any] = {"event": "call", "call": "push", "slot": -1}
         try:
-            await asyncio.to_thread(push, known, where, admin_port, token)
+            await asyncio.to_thread(push, known, where, doors)
             event["outcome"] = "published"
             report(event)
             event = {"event": "call", "call": "read back", "slot": -1}
-            judge = await asyncio.to_thread(read_whole, known, address, _TIMEOUT_SECONDS)
+            judge = await asyncio.to_thread(read_whole, known, doors, _TIMEOUT_SECONDS)
             report(event | {"outcome": "complete"} | judge.verdict.as_json())
         except LabelcastError as error:
             report(event | {"outcome": type(error).__name__})

@@ -1,6 +1,7 @@
 """The service as people run it, and a Redis of ours: processes that can be killed and stopped."""
 
 import contextlib
+import fnmatch
 import json
 import os
 import socket
@@ -14,13 +15,14 @@ from typing import Literal
 
 import psutil
 
+from benchmarks.chaos.doors import Doors
+from benchmarks.chaos.encryption import Encryption
 from labelcast_server.store.embedded.executable import find_server
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 # As an init system does: what outlives its supervisor is given this long.
 _ORPHAN_SECONDS = 3.0
-DECODER_SOCKET = "decoder-0.sock"
 
 Role = Literal["decoder", "worker", "admin", "redis", "supervisor"]
 
@@ -35,9 +37,12 @@ class ChaosService:
     Args:
         directory: for its data, its log and its sockets; its name must be short.
         options: more of the command line.
+        encryption: certificates; None for plain text.
     """
 
-    def __init__(self, directory: Path, options: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, options: Sequence[str], encryption: Encryption | None = None
+    ) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.sockets = directory / "run"
@@ -45,6 +50,7 @@ class ChaosService:
         self.grpc_port = self.admin_port = 0
         self.moves = 0
         self._options = options
+        self._encryption = encryption
         self._process: subprocess.Popen[str] | None = None
         self._seen: set[psutil.Process] = set()
 
@@ -62,6 +68,7 @@ class ChaosService:
         ports = ["--grpc-port", str(self.grpc_port), "--admin-port", str(self.admin_port)]
         command = [sys.executable, "-m", "labelcast_server.cli", "serve", "--json", *ports]
         command += ["--data-dir", str(self.data_dir), *self._options]
+        command += [] if self._encryption is None else self._encryption.options
         kept = {k: v for k, v in os.environ.items() if not k.startswith("LABELCAST_")}
         ours = {"TMPDIR": str(self.sockets), "LABELCAST_DECODER_THREADS": "1"}
         with self.log_path.open("a") as log:
@@ -148,15 +155,20 @@ class ChaosService:
                 return [psutil.Process(self._process.pid)]
             return []
         wanted = {
-            "decoder": DECODER_SOCKET,
+            "decoder": "decoder-*.sock",
             "worker": str(self.grpc_port),
             "admin": str(self.admin_port),
-        }.get(role)
-        return [process for process in self.remember() if wanted in _listens_on(process)]
+        }.get(role, "")
+        return [each for each in self.remember() if fnmatch.filter(_listens_on(each), wanted)]
 
-    def admin_token(self) -> str:
-        """Grants everything."""
-        return (self.data_dir / "admin.token").read_text().strip()
+    def doors(self) -> Doors:
+        """The way in that passes no link."""
+        return Doors(
+            f"127.0.0.1:{self.grpc_port}",
+            self.admin_port,
+            (self.data_dir / "admin.token").read_text().strip(),
+            None if self._encryption is None else self._encryption.tls,
+        )
 
 
 class ChaosRedis:

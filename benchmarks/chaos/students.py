@@ -27,6 +27,7 @@ from labelcast import (
     MissingViews,
     RemoteLabelSet,
     Representation,
+    Tls,
     Views,
 )
 
@@ -85,11 +86,13 @@ class _Student:
         self._stopping = stopping
         self._scale = config["scale"]
         self._address = f"127.0.0.1:{config['ports'][str(slot.number)]}"
+        self._tls = False if config["tls"] is None else Tls(**config["tls"])
         self._patience = config["patience_seconds"]
         self._random = np.random.default_rng([config["seed"], slot.number])
 
     def _options(self, job: Job) -> dict[str, Any]:
         return {
+            "tls": self._tls,
             "rows_in_flight": job.rows_in_flight,
             "reconnect_seconds": self._patience,
             "deadline_seconds": _DEADLINE_SECONDS,

@@ -1,39 +1,51 @@
 """Tables of chaos.json."""
 
+from collections import Counter
 from typing import Any
 
 Result = dict[str, Any]
 _PLACES = {
     "grpc": "students ↔ gRPC port",
-    "decoder": "decoder and its socket",
+    "decoder": "decoders and their sockets",
     "redis": "Redis and its port",
     "admin": "admin process and its port",
     "worker": "I/O workers",
     "supervisor": "supervisor",
+    "certificate": "certificate of the service",
     "disk": "disk",
 }
 
 
 def chaos_table(result: Result) -> str:
-    """What became of the rows."""
-    recovery = result["recovery_seconds"]
-    cells = {
-        "faults": f"{result['faults_total']:,}",
-        "streams": f"{result['streams']:,}",
-        "rows delivered": f"{result['rows']:,}",
-        "wrong": f"{result['wrong']:,}",
-        "lost": f"{result['lost']:,}",
-        "duplicated": f"{result['duplicated']:,}",
-        "ended by a typed error": f"{sum(result['typed_errors'].values()):,}",
+    """What became of the rows, under each variation."""
+    rows = [_cells(run) for run in result["variations"].values()]
+    lines = [f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row.values())} |" for row in rows)])
+
+
+def _cells(run: Result) -> dict[str, str]:
+    recovery = run["recovery_seconds"]
+    return {
+        "service": run["title"],
+        "faults": f"{run['faults_total']:,}",
+        "streams": f"{run['streams']:,}",
+        "rows delivered": f"{run['rows']:,}",
+        "wrong": f"{run['wrong']:,}",
+        "lost": f"{run['lost']:,}",
+        "duplicated": f"{run['duplicated']:,}",
+        "ended by a typed error": f"{sum(run['typed_errors'].values()):,}",
         "next row after a fault, median": _seconds(recovery["median"]),
         "worst": _seconds(recovery["worst"]),
     }
-    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}\n| {' | '.join(cells.values())} |"
 
 
 def faults_table(result: Result) -> str:
-    """Faults by place and kind."""
-    places, kinds = result["faults_by_place"], list(result["faults"])
+    """Faults by place and kind, of all variations together."""
+    places, kinds = dict[str, Counter[str]](), Counter[str]()
+    for run in result["variations"].values():
+        kinds.update(run["faults"])
+        for place, found in run["faults_by_place"].items():
+            places.setdefault(place, Counter()).update(found)
     titles = [kind.replace("_", " ") for kind in kinds]
     lines = [f"| where | {' | '.join(titles)} |", f"|---|{'---|' * len(kinds)}"]
     for place, title in _PLACES.items():

@@ -164,7 +164,7 @@ def doctor(
     """Check this machine or a Redis, and say how to repair it. Exit status 1 on any error."""
     from dataclasses import asdict
 
-    from labelcast_server.doctor import diagnose
+    from labelcast_server.doctor.diagnosis import diagnose
     from labelcast_server.settings import load_settings
 
     given: dict[str, Any] = {"data_dir": data_dir, "redis_url": redis_url}

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelcast.errors import BusyError, StoreUnavailableError
-from labelcast_server.doctor import check_data_dir
+from labelcast_server.doctor.data_directory import check_data_dir
 from labelcast_server.store.embedded.client import wait_for_end
 from labelcast_server.store.embedded.config import config_text, socket_in
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock, lock_holder

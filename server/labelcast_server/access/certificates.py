@@ -79,6 +79,21 @@ class Certificates:
             " and rename them"
         )
 
+    def cover(self, host: str) -> bool:
+        """Whether clients that look for a host take the certificate for the host's.
+
+        Args:
+            host: name or address, without brackets.
+
+        Raises:
+            InvalidRequestError: a file cannot be read, or they do not belong together.
+        """
+        try:
+            _shown_to_client(self.certificate, self.key, host)
+        except (ssl.SSLCertVerificationError, ValueError):
+            return False
+        return True
+
     def _load(self) -> "Loaded":
         chain, key = read_certificates(self.certificate), read_key(self.key)
         authorities = None
@@ -173,24 +188,34 @@ class FreshCertificates:
 
 
 def _as_seen(certificate: Path, key: Path) -> dict[str, object]:
-    """The certificate in fields, by a handshake with ourselves: ssl shows only a peer's."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    load_pair(server, certificate, key)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
-    load_authorities(client, certificate)
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = client.wrap_bio(to_client, to_server)
-    far = server.wrap_bio(to_server, to_client, server_side=True)
     try:
-        for side in (near, far, near, far):
-            _go_on(side)
+        return _shown_to_client(certificate, key)
     except ssl.SSLError as error:
         raise InvalidRequestError(
             f"the certificate {certificate} cannot identify a server ({error.reason}); have one"
             " made for server authentication"
         ) from None
+
+
+def _shown_to_client(certificate: Path, key: Path, host: str | None = None) -> dict[str, object]:
+    """The certificate in fields, by a handshake with ourselves: ssl shows only a peer's.
+
+    Raises:
+        SSLCertVerificationError: it is not for that host, or cannot identify a server.
+    """
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pair(server, certificate, key)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = host is not None
+    # gRPC looks at subjectAltName alone.
+    client.hostname_checks_common_name = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
+    load_authorities(client, certificate)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    near = client.wrap_bio(to_client, to_server, server_hostname=host)
+    far = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (near, far, near, far):
+        _go_on(side)
     return dict(near.getpeercert() or {})
 
 

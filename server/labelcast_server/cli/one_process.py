@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelcast.cli.panels import add_command
-from labelcast_server.cli.listening import (
-    AllowPlaintext,
-    TlsCertificate,
-    TlsClientCa,
-    TlsKey,
-)
+from labelcast_server.cli.listening import with_encryption
 
 if TYPE_CHECKING:
     from labelcast_server.supervisor.roles import Role
@@ -38,6 +33,7 @@ Decoders = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the address as JSON.")]
 
 
+@with_encryption
 def worker(
     host: Host = None,
     grpc_port: Annotated[
@@ -46,11 +42,9 @@ def worker(
     data_dir: DataDir = None,
     redis_url: RedisUrl = None,
     decoders: Decoders = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_client_ca: TlsClientCa = None,
-    allow_plaintext: AllowPlaintext = None,
     as_json: AsJson = False,
+    *,
+    encryption: dict[str, Any],
 ) -> None:
     """Run one I/O worker alone: gRPC for students, labels from the decoders beside it.
 
@@ -65,12 +59,8 @@ def worker(
         "data_dir": data_dir,
         "redis_url": redis_url,
         "decoders": decoders,
-        "tls_certificate": tls_certificate,
-        "tls_key": tls_key,
-        "tls_client_ca": tls_client_ca,
-        "allow_plaintext": allow_plaintext,
     }
-    _serve(roles.worker(0), as_json, given)
+    _serve(roles.worker(0), as_json, given | encryption)
 
 
 def decoder(
@@ -96,6 +86,7 @@ def decoder(
     _serve(roles.decoder(number), as_json, given)
 
 
+@with_encryption
 def admin(
     host: Host = None,
     admin_port: Annotated[
@@ -106,11 +97,9 @@ def admin(
     allow_unsafe_store: Annotated[
         bool | None, typer.Option(help="Accept a Redis that could forget labels.")
     ] = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_client_ca: TlsClientCa = None,
-    allow_plaintext: AllowPlaintext = None,
     as_json: AsJson = False,
+    *,
+    encryption: dict[str, Any],
 ) -> None:
     """Run the admin API alone: REST for publishing label sets."""
     from labelcast_server.supervisor import roles
@@ -121,12 +110,8 @@ def admin(
         "data_dir": data_dir,
         "redis_url": redis_url,
         "allow_unsafe_store": allow_unsafe_store,
-        "tls_certificate": tls_certificate,
-        "tls_key": tls_key,
-        "tls_client_ca": tls_client_ca,
-        "allow_plaintext": allow_plaintext,
     }
-    _serve(roles.ADMIN, as_json, given)
+    _serve(roles.ADMIN, as_json, given | encryption)
 
 
 def _serve(role: "Role", as_json: bool, given: dict[str, Any]) -> None:

@@ -1,27 +1,21 @@
-"""Commands to run and check a service: serve, health, doctor."""
+"""Commands to run a service and ask for its health."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from labelcast.cli.panels import add_command
-from labelcast.cli.tls_options import with_tls
+from labelcast.cli.shared_options import with_tls
 from labelcast.errors import ServiceUnavailableError
 from labelcast.network.endpoint import host_and_port
 from labelcast.network.proxies import is_loopback
 from labelcast.network.tls import Tls
-from labelcast_server.cli.listening import (
-    AllowPlaintext,
-    TlsCertificate,
-    TlsClientCa,
-    TlsKey,
-)
+from labelcast_server.cli.listening import with_encryption
 
 
+@with_encryption
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
@@ -73,11 +67,9 @@ def serve(
             " append-only file."
         ),
     ] = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_client_ca: TlsClientCa = None,
-    allow_plaintext: AllowPlaintext = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as JSON.")] = False,
+    *,
+    encryption: dict[str, Any],
 ) -> None:
     """Run the service: gRPC for students, REST for admins, and a Redis unless one is given.
 
@@ -98,12 +90,8 @@ def serve(
         "device": device,
         "decoders": decoders,
         "allow_unsafe_store": allow_unsafe_store,
-        "tls_certificate": tls_certificate,
-        "tls_key": tls_key,
-        "tls_client_ca": tls_client_ca,
-        "allow_plaintext": allow_plaintext,
     }
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    settings = load_settings(**given, **encryption)
 
     def announce(addresses: Addresses) -> None:
         token_file = addresses.admin_token_file
@@ -154,39 +142,6 @@ def health(
             typer.echo(f"decoder-{number}: {'serving' if serving else 'not serving'}")
 
 
-def doctor(
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Data directory to check.", show_default=".labelcast")
-    ] = None,
-    redis_url: Annotated[str | None, typer.Option(help="URL of a Redis to check.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
-) -> None:
-    """Check this machine or a Redis, and say how to repair it. Exit status 1 on any error."""
-    from dataclasses import asdict
-
-    from labelcast_server.doctor.diagnosis import diagnose
-    from labelcast_server.settings import load_settings
-
-    given: dict[str, Any] = {"data_dir": data_dir, "redis_url": redis_url}
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    url = None if settings.redis_url is None else settings.redis_url.get_secret_value()
-    ports = [port for port in (settings.grpc_port, settings.admin_port) if port]
-    reserve = settings.disk_reserve_bytes
-    devices = settings.decoder_devices
-    findings = asyncio.run(
-        diagnose(url, settings.data_dir, ports, devices, disk_reserve_bytes=reserve)
-    )
-    if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        for finding in findings:
-            typer.echo(f"{finding.level:<8}{finding.check:<22}{finding.message}")
-            if finding.remedy is not None:
-                typer.echo(f"{'':<30}→ {finding.remedy}")
-    if any(finding.level == "error" for finding in findings):
-        sys.exit(1)
-
-
 def _tls_of_own_service(address: str) -> Tls | None:
     from labelcast_server.access.certificates import Certificates
     from labelcast_server.rpc.probe import own_tls
@@ -208,4 +163,3 @@ def add_to(app: typer.Typer) -> None:
         "labelcast-server serve --redis-url redis://127.0.0.1:6379/0",
     )
     add_command(app, health, "labelcast-server health --address 127.0.0.1:7070")
-    add_command(app, doctor, "labelcast-server doctor --data-dir /var/lib/labelcast")

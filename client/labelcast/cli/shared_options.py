@@ -1,14 +1,16 @@
-"""Options that say how a service is checked; `labelcast-server health` has them too."""
+"""Options that several commands have, written down once: how a service is checked."""
 
 import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from labelcast.network.tls import Tls
+
+Command = Callable[..., None]
 
 PlaintextOption = Annotated[
     bool,
@@ -19,21 +21,31 @@ PlaintextOption = Annotated[
 ]
 
 
-def with_tls(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of TLS; its own parameter `tls` gets what they say, or None."""
-    whole, options = inspect.signature(command), inspect.signature(_chosen).parameters
-    own = [each for name, each in whole.parameters.items() if name != "tls"]
+def shared_options(parameter: str, choose: Callable[..., Any]) -> Callable[[Command], Command]:
+    """A decorator that gives a command the options of another function.
 
-    @functools.wraps(command)
-    def run(**given: object) -> None:
-        chosen = {name: given.pop(name) for name in options}
-        command(**given, tls=_chosen(**chosen))  # type: ignore[arg-type]
+    Args:
+        parameter: the command's own parameter, which gets what `choose` returns.
+        choose: takes the options, with typer's annotations.
+    """
+    options = inspect.signature(choose).parameters
 
-    shown = [*own, *options.values()]
-    # What typer reads a command's options from.
-    run.__signature__ = whole.replace(parameters=shown)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in shown}
-    return run
+    def decorate(command: Command) -> Command:
+        whole = inspect.signature(command)
+        own = [each for name, each in whole.parameters.items() if name != parameter]
+
+        @functools.wraps(command)
+        def run(**given: object) -> None:
+            chosen = choose(**{name: given.pop(name) for name in options})
+            command(**given, **{parameter: chosen})
+
+        shown = [*own, *options.values()]
+        # What typer reads a command's options from.
+        run.__signature__ = whole.replace(parameters=shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in shown}
+        return run
+
+    return decorate
 
 
 def _chosen(
@@ -69,3 +81,7 @@ def _chosen(
     if not use_tls and all(each is None for each in named):
         return None
     return Tls(*named)
+
+
+with_tls = shared_options("tls", _chosen)
+"""Gives a command the options of TLS; its own parameter `tls` gets what they say, or None."""

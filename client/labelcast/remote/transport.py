@@ -22,7 +22,8 @@ from labelcast.errors import (
     error_from_reason,
 )
 from labelcast.network.endpoint import check_address, check_token, host_and_port
-from labelcast.network.proxies import grpc_options, grpc_proxy
+from labelcast.network.grpc_channel import open_channel
+from labelcast.network.proxies import grpc_proxy
 from labelcast.network.tls import Tls, refuse_plaintext
 from labelcast.network.tls_failures import closed_early, tls_error
 
@@ -166,20 +167,12 @@ class Transport:
             if self._channel is None:
                 if _parent_had_channel:
                     raise _forked()
-                self._channel = self._new_channel()
+                self._channel = open_channel(
+                    self._address, self._tls, _OPTIONS, asynchronous=self._asynchronous
+                )
                 self._pid = os.getpid()
                 _note_channel()
             return self._channel
-
-    def _new_channel(self) -> Any:
-        package = grpc.aio if self._asynchronous else grpc
-        options = [*_OPTIONS, *grpc_options(self._address)]
-        if self._tls is None:
-            return package.insecure_channel(self._address, options=options)
-        if self._tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", self._tls.server_name))
-        credentials = grpc.ssl_channel_credentials(*self._tls.pems())
-        return package.secure_channel(self._address, credentials, options=options)
 
     def take_channel(self) -> Any:
         """Hand over the open channel, or None, to be closed; the next call opens another."""

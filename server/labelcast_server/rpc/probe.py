@@ -4,7 +4,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from labelcast.network.endpoint import check_address
-from labelcast.network.proxies import grpc_options
+from labelcast.network.grpc_channel import open_channel
 from labelcast.network.tls import Tls
 from labelcast.network.tls_failures import tls_error
 from labelcast_server.access.certificates import Certificates
@@ -52,7 +52,7 @@ def is_serving(
         TlsError: the service's certificate is not accepted, or only one side speaks TLS.
     """
     check_address(address)
-    with _channel(address, tls) as channel:
+    with open_channel(address, tls) as channel:
         return _is_serving(channel, address, timeout_seconds, name) is True
 
 
@@ -69,7 +69,7 @@ def serving_decoders(address: str, *, timeout_seconds: float, tls: Tls | None = 
     """
     check_address(address)
     found = list[bool]()
-    with _channel(address, tls) as channel:
+    with open_channel(address, tls) as channel:
         while True:
             name = decoder_service_name(len(found))
             serving = _is_serving(channel, address, timeout_seconds, name)
@@ -95,13 +95,3 @@ def _is_serving(
             raise refused from None
         return None
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _channel(address: str, tls: Tls | None) -> grpc.Channel:
-    options: list[tuple[str, int | str]] = [*grpc_options(address)]
-    if tls is None:
-        return grpc.insecure_channel(address, options=options)
-    if tls.server_name is not None:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    credentials = grpc.ssl_channel_credentials(*tls.pems())
-    return grpc.secure_channel(address, credentials, options=options)

@@ -49,7 +49,8 @@ check: setup ## Lint, types, import rules, stub drift, Dockerfile and compose fi
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/hadolint server/Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml \
+		docker-compose.tls.yml
 
 format: setup ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only

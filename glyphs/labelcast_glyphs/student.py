@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from labelcast import Expectation, LabelcastError, LabelClient, RemoteLabelSet, Representation
+from labelcast import Expectation, LabelcastError, LabelClient, RemoteLabelSet, Representation, Tls
 from labelcast.label_set import ViewIndex
 from labelcast.torch import (
     ArrayLabels,
@@ -210,6 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Train one student on Glyphs.")
     parser.add_argument("--run", type=Run, required=True, choices=list(Run), metavar="RUN")
     parser.add_argument("--address", required=True, help="host:port of the service")
+    parser.add_argument("--tls-ca", type=Path, help="PEM file of the service's authority, for TLS")
     parser.add_argument("--tag", required=True, help="label set to train on")
     parser.add_argument("--distilled", type=Path, required=True, help="distilled images")
     parser.add_argument("--dense", type=Path, help="dense labels, for dense-memory only")
@@ -217,13 +218,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
+    tls = False if options.tls_ca is None else Tls(options.tls_ca)
     try:
         distilled = DistilledSet.load(options.distilled)
         table = SampleTable(distilled)
         expect = Expectation(
             dataset=table.digest(), class_list=table.class_list(), temperature=TEMPERATURE
         )
-        with LabelClient(options.address) as client:
+        with LabelClient(options.address, tls=tls) as client:
             result = train_student(
                 options.run,
                 StudentSettings(epochs=options.epochs, seed=options.seed),

@@ -21,7 +21,7 @@ from labelcast_glyphs import demo
 # Whoever started the tests in the background has had SIGINT ignored for all below.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-demo.run_demo = lambda out, scale: demo._python("waiting_child")
+demo.run_demo = lambda out, scale, encrypted=False: demo._python("waiting_child")
 sys.exit(demo.main(["--out", "unused"]))
 """
 WAITING_CHILD = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"

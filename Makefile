@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-serving bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,11 +60,9 @@ format: setup ## Format the code and apply safe fixes
 proto: setup ## Regenerate the gRPC stubs from proto/
 	$(BIN)/python proto/generate.py
 
-bench-serving: setup ## Measure serving beside its peers (needs the label set of `make demo`)
-	$(BIN)/python -m benchmarks.serving --label-set $(DEMO_OUT)/label-set
-
-bench-serve: setup ## Measure the data plane beside Arrow Flight, MGET and a bare decode loop; QUICK=1
-	$(BIN)/python -m benchmarks.serve $(if $(filter 1,$(QUICK)),--quick)
+bench-serve: setup ## Measure the data plane beside Arrow Flight, MGET …; ONLY=curves QUICK=1
+	$(BIN)/python -m benchmarks.serve $(if $(ONLY),--only $(ONLY)) \
+		$(if $(filter 1,$(QUICK)),--quick)
 
 bench-fit: setup ## Fit a generated 20 GiB file and watch its memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.fit_memory $(if $(BENCH_DIR),--dir $(BENCH_DIR))

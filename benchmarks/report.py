@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.reference import REFERENCE
-from benchmarks.serve.table import serve_table
+from benchmarks.serve.table import curve_table, serve_table
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +24,7 @@ README = ROOT / "README.md"
 PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 RESULTS = Path(__file__).parent / "results"
 MAIN_TASK = "glyphs-1000"
+_COUNTS = ("used", "resident")
 
 Result = dict[str, Any]
 _SLOT = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -53,17 +54,19 @@ def demo_table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def serving_table(result: Result) -> str:
-    """Ways for labels to reach a client."""
-    lines = ["| path | labels/s | wire B/label | Redis B/label |", "|---|---|---|---|"]
-    for name, path in result["paths"].items():
-        speed = path["labels_per_second"]
-        cells = [
-            name,
-            f"{speed / 1e6:.2f} M" if speed >= 1e5 else f"{speed:,.0f}",
-            _bytes(path.get("wire_bytes_per_label")),
-            _bytes(path.get("redis_bytes_per_label")),
-        ]
+def store_table(result: Result) -> str:
+    """What labels take in the memory of the store."""
+    lines = [
+        (
+            "| bytes a label | labels a chunk | written, by the server's count | by the kernel's"
+            " | after a restart | by the kernel's |"
+        ),
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        taken = (row[when][whose] for when in ("written", "loaded") for whose in _COUNTS)
+        cells = [f"{row['bytes_per_row']:,}", f"{row['rows_per_chunk']:,}"]
+        cells += [f"{ratio:.3f}" for ratio in taken]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -257,7 +260,11 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "import-sizes": import_sizes_table,
     "memory": memory_table,
     "serve": serve_table,
-    "serving": serving_table,
+    **{
+        f"serve-{curve}": partial(curve_table, curve=curve)
+        for curve in ("message", "processes", "workers", "rows")
+    },
+    "store": store_table,
     "subject": subject_table,
     "systems": systems_table,
 }

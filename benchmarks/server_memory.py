@@ -32,7 +32,7 @@ from labelcast_server.store.embedded.config import config_text
 from labelcast_server.store.embedded.executable import find_server
 from labelcast_server.store.open_store import open_store
 
-RESULT = Path(__file__).parent / "results" / "server-memory.json"
+RESULT = Path(__file__).parent / "results" / "store.json"
 STRIDES = (1, 2, 4, 8, 16, 20, 80, 2000)
 _CHUNKS_A_CALL = 64
 _NEVER = 4e9

@@ -50,7 +50,8 @@ def fitted_codec(directory: Path, *, codes: int, steps: int) -> FittedCodec:
     directory.mkdir(parents=True)
     path = directory / "logits.npy"
     np.save(path, logits.astype(np.float16))
-    config = FitConfig(codes=codes, steps=steps)
+    # Labels are not encoded with it: searching for codes would take most of the time.
+    config = FitConfig(codes=codes, steps=steps, search_rounds=0, search_from=1.0, metric_rows=512)
     return fit(
         open_label_file(path),
         config,

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.serve.comparison import Measure
 from benchmarks.serve.label_sets import Generated
-from labelcast import LabelClient, Precision, RemoteLabelSet, Representation, Views
-
-CODES = Representation.codes()
-DENSE = Representation.logits(Precision.FP16)
-BATCH = 1024
+from benchmarks.serve.reading import BATCH, CODES, DENSE, labels_per_second, shuffled
+from labelcast import LabelClient, RemoteLabelSet, Representation, Views
+from labelcast_glyphs.local_service import LocalService
 
 
 @dataclass(frozen=True)
@@ -35,21 +33,21 @@ class Published:
     client: LabelClient
 
     def shuffled(self, count: int) -> Views:
-        """Views as trainers ask: all samples in random order under one seed, then the next."""
-        index, rng = self.generated.on_disk.index().segments[0], np.random.default_rng(3)
-        ids, seeds = index.sample_ids, index.seeds
-        epochs = -(-count // len(ids))
-        order = [ids[rng.permutation(len(ids))] for _ in range(epochs)]
-        under = np.repeat(seeds[np.arange(epochs) % len(seeds)], len(ids))
-        return Views(np.concatenate(order)[:count], under[:count])
+        """Views as trainers ask."""
+        return shuffled(self.generated.on_disk.index().segments[0], count)
 
     def labels_per_second(self, views: Views, form: Representation) -> float:
         """Labels a second of one stream."""
-        began, count = time.perf_counter(), 0
-        for batch in self.client.stream(self.remote, views.batches(BATCH), form):
-            count += len(batch.rows)
-        assert count == len(views)
-        return count / (time.perf_counter() - began)
+        return labels_per_second(self.client, self.remote, views, form)
+
+
+def published(
+    service: LocalService, client: LabelClient, tag: str, generated: Generated
+) -> Published:
+    """Push a label set, and open it."""
+    with service.registry() as registry:
+        registry.push(generated.on_disk, tag)
+    return Published(generated, client.open(tag), client)
 
 
 def streams_per_second(
@@ -119,9 +117,3 @@ def unary(
         ]
         rows.append(measure.of_turns(taken))
     return rows
-
-
-UNRUN = [
-    (Measure(name="the codes path with TLS", unit="labels/s", reach=0.6, aim=0.8), "TLS"),
-]
-"""Measures of what does not exist yet, and what that is."""

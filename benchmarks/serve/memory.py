@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from benchmarks.serve import label_sets
 from benchmarks.serve.comparison import Measure
 from benchmarks.serve.held import Held, watched
-from benchmarks.serve.measures import CODES, DENSE, Published, call_seconds, streams_per_second
+from benchmarks.serve.measures import Published, call_seconds, published, streams_per_second
+from benchmarks.serve.reading import CODES, DENSE
 from benchmarks.serve.silent_readers import silent_readers
-from labelcast import LabelClient
+from benchmarks.serve.sizes import Crowd
 from labelcast.codec import Codec
 from labelcast_glyphs.local_service import local_service
 
@@ -24,23 +25,6 @@ _CALLED_VIEWS = 1024
 _SETTLING_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """How many come.
-
-    Attributes:
-        samples: of the label set, each under 50 seeds.
-        streams: that read at once.
-        streamed: labels that each of them reads.
-        silent: readers that never read.
-    """
-
-    samples: int
-    streams: int
-    streamed: int
-    silent: int
-
-
 def measure(
     directory: Path, codec: Codec, crowd: Crowd, calls: int, repetitions: int
 ) -> list[dict[str, Any]]:
@@ -49,21 +33,19 @@ def measure(
     most = str(max(512, 2 * crowd.silent))
     with (
         local_service(directory / "service", max_streams=most) as service,
-        LabelClient(service.grpc) as client,
+        service.client() as client,
     ):
-        with service.registry() as registry:
-            registry.push(made.on_disk, _TAG)
-        published = Published(made, client.open(_TAG), client)
-        row = _streams(published, service.pid, crowd)
-        return [row, *_silent(published, service.grpc, service.pid, crowd, calls, repetitions)]
+        large = published(service, client, _TAG, made)
+        row = _streams(large, service.pid, crowd)
+        return [row, *_silent(large, service.grpc, service.pid, crowd, calls, repetitions)]
 
 
-def _streams(published: Published, service: int, crowd: Crowd) -> dict[str, Any]:
-    views = published.shuffled(crowd.streams * crowd.streamed)
+def _streams(large: Published, service: int, crowd: Crowd) -> dict[str, Any]:
+    views = large.shuffled(crowd.streams * crowd.streamed)
     # The first stream fills the cache: all rows are on disk before the others come.
-    published.labels_per_second(views, CODES)
+    large.labels_per_second(views, CODES)
     with watched(service) as peak:
-        streams_per_second([published], [views[: crowd.streamed]], crowd.streams, CODES)
+        streams_per_second([large], [views[: crowd.streamed]], crowd.streams, CODES)
     return Measure(
         name="private memory of all processes but the store, large set, many streams",
         unit="MiB",
@@ -72,26 +54,26 @@ def _streams(published: Published, service: int, crowd: Crowd) -> dict[str, Any]
         lower_is_better=True,
     ).alone(
         peak.held.private / _MEBIBYTE,
-        rows=published.generated.rows,
+        rows=large.generated.rows,
         streams=crowd.streams,
         held_bytes=asdict(peak.held),
     )
 
 
 def _silent(
-    published: Published, address: str, service: int, crowd: Crowd, calls: int, repetitions: int
+    large: Published, address: str, service: int, crowd: Crowd, calls: int, repetitions: int
 ) -> list[dict[str, Any]]:
-    views = published.shuffled(_CALLED_VIEWS)
+    views = large.shuffled(_CALLED_VIEWS)
 
     def p99() -> float:
         blocks = (
-            call_seconds(lambda: published.client.labels(published.remote, views, CODES), calls)
+            call_seconds(lambda: large.client.labels(large.remote, views, CODES), calls)
             for _ in range(repetitions)
         )
         return 1e6 * statistics.median(float(np.percentile(block, 99)) for block in blocks)
 
     # What the first dense label costs, such as a codec on its device, is not due to readers.
-    published.labels_per_second(views, DENSE)
+    large.labels_per_second(views, DENSE)
     alone, before = p99(), Held.by(service)
     with silent_readers(address, _TAG, crowd.silent), watched(service) as peak:
         time.sleep(_SETTLING_SECONDS)

@@ -3,9 +3,12 @@
 import time
 from typing import Any
 
+import numpy as np
+
 from benchmarks.serve import raw_tcp
 from benchmarks.serve.comparison import Measure, Run
-from benchmarks.serve.measures import BATCH, CODES, Published
+from benchmarks.serve.measures import Published
+from benchmarks.serve.reading import BATCH, CODES
 from labelcast.plans import Plan
 from labelcast.wire import MESSAGE_BYTES
 
@@ -18,7 +21,8 @@ BESIDE_TCP = Measure(name="codes 16 B by plan beside raw TCP", unit="bytes/s", r
 def labels_per_second(published: Published, count: int) -> float:
     """Labels a second of one stream, all samples in a plan's order, epoch after epoch."""
     index = published.generated.on_disk.index().segments[0]
-    plan = Plan(index.sample_ids, index.seeds, order_key=6)
+    seeds = np.tile(index.seeds, -(-count // published.generated.rows))
+    plan = Plan(index.sample_ids, seeds, order_key=6)
     began, rows = time.perf_counter(), 0
     for batch in published.remote.stream(plan.batches(BATCH, stop=count), CODES):
         rows += len(batch.rows)

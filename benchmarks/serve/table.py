@@ -1,4 +1,4 @@
-"""Table of the measures of the data plane."""
+"""Tables of the data plane: measures, and curves."""
 
 from typing import Any
 
@@ -10,6 +10,17 @@ def serve_table(result: dict[str, Any]) -> str:
         cells = [row["name"], *_figures(row), _bound(row)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def curve_table(result: dict[str, Any], curve: str) -> str:
+    """Points of a curve, a line each."""
+    points = result["curves"].get(curve)
+    if points is None:
+        return "Not measured yet."
+    names = list(points[0])
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    cells = [[_number(point[name]) for name in names] for point in points]
+    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in cells)])
 
 
 def _figures(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -32,4 +43,6 @@ def _bound(row: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
+    if value >= 1e6:
+        return f"{value / 1e6:,.2f} M"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"

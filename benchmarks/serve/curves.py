@@ -20,7 +20,7 @@ from labelcast_glyphs.local_service import LocalService, local_service
 Point = dict[str, float]
 _TAG = "bench:curve"
 # Small messages are slow: as many of them as take a second or so.
-_MOST_MESSAGES = 4000
+_MOST_MESSAGES = 2000
 _CALLS = 50
 
 

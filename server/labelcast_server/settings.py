@@ -105,7 +105,8 @@ class ServerSettings(BaseSettings):
         decoders: number of decoder processes, which take the devices in turn; 0 is one for each.
         disk_reserve_bytes: space kept free on the disk of the embedded Redis, which refuses writes
             below it; None is 64 MiB, or a sixteenth of a small disk.
-        cache_dir: directory of the chunk cache; None is `data_dir`/cache, see `chunk_cache_dir`.
+        cache_dir: directory of the chunk cache, which outlives the service; None is
+            `data_dir`/cache, see `chunk_cache_dir`.
         decoder_threads: CPU threads of each decoder; 0 gives them half of the cores together, since
             a student or an I/O worker often runs on the same machine.
         drain_seconds: time for running requests to end when the service stops.

@@ -15,6 +15,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.decoder.fleet import DecoderFleet
     from labelcast_server.decoder.shared_rows import SharedRows
     from labelcast_server.delivery.cache.chunks import ChunkCache
+    from labelcast_server.delivery.cache.directory import CacheDirectory
     from labelcast_server.delivery.cache.scrubber import Scrubber
     from labelcast_server.delivery.service import LabelService
     from labelcast_server.rpc.server import RpcServer
@@ -23,7 +24,8 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
     store = open_store(plan.store_url)
     decoder = SharedRows(DecoderFleet(plan.decoder_sockets))
-    chunks = ChunkCache(store.blobs, plan.cache_directory, disk=plan.store_disk)
+    directory = CacheDirectory(plan.cache_directory, disk=plan.store_disk)
+    chunks = ChunkCache(store.blobs, directory)
     service = LabelService(
         store,
         chunks,

@@ -22,7 +22,7 @@ from labelcast_server.settings import (
 from labelcast_server.store.embedded.data_dir_lock import DataDirLock
 from labelcast_server.supervisor.encryption import certificates_of
 from labelcast_server.supervisor.listeners import address_of, reserve_port
-from labelcast_server.supervisor.own_directory import own_directory
+from labelcast_server.supervisor.own_directory import kept_directory
 from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.process import set_up_logging, until_stopped
 from labelcast_server.supervisor.pulse import Pulse, Ready
@@ -78,7 +78,7 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
             grpc_port=ports[Listens.GRPC],
             admin_port=ports[Listens.ADMIN],
             run_directory=directory,
-            cache_directory=stack.enter_context(own_directory(settings.chunk_cache_dir, "chunks-")),
+            cache_directory=kept_directory(settings.chunk_cache_dir),
             certificates=certificates,
         )
         for socket in plan.decoder_sockets:

@@ -1,4 +1,4 @@
-"""Directories of one run of a service, which the next start removes if the run could not."""
+"""Private directories: of one run, removed at the next start at the latest; and of the cache."""
 
 import contextlib
 import os
@@ -58,6 +58,33 @@ def run_directory() -> contextlib.AbstractContextManager[Path]:
     if len(os.fsencode(parent / _RUN_PREFIX)) + 8 > _LONGEST_RUN_DIRECTORY:
         parent = Path("/tmp")  # noqa: S108 - mkdtemp makes a private directory there
     return own_directory(parent, _RUN_PREFIX)
+
+
+def kept_directory(parent: Path) -> Path:
+    """Make the private directory of a user's caches, or find it; nobody removes it.
+
+    Services of one user share it. Other users may have theirs beside it.
+
+    Args:
+        parent: parent directory; created if missing.
+
+    Raises:
+        LabelcastError: the directory cannot be made, or is another user's.
+    """
+    own = parent / f"labels-{os.geteuid()}"
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own.mkdir(mode=0o700, exist_ok=True)
+        found = own.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise LabelcastError(
+                f"cannot keep the cache in {own}: it is no directory of this user; remove it, or"
+                " set LABELCAST_CACHE_DIR"
+            )
+        own.chmod(0o700)
+    except OSError as error:
+        raise LabelcastError(f"cannot use the directory {parent}: {error}") from None
+    return own
 
 
 def _remove_those_of_the_dead(parent: Path, prefix: str) -> None:

@@ -24,7 +24,7 @@ class ProcessPlan:
         admin_port: port of the admin API, reserved by the supervisor.
         certificates: files of what both ports show; None for plain text.
         run_directory: private directory for the decoders' sockets.
-        cache_directory: private directory for the chunk cache.
+        cache_directory: private directory of the cache, which outlives the run.
         store_disk: disk that the embedded Redis writes to; None for a Redis elsewhere.
         admin_token: token that grants everything.
         read_token: token that grants reading; None lets everyone read.

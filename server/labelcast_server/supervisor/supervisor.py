@@ -24,7 +24,7 @@ from labelcast_server.store.embedded.process import EmbeddedRedis
 from labelcast_server.store.open_store import open_store
 from labelcast_server.supervisor.encryption import certificates_of
 from labelcast_server.supervisor.listeners import address_of, reserve_port
-from labelcast_server.supervisor.own_directory import own_directory, run_directory
+from labelcast_server.supervisor.own_directory import kept_directory, run_directory
 from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.process import set_up_logging
 from labelcast_server.supervisor.roles import Turn, roles_of
@@ -93,9 +93,7 @@ class Service:
                 grpc_port=grpc_port.getsockname()[1],
                 admin_port=admin_port.getsockname()[1],
                 run_directory=stack.enter_context(run_directory()),
-                cache_directory=stack.enter_context(
-                    own_directory(settings.chunk_cache_dir, "chunks-")
-                ),
+                cache_directory=kept_directory(settings.chunk_cache_dir),
                 certificates=certificates,
                 store_disk=self._redis.disk if self._redis else None,
             )

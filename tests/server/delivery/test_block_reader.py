@@ -23,6 +23,7 @@ from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.block_reader import BlockReader
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.delivery.unsent_room import UnsentRoom
@@ -72,7 +73,7 @@ async def served(tmp_path: Path) -> Served:
     await push(store, label_set)
     await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
-    chunks = ChunkCache(store.blobs, tmp_path / "cache")
+    chunks = ChunkCache(store.blobs, CacheDirectory(tmp_path / "cache"))
     service = LabelService(
         store, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, unsent_bytes=2**26
     )

@@ -21,6 +21,7 @@ from labelcast_server.access.caller import Caller
 from labelcast_server.access.tokens import Tokens
 from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.servicer import LabelServicer
@@ -55,7 +56,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
     decoder = DecoderFleet([tmp_path / "decoder.sock"])
     service = LabelService(
         store,
-        ChunkCache(store.blobs, tmp_path),
+        ChunkCache(store.blobs, CacheDirectory(tmp_path)),
         decoder,
         message_bytes=2**18,
         unsent_bytes=2**24,

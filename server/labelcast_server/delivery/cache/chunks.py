@@ -6,15 +6,15 @@ an index. Labels are 84–118 million a second that way against 0.2–0.9 millio
 
 Rules:
   * a row is delivered only from a chunk whose CRC-32 this process has compared, in the file, with
-    the shard's index: also one that another worker wrote, whose bytes may be damaged or not yet
-    visible here. What fails is read again from the store, checked and rewritten;
+    the shard's index: also one that another worker or an earlier run wrote, whose bytes may be
+    damaged or not yet visible here. What fails is read again from the store, checked and rewritten;
   * a chunk that was compared is trusted until the scrubber comes by (`delivery.cache.scrubber`
     says when): damage done to it in between is delivered. So is damage in memory that happens
     after the comparison;
   * two workers may write one chunk at the same time, because they write the same bytes;
   * where there is no room for a file, its rows come straight from the store, each chunk checked:
     slowly, but they come. The file is tried again later;
-  * a file that is shorter than it was made is restored before anything is read from it. Should it
+  * a file that is shorter than it was made is replaced before anything is read from it. Should it
     be cut between this look and the gather that follows, or should the disk be unable to
     read a block that was evicted from memory, the process ends by SIGBUS and is started again.
 """
@@ -24,7 +24,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +32,11 @@ from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.identifiers import Digest
 from labelcast.label_set import Section, Shard
-from labelcast_server.delivery.cache.shard_file import ShardFile, no_room
+from labelcast_server.delivery.cache.directory import CacheDirectory
+from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.delivery.cache.shard_rows import ShardRows, by_owner, by_shard
 from labelcast_server.store.blob_store import BlobStore
-from labelcast_server.store.disk import Disk
 from labelcast_server.store.verified_reads import check_chunks, read_chunk_index, shard_blob
-from labelcast_server.telemetry.metrics import CACHE_EVENTS
 
 _CHUNKS_A_READ = 32
 # What one read from the store may hold.
@@ -52,44 +50,25 @@ _ROWS_A_SHARD = 100
 logger = logging.getLogger("labelcast_server.delivery.cache.chunks")
 
 
-@dataclass(slots=True)
-class CacheCounts:
-    """What one process's cache has seen since it started.
-
-    Attributes:
-        loaded: chunks read from the store and written to a file.
-        verified: chunks compared at their first use, those of other workers.
-        damaged: of these, how many were wrong in their file.
-        direct: chunks served from the store because there was no room for a file.
-        scrubbed: chunks compared again by the scrubber.
-        scrubbed_damaged: of these, how many were wrong.
-        repaired: damaged chunks that were replaced from the store.
-        restored_files: files that had been cut.
-    """
-
-    loaded: int = 0
-    verified: int = 0
-    damaged: int = 0
-    direct: int = 0
-    scrubbed: int = 0
-    scrubbed_damaged: int = 0
-    repaired: int = 0
-    restored_files: int = 0
-
-    def saw(self, event: str, count: int = 1) -> None:
-        """Count an event, which is one of the attributes, here and for Prometheus."""
-        setattr(self, event, getattr(self, event) + count)
-        CACHE_EVENTS.labels(event).inc(count)
-
-
 @dataclass(eq=False, slots=True)
 class CachedShard:
-    """A shard in use: what is known of it, and its file if there is room for one."""
+    """A shard in use: what is known of it, and its file if there is room for one.
+
+    Attributes:
+        section: of which it is a part.
+        shard: what the manifest says of it.
+        checksums: CRC-32 of every chunk, uint32.
+        file: its file; None while there is no room for it.
+        in_store: whether the store is known to have it, in the chunks of the manifest.
+        try_file_at: when there may be room again, by the monotonic clock.
+        lock: held while chunks are checked and read.
+    """
 
     section: Section
     shard: Shard
     checksums: NDArray[np.uint32]
-    file: ShardFile | None = None
+    file: ShardFile | None
+    in_store: bool
     try_file_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -99,9 +78,7 @@ class ChunkCache:
 
     Args:
         blobs: where chunks come from.
-        directory: for the files; emptied by whoever starts the service, shared by its workers.
-        disk: the store's; its reserve is left alone if the files lie on it too. None takes all the
-            room there is.
+        directory: of the files.
         retry_seconds: until the file of a shard is tried again after there was no room for it.
 
     Attributes:
@@ -111,19 +88,17 @@ class ChunkCache:
     def __init__(
         self,
         blobs: BlobStore,
-        directory: Path,
+        directory: CacheDirectory,
         *,
-        disk: Disk | None = None,
         retry_seconds: float = 30.0,
     ) -> None:
         self._blobs = blobs
         self._directory = directory
-        self._disk = disk if disk is not None and disk.holds(directory) else None
         self._retry_seconds = retry_seconds
         self._shards: dict[Digest, CachedShard] = {}
         self._opening = asyncio.Lock()
         self._told_of_no_room = False
-        self.counts = CacheCounts()
+        self.counts = directory.counts
 
     async def gather(self, section: Section, rows: NDArray[np.int64]) -> Rows:
         """Packed rows of a section.
@@ -167,8 +142,8 @@ class ChunkCache:
         Raises:
             LabelcastError: as `gather`; the chunks stay unverified, so no reader gets them.
         """
-        if cached.file is not None:
-            await self._make_ready(cached, cached.file, np.asarray(numbers))
+        if (file := await self._file_of(cached)) is not None:
+            await self._make_ready(cached, file, np.asarray(numbers))
 
     def _take(self, section: Section, rows: NDArray[np.int64]) -> tuple[Rows, list[ShardRows]]:
         """Rows out of files; and those that no file has yet, whose places are left empty."""
@@ -190,7 +165,7 @@ class ChunkCache:
         cached = self._shards.get(shard.data.digest) or await self._open(section, shard)
         numbers = rows // section.rows_per_chunk
         for _ in range(_ROUNDS):
-            file = cached.file or await self._file_of(cached)
+            file = await self._file_of(cached)
             if file is None:
                 break
             try:
@@ -208,10 +183,6 @@ class ChunkCache:
     ) -> None:
         digest = cached.shard.data.digest
         async with cached.lock:
-            if not file.is_whole():
-                self.counts.saw("restored_files")
-                logger.warning("the cache file of %s was cut; reading its chunks again", digest)
-                await asyncio.to_thread(file.restore_size)
             missing = await asyncio.to_thread(file.unverified, numbers)
             for some in _batches(missing, _chunks_a_read(cached.section)):
                 written = file.written(some)
@@ -233,6 +204,9 @@ class ChunkCache:
 
     async def _read(self, cached: CachedShard, numbers: Sequence[int]) -> list[bytes]:
         digest = cached.shard.data.digest
+        if not cached.in_store:
+            await shard_blob(self._blobs, cached.section, cached.shard)
+            cached.in_store = True
         chunks = await self._blobs.read_chunks(digest, numbers)
         await asyncio.to_thread(check_chunks, chunks, cached.checksums, numbers, digest)
         return chunks
@@ -259,33 +233,42 @@ class ChunkCache:
             known = self._shards.get(shard.data.digest)
             if known is not None:
                 return known
-            await shard_blob(self._blobs, section, shard)
-            cached = CachedShard(section, shard, await read_chunk_index(self._blobs, shard))
+            file = await asyncio.to_thread(self._find_file, section, shard)
+            if file is None:
+                await shard_blob(self._blobs, section, shard)
+                checksums = await read_chunk_index(self._blobs, shard)
+            else:
+                checksums = file.checksums
+            cached = CachedShard(section, shard, checksums, file, in_store=file is None)
             self._shards[shard.data.digest] = cached
             return cached
 
     async def _file_of(self, cached: CachedShard) -> ShardFile | None:
-        """The shard's file, made where it is missing; None while there is no room for it."""
+        """The shard's file, made where it is missing or cut; None while there is no room for it."""
         async with cached.lock:
+            if cached.file is not None and not cached.file.is_whole():
+                cached.file = None
             if cached.file is None and time.monotonic() >= cached.try_file_at:
                 try:
-                    cached.file = await asyncio.to_thread(self._make_file, cached)
+                    cached.file = await asyncio.to_thread(
+                        ShardFile.open,
+                        self._directory,
+                        cached.section,
+                        cached.shard,
+                        cached.checksums,
+                    )
                 except (StoreFullError, OSError) as error:
                     self._give_up_file(cached, error)
                 else:
                     self._told_of_no_room = False
             return cached.file
 
-    def _make_file(self, cached: CachedShard) -> ShardFile:
-        shard = cached.shard
-        path = self._directory / shard.data.digest.replace(":", "-")
-        # One that another worker has made takes no more room.
-        if self._disk is not None and not path.exists():
-            # Twice the reserve: what comes back from the store by itself must not stop pushes.
-            room = self._disk.free_bytes() - 2 * self._disk.reserve_bytes
-            if shard.data.size > room:
-                raise no_room(shard.data.size, self._directory)
-        return ShardFile(path, shard.data.size, cached.section.chunk_bytes, cached.checksums)
+    def _find_file(self, section: Section, shard: Shard) -> ShardFile | None:
+        try:
+            return ShardFile.open(self._directory, section, shard)
+        except OSError as error:
+            logger.debug("no file of %s can be found: %s", shard.data.digest, error)
+            return None
 
     def _give_up_file(self, cached: CachedShard, error: LabelcastError | OSError) -> None:
         cached.file, cached.try_file_at = None, time.monotonic() + self._retry_seconds

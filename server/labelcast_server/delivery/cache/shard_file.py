@@ -1,65 +1,112 @@
 """One shard of packed rows in a file that all workers of this machine share.
 
-    [ rows of the shard ][ one byte a chunk: 1 = written ]
+    [ rows of the shard ][ its chunk index ][ one byte a chunk: 1 = written ]
 
 Rules:
+  * the chunk index is compared with its digest in the manifest before anything else is read: what
+    is half made, of another layout or of another shard is told by it;
   * rows are written with pwrite and read through a mapping that is read-only, so that no stray
     write of this process can change them;
   * a flag says that a chunk was written by somebody, not that it is right: whether it is right
     each process finds out for itself, by the chunk's CRC-32, and keeps to itself in `verified`;
   * checks read with pread, which gives an error where a mapping would end the process by SIGBUS:
     on a file that was cut, or a disk that cannot read a block;
-  * a file is reserved in full when it is made, since a full disk must be an error there and then;
-  * rows are taken in any thread, while others check and restore: what stops being verified while
-    it is read is not delivered.
+  * rows are taken in any thread, while others check: what stops being verified while it is read is
+    not delivered.
 """
 
-import errno
 import mmap
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
-from labelcast.errors import StoreFullError
+from labelcast.label_set import Section, Shard, digest_of
+from labelcast_server.delivery.cache.directory import CacheDirectory, room_needed, write
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_CHECKSUM_BYTES = 4
 
 
 class ShardFile:
     """The file of one shard, as one process sees it.
 
     Args:
-        path: path of the file, created if missing; all workers share its directory.
-        size: size of the shard in bytes.
-        chunk_bytes: size of every chunk but the last.
+        descriptor: of the file; closed with this object.
+        section: of which the shard is a part.
+        shard: whose file it is.
         checksums: CRC-32 of every chunk, uint32.
+        directory: where the file lies; for errors.
 
     Attributes:
         data: uint8, shape (size,), read-only, mapped.
+        checksums: see above.
         verified: bool, shape (chunks,): chunks that this process has found to be right.
 
     Raises:
-        StoreFullError: the disk has no room for it.
-        OSError: the directory cannot be used.
+        OSError: the file cannot be mapped.
     """
 
     def __init__(
-        self, path: Path, size: int, chunk_bytes: int, checksums: NDArray[np.uint32]
+        self,
+        descriptor: int,
+        section: Section,
+        shard: Shard,
+        checksums: NDArray[np.uint32],
+        directory: Path,
     ) -> None:
-        self._directory = path.parent
-        self._size, self._chunk_bytes, self._checksums = size, chunk_bytes, checksums
-        self._whole_size = size + len(checksums)
+        self._directory = directory
+        self._size, self._chunk_bytes = shard.data.size, section.chunk_bytes
+        self.checksums = checksums
+        self._flags_at = self._size + shard.index.size
+        self._whole_size = _whole_size(shard)
         self.verified = np.zeros(len(checksums), dtype=np.bool_)
         self._revocations = 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.restore_size()
-        mapped = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ)
+        mapped = mmap.mmap(descriptor, self._size, prot=mmap.PROT_READ)
         self.data: NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
+        # Last: it is this object's to close only if all went well.
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(
+        cls,
+        directory: CacheDirectory,
+        section: Section,
+        shard: Shard,
+        checksums: NDArray[np.uint32] | None = None,
+    ) -> Self | None:
+        """Find the file of a shard, or make it.
+
+        Args:
+            directory: of the cache.
+            section: of which the shard is a part.
+            shard: as the manifest describes it.
+            checksums: CRC-32 of every chunk, for a file to be made; None makes none.
+
+        Returns:
+            The file; None if it was to be found, and there is none.
+
+        Raises:
+            StoreFullError: the disk has no room for it.
+            OSError: the directory cannot be used.
+        """
+        opened = partial(cls._opened, section=section, shard=shard, directory=directory.path)
+        new = None if checksums is None else (checksums.tobytes(), shard.data.size)
+        return directory.open(shard.data.digest, _whole_size(shard), opened, new)
+
+    @classmethod
+    def _opened(
+        cls, descriptor: int, section: Section, shard: Shard, directory: Path
+    ) -> Self | None:
+        """The file behind a descriptor; None if its chunk index is not the shard's."""
+        index = os.pread(descriptor, shard.index.size, shard.data.size)
+        if digest_of(index) != shard.index.digest:
+            return None
+        return cls(descriptor, section, shard, np.frombuffer(index, dtype="<u4"), directory)
 
     def __del__(self) -> None:
         # The mapping has its own descriptor and lives as long as its last array.
@@ -70,17 +117,6 @@ class ShardFile:
         """Whether the file still has its size; a read beyond its end would end the process."""
         # Half the price of fstat, and asked before every gather.
         return os.lseek(self._descriptor, 0, os.SEEK_END) >= self._whole_size
-
-    def restore_size(self) -> None:
-        """Reserve the whole file again; afterwards no chunk counts as verified.
-
-        Raises:
-            StoreFullError: the disk has no room for it.
-        """
-        self.verified[:] = False
-        self._revocations += 1
-        with self._room_needed():
-            os.posix_fallocate(self._descriptor, 0, self._whole_size)
 
     def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """Rows out of verified chunks.
@@ -104,7 +140,7 @@ class ShardFile:
 
     def written(self, numbers: Sequence[int]) -> list[int]:
         """Those of `numbers` that some worker has flagged as written."""
-        flags = os.pread(self._descriptor, len(self._checksums), self._size)
+        flags = os.pread(self._descriptor, len(self.checksums), self._flags_at)
         return [number for number in numbers if flags[number : number + 1] == b"\1"]
 
     def unverified(self, numbers: NDArray[np.int64]) -> list[int]:
@@ -132,17 +168,20 @@ class ShardFile:
     def put(self, chunks: Sequence[tuple[int, bytes]]) -> None:
         """Write checked chunks and read them back; intact ones become `verified`.
 
-        Takes milliseconds for a few dozen chunks: run it in a thread.
+        Takes milliseconds for a few dozen chunks: run it in a thread. A file that was cut is left
+        as it is: what it lost must not come back as zeros to others who have mapped it.
 
         Raises:
             StoreFullError: the disk has no room, though it was reserved.
         """
-        with self._room_needed():
+        with room_needed(self._whole_size, self._directory):
             for number, chunk in chunks:
-                self._write(chunk, number * self._chunk_bytes)
+                if not self.is_whole():
+                    return
+                write(self._descriptor, chunk, number * self._chunk_bytes)
                 self.verified[number] = self._is_right(number)
                 # After the bytes: a process that sees the flag must find them.
-                self._write(b"\1", self._size + number)
+                write(self._descriptor, b"\1", self._flags_at + number)
 
     def chunk_size(self, number: int) -> int:
         """Size of chunk `number` in bytes."""
@@ -154,27 +193,9 @@ class ShardFile:
             content = os.pread(self._descriptor, length, number * self._chunk_bytes)
         except OSError:
             return False
-        return len(content) == length and crc32(content) == int(self._checksums[number])
-
-    def _write(self, content: bytes, offset: int) -> None:
-        view = memoryview(content)
-        while view:
-            count = os.pwrite(self._descriptor, view, offset)
-            view, offset = view[count:], offset + count
-
-    @contextmanager
-    def _room_needed(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            raise no_room(self._whole_size, self._directory) from None
+        return len(content) == length and crc32(content) == int(self.checksums[number])
 
 
-def no_room(size: int, directory: Path) -> StoreFullError:
-    """The error when the disk cannot take a file of the cache."""
-    return StoreFullError(
-        f"no room for {size} bytes of chunk cache in {directory}; free some or set"
-        " LABELCAST_CACHE_DIR to a larger disk"
-    )
+def _whole_size(shard: Shard) -> int:
+    chunks = shard.index.size // _CHECKSUM_BYTES
+    return shard.data.size + shard.index.size + chunks

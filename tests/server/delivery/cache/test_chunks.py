@@ -20,6 +20,7 @@ from labelcast.errors import (
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.store.disk import Disk
 from labelcast_server.store.memory import (
@@ -58,7 +59,7 @@ def array(label_set: LabelSetDirectory) -> NDArray[np.uint8]:
 async def test_random_rows_over_several_shards(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rng = ChunkCache(blobs, tmp_path), np.random.default_rng(0)
+    cache, rng = ChunkCache(blobs, CacheDirectory(tmp_path)), np.random.default_rng(0)
     for count in (1, 2, 7, 100, 5000, 1, 0):
         rows = rng.integers(ROWS, size=count)
         packed = await cache.gather(codes, rows)
@@ -73,13 +74,15 @@ async def test_the_first_and_last_row_of_every_shard(
 ) -> None:
     ends = np.cumsum([shard.rows for shard in codes.shards])
     rows = np.sort(np.concatenate([ends - 1, [0], ends[:-1]]))[::-1]
-    assert np.array_equal(await ChunkCache(blobs, tmp_path).gather(codes, rows), array[rows])
+    assert np.array_equal(
+        await ChunkCache(blobs, CacheDirectory(tmp_path)).gather(codes, rows), array[rows]
+    )
 
 
 async def test_a_row_costs_its_chunk_and_nothing_else(
     blobs: CountingBlobs, codes: Section, tmp_path: Path
 ) -> None:
-    cache, data = ChunkCache(blobs, tmp_path), codes.shards[1].data.digest
+    cache, data = ChunkCache(blobs, CacheDirectory(tmp_path)), codes.shards[1].data.digest
     row = np.array([codes.shards[0].rows + codes.rows_per_chunk])
     await cache.gather(codes, row)
     assert [number for digest, number in blobs.read if digest == data] == [1]
@@ -91,7 +94,7 @@ async def test_a_row_costs_its_chunk_and_nothing_else(
 async def test_many_tasks_read_a_chunk_once(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rng = ChunkCache(blobs, tmp_path), np.random.default_rng(1)
+    cache, rng = ChunkCache(blobs, CacheDirectory(tmp_path)), np.random.default_rng(1)
     wanted = [rng.integers(ROWS, size=200) for _ in range(20)]
     for rows, packed in zip(
         wanted, await asyncio.gather(*(cache.gather(codes, rows) for rows in wanted)), strict=True
@@ -113,14 +116,13 @@ class WatchedFile(ShardFile):
 async def test_a_large_gather_leaves_the_loop_alone(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(blobs, tmp_path)
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path))
     await cache.gather(codes, np.arange(ROWS))
     loop, threads = threading.get_ident(), set[int]()
     for cached in cache.shards_with_files():
-        path = tmp_path / cached.shard.data.digest.replace(":", "-")
-        size, chunk_bytes = cached.shard.data.size, codes.chunk_bytes
-        file = cached.file = WatchedFile(path, size, chunk_bytes, cached.checksums)
-        file.threads = threads
+        file = WatchedFile.open(CacheDirectory(tmp_path), codes, cached.shard)
+        assert file is not None
+        cached.file, file.threads = file, threads
         assert not file.check(range(len(cached.checksums)))
     for rows, on_the_loop in (
         (np.array([3]), True),
@@ -136,7 +138,7 @@ async def test_a_large_gather_leaves_the_loop_alone(
 async def test_a_cancelled_request_spoils_nothing(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache, rows = ChunkCache(blobs, tmp_path), np.arange(ROWS)
+    cache, rows = ChunkCache(blobs, CacheDirectory(tmp_path)), np.arange(ROWS)
     for steps in range(12):
         task = asyncio.create_task(cache.gather(codes, rows))
         for _ in range(steps):
@@ -150,10 +152,10 @@ async def test_a_second_worker_uses_the_files_of_the_first(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     rows = np.arange(ROWS)
-    await ChunkCache(blobs, tmp_path).gather(codes, rows)
+    await ChunkCache(blobs, CacheDirectory(tmp_path)).gather(codes, rows)
     shards = {shard.data.digest for shard in codes.shards}
     blobs.read.clear()
-    second = ChunkCache(blobs, tmp_path)
+    second = ChunkCache(blobs, CacheDirectory(tmp_path))
     assert np.array_equal(await second.gather(codes, rows), array)
     assert not shards & {digest for digest, _ in blobs.read}
 
@@ -161,7 +163,7 @@ async def test_a_second_worker_uses_the_files_of_the_first(
 async def test_two_workers_fill_one_directory_together(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    workers = [ChunkCache(blobs, tmp_path) for _ in range(3)]
+    workers = [ChunkCache(blobs, CacheDirectory(tmp_path)) for _ in range(3)]
     rng = np.random.default_rng(2)
     for _ in range(10):
         rows = rng.integers(ROWS, size=3)
@@ -176,14 +178,14 @@ async def test_a_damaged_chunk_is_never_served(
     chunks, first = blobs.chunks(shard.data.digest), 2 * codes.shards[0].rows
     whole = chunks[1]
     chunks[1] = whole[:-1] + bytes([whole[-1] ^ 1])
-    cache = ChunkCache(blobs, tmp_path)
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path))
     beside, within = np.array([first]), np.array([first, first + codes.rows_per_chunk])
     for _ in range(2):
         with pytest.raises(ChecksumMismatchError) as caught:
             await cache.gather(codes, within)
         assert caught.value.facts == {"digest": shard.data.digest, "chunk": "1"}
     with pytest.raises(ChecksumMismatchError):
-        await ChunkCache(blobs, tmp_path).gather(codes, within)
+        await ChunkCache(blobs, CacheDirectory(tmp_path)).gather(codes, within)
     assert np.array_equal(await cache.gather(codes, beside), array[beside])
     chunks[1] = whole
     assert np.array_equal(await cache.gather(codes, within), array[within])
@@ -195,7 +197,7 @@ async def test_a_lost_chunk_is_a_typed_error(
 ) -> None:
     blobs.chunks(codes.shards[0].data.digest)[0] = lost
     with pytest.raises((BlobNotFoundError, ChecksumMismatchError)):
-        await ChunkCache(blobs, tmp_path).gather(codes, np.array([0]))
+        await ChunkCache(blobs, CacheDirectory(tmp_path)).gather(codes, np.array([0]))
 
 
 @pytest.mark.parametrize("part", ["data", "index"])
@@ -203,7 +205,7 @@ async def test_a_lost_blob_is_a_typed_error(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path, part: str
 ) -> None:
     lost = blobs._blobs.pop(getattr(codes.shards[0], part).digest)
-    cache = ChunkCache(blobs, tmp_path)
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path))
     with pytest.raises(BlobNotFoundError):
         await cache.gather(codes, np.array([0]))
     blobs._blobs[lost[0].digest] = lost
@@ -213,7 +215,7 @@ async def test_a_lost_blob_is_a_typed_error(
 async def test_a_store_that_went_away_still_leaves_what_is_cached(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(blobs, tmp_path)
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path))
     await cache.gather(codes, np.array([0]))
     await blobs.store.close()
     assert np.array_equal(await cache.gather(codes, np.array([1])), array[1:2])
@@ -228,7 +230,7 @@ async def test_a_shard_in_other_chunks_is_refused(
     for ref in codes.blobs():
         await upload(store, ref.digest, label_set.read_blob(ref), 1000)
     with pytest.raises(ManifestError, match="push the label set again"):
-        await ChunkCache(store.blobs, tmp_path).gather(codes, np.array([0]))
+        await ChunkCache(store.blobs, CacheDirectory(tmp_path)).gather(codes, np.array([0]))
 
 
 @pytest.fixture
@@ -258,7 +260,7 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache = ChunkCache(blobs, tiny_disk, retry_seconds=0)
+    cache = ChunkCache(blobs, CacheDirectory(tiny_disk), retry_seconds=0)
     assert np.array_equal(await cache.gather(codes, np.array([0])), array[:1])
     everything = np.random.default_rng(4).permutation(ROWS)
     for _ in range(2):
@@ -284,9 +286,9 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
 async def test_a_chunk_that_is_damaged_in_the_store_is_refused_without_a_file_too(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(blobs, tmp_path, disk=Disk(tmp_path, 2**60))
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path, disk=Disk(tmp_path, 2**60)))
     assert np.array_equal(await cache.gather(codes, np.array([5])), array[5:6])
-    assert not await asyncio.to_thread(lambda: [*tmp_path.iterdir()])
+    assert not await asyncio.to_thread(lambda: [*tmp_path.glob("sha256-*")])
     chunks = blobs.chunks(codes.shards[0].data.digest)
     chunks[0] = bytes([chunks[0][0] ^ 1]) + chunks[0][1:]
     with pytest.raises(ChecksumMismatchError):

@@ -14,6 +14,7 @@ from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.scrubber import Scrubber
 from tests.factories.label_sets import make_label_set
 from tests.server.delivery.cache.counting_blobs import CountingBlobs
@@ -49,7 +50,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def only_file(directory: Path) -> Path:
-    (path,) = directory.iterdir()
+    (path,) = directory.glob("sha256-*")
     return path
 
 
@@ -89,17 +90,17 @@ async def test_a_row_that_was_overwritten_before_this_worker_used_its_chunk(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     everything = np.arange(ROWS)
-    await ChunkCache(blobs, directory).gather(codes, everything)
+    await ChunkCache(blobs, CacheDirectory(directory)).gather(codes, everything)
     row = codes.rows_per_chunk + 7
     overwrite(directory, row, codes.stride)
 
-    second = ChunkCache(blobs, directory)
+    second = ChunkCache(blobs, CacheDirectory(directory))
     assert np.array_equal(await second.gather(codes, everything), array)
     assert (second.counts.damaged, second.counts.repaired, second.counts.loaded) == (1, 1, 1)
     (line,) = [record.getMessage() for record in caplog.records]
     assert codes.shards[0].data.digest in line
     # Repaired for everyone, in the file itself.
-    third = ChunkCache(blobs, directory)
+    third = ChunkCache(blobs, CacheDirectory(directory))
     assert np.array_equal(await third.gather(codes, everything), array)
     assert (third.counts.damaged, third.counts.loaded) == (0, 0)
 
@@ -107,13 +108,13 @@ async def test_a_row_that_was_overwritten_before_this_worker_used_its_chunk(
 async def test_flags_of_chunks_that_nobody_has_written(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    await ChunkCache(blobs, directory).gather(codes, np.array([0]))
+    await ChunkCache(blobs, CacheDirectory(directory)).gather(codes, np.array([0]))
     path = only_file(directory)
-    size = codes.shards[0].data.size
+    flags_at = codes.shards[0].data.size + codes.shards[0].index.size
     with path.open("r+b") as file:
-        file.seek(size)
-        file.write(b"\1" * (path.stat().st_size - size))
-    second = ChunkCache(blobs, directory)
+        file.seek(flags_at)
+        file.write(b"\1" * (path.stat().st_size - flags_at))
+    second = ChunkCache(blobs, CacheDirectory(directory))
     assert np.array_equal(await second.gather(codes, np.arange(ROWS)), array)
     assert second.counts.damaged == second.counts.verified - 1
 
@@ -125,7 +126,7 @@ async def test_damage_after_the_check_is_found_by_the_scrubber(
     directory: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache, everything = ChunkCache(blobs, directory), np.arange(ROWS)
+    cache, everything = ChunkCache(blobs, CacheDirectory(directory)), np.arange(ROWS)
     await cache.gather(codes, everything)
     async with scrubbing(cache) as scrubber:
         await rounds(scrubber, 2)
@@ -144,7 +145,7 @@ async def test_damage_after_the_check_is_found_by_the_scrubber(
 async def test_damage_that_cannot_be_replaced_yet_is_not_delivered(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    cache = ChunkCache(blobs, directory)
+    cache = ChunkCache(blobs, CacheDirectory(directory))
     await cache.gather(codes, np.arange(ROWS))
     overwrite(directory, 3, codes.stride)
     await blobs.store.close()
@@ -166,7 +167,10 @@ async def test_a_file_that_was_cut_or_removed_while_in_use(
     directory: Path,
     size: int | None,
 ) -> None:
-    caches, everything = [ChunkCache(blobs, directory) for _ in range(2)], np.arange(ROWS)[::-1]
+    caches, everything = (
+        [ChunkCache(blobs, CacheDirectory(directory)) for _ in range(2)],
+        np.arange(ROWS)[::-1],
+    )
     for cache in caches:
         assert np.array_equal(await cache.gather(codes, everything), array[everything])
     path = only_file(directory)
@@ -174,21 +178,21 @@ async def test_a_file_that_was_cut_or_removed_while_in_use(
         path.unlink()
     else:
         os.truncate(path, size)
-    for cache in (*caches, ChunkCache(blobs, directory)):
+    for cache in (*caches, ChunkCache(blobs, CacheDirectory(directory))):
         assert np.array_equal(await cache.gather(codes, everything), array[everything])
 
 
 async def test_a_file_that_was_cut_is_restored_by_the_scrubber_too(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    cache = ChunkCache(blobs, directory)
+    cache = ChunkCache(blobs, CacheDirectory(directory))
     await cache.gather(codes, np.arange(ROWS))
     path = only_file(directory)
     whole = path.read_bytes()
     os.truncate(path, 0)
     async with scrubbing(cache) as scrubber:
         await rounds(scrubber, 2)
-    assert cache.counts.restored_files == 1
+    assert cache.counts.dropped_files == 1
     assert len(path.read_bytes()) == len(whole)
     assert np.array_equal(await cache.gather(codes, np.arange(ROWS)), array)
 
@@ -196,8 +200,11 @@ async def test_a_file_that_was_cut_is_restored_by_the_scrubber_too(
 async def test_chunks_that_many_tasks_need_are_checked_once(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], directory: Path
 ) -> None:
-    await ChunkCache(blobs, directory).gather(codes, np.arange(ROWS))
-    cache, rows = ChunkCache(blobs, directory), np.random.default_rng(0).permutation(ROWS)
+    await ChunkCache(blobs, CacheDirectory(directory)).gather(codes, np.arange(ROWS))
+    cache, rows = (
+        ChunkCache(blobs, CacheDirectory(directory)),
+        np.random.default_rng(0).permutation(ROWS),
+    )
     for packed in await asyncio.gather(*(cache.gather(codes, rows) for _ in range(8))):
         assert np.array_equal(packed, array[rows])
     assert cache.counts.verified == cache.verified_chunks() == len(cache_chunks(codes))
@@ -211,7 +218,7 @@ def cache_chunks(section: Section) -> range:
 async def test_nobody_writes_through_the_mapping(
     blobs: CountingBlobs, codes: Section, directory: Path
 ) -> None:
-    cache = ChunkCache(blobs, directory)
+    cache = ChunkCache(blobs, CacheDirectory(directory))
     await cache.gather(codes, np.array([0]))
     (cached,) = cache.shards_with_files()
     assert cached.file is not None

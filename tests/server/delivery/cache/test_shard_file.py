@@ -1,5 +1,6 @@
 """Rows out of a shard's file: from verified chunks alone, whatever happens meanwhile."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,23 @@ import pytest
 from numpy.typing import NDArray
 
 from labelcast.checksums import crc32
+from labelcast.label_set import BlobRef, Section, Shard, digest_of
+from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.shard_file import ShardFile
 
 STRIDE, ROWS_PER_CHUNK, CHUNKS = 4, 10, 3
 ROWS = np.random.default_rng(0).integers(256, size=(25, STRIDE), dtype=np.uint8)
 PIECES = [ROWS[at : at + ROWS_PER_CHUNK].tobytes() for at in range(0, len(ROWS), ROWS_PER_CHUNK)]
 EVERYTHING = np.arange(len(ROWS))[::-1]
+CHECKSUMS = np.array([crc32(piece) for piece in PIECES], dtype="<u4")
+
+
+def ref(content: bytes) -> BlobRef:
+    return BlobRef(digest_of(content), len(content))
+
+
+SHARD = Shard(len(ROWS), ref(ROWS.tobytes()), ref(CHECKSUMS.tobytes()))
+SECTION = Section(STRIDE, len(ROWS), ROWS_PER_CHUNK, (SHARD,))
 
 
 class Interrupted(ShardFile):
@@ -30,12 +42,17 @@ class Interrupted(ShardFile):
 
 @pytest.fixture
 def file(tmp_path: Path) -> Interrupted:
-    checksums = np.array([crc32(piece) for piece in PIECES], dtype=np.uint32)
-    return Interrupted(tmp_path / "shard", ROWS.nbytes, STRIDE * ROWS_PER_CHUNK, checksums)
+    made = Interrupted.open(CacheDirectory(tmp_path), SECTION, SHARD, CHECKSUMS)
+    assert made is not None
+    return made
 
 
 def fill(file: ShardFile, *numbers: int) -> None:
     file.put([(number, PIECES[number]) for number in numbers])
+
+
+def path_in(directory: Path) -> Path:
+    return directory / SHARD.data.digest.replace(":", "-")
 
 
 def assert_taken(file: ShardFile, rows: NDArray[np.int64]) -> None:
@@ -55,17 +72,21 @@ def test_rows_of_verified_chunks_alone(file: Interrupted) -> None:
     assert_taken(file, EVERYTHING)
 
 
-def test_what_was_taken_back_and_put_again_meanwhile_is_not_delivered(file: Interrupted) -> None:
+def test_what_a_cut_file_lost_does_not_come_back_as_zeros(
+    file: Interrupted, tmp_path: Path
+) -> None:
     fill(file, 0, 1, 2)
-
-    def restored_and_filled() -> None:
-        file.interrupt = None
-        file.restore_size()
-        fill(file, 0, 1, 2)
-
-    file.interrupt = restored_and_filled
+    others = Interrupted.open(CacheDirectory(tmp_path), SECTION, SHARD)
+    assert others is not None
+    assert others.check(range(CHUNKS)) == []
+    os.truncate(path_in(tmp_path), 5)
+    fill(file, 2)
     assert file.take(STRIDE, EVERYTHING) is None
-    assert_taken(file, EVERYTHING)
+    renewed = Interrupted.open(CacheDirectory(tmp_path), SECTION, SHARD, CHECKSUMS)
+    assert renewed is not None
+    fill(renewed, 0, 1, 2)
+    assert_taken(renewed, EVERYTHING)
+    assert others.take(STRIDE, EVERYTHING) is None
 
 
 def test_what_was_found_damaged_meanwhile_is_not_delivered(
@@ -75,7 +96,7 @@ def test_what_was_found_damaged_meanwhile_is_not_delivered(
 
     def damaged_and_found() -> None:
         file.interrupt = None
-        with (tmp_path / "shard").open("r+b") as damaged:
+        with path_in(tmp_path).open("r+b") as damaged:
             damaged.write(bytes(STRIDE))
         assert file.check([0]) == [0]
         fill(file, 0)

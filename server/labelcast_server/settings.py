@@ -107,6 +107,8 @@ class ServerSettings(BaseSettings):
             below it; None is 64 MiB, or a sixteenth of a small disk.
         cache_dir: directory of the chunk cache, which outlives the service; None is
             `data_dir`/cache, see `chunk_cache_dir`.
+        cache_mib: mebibytes that the cache may take; None is half of what its disk would have free
+            without it.
         decoder_threads: CPU threads of each decoder; 0 gives them half of the cores together, since
             a student or an I/O worker often runs on the same machine.
         drain_seconds: time for running requests to end when the service stops.
@@ -139,6 +141,7 @@ class ServerSettings(BaseSettings):
     decoders: int = Field(0, ge=0, le=256)
     disk_reserve_bytes: int | None = Field(None, ge=0, le=2**50)
     cache_dir: Path | None = None
+    cache_mib: int | None = Field(None, ge=1, le=2**30)
     decoder_threads: int = Field(0, ge=0, le=1024)
     drain_seconds: float = Field(10.0, ge=0, allow_inf_nan=False)
     max_streams: int = Field(512, ge=1, le=65_536)

@@ -59,3 +59,16 @@ def test_after_a_restart_no_chunk_is_read_from_the_store(tmp_path: Path) -> None
         assert remove_codes(service, known) > 2
         read_all(service, known, times=6)
     assert "damaged" not in service.log()
+
+
+def test_a_small_cache_is_enough_for_right_labels(tmp_path: Path) -> None:
+    known = known_label_set(
+        tmp_path / "set", "raw", num_samples=20_000, num_seeds=1, shard_bytes=2**18
+    )
+    assert known.rows.nbytes > 2**20
+    with running_service(tmp_path, environment={"LABELCAST_CACHE_MIB": "1"}) as service:
+        service.push(known.on_disk, "mine:v1")
+        read_all(service, known, times=2)
+        (kept,) = (service.data_dir / "cache").iterdir()
+        assert 0 < sum(path.stat().st_size for path in kept.iterdir()) <= 2**20
+    assert service.log().count("raise LABELCAST_CACHE_MIB") == 1

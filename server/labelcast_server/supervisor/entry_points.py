@@ -14,6 +14,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.access.tokens import Tokens
     from labelcast_server.decoder.fleet import DecoderFleet
     from labelcast_server.decoder.shared_rows import SharedRows
+    from labelcast_server.delivery.cache.bounds import Bounds
     from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.directory import CacheDirectory
     from labelcast_server.delivery.cache.scrubber import Scrubber
@@ -24,8 +25,8 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
 
     store = open_store(plan.store_url)
     decoder = SharedRows(DecoderFleet(plan.decoder_sockets))
-    directory = CacheDirectory(plan.cache_directory, disk=plan.store_disk)
-    chunks = ChunkCache(store.blobs, directory)
+    bounds = Bounds(plan.cache_bytes, plan.store_disk)
+    chunks = ChunkCache(store.blobs, CacheDirectory(plan.cache_directory, bounds))
     service = LabelService(
         store,
         chunks,
@@ -36,7 +37,8 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, tokens, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port), plan.certificates)
-    beside = [asyncio.create_task(Scrubber(chunks).run()), asyncio.create_task(service.watch())]
+    upkeep = Scrubber(chunks).run(), chunks.tend(), service.watch()
+    beside = [asyncio.create_task(each) for each in upkeep]
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)
     for task in beside:

@@ -25,6 +25,7 @@ class ProcessPlan:
         certificates: files of what both ports show; None for plain text.
         run_directory: private directory for the decoders' sockets.
         cache_directory: private directory of the cache, which outlives the run.
+        cache_bytes: what its files may take; None leaves that to its disk.
         store_disk: disk that the embedded Redis writes to; None for a Redis elsewhere.
         admin_token: token that grants everything.
         read_token: token that grants reading; None lets everyone read.
@@ -43,6 +44,7 @@ class ProcessPlan:
     admin_port: int
     run_directory: Path
     cache_directory: Path
+    cache_bytes: int | None
     admin_token: str
     read_token: str | None
     allow_unsafe_store: bool
@@ -79,6 +81,7 @@ class ProcessPlan:
             admin_port=admin_port,
             run_directory=run_directory,
             cache_directory=cache_directory,
+            cache_bytes=None if settings.cache_mib is None else settings.cache_mib * 2**20,
             admin_token=admin_token,
             read_token=None if read_token is None else read_token.get_secret_value(),
             allow_unsafe_store=settings.allow_unsafe_store,

@@ -36,6 +36,6 @@ CALLS = Counter(
 )
 CACHE_EVENTS = Counter(
     "labelcast_cache_events",
-    "What the cache of codes saw, in chunks (found_files, dropped_files: in files).",
+    "What the cache of codes saw, in chunks (…_files: in files).",
     ["event"],
 )

@@ -24,6 +24,7 @@ def plan(tmp_path: Path) -> ProcessPlan:
         admin_port=1,
         run_directory=tmp_path / "run",
         cache_directory=tmp_path / "cache",
+        cache_bytes=None,
         admin_token="admin",
         read_token=None,
         allow_unsafe_store=False,

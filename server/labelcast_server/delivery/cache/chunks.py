@@ -126,7 +126,7 @@ class ChunkCache:
 
     def shards_with_files(self) -> list[CachedShard]:
         """Every shard that has a file, for the scrubber."""
-        return [cached for cached in self._shards.values() if cached.file is not None]
+        return [cached for cached in list(self._shards.values()) if cached.file is not None]
 
     def verified_chunks(self) -> int:
         """Chunks that this process has found to be right in their files."""
@@ -144,6 +144,22 @@ class ChunkCache:
         """
         if (file := await self._file_of(cached)) is not None:
             await self._make_ready(cached, file, np.asarray(numbers))
+
+    async def tend(self) -> None:
+        """Mark files that are in use, and let go of those that were evicted, until cancelled."""
+        while True:
+            await asyncio.sleep(self._directory.bounds.generation_seconds / 3)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Do once what `tend` does; takes microseconds a file."""
+        for cached in self.shards_with_files():
+            if (file := cached.file) is None:
+                continue
+            if file.is_removed():
+                cached.file = None
+            else:
+                file.mark()
 
     def _take(self, section: Section, rows: NDArray[np.int64]) -> tuple[Rows, list[ShardRows]]:
         """Rows out of files; and those that no file has yet, whose places are left empty."""

@@ -19,6 +19,7 @@ class CacheCounts:
         repaired: damaged chunks that were replaced from the store.
         found_files: files that were there before: of another worker, or an earlier run.
         dropped_files: files that were cut, or are not what their names say.
+        evicted_files: files that went to make room for others.
     """
 
     loaded: int = 0
@@ -30,6 +31,7 @@ class CacheCounts:
     repaired: int = 0
     found_files: int = 0
     dropped_files: int = 0
+    evicted_files: int = 0
 
     def saw(self, event: str, count: int = 1) -> None:
         """Count an event, which is one of the attributes, here and for Prometheus."""

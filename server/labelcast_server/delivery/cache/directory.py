@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from labelcast.errors import StoreFullError
 from labelcast.identifiers import Digest
+from labelcast_server.delivery.cache.bounds import Bounds, no_room
 from labelcast_server.delivery.cache.counts import CacheCounts
-from labelcast_server.store.disk import Disk
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_USUAL = Bounds()
 
 Opened = TypeVar("Opened")
 
@@ -37,17 +37,17 @@ class CacheDirectory:
 
     Args:
         path: directory that only this user may write.
-        disk: the store's; its reserve is left alone if the files lie on it too. None takes all the
-            room there is.
+        bounds: how much the files may take.
 
     Attributes:
         path: directory of the files.
+        bounds: see above.
         counts: what happened to them, and to what they hold.
     """
 
-    def __init__(self, path: Path, *, disk: Disk | None = None) -> None:
+    def __init__(self, path: Path, bounds: Bounds = _USUAL) -> None:
         self.path = path
-        self._disk = disk if disk is not None and disk.holds(path) else None
+        self.bounds = bounds
         self.counts = CacheCounts()
 
     def open(
@@ -71,7 +71,7 @@ class CacheDirectory:
             What `opened` made of it; None if there is no such file and none is made.
 
         Raises:
-            StoreFullError: the disk has no room for it.
+            StoreFullError: there is no room for it.
             OSError: the directory cannot be used.
         """
         path = self.path / digest.replace(":", "-")
@@ -109,7 +109,8 @@ class CacheDirectory:
         content: bytes | memoryview,
         at: int,
     ) -> Opened:
-        self._require_room(size)
+        if evicted := self.bounds.make_room(self.path, size):
+            self.counts.saw("evicted_files", evicted)
         with room_needed(size, self.path):
             descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
             with _closed_unless(descriptor) as taken:
@@ -124,13 +125,6 @@ class CacheDirectory:
                     raise
                 taken()
                 return made
-
-    def _require_room(self, size: int) -> None:
-        if self._disk is not None:
-            # Twice the reserve: what comes back from the store by itself must not stop pushes.
-            room = self._disk.free_bytes() - 2 * self._disk.reserve_bytes
-            if size > room:
-                raise _no_room(size, self.path)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -162,7 +156,7 @@ def room_needed(size: int, directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise _no_room(size, directory) from None
+        raise no_room(size, directory) from None
 
 
 @contextlib.contextmanager
@@ -180,11 +174,4 @@ def _is_ours(descriptor: int, size: int) -> bool:
         and found.st_uid == os.geteuid()
         and found.st_nlink == 1
         and found.st_size == size
-    )
-
-
-def _no_room(size: int, directory: Path) -> StoreFullError:
-    return StoreFullError(
-        f"no room for {size} bytes of chunk cache in {directory}; free some or set"
-        " LABELCAST_CACHE_DIR to a larger disk"
     )

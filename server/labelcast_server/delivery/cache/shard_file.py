@@ -46,6 +46,7 @@ class ShardFile:
         data: uint8, shape (size,), read-only, mapped.
         checksums: see above.
         verified: bool, shape (chunks,): chunks that this process has found to be right.
+        used: whether rows were taken since it was last marked.
 
     Raises:
         OSError: the file cannot be mapped.
@@ -65,6 +66,7 @@ class ShardFile:
         self._flags_at = self._size + shard.index.size
         self._whole_size = _whole_size(shard)
         self.verified = np.zeros(len(checksums), dtype=np.bool_)
+        self.used = False
         self._revocations = 0
         mapped = mmap.mmap(descriptor, self._size, prot=mmap.PROT_READ)
         self.data: NDArray[np.uint8] = np.frombuffer(mapped, dtype=np.uint8)
@@ -118,6 +120,16 @@ class ShardFile:
         # Half the price of fstat, and asked before every gather.
         return os.lseek(self._descriptor, 0, os.SEEK_END) >= self._whole_size
 
+    def is_removed(self) -> bool:
+        """Whether the file has lost its name; it takes room until the last process lets go."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def mark(self) -> None:
+        """Tell all processes that the file is in use, if it was since the last mark."""
+        if self.used:
+            self.used = False
+            os.utime(self._descriptor)
+
     def take(self, stride: int, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """Rows out of verified chunks.
 
@@ -131,6 +143,7 @@ class ShardFile:
             uint8, shape (N, stride), newly allocated; None if a chunk of them is not verified, or
             any chunk of the file was taken back while they were read.
         """
+        self.used = True
         revocations = self._revocations
         if not self.is_whole() or not self.verified[rows // (self._chunk_bytes // stride)].all():
             return None

@@ -19,6 +19,7 @@ from labelcast.errors import (
 )
 from labelcast.label_set import Section
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast_server.delivery.cache.bounds import Bounds
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.shard_file import ShardFile
@@ -260,7 +261,7 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache = ChunkCache(blobs, CacheDirectory(tiny_disk), retry_seconds=0)
+    cache = ChunkCache(blobs, CacheDirectory(tiny_disk, Bounds(limit_bytes=2**30)), retry_seconds=0)
     assert np.array_equal(await cache.gather(codes, np.array([0])), array[:1])
     everything = np.random.default_rng(4).permutation(ROWS)
     for _ in range(2):
@@ -286,7 +287,7 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
 async def test_a_chunk_that_is_damaged_in_the_store_is_refused_without_a_file_too(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    cache = ChunkCache(blobs, CacheDirectory(tmp_path, disk=Disk(tmp_path, 2**60)))
+    cache = ChunkCache(blobs, CacheDirectory(tmp_path, Bounds(disk=Disk(tmp_path, 2**60))))
     assert np.array_equal(await cache.gather(codes, np.array([5])), array[5:6])
     assert not await asyncio.to_thread(lambda: [*tmp_path.glob("sha256-*")])
     chunks = blobs.chunks(codes.shards[0].data.digest)

@@ -54,7 +54,7 @@ def test_after_a_restart_no_chunk_is_read_from_the_store(tmp_path: Path) -> None
         read_all(service, known, times=1)
         assert service.stop() == 0
         (kept,) = (service.data_dir / "cache").iterdir()
-        assert len(list(kept.glob("sha256-*"))) == len(shards)
+        assert len(list(kept.glob("sha256-" + "?" * 64))) == len(shards)
         service.start()
         assert remove_codes(service, known) > 2
         read_all(service, known, times=6)

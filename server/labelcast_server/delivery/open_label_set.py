@@ -7,6 +7,16 @@ from labelcast.context.view_context import ViewContext
 from labelcast.errors import BlobNotFoundError
 from labelcast.identifiers import Digest, is_digest
 from labelcast.label_set import BlobRef, Manifest, StoredViews, ViewIndex
+from labelcast_server.delivery.cache.tables import Mapped
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What takes memory with the number of samples; see `OpenLabelSet`."""
+
+    index: ViewIndex
+    context: ViewContext | None
+    stored: StoredViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +31,7 @@ class OpenLabelSet:
         report: fit report as stored; empty if none.
         artifact: the codec, verified.
         codec: the same, proven on its golden rows.
-        index: where every view lies.
-        context: of a conditioned codec; None for others.
-        stored: which views each sample has.
+        tables: where its views lie and what is known about them, mapped.
     """
 
     digest: Digest
@@ -33,9 +41,35 @@ class OpenLabelSet:
     report: bytes
     artifact: bytes
     codec: Codec
-    index: ViewIndex
-    context: ViewContext | None
-    stored: StoredViews
+    tables: Mapped[Tables]
+
+    @property
+    def index(self) -> ViewIndex:
+        """Where every view lies.
+
+        Raises:
+            ServiceUnavailableError: its tables were damaged; they come back when the label set is
+                asked for again.
+        """
+        return self.tables.get().index
+
+    @property
+    def context(self) -> ViewContext | None:
+        """Of a conditioned codec; None for others.
+
+        Raises:
+            As `index`.
+        """
+        return self.tables.get().context
+
+    @property
+    def stored(self) -> StoredViews:
+        """Which views each sample has.
+
+        Raises:
+            As `index`.
+        """
+        return self.tables.get().stored
 
     def blob_ref(self, blob: str) -> BlobRef:
         """What the manifest says of a blob.

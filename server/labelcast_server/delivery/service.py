@@ -16,7 +16,8 @@ from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast_server.delivery.block_reader import BlockReader, Decoder
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.delivery.open_label_set import OpenLabelSet
+from labelcast_server.delivery.cache.tables import SharedTables
+from labelcast_server.delivery.open_label_set import OpenLabelSet, Tables
 from labelcast_server.delivery.resolving import ReadableLabelSets
 from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.store.store import Store
@@ -31,6 +32,7 @@ class LabelService:
     Args:
         store: label sets and blobs.
         chunks: cache of packed rows.
+        tables: where tables of label sets are kept.
         decoder: decodes codes to labels.
         message_bytes: payload bytes of one message of a reply.
         unsent_bytes: memory for all replies being prepared or sent.
@@ -40,6 +42,7 @@ class LabelService:
         self,
         store: Store,
         chunks: ChunkCache,
+        tables: SharedTables,
         decoder: Decoder,
         *,
         message_bytes: int,
@@ -47,6 +50,7 @@ class LabelService:
     ) -> None:
         self._store = store
         self._chunks = chunks
+        self._tables = tables
         self._decoder = decoder
         self._block_bytes = message_bytes
         self._room = UnsentRoom(unsent_bytes)
@@ -63,15 +67,24 @@ class LabelService:
         """
         # Checked every time: a set that was retired since must not be served from memory.
         digest = await self._readable.resolve(reference)
-        if digest not in self._open:
+        if not self._is_open(digest):
             async with self._opening:
-                if digest not in self._open:
+                if not self._is_open(digest):
                     record = await self._store.catalog.label_set(digest)
                     self._open[digest] = await self._load(digest, record.manifest)
                     while len(self._open) > _OPEN_LABEL_SETS:
                         self._open.popitem(last=False)
         self._open.move_to_end(digest)
         return self._open[digest]
+
+    async def renew(self) -> None:
+        """Open label sets anew whose tables were damaged, which repairs them for all workers.
+
+        Raises:
+            As `label_set`.
+        """
+        for digest in [digest for digest in self._open if not self._is_open(digest)]:
+            await self.label_set(digest)
 
     async def reader(self, digest: Digest, representation: Representation) -> "BlockReader":
         """Prepare to read labels of one set in one form.
@@ -145,11 +158,15 @@ class LabelService:
         """What returns if a decoder process decodes labels, by the name of the process."""
         return self._decoder.pings
 
+    def _is_open(self, digest: Digest) -> bool:
+        known = self._open.get(digest)
+        return known is not None and known.tables.are_usable()
+
     async def _load(self, digest: Digest, content: bytes) -> OpenLabelSet:
         manifest, blobs = await asyncio.to_thread(_parse, digest, content)
         read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
-        index = await run_async(open_index(manifest), read)
+        tables = await asyncio.to_thread(self._tables.share, await _open_tables(manifest, read))
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
@@ -160,10 +177,14 @@ class LabelService:
             else await read_blob(self._store.blobs, manifest.report),
             artifact=artifact,
             codec=await asyncio.to_thread(read_artifact, artifact),
-            index=index,
-            context=await run_async(open_context(manifest, index), read),
-            stored=StoredViews(index),
+            tables=tables,
         )
+
+
+async def _open_tables(manifest: Manifest, read: Callable[[BlobRef], Awaitable[bytes]]) -> Tables:
+    index = await run_async(open_index(manifest), read)
+    context = await run_async(open_context(manifest, index), read)
+    return Tables(index, context, StoredViews(index))
 
 
 def _parse(digest: Digest, content: bytes) -> tuple[Manifest, dict[Digest, BlobRef]]:

@@ -18,6 +18,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.delivery.cache.chunks import ChunkCache
     from labelcast_server.delivery.cache.directory import CacheDirectory
     from labelcast_server.delivery.cache.scrubber import Scrubber
+    from labelcast_server.delivery.cache.tables import SharedTables, scrub_tables
     from labelcast_server.delivery.service import LabelService
     from labelcast_server.rpc.server import RpcServer
     from labelcast_server.store.open_store import open_store
@@ -26,10 +27,12 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     store = open_store(plan.store_url)
     decoder = SharedRows(DecoderFleet(plan.decoder_sockets))
     bounds = Bounds(plan.cache_bytes, plan.store_disk)
-    chunks = ChunkCache(store.blobs, CacheDirectory(plan.cache_directory, bounds))
+    directory = CacheDirectory(plan.cache_directory, bounds)
+    chunks, tables = ChunkCache(store.blobs, directory), SharedTables(directory)
     service = LabelService(
         store,
         chunks,
+        tables,
         decoder,
         message_bytes=MESSAGE_BYTES,
         unsent_bytes=plan.unsent_bytes,
@@ -37,7 +40,12 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     tokens = Tokens(admin_token=plan.admin_token, read_token=plan.read_token)
     server = RpcServer(service, tokens, max_streams=plan.max_streams)
     await server.start(address_of(plan.host, plan.grpc_port), plan.certificates)
-    upkeep = Scrubber(chunks).run(), chunks.tend(), service.watch()
+    upkeep = (
+        Scrubber(chunks).run(),
+        scrub_tables(tables, service.renew),
+        directory.tend(chunks.look, tables.look),
+        service.watch(),
+    )
     beside = [asyncio.create_task(each) for each in upkeep]
     ready.set()
     await server.serve_until(stop, drain_seconds=plan.drain_seconds)

@@ -24,6 +24,7 @@ from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.block_reader import BlockReader
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
+from labelcast_server.delivery.cache.tables import Mapped, SharedTables
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.delivery.unsent_room import UnsentRoom
@@ -73,15 +74,22 @@ async def served(tmp_path: Path) -> Served:
     await push(store, label_set)
     await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
-    chunks = ChunkCache(store.blobs, CacheDirectory(tmp_path / "cache"))
+    directory = CacheDirectory(tmp_path / "cache")
+    chunks = ChunkCache(store.blobs, directory)
     service = LabelService(
-        store, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, unsent_bytes=2**26
+        store,
+        chunks,
+        SharedTables(directory),
+        NoDecoder(),
+        message_bytes=MESSAGE_BYTES,
+        unsent_bytes=2**26,
     )
     opened = await service.label_set(label_set.digest)
     (plain,) = opened.index.segments
     index = WatchedIndex(plain.sample_ids, plain.seeds, plain.row_order)
     index.asked = {}
-    opened = replace(opened, index=ViewIndex([index]))
+    tables = replace(opened.tables.get(), index=ViewIndex([index]))
+    opened = replace(opened, tables=Mapped(tables, ()))
     room = UnsentRoom(2**26)
     reader = BlockReader(opened, CODES, chunks, NoDecoder(), message_bytes=MESSAGE_BYTES, room=room)
     return Served(label_set, opened, index, reader, room)

@@ -20,6 +20,7 @@ from labelcast_server.decoder.protocol import Place
 from labelcast_server.decoder.shared_memory import Slot
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
+from labelcast_server.delivery.cache.tables import SharedTables
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
@@ -73,8 +74,9 @@ async def test_a_slot_that_is_recycled_early_never_becomes_a_message(
     await push(store, label_set)
     await services_over(store).publisher.publish(label_set.digest, tag_from("mine:v1"))
     (tmp_path / "cache").mkdir()
-    chunks = ChunkCache(store.blobs, CacheDirectory(tmp_path / "cache"))
-    service = LabelService(store, chunks, fleet, message_bytes=2**18, unsent_bytes=2**26)
+    directory = CacheDirectory(tmp_path / "cache")
+    chunks, tables = ChunkCache(store.blobs, directory), SharedTables(directory)
+    service = LabelService(store, chunks, tables, fleet, message_bytes=2**18, unsent_bytes=2**26)
     reader = await service.reader(label_set.digest, LOGITS)
     asked = wire.AskedViews(wire.views_to_proto(label_set.index().segments[0].views()))
     async with asyncio.timeout(60):

@@ -22,6 +22,7 @@ from labelcast_server.access.tokens import Tokens
 from labelcast_server.decoder.fleet import DecoderFleet
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
+from labelcast_server.delivery.cache.tables import SharedTables
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.servicer import LabelServicer
@@ -57,6 +58,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
     service = LabelService(
         store,
         ChunkCache(store.blobs, CacheDirectory(tmp_path)),
+        SharedTables(CacheDirectory(tmp_path)),
         decoder,
         message_bytes=2**18,
         unsent_bytes=2**24,

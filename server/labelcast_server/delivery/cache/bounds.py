@@ -19,7 +19,7 @@ from pathlib import Path
 from labelcast.errors import StoreFullError
 from labelcast_server.store.disk import Disk
 
-_NAME = re.compile(r"sha256-[0-9a-f]{64}")
+_NAME = re.compile(r"sha256-[0-9a-f]{64}(\.table)?")
 
 
 @dataclass(frozen=True, slots=True)

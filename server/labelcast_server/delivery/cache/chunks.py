@@ -145,14 +145,8 @@ class ChunkCache:
         if (file := await self._file_of(cached)) is not None:
             await self._make_ready(cached, file, np.asarray(numbers))
 
-    async def tend(self) -> None:
-        """Mark files that are in use, and let go of those that were evicted, until cancelled."""
-        while True:
-            await asyncio.sleep(self._directory.bounds.generation_seconds / 3)
-            await asyncio.to_thread(self.look)
-
     def look(self) -> None:
-        """Do once what `tend` does; takes microseconds a file."""
+        """Mark files that were used, and let go of those that were evicted; microseconds a file."""
         for cached in self.shards_with_files():
             if (file := cached.file) is None:
                 continue

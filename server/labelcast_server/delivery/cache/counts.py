@@ -20,6 +20,7 @@ class CacheCounts:
         found_files: files that were there before: of another worker, or an earlier run.
         dropped_files: files that were cut, or are not what their names say.
         evicted_files: files that went to make room for others.
+        repaired_tables: tables that were wrong in their file.
     """
 
     loaded: int = 0
@@ -32,6 +33,7 @@ class CacheCounts:
     found_files: int = 0
     dropped_files: int = 0
     evicted_files: int = 0
+    repaired_tables: int = 0
 
     def saw(self, event: str, count: int = 1) -> None:
         """Count an event, which is one of the attributes, here and for Prometheus."""

@@ -9,6 +9,7 @@ A file is named by the digest of what it holds, and outlives the service. Rules:
     removed reads on what it was.
 """
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -19,7 +20,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from labelcast.identifiers import Digest
 from labelcast_server.delivery.cache.bounds import Bounds, no_room
 from labelcast_server.delivery.cache.counts import CacheCounts
 
@@ -52,7 +52,7 @@ class CacheDirectory:
 
     def open(
         self,
-        digest: Digest,
+        name: str,
         size: int,
         opened: Callable[[int], Opened | None],
         new: tuple[bytes | memoryview, int] | None,
@@ -60,7 +60,7 @@ class CacheDirectory:
         """Find a file, or make it.
 
         Args:
-            digest: of what the file holds.
+            name: of the file, after the digest of what it holds.
             size: bytes that it must have.
             opened: checks what a descriptor leads to, and takes it over; None if it is something
                 else: that file is removed.
@@ -74,12 +74,19 @@ class CacheDirectory:
             StoreFullError: there is no room for it.
             OSError: the directory cannot be used.
         """
-        path = self.path / digest.replace(":", "-")
+        path = self.path / name
         with self._locked():
             found = self._find(path, size, opened)
             if found is not None or new is None:
                 return found
             return self._make(path, size, opened, *new)
+
+    async def tend(self, *look: Callable[[], None]) -> None:
+        """Have those who use files look at them three times a generation, until cancelled."""
+        while True:
+            await asyncio.sleep(self.bounds.generation_seconds / 3)
+            for each in look:
+                await asyncio.to_thread(each)
 
     def _find(self, path: Path, size: int, opened: Callable[[int], Opened | None]) -> Opened | None:
         try:

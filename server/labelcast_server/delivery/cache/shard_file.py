@@ -98,7 +98,8 @@ class ShardFile:
         """
         opened = partial(cls._opened, section=section, shard=shard, directory=directory.path)
         new = None if checksums is None else (checksums.tobytes(), shard.data.size)
-        return directory.open(shard.data.digest, _whole_size(shard), opened, new)
+        name = shard.data.digest.replace(":", "-")
+        return directory.open(name, _whole_size(shard), opened, new)
 
     @classmethod
     def _opened(

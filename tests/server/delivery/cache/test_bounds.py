@@ -150,10 +150,11 @@ async def test_use_is_marked_for_others_and_what_they_removed_is_let_go(
 async def test_a_running_cache_tends_its_files(
     blobs: CountingBlobs, codes: Section, tmp_path: Path
 ) -> None:
-    cache = ChunkCache(blobs, CacheDirectory(tmp_path, Bounds(generation_seconds=0.03)))
+    directory = CacheDirectory(tmp_path, Bounds(generation_seconds=0.03))
+    cache = ChunkCache(blobs, directory)
     await cache.gather(codes, first_rows(codes)[0])
     path_of(codes, 0, tmp_path).unlink()
-    tending = asyncio.create_task(cache.tend())
+    tending = asyncio.create_task(directory.tend(cache.look))
     async with asyncio.timeout(60):
         while cache.shards_with_files():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.01)

@@ -25,23 +25,18 @@ def read_all(service: RunningService, known: KnownLabelSet, *, times: int) -> No
             known.check(labels, everything, CODES)
 
 
-def remove_codes(service: RunningService, known: KnownLabelSet) -> int:
-    """Delete the chunks of the codes behind the service's back; how many there were."""
-    shards = known.on_disk.manifest.segments[0].codes.shards
+def remove_rows(service: RunningService, known: KnownLabelSet) -> int:
+    """Delete codes, tables and their indexes behind the service's back; how many chunks."""
+    segment = known.on_disk.manifest.segments[0]
+    refs = {ref.digest for section in segment.sections().values() for ref in section.blobs()}
     with service.raw_redis() as redis:
-        blobs = [
-            blob_from(shard.data.digest, redis.hget(keys.BLOBS, shard.data.digest))
-            for shard in shards
+        blobs = [blob_from(digest, redis.hget(keys.BLOBS, digest)) for digest in refs]
+        chunks = [
+            keys.chunk_key(blob.data_id, number)
+            for blob in blobs
+            for number in range(blob.info.chunk_count)
         ]
-        return int(
-            redis.delete(
-                *(
-                    keys.chunk_key(blob.data_id, number)
-                    for blob in blobs
-                    for number in range(blob.info.chunk_count)
-                )
-            )
-        )
+        return int(redis.delete(*chunks))
 
 
 def test_after_a_restart_no_chunk_is_read_from_the_store(tmp_path: Path) -> None:
@@ -54,9 +49,10 @@ def test_after_a_restart_no_chunk_is_read_from_the_store(tmp_path: Path) -> None
         read_all(service, known, times=1)
         assert service.stop() == 0
         (kept,) = (service.data_dir / "cache").iterdir()
-        assert len(list(kept.glob("sha256-" + "?" * 64))) == len(shards)
+        # And those of sample IDs and seeds.
+        assert len(list(kept.glob("sha256-" + "?" * 64))) == len(shards) + 2
         service.start()
-        assert remove_codes(service, known) > 2
+        assert remove_rows(service, known) > 2 * len(shards)
         read_all(service, known, times=6)
     assert "damaged" not in service.log()
 

@@ -21,7 +21,7 @@ from labelcast_server.delivery.open_label_set import OpenLabelSet, Tables
 from labelcast_server.delivery.resolving import ReadableLabelSets
 from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.store.store import Store
-from labelcast_server.store.verified_reads import read_blob, reader
+from labelcast_server.store.verified_reads import read_blob
 
 _OPEN_LABEL_SETS = 64
 
@@ -164,9 +164,8 @@ class LabelService:
 
     async def _load(self, digest: Digest, content: bytes) -> OpenLabelSet:
         manifest, blobs = await asyncio.to_thread(_parse, digest, content)
-        read = reader(self._store.blobs)
         artifact = await read_blob(self._store.blobs, manifest.codec)
-        tables = await asyncio.to_thread(self._tables.share, await _open_tables(manifest, read))
+        tables = await asyncio.to_thread(self._tables.share, await self._open_tables(manifest))
         return OpenLabelSet(
             digest=digest,
             manifest=manifest,
@@ -180,11 +179,20 @@ class LabelService:
             tables=tables,
         )
 
+    async def _open_tables(self, manifest: Manifest) -> Tables:
+        shards = {
+            shard.data: (section, shard)
+            for segment in manifest.segments
+            for section in segment.sections().values()
+            for shard in section.shards
+        }
 
-async def _open_tables(manifest: Manifest, read: Callable[[BlobRef], Awaitable[bytes]]) -> Tables:
-    index = await run_async(open_index(manifest), read)
-    context = await run_async(open_context(manifest, index), read)
-    return Tables(index, context, StoredViews(index))
+        async def read(ref: BlobRef) -> bytes:
+            return await self._chunks.whole(*shards[ref])
+
+        index = await run_async(open_index(manifest), read)
+        context = await run_async(open_context(manifest, index), read)
+        return Tables(index, context, StoredViews(index))
 
 
 def _parse(digest: Digest, content: bytes) -> tuple[Manifest, dict[Digest, BlobRef]]:

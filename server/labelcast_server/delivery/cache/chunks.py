@@ -31,12 +31,17 @@ from numpy.typing import NDArray
 from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.identifiers import Digest
-from labelcast.label_set import Section, Shard
+from labelcast.label_set import Section, Shard, digest_of
 from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.shard_file import ShardFile
 from labelcast_server.delivery.cache.shard_rows import ShardRows, by_owner, by_shard
 from labelcast_server.store.blob_store import BlobStore
-from labelcast_server.store.verified_reads import check_chunks, read_chunk_index, shard_blob
+from labelcast_server.store.verified_reads import (
+    check_chunks,
+    read_chunk_index,
+    read_shard,
+    shard_blob,
+)
 
 _CHUNKS_A_READ = 32
 # What one read from the store may hold.
@@ -123,6 +128,22 @@ class ChunkCache:
             taken = await self._gather_shard(section, part.shard, part.rows)
             await asyncio.to_thread(packed.__setitem__, part.places, taken)
         return packed
+
+    async def whole(self, section: Section, shard: Shard) -> bytes:
+        """A shard that is read once, such as of a table, checked against its digest too.
+
+        Raises:
+            DigestMismatchError: the store has it damaged, and its index fits the damage.
+            Otherwise as `gather`.
+        """
+        packed = await self._gather_shard(section, shard, np.arange(shard.rows))
+        # Nobody takes rows of it: it needs no scrubbing and may be evicted.
+        self._shards.pop(shard.data.digest, None)
+        content = await asyncio.to_thread(packed.tobytes)
+        if await asyncio.to_thread(digest_of, content) == shard.data.digest:
+            return content
+        # Damage that fits the checksums: the file's, if the store has other bytes.
+        return await read_shard(self._blobs, section, shard)
 
     def shards_with_files(self) -> list[CachedShard]:
         """Every shard that has a file, for the scrubber."""

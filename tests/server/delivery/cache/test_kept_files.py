@@ -63,6 +63,25 @@ async def test_nothing_is_read_from_the_store_that_an_earlier_run_has_read(
     assert cache.counts.verified == cache.verified_chunks()
 
 
+async def test_a_whole_shard_comes_from_its_file_too(
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], kept: Path
+) -> None:
+    await blobs.store.close()
+    cache = ChunkCache(blobs, CacheDirectory(kept.parent))
+    assert await cache.whole(codes, codes.shards[0]) == array.tobytes()
+    # It is done with: nothing of it is scrubbed.
+    assert cache.shards_with_files() == []
+
+
+async def test_a_whole_shard_is_compared_with_its_digest(
+    blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], kept: Path
+) -> None:
+    change_unseen(kept)
+    cache = ChunkCache(blobs, CacheDirectory(kept.parent))
+    assert (await cache.gather(codes, np.array([0])) != array[0]).any()
+    assert await cache.whole(codes, codes.shards[0]) == array.tobytes()
+
+
 async def test_nothing_is_checked_before_it_is_asked_for(
     blobs: CountingBlobs, codes: Section, array: NDArray[np.uint8], kept: Path
 ) -> None:
@@ -101,6 +120,14 @@ def link_elsewhere(path: Path) -> None:
 
 def link_twice(path: Path) -> None:
     os.link(path, path.with_name("elsewhere"))
+
+
+def change_unseen(path: Path) -> None:
+    """Change a row, but no CRC-32: what is added is a multiple of its polynomial."""
+    content = bytearray(path.read_bytes())
+    for at, byte in enumerate(bytes.fromhex("410671db01")):
+        content[at] ^= byte
+    path.write_bytes(content)
 
 
 def make_pipe(path: Path) -> None:

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from labelcast import wire
-from labelcast.answer_subject import LabelSubject
 from labelcast.codec import Rows
-from labelcast.errors import InvalidRequestError, ProtocolError
+from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.remote.streams.proven_rows import proven_rows
+from labelcast.remote.streams.exchange import Exchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_views
@@ -34,7 +33,7 @@ DEFAULT_WINDOW_ROWS = 2**14
 _REQUEST_ROWS = 2**13
 
 
-class StreamExchange:
+class StreamExchange(Exchange):
     """State of one label stream.
 
     Args:
@@ -65,13 +64,15 @@ class StreamExchange:
             rows_in_flight = max(DEFAULT_WINDOW_ROWS, DEFAULT_WINDOW_BYTES // row_stride)
         if rows_in_flight < 1:
             raise InvalidRequestError(f"rows_in_flight is {rows_in_flight}, must be at least 1")
-        self._label_set = label_set
-        self._representation = representation
-        self._row_stride = row_stride
-        self._num_classes = num_classes
+        super().__init__(
+            label_set=label_set,
+            representation=representation,
+            row_stride=row_stride,
+            num_classes=num_classes,
+            first_row=0,
+        )
         self._batches = iter(batches)
         self._rows_in_flight = rows_in_flight
-        self._subject = LabelSubject(label_set, representation)
         # The service decodes as many at once as it likes, and sends as many as a message holds. The
         # window admits two: the second tells the service if the first was lost.
         self._request_rows = min(
@@ -81,7 +82,6 @@ class StreamExchange:
         self._unasked: deque[Views] = deque()
         self._unanswered: deque[Views] = deque()
         self._asked_rows = 0
-        self._answered_rows = 0
         self._parts: list[Rows] = []
         self._ended = False
         self._failure: BaseException | None = None
@@ -90,11 +90,6 @@ class StreamExchange:
     def done(self) -> bool:
         """Whether every batch, up to a possible failure to read one, has been delivered."""
         return self._ended and not self._undelivered
-
-    @property
-    def answered_rows(self) -> int:
-        """Rows that have been answered since the run began."""
-        return self._answered_rows
 
     @property
     def owes_reply(self) -> bool:
@@ -110,7 +105,7 @@ class StreamExchange:
         """First message of a stream."""
         return pb.StreamLabelsRequest(
             label_set=self._label_set,
-            representation=wire.representation_to_proto(self._representation),
+            representation=self._form,
             first_row=self._answered_rows,
         )
 
@@ -177,28 +172,11 @@ class StreamExchange:
             ChecksumMismatchError: the rows are damaged.
             WrongSubjectError: the rows belong to other views than those that come next.
         """
-        if not 1 <= message.count <= self._asked_rows - self._answered_rows:
-            raise ProtocolError("the service sent no rows, or some that were not requested")
-        rows = proven_rows(
-            message,
-            self._subject,
-            self._next_unanswered(message.count),
-            first_row=self._answered_rows,
-            stride=self._row_stride,
-        )
-        self._answered_rows += len(rows)
+        self._require_asked(message, self._asked_rows - self._answered_rows)
+        rows = self._proven(message, self._next_unanswered(message.count))
         self._forget_answered(len(rows))
         self._parts.append(rows)
         yield from self._complete()
-
-    def finish(self) -> None:
-        """Check that all rows have arrived when the service closes the stream.
-
-        Raises:
-            ProtocolError: rows are missing.
-        """
-        if not self.done:
-            raise ProtocolError("the service closed the stream before the last row")
 
     def raise_failure(self) -> None:
         """Once done: raise the error of reading `batches`, where its batch would have come."""
@@ -250,4 +228,4 @@ class StreamExchange:
             whole.flags.writeable = False
             self._parts = [whole[wanted:]] if len(whole) > wanted else []
             batch = self._undelivered.popleft()
-            yield DeliveredLabels(batch, whole[:wanted], self._representation, self._num_classes)
+            yield self._delivered(batch, whole[:wanted])

@@ -10,20 +10,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from labelcast import wire, wire_plan
-from labelcast.answer_subject import LabelSubject
+from labelcast import wire_plan
 from labelcast.codec import Rows
-from labelcast.errors import ProtocolError
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.plans import PlanBatches
-from labelcast.remote.streams.proven_rows import proven_rows
+from labelcast.remote.streams.exchange import Exchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
 
-class PlanExchange:
+class PlanExchange(Exchange):
     """State of the stream of a plan's rows.
 
     Args:
@@ -43,26 +41,23 @@ class PlanExchange:
         num_classes: int,
         batches: PlanBatches,
     ) -> None:
-        self._label_set = label_set
-        self._representation = representation
-        self._row_stride = row_stride
-        self._num_classes = num_classes
+        super().__init__(
+            label_set=label_set,
+            representation=representation,
+            row_stride=row_stride,
+            num_classes=num_classes,
+            first_row=batches.start,
+        )
         self._batches = batches
         self._plan = wire_plan.plan_to_proto(batches.plan)
-        self._subject = LabelSubject(label_set, representation)
-        self._answered = self._delivered = batches.start
+        self._delivered_rows = batches.start
         self._views: list[Views] = []
         self._rows: list[Rows] = []
 
     @property
     def done(self) -> bool:
         """Whether every batch has been delivered."""
-        return self._delivered == self._batches.stop
-
-    @property
-    def answered_rows(self) -> int:
-        """Rows of the plan that have been answered, with those before the first batch."""
-        return self._answered
+        return self._delivered_rows == self._batches.stop
 
     @property
     def owes_reply(self) -> bool:
@@ -73,10 +68,10 @@ class PlanExchange:
         """The request for all rows that have not been answered."""
         return pb.StreamPlanRequest(
             label_set=self._label_set,
-            representation=wire.representation_to_proto(self._representation),
+            representation=self._form,
             plan=self._plan,
-            first_row=self._answered,
-            num_rows=self._batches.stop - self._answered,
+            first_row=self._answered_rows,
+            num_rows=self._batches.stop - self._answered_rows,
         )
 
     def accept(self, message: pb.LabelRows) -> Iterator[DeliveredLabels]:
@@ -87,27 +82,13 @@ class PlanExchange:
             ChecksumMismatchError: the rows are damaged.
             WrongSubjectError: the rows belong to other views than those that come next.
         """
-        if not 1 <= message.count <= self._batches.stop - self._answered:
-            raise ProtocolError("the service sent no rows, or some that were not requested")
+        self._require_asked(message, self._batches.stop - self._answered_rows)
         # Not more than there are bytes for, whatever the message says of itself.
         count = min(message.count, len(message.payload) // self._row_stride)
-        views = self._batches.plan.views(self._answered, self._answered + count)
-        rows = proven_rows(
-            message, self._subject, views, first_row=self._answered, stride=self._row_stride
-        )
-        self._answered += len(rows)
+        views = self._batches.plan.views(self._answered_rows, self._answered_rows + count)
+        self._rows.append(self._proven(message, views))
         self._views.append(views)
-        self._rows.append(rows)
         yield from self._complete()
-
-    def finish(self) -> None:
-        """Check that all rows have arrived when the service closes the stream.
-
-        Raises:
-            ProtocolError: rows are missing.
-        """
-        if not self.done:
-            raise ProtocolError("the service closed the stream before the last row")
 
     def rewind(self) -> None:
         """Nothing: the next request is for what has not been answered."""
@@ -116,20 +97,20 @@ class PlanExchange:
         """Nothing: a plan has no failures of its own."""
 
     def _complete(self) -> Iterator[DeliveredLabels]:
-        if self._batches.end_of_batch(self._delivered) > self._answered:
+        if self._batches.end_of_batch(self._delivered_rows) > self._answered_rows:
             return
         views = Views.joined(self._views)
         # Usually no batch has begun in an earlier message.
         rows = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
         rows.flags.writeable = False
-        first = self._delivered
+        first = self._delivered_rows
         self._views, self._rows = [], []
-        while not self.done and (end := self._batches.end_of_batch(self._delivered)) <= (
-            self._answered
+        while not self.done and (end := self._batches.end_of_batch(self._delivered_rows)) <= (
+            self._answered_rows
         ):
-            part = slice(self._delivered - first, end - first)
-            self._delivered = end
-            yield DeliveredLabels(views[part], rows[part], self._representation, self._num_classes)
-        if self._delivered < self._answered:
-            rest = slice(self._delivered - first, None)
+            part = slice(self._delivered_rows - first, end - first)
+            self._delivered_rows = end
+            yield self._delivered(views[part], rows[part])
+        if self._delivered_rows < self._answered_rows:
+            rest = slice(self._delivered_rows - first, None)
             self._views, self._rows = [views[rest]], [rows[rest]]

@@ -80,9 +80,9 @@ class TrainingPlan:
     """Every batch of a run from `start` on, without reading anything.
 
     The order of an epoch is a pure function of its index in `seeds` and of `order_key`, the same as
-    that of a `labelcast.plans.Plan`. Batches of
-    an epoch are cut from its first row, wherever a run starts: a start inside a batch begins with
-    the rest of it, and everything after is as in an uninterrupted run.
+    that of a `labelcast.plans.Plan`. Batches of an epoch are cut from its first row, wherever a run
+    starts: a start inside a batch begins with the rest of it, and everything after is as in an
+    uninterrupted run.
 
     Args:
         sample_ids: uint64, shape (N,).

@@ -193,9 +193,31 @@ def test_only_a_digest_pins_a_label_set(text: str) -> None:
 
 
 def rows_of(first_row: int, count: int, payload: bytes) -> pb.LabelRows:
-    return wire.rows_to_proto(
-        first_row, count, payload, payload_crc32=crc32(payload), subject_crc32=0
+    return pb.LabelRows(
+        first_row=first_row,
+        count=count,
+        payload_crc32=crc32(payload),
+        subject_crc32=0,
+        payload=payload,
     )
+
+
+@given(
+    st.one_of(st.just(0), st.integers(0, 2**64 - 1)),
+    st.integers(1, 2**32 - 1),
+    st.sampled_from([1, 2, 127, 128, 16_383, 16_384, 300_000]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_reply_is_serialised_as_protobuf_would(
+    first_row: int, count: int, size: int, payload_crc32: int, subject_crc32: int
+) -> None:
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    checksums = {"payload_crc32": payload_crc32, "subject_crc32": subject_crc32}
+    rows = pb.LabelRows(first_row=first_row, count=count, payload=payload, **checksums)
+    reply = wire.reply_of_rows(first_row, count, memoryview(payload), **checksums)
+    assert reply == pb.StreamLabelsResponse(rows=rows).SerializeToString()
+    assert reply + reply == pb.GetLabelsResponse(parts=[rows, rows]).SerializeToString()
 
 
 @given(st.binary(min_size=6, max_size=60), st.integers(1, 6), st.integers(0, 2**64 - 1))

@@ -9,12 +9,12 @@ class Block:
 
     Attributes:
         count: number of rows.
-        payload: count × stride bytes.
+        payload: count × stride bytes, which nobody changes.
         payload_crc32: CRC-32 of the payload.
         subject_crc32: CRC-32 of the rows' views, see `labelcast.answer_subject`.
     """
 
     count: int
-    payload: bytes
+    payload: bytes | memoryview
     payload_crc32: int
     subject_crc32: int

@@ -16,6 +16,7 @@ from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.credentials import server_credentials
 from labelcast_server.rpc.malformed import MalformedRequests
 from labelcast_server.rpc.probe import CODES_SERVICE_NAME, decoder_service_name
+from labelcast_server.rpc.ready_replies import ReadyReplies
 from labelcast_server.rpc.servicer import LabelServicer
 
 logger = logging.getLogger("labelcast_server.rpc")
@@ -68,7 +69,8 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._unwell: set[str] = set()
         self._server = grpc.aio.server(
-            options=_OPTIONS, interceptors=[MalformedRequests(SERVICE_NAME)]
+            options=_OPTIONS,
+            interceptors=[MalformedRequests(SERVICE_NAME), ReadyReplies(SERVICE_NAME)],
         )
         labels_pb2_grpc.add_LabelServiceServicer_to_server(
             LabelServicer(service, tokens, max_streams=max_streams), self._server

@@ -68,23 +68,21 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         """Say which stored views the request means."""
         return await self._call(context, self._resolve_views, request)
 
-    async def GetLabels(
-        self, request: pb.GetLabelsRequest, context: Context
-    ) -> pb.GetLabelsResponse:
-        """Answer one batch."""
+    async def GetLabels(self, request: pb.GetLabelsRequest, context: Context) -> bytes:
+        """Answer one batch: the bytes of a `GetLabelsResponse`."""
         return await self._call(context, self._get_labels, request)
 
     async def StreamLabels(
         self, request_iterator: AsyncIterator[StreamRequest], context: Context
-    ) -> AsyncIterator[pb.StreamLabelsResponse]:
-        """Answer batch after batch, in order."""
+    ) -> AsyncIterator[bytes]:
+        """Answer batch after batch, in order: the bytes of `StreamLabelsResponse`."""
         async for reply in self._stream(context, self._stream_labels, request_iterator):
             yield reply
 
     async def StreamPlan(
         self, request: pb.StreamPlanRequest, context: Context
-    ) -> AsyncIterator[pb.StreamLabelsResponse]:
-        """Answer the rows of a plan, in order."""
+    ) -> AsyncIterator[bytes]:
+        """Answer the rows of a plan, in order: the bytes of `StreamLabelsResponse`."""
         async for reply in self._stream(context, self._stream_plan, request):
             yield reply
 
@@ -124,32 +122,31 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         found, rows = await self._service.resolve(digest, views, missing)
         return await asyncio.to_thread(wire.resolved_to_proto, digest, missing, views, found, rows)
 
-    async def _get_labels(
-        self, caller: Caller, request: pb.GetLabelsRequest
-    ) -> pb.GetLabelsResponse:
+    async def _get_labels(self, caller: Caller, request: pb.GetLabelsRequest) -> bytes:
         representation = wire.representation_from_proto(request.representation)
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
         views = await _asked(request.views)
         reader = await self._service.reader(digest, representation)
-        row, parts = 0, list[pb.LabelRows]()
+        row, num_bytes, parts = 0, 0, list[bytes]()
         for block in await reader.read_whole(views):
-            parts.append(_rows_to_proto(row, block))
+            parts.append(_reply(row, block))
             row += block.count
+            num_bytes += len(block.payload)
         LABELS.labels(representation.form).inc(row)
-        BYTES.labels(representation.form).inc(sum(len(part.payload) for part in parts))
-        return pb.GetLabelsResponse(parts=parts)
+        BYTES.labels(representation.form).inc(num_bytes)
+        return b"".join(parts)
 
     async def _stream_labels(
         self, caller: Caller, requests: AsyncIterator[StreamRequest]
-    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+    ) -> AsyncIterator[bytes]:
         with self._one_more_stream():
             async for reply in self._answer_stream(caller, requests):
                 yield reply
 
     async def _stream_plan(
         self, caller: Caller, received: pb.StreamPlanRequest | Malformed
-    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+    ) -> AsyncIterator[bytes]:
         request = understood(received)
         with self._one_more_stream():
             digest = wire.label_set_from_proto(request.label_set)
@@ -179,7 +176,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
 
     async def _answer_stream(
         self, caller: Caller, requests: AsyncIterator[StreamRequest]
-    ) -> AsyncIterator[pb.StreamLabelsResponse]:
+    ) -> AsyncIterator[bytes]:
         # What gRPC gives is iterable, but no iterator.
         requests = aiter(requests)
         received = await anext(requests, None)
@@ -272,11 +269,11 @@ async def _asked_in_order(
 
 async def _replies(
     blocks: AsyncGenerator[Block, None], first_row: int, form: Form
-) -> AsyncIterator[pb.StreamLabelsResponse]:
+) -> AsyncIterator[bytes]:
     row, labels, sent_bytes = first_row, LABELS.labels(form), BYTES.labels(form)
     async with contextlib.aclosing(blocks):
         async for block in blocks:
-            reply = pb.StreamLabelsResponse(rows=_rows_to_proto(row, block))
+            reply = _reply(row, block)
             row += block.count
             labels.inc(block.count)
             sent_bytes.inc(len(block.payload))
@@ -295,8 +292,8 @@ async def _asked(views: pb.Views) -> wire.AskedViews:
     return wire.AskedViews(views)
 
 
-def _rows_to_proto(first_row: int, block: Block) -> pb.LabelRows:
-    return wire.rows_to_proto(
+def _reply(first_row: int, block: Block) -> bytes:
+    return wire.reply_of_rows(
         first_row,
         block.count,
         block.payload,

@@ -42,12 +42,12 @@ def row_of(views: Views, stride: int) -> NDArray[np.uint8]:
 
 def labels_for(first_row: int, views: Views, payload: bytes) -> pb.LabelRows:
     """What an honest service says of these views."""
-    return wire.rows_to_proto(
-        first_row,
-        len(views),
-        payload,
+    return pb.LabelRows(
+        first_row=first_row,
+        count=len(views),
         payload_crc32=crc32(payload),
         subject_crc32=LabelSubject(DIGEST, Representation.codes()).checksum(views),
+        payload=payload,
     )
 
 

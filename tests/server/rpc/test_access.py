@@ -25,6 +25,7 @@ from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.tables import SharedTables
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.malformed import MalformedRequests
+from labelcast_server.rpc.ready_replies import ReadyReplies
 from labelcast_server.rpc.servicer import LabelServicer
 from labelcast_server.store.memory import memory_store
 from tests.factories.label_sets import make_label_set
@@ -63,7 +64,7 @@ async def serve(on_disk: LabelSetDirectory, tmp_path: Path) -> AsyncIterator[Ser
         message_bytes=2**18,
         unsent_bytes=2**24,
     )
-    server = grpc.aio.server(interceptors=[MalformedRequests(SERVICE)])
+    server = grpc.aio.server(interceptors=[MalformedRequests(SERVICE), ReadyReplies(SERVICE)])
     channels = list[grpc.aio.Channel]()
 
     async def start(

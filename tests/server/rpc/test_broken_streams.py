@@ -48,12 +48,12 @@ class BreakingPeer(labels_pb2_grpc.LabelServiceServicer):
                 continue
             views = wire.views_from_proto(request.views)
             payload = views.sample_ids.astype("<u4").tobytes()
-            rows = wire.rows_to_proto(
-                request.first_row,
-                len(views),
-                payload,
+            rows = pb.LabelRows(
+                first_row=request.first_row,
+                count=len(views),
                 payload_crc32=crc32(payload),
                 subject_crc32=subject.checksum(views),
+                payload=payload,
             )
             yield pb.StreamLabelsResponse(rows=rows)
             replies += 1

@@ -3,13 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelcast.answer_subject import LabelSubject
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
 from labelcast.context.view_context import ViewContext
@@ -20,12 +17,12 @@ from labelcast.wire import AskedViews
 from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
-from labelcast_server.delivery.cache.shard_rows import by_owner
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.pace import Pace
 from labelcast_server.delivery.read_ahead import ReadAhead
 from labelcast_server.delivery.stored_labels import are_stored
 from labelcast_server.delivery.unit import AskedRows
+from labelcast_server.delivery.unit_rows import RowFinder, UnitRows
 from labelcast_server.delivery.unit_sizes import UnitSizes
 from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.telemetry.metrics import DECODE_SECONDS, GATHER_SECONDS, UNIT_ROWS
@@ -33,7 +30,7 @@ from labelcast_server.telemetry.metrics import DECODE_SECONDS, GATHER_SECONDS, U
 _UNARY_MESSAGES = 32
 # Rows looked up on the event loop: below a millisecond, where a thread costs more than it saves.
 _ROWS_ON_THE_LOOP = 4096
-# Cut into messages and checked there.
+# Read, cut into messages and checked there.
 _BYTES_ON_THE_LOOP = 2**18
 
 
@@ -48,21 +45,6 @@ class Decoder(Protocol):
     def pings(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What returns if a decoder process decodes labels, by the name of the process."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRows:
-    """Rows of one segment, and their places in a unit.
-
-    Attributes:
-        segment: number of the segment.
-        rows: int64, shape (n,).
-        places: int64, shape (n,): of each row in the unit; or all of the unit.
-    """
-
-    segment: int
-    rows: NDArray[np.int64]
-    places: NDArray[np.int64] | slice
 
 
 class BlockReader:
@@ -89,10 +71,9 @@ class BlockReader:
     ) -> None:
         self._label_set = label_set
         self._representation = representation
-        self._chunks = chunks
         self._decoder = decoder
         self._room = room
-        self._subject = LabelSubject(label_set.digest, representation)
+        self._rows = RowFinder(label_set, representation, chunks)
         self._stored = are_stored(label_set.codec, representation)
         self._unit_rows = UNIT_ROWS.labels(representation.form)
         self._sizes = UnitSizes.of(
@@ -157,77 +138,75 @@ class BlockReader:
         self._unit_rows.observe(stop - start)
         began = time.perf_counter()
         # Expanding a plan takes as long as a look-up, and may take an epoch's tables first.
-        if stop - start > _ROWS_ON_THE_LOOP or not isinstance(asked, AskedViews):
-            rows, found, subjects = await asyncio.to_thread(
-                self._find, asked, start, stop, message_rows
-            )
-        else:
-            rows, found, subjects = self._find(asked, start, stop, message_rows)
-        packed = await self._gather(rows, stop - start)
+        is_quick = isinstance(asked, AskedViews) and self._is_quick(stop - start)
+        found, blocks = (
+            self._begin(asked, start, stop, message_rows)
+            if is_quick
+            else await asyncio.to_thread(self._begin, asked, start, stop, message_rows)
+        )
+        packed = await self._rows.packed(found)
         GATHER_SECONDS.observe(time.perf_counter() - began)
+        if blocks is not None:
+            return blocks
         if self._stored:
-            if self._representation.form is not Form.CODES:
-                # As decoding would.
-                await asyncio.to_thread(self._label_set.codec.check_rows, packed)
-            labels, decoded = packed.reshape(-1).data, None
-        else:
-            decoded = await self._decode(packed, found)
-            labels = decoded.payload
-        if len(labels) > _BYTES_ON_THE_LOOP:
-            return await asyncio.to_thread(self._cut, labels, decoded, subjects, message_rows)
-        return self._cut(labels, decoded, subjects, message_rows)
+            return await asyncio.to_thread(self._cut_stored, packed, found.subjects, message_rows)
+        decoded = await self._decode(packed, found.views)
+        if len(decoded.payload) > _BYTES_ON_THE_LOOP:
+            return await asyncio.to_thread(self._cut, decoded, found.subjects, message_rows)
+        return self._cut(decoded, found.subjects, message_rows)
 
-    def _find(
+    def _is_quick(self, rows: int) -> bool:
+        """Whether so many rows are looked up and read in less time than a thread costs."""
+        size = rows * self._label_set.codec.row_stride
+        return rows <= _ROWS_ON_THE_LOOP and size <= _BYTES_ON_THE_LOOP
+
+    def _begin(
         self, asked: AskedRows, start: int, stop: int, message_rows: int
-    ) -> tuple[list[SegmentRows], Views, list[int]]:
-        """Rows of each segment, the views that lie there, and their checksum in each message."""
-        index = self._label_set.index
-        segments, rows = index.locate(asked[start:stop], first_row=start)
-        # From here on only the rows found count: a look-up fault shows in the checksums.
-        found = index.views_at(segments, rows)
-        count = len(self._label_set.manifest.segments)
-        owners = by_owner(segments, count) if count > 1 else [(0, slice(None))]
-        by_segment = [SegmentRows(number, rows[places], places) for number, places in owners]
-        subjects = [
-            self._subject.checksum(found[start : start + message_rows])
-            for start in range(0, len(found), message_rows)
+    ) -> tuple[UnitRows, list[Block] | None]:
+        """All that needs no waiting, in one go: each change of threads costs a thousand rows."""
+        found = self._rows.find(asked, start, stop, message_rows)
+        if found.packed is None or not self._stored:
+            return found, None
+        return found, self._cut_stored(found.packed, found.subjects, message_rows)
+
+    def _cut_stored(self, packed: Rows, subjects: list[int], message_rows: int) -> list[Block]:
+        """Messages of rows that go out as they are stored."""
+        if self._representation.form is not Form.CODES:
+            # As decoding would.
+            self._label_set.codec.check_rows(packed)
+        pieces = self._pieces(packed.reshape(-1).data, message_rows)
+        return [
+            self._block(piece, subject) for piece, subject in zip(pieces, subjects, strict=True)
         ]
-        return by_segment, found, subjects
 
-    def _cut(
-        self,
-        labels: memoryview,
-        decoded: DecodedRows | None,
-        subjects: list[int],
-        message_rows: int,
-    ) -> list[Block]:
-        """Messages of a unit.
-
-        Args:
-            labels: bytes of the unit.
-            decoded: whose labels they are; None where nobody decoded them.
-            subjects: checksum of each message's views.
-            message_rows: most rows of a message.
+    def _cut(self, decoded: DecodedRows, subjects: list[int], message_rows: int) -> list[Block]:
+        """Messages of decoded rows.
 
         Raises:
             ServiceUnavailableError: the labels are no longer those that were decoded.
         """
-        row_bytes = self._sizes.row_bytes
-        step = message_rows * row_bytes
         whole, blocks = 0, list[Block]()
-        for number, subject in enumerate(subjects):
-            piece = bytes(labels[number * step :][:step])
-            blocks.append(Block(len(piece) // row_bytes, piece, crc32(piece), subject))
-            if decoded is not None:
-                whole = crc32(piece, whole)
+        for piece, subject in zip(
+            self._pieces(decoded.payload, message_rows), subjects, strict=True
+        ):
+            # The decoder uses its memory again.
+            kept = bytes(piece)
+            blocks.append(self._block(kept, subject))
+            whole = crc32(kept, whole)
         # Compared after the blocks' own checksums were made: nothing happens in between.
-        if decoded is not None:
-            decoded.check()
-            if whole != decoded.crc32:
-                raise ServiceUnavailableError(
-                    "decoded labels were damaged in memory before they were sent; retry in a moment"
-                )
+        decoded.check()
+        if whole != decoded.crc32:
+            raise ServiceUnavailableError(
+                "decoded labels were damaged in memory before they were sent; retry in a moment"
+            )
         return blocks
+
+    def _pieces(self, labels: memoryview, message_rows: int) -> list[memoryview]:
+        step = message_rows * self._sizes.row_bytes
+        return [labels[start : start + step] for start in range(0, len(labels), step)]
+
+    def _block(self, piece: bytes | memoryview, subject: int) -> Block:
+        return Block(len(piece) // self._sizes.row_bytes, piece, crc32(piece), subject)
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
         context = self._label_set.context
@@ -245,15 +224,6 @@ class BlockReader:
         decoded = await self._decoder.decode(wanted)
         DECODE_SECONDS.observe(time.perf_counter() - began)
         return decoded
-
-    async def _gather(self, parts: list[SegmentRows], count: int) -> Rows:
-        segments = self._label_set.manifest.segments
-        if len(parts) == 1:
-            return await self._chunks.gather(segments[parts[0].segment].codes, parts[0].rows)
-        packed = np.empty((count, self._label_set.codec.row_stride), dtype=np.uint8)
-        for part in parts:
-            packed[part.places] = await self._chunks.gather(segments[part.segment].codes, part.rows)
-        return packed
 
 
 def _beside_context(packed: Rows, context: ViewContext, views: Views) -> Rows:

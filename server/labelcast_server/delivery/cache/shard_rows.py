@@ -36,6 +36,12 @@ def by_shard(section: Section, rows: NDArray[np.int64]) -> Iterator[ShardRows]:
         yield ShardRows(shards[0], rows, slice(None))
         return
     ends = np.cumsum([shard.rows for shard in shards])
+    # Those of one seed mostly lie in one shard, and sorting them out costs 30 ns a row.
+    first, last = np.searchsorted(ends, [rows.min(), rows.max()], side="right").tolist()
+    if first == last:
+        shard = shards[first]
+        yield ShardRows(shard, rows - (ends[first] - shard.rows), slice(None))
+        return
     for number, places in by_owner(np.searchsorted(ends, rows, side="right"), len(shards)):
         shard = shards[number]
         yield ShardRows(shard, rows[places] - (ends[number] - shard.rows), places)

@@ -23,7 +23,7 @@ from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import MAX_SEED, Views
 
 MESSAGE_BYTES = 256 * 1024
-"""Payload of a message: above this, throughput over one stream no longer grows much."""
+"""Payload of a message of codes: more hardly makes a stream of them faster."""
 
 MAX_VIEWS_PER_REQUEST = 2**20
 

@@ -14,8 +14,8 @@ DENSE = Representation.logits(Precision.FP16)
     ("form", "classes", "message_rows", "unit_rows"),
     [
         (Representation.codes(), 1000, 32_768, 32_768),
-        (DENSE, 1000, 131, 2096),
-        (DENSE, 50_257, 2, 40),
+        (DENSE, 1000, 262, 2096),
+        (DENSE, 50_257, 5, 40),
         (DENSE, 2**20, 1, 2),
         # Small on the wire, whole while it is decoded.
         (Representation.top_k(5, 1), 50_257, 41, 41),

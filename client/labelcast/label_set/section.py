@@ -148,24 +148,22 @@ def chunk_checksum(chunk: bytes | memoryview) -> int:
     return crc32(chunk)
 
 
-def check_chunk(
-    chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest, *, mend: str
-) -> None:
-    """Refuse a damaged chunk.
+def check_chunk(chunk: bytes, index: NDArray[np.uint32], number: int, shard: Digest) -> None:
+    """Refuse a chunk that is damaged in the store.
 
     Args:
         chunk: its bytes.
         index: CRC-32 of every chunk of the shard.
         number: of the chunk.
         shard: that it belongs to.
-        mend: what to do where it is damaged, for the message.
 
     Raises:
         ChecksumMismatchError: its CRC-32 is not the one in the shard's index.
     """
     if chunk_checksum(chunk) != int(index[number]):
         raise ChecksumMismatchError(
-            f"chunk {number} of shard {shard} is damaged where it is stored; {mend}",
+            f"chunk {number} of shard {shard} is damaged where it is stored;"
+            " push the label set again",
             digest=shard,
             chunk=number,
         )

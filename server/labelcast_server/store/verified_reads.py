@@ -89,7 +89,7 @@ def check_chunks(
         ChecksumMismatchError: the CRC-32 of one is not that in the shard's index.
     """
     for number, chunk in zip(numbers, chunks, strict=True):
-        check_chunk(chunk, index, number, shard, mend="push the label set again")
+        check_chunk(chunk, index, number, shard)
 
 
 async def read_rows(store: BlobStore, section: Section) -> AsyncIterator[NDArray[np.uint8]]:

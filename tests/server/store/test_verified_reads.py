@@ -59,7 +59,7 @@ async def test_a_blob_of_another_size_than_announced_is_refused() -> None:
 async def test_a_damaged_blob_is_refused() -> None:
     store = await stored()
     chunks(store, REF.digest)[40] = bytes(100)
-    with pytest.raises(DigestMismatchError, match="damaged"):
+    with pytest.raises(DigestMismatchError, match="; fetch or upload it again"):
         await read_blob(store.blobs, REF)
 
 

@@ -212,8 +212,14 @@ def test_labels_made_for_other_samples_or_classes_are_refused() -> None:
 
 def test_no_samples_at_all_are_refused_by_name() -> None:
     none = np.zeros(0, dtype=np.uint64)
-    with pytest.raises(InvalidRequestError, match="sample_ids is empty"):
+    with pytest.raises(
+        InvalidRequestError,
+        match=r"sample_ids is empty.*; name at least one sample, or leave it out",
+    ):
         loader_of(Teacher(), seeds=[0], sample_ids=none)
+    one = loader_of(Teacher(), seeds=[0], sample_ids=TABLE.sample_ids[:1])
+    assert [len(batch.views) for batch in one] == [1]
+    assert len(loader_of(Teacher(), seeds=[0])) > 1
 
 
 def test_images_are_compared_in_the_worker_that_reads_them() -> None:

@@ -270,10 +270,10 @@ async def test_rows_come_from_the_store_where_there_is_no_room_for_a_file(
     assert cache.counts.direct > 0
     # Once, and not for every request or shard.
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "free some or set LABELCAST_CACHE_DIR to a larger disk" in line
+    assert "free some, raise LABELCAST_CACHE_MIB, or set LABELCAST_CACHE_DIR to a larger" in line
 
     (tmp_path / "larger").mkdir()
-    larger = ChunkCache(blobs, tmp_path / "larger")
+    larger = ChunkCache(blobs, CacheDirectory(tmp_path / "larger"))
     assert np.array_equal(await larger.gather(codes, everything), array[everything])
     assert len(larger.shards_with_files()) == len(codes.shards)
     enlarge(tiny_disk)

@@ -120,6 +120,7 @@ class Transport:
         self._tls = tls
         self._asynchronous = asynchronous
         self._channel: Any = None
+        self._methods: dict[str, tuple[Any, Any]] = {}
         self._pid = 0
         self._lock = threading.Lock()
         self.wire_bytes = WireBytes()
@@ -144,6 +145,14 @@ class Transport:
         return self._method("stream_stream", method)
 
     def _method(self, kind: str, method: str) -> Any:
+        channel = self._open()
+        # Making one costs as much as sending a small message.
+        known = self._methods.get(method)
+        if known is None or known[0] is not channel:
+            known = self._methods[method] = channel, self._new_method(channel, kind, method)
+        return known[1]
+
+    def _new_method(self, channel: Any, kind: str, method: str) -> Any:
         counted = self.wire_bytes
 
         def serialise(message: Any) -> bytes:
@@ -156,7 +165,7 @@ class Transport:
             counted.add(received=len(content) + _FRAME_BYTES)
             return content
 
-        return getattr(self._open(), kind)(
+        return getattr(channel, kind)(
             f"/{SERVICE}/{method}", request_serializer=serialise, response_deserializer=receive
         )
 
@@ -178,6 +187,7 @@ class Transport:
         """Hand over the open channel, or None, to be closed; the next call opens another."""
         with self._lock:
             channel, self._channel = self._channel, None
+            self._methods.clear()
             return channel if self._pid == os.getpid() else None
 
 

@@ -48,7 +48,7 @@ class Decoder(Protocol):
 
 
 class BlockReader:
-    """Reads labels of one set in one form, for one stream or call.
+    """Reads labels of one set in one form, for any number of streams and calls.
 
     Args:
         label_set: opened label set.
@@ -57,6 +57,9 @@ class BlockReader:
         decoder: decodes codes to labels.
         message_bytes: payload bytes of one block.
         room: memory for prepared but unsent replies, shared by all readers of a worker.
+
+    Attributes:
+        label_set: as given.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class BlockReader:
         message_bytes: int,
         room: UnsentRoom,
     ) -> None:
-        self._label_set = label_set
+        self.label_set = label_set
         self._representation = representation
         self._decoder = decoder
         self._room = room
@@ -157,7 +160,7 @@ class BlockReader:
 
     def _is_quick(self, rows: int) -> bool:
         """Whether so many rows are looked up and read in less time than a thread costs."""
-        size = rows * self._label_set.codec.row_stride
+        size = rows * self.label_set.codec.row_stride
         return rows <= _ROWS_ON_THE_LOOP and size <= _BYTES_ON_THE_LOOP
 
     def _begin(
@@ -173,7 +176,7 @@ class BlockReader:
         """Messages of rows that go out as they are stored."""
         if self._representation.form is not Form.CODES:
             # As decoding would.
-            self._label_set.codec.check_rows(packed)
+            self.label_set.codec.check_rows(packed)
         pieces = self._pieces(packed.reshape(-1).data, message_rows)
         return [
             self._block(piece, subject) for piece, subject in zip(pieces, subjects, strict=True)
@@ -209,14 +212,14 @@ class BlockReader:
         return Block(len(piece) // self._sizes.row_bytes, piece, crc32(piece), subject)
 
     async def _decode(self, packed: Rows, views: Views) -> DecodedRows:
-        context = self._label_set.context
+        context = self.label_set.context
         if context is not None:
             # Drawing takes a millisecond, of however few views.
             packed = await asyncio.to_thread(_beside_context, packed, context, views)
         began = time.perf_counter()
         wanted = PackedRows(
-            self._label_set.manifest.codec.digest,
-            self._label_set.artifact,
+            self.label_set.manifest.codec.digest,
+            self.label_set.artifact,
             self._representation,
             packed.tobytes(),
             len(packed) * self._sizes.row_bytes,

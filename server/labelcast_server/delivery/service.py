@@ -24,6 +24,8 @@ from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob
 
 _OPEN_LABEL_SETS = 64
+# Made anew, one takes a tenth of what a call of a thousand labels does.
+_READERS = 256
 
 
 class LabelService:
@@ -56,6 +58,7 @@ class LabelService:
         self._room = UnsentRoom(unsent_bytes)
         self._readable = ReadableLabelSets(store.catalog)
         self._open: OrderedDict[Digest, OpenLabelSet] = OrderedDict()
+        self._readers: dict[tuple[Digest, Representation], BlockReader] = {}
         self._opening = asyncio.Lock()
 
     async def label_set(self, reference: str) -> OpenLabelSet:
@@ -74,6 +77,7 @@ class LabelService:
                     self._open[digest] = await self._load(digest, record.manifest)
                     while len(self._open) > _OPEN_LABEL_SETS:
                         self._open.popitem(last=False)
+                        self._readers.clear()
         self._open.move_to_end(digest)
         return self._open[digest]
 
@@ -94,9 +98,14 @@ class LabelService:
             Otherwise as `label_set`.
         """
         label_set = await self.label_set(digest)
+        known = self._readers.get((digest, representation))
+        if known is not None and known.label_set is label_set:
+            return known
         if representation.form is not Form.CODES:
             representation.check(label_set.codec.header)
-        return BlockReader(
+        if len(self._readers) >= _READERS:
+            self._readers.clear()
+        made = self._readers[digest, representation] = BlockReader(
             label_set,
             representation,
             self._chunks,
@@ -104,6 +113,7 @@ class LabelService:
             message_bytes=self._block_bytes,
             room=self._room,
         )
+        return made
 
     async def resolve(
         self, digest: Digest, views: Views, missing: MissingViews

@@ -33,6 +33,8 @@ class Room:
         Raises:
             OverloadedError: there was none for ten seconds.
         """
+        if self.budget.try_take(size):
+            return
         try:
             async with asyncio.timeout(None if self.is_patient else _ROOM_SECONDS):
                 await self.budget.take(size)

@@ -24,7 +24,7 @@ from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob
 
 _OPEN_LABEL_SETS = 64
-# Made anew, one takes a tenth of what a call of a thousand labels does.
+# Forms have temperatures, so there is no end to them.
 _READERS = 256
 
 

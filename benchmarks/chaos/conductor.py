@@ -122,7 +122,7 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
         await _cancel(breaking)
         # Long enough for what was killed last to be noticed.
         await asyncio.sleep(2)
-        restored = await asyncio.to_thread(cluster.shows_newest_certificate)
+        restored = await _shows_newest_certificate(cluster)
         for known in SETS:
             restored &= await _is_right(known, doors, tally)
         return restored
@@ -132,6 +132,17 @@ async def _run_in(cluster: Cluster, directory: Path, plan: Plan, tally: Tally) -
             student.cancel()
         await asyncio.gather(*students, return_exceptions=True)
         await _cancel(keeping)
+
+
+async def _shows_newest_certificate(cluster: Cluster) -> bool:
+    deadline = time.monotonic() + _FINAL_PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        # A process that was killed last may not listen yet.
+        with contextlib.suppress(OSError):
+            if await asyncio.to_thread(cluster.shows_newest_certificate):
+                return True
+        await asyncio.sleep(1)
+    return False
 
 
 async def _is_right(known: SpelledSet, doors: Doors, tally: Tally) -> bool:

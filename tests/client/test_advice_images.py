@@ -197,7 +197,7 @@ CASES: list[Case[Desk]] = [
         lambda at: renamed_or_by_position(at.directory),
     ),
     Case(
-        "are missing); check data set and sample IDs",
+        "are missing). Check data set and sample IDs",
         lambda at: train(
             at.labels, Samples(SAMPLES + 2), sample_ids=Samples(SAMPLES + 2).sample_ids[5:]
         ),

@@ -67,7 +67,7 @@ def expected(label_set: LabelSetDirectory, dataset: Digest) -> object:
 
 CASES: list[Case[Shelf]] = [
     Case(
-        "is damaged where it is stored; encode or pull the label set again",
+        "is damaged in chunk 0; encode or pull the label set again",
         lambda at: at.with_damaged_shard().gather(VIEWS),
         lambda at: at.made_again().gather(VIEWS),
     ),

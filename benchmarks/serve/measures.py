@@ -53,13 +53,12 @@ def published(
 def streams_per_second(
     sets: list[Published], views: list[Views], streams: int, form: Representation = DENSE
 ) -> float:
-    """Labels a second of several streams, the sets in turn."""
+    """Labels a second of several streams, the sets in turn, and the views in turn."""
     failures = list[BaseException]()
 
     def read(number: int) -> None:
         try:
-            at = number % len(sets)
-            sets[at].labels_per_second(views[at], form)
+            sets[number % len(sets)].labels_per_second(views[number % len(views)], form)
         except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
             failures.append(error)
 
@@ -71,7 +70,7 @@ def streams_per_second(
         thread.join()
     if failures:
         raise failures[0]
-    total = sum(len(views[number % len(sets)]) for number in range(streams))
+    total = sum(len(views[number % len(views)]) for number in range(streams))
     return total / (time.perf_counter() - began)
 
 

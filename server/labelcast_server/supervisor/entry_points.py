@@ -23,7 +23,9 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.rpc.server import RpcServer
     from labelcast_server.store.open_store import open_store
     from labelcast_server.supervisor.listeners import address_of
+    from labelcast_server.supervisor.process import keep_large_arrays_off_the_heap
 
+    keep_large_arrays_off_the_heap()
     store = open_store(plan.store_url)
     decoder = SharedRows(DecoderFleet(plan.decoder_sockets))
     bounds = Bounds(plan.cache_bytes, plan.store_disk)

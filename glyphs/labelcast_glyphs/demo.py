@@ -70,8 +70,8 @@ FULL = Scale(
 QUICK = Scale(
     teacher=TeacherSettings.quick(),
     images_per_class=2,
-    views=15,
-    fit_steps=900,
+    views=10,
+    fit_steps=600,
     codec_name="codec-quick",
 )
 _INTERRUPTED = 130

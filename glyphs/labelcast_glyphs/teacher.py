@@ -71,7 +71,7 @@ class TeacherSettings:
     @classmethod
     def quick(cls) -> TeacherSettings:
         """Settings for a teacher within a minute of two cores."""
-        return cls(epochs=12)
+        return cls(epochs=8)
 
 
 @dataclass(frozen=True, eq=False)

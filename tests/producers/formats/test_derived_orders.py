@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
@@ -96,12 +97,18 @@ def test_draws_that_nobody_said_must_fit_the_labels(tmp_path: Path) -> None:
 
 
 def test_a_count_that_nobody_said_must_fit_the_labels(tmp_path: Path) -> None:
-    truth = write_sre2l(tmp_path, **SMALL | {"samples": 24}, epochs=3, drop_last=True)
+    files, images = tmp_path / "files", tmp_path / "images"
+    truth = write_sre2l(files, **SMALL | {"samples": 24}, epochs=3, drop_last=True)
     with pytest.raises(InvalidRequestError, match="not 21: give --images or --samples"):
-        Import.open(tmp_path).source.require_order()
-    labels = Import.open(tmp_path, ImportOptions(num_samples=24))
-    assert labels.source.require_order() is None
-    assert sample_order(labels, truth) == 1
+        Import.open(files).source.require_order()
+    for number in range(24):
+        path = images / str(number % 10) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300, 300), (number, 0, 0)).save(path)
+    for advised in (ImportOptions(num_samples=24), ImportOptions(images=images, view_size=224)):
+        labels = Import.open(files, advised)
+        assert labels.source.require_order() is None
+        assert sample_order(labels, truth) == 1
 
 
 def relabelled(files: Path, labels: Callable[[torch.Tensor], torch.Tensor]) -> bytes:

@@ -12,34 +12,11 @@ from numpy.typing import NDArray
 
 from labelcast.errors import StoreUnavailableError
 from labelcast.label_set import Section
-from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
 from labelcast_server.delivery.cache.scrubber import Scrubber
-from tests.factories.label_sets import make_label_set
 from tests.server.delivery.cache.counting_blobs import CountingBlobs
-
-ROWS = 24_000
-
-
-@pytest.fixture(scope="module")
-def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
-    made, _ = make_label_set(tmp_path_factory.mktemp("label-set"), num_samples=8000, num_seeds=3)
-    return made
-
-
-@pytest.fixture
-def codes(label_set: LabelSetDirectory) -> Section:
-    section = label_set.manifest.segments[0].codes
-    assert len(section.shards) == 1
-    assert section.rows_per_chunk * 3 < section.rows == ROWS
-    return section
-
-
-@pytest.fixture
-def array(label_set: LabelSetDirectory, codes: Section) -> NDArray[np.uint8]:
-    content = label_set.read_blob(codes.shards[0].data)
-    return np.frombuffer(content, np.uint8).reshape(ROWS, -1)
+from tests.server.delivery.cache.one_shard import ROWS, only_file
 
 
 @pytest.fixture
@@ -47,11 +24,6 @@ def directory(tmp_path: Path) -> Path:
     made = tmp_path / "cache"
     made.mkdir()
     return made
-
-
-def only_file(directory: Path) -> Path:
-    (path,) = directory.glob("sha256-*")
-    return path
 
 
 def overwrite(directory: Path, row: int, stride: int) -> None:

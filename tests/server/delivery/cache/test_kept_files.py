@@ -10,33 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from labelcast.label_set import Section
-from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.directory import CacheDirectory
 from tests.factories.label_sets import make_label_set
 from tests.factories.pushed import upload
 from tests.server.delivery.cache.counting_blobs import CountingBlobs
+from tests.server.delivery.cache.one_shard import ROWS, only_file
 
-ROWS = 24_000
 EVERYTHING = np.random.default_rng(0).permutation(ROWS)
 SOMEBODY_ELSE = 65_533
-
-
-@pytest.fixture(scope="module")
-def label_set(tmp_path_factory: pytest.TempPathFactory) -> LabelSetDirectory:
-    made, _ = make_label_set(tmp_path_factory.mktemp("label-set"), num_samples=8000, num_seeds=3)
-    return made
-
-
-@pytest.fixture
-def codes(label_set: LabelSetDirectory) -> Section:
-    return label_set.manifest.segments[0].codes
-
-
-@pytest.fixture
-def array(label_set: LabelSetDirectory, codes: Section) -> NDArray[np.uint8]:
-    content = label_set.read_blob(codes.shards[0].data)
-    return np.frombuffer(content, np.uint8).reshape(ROWS, -1)
 
 
 @pytest.fixture
@@ -45,11 +27,6 @@ async def kept(blobs: CountingBlobs, codes: Section, tmp_path: Path) -> Path:
     await ChunkCache(blobs, CacheDirectory(tmp_path)).gather(codes, EVERYTHING)
     blobs.read.clear()
     return only_file(tmp_path)
-
-
-def only_file(directory: Path) -> Path:
-    (path,) = directory.glob("sha256-*")
-    return path
 
 
 async def test_nothing_is_read_from_the_store_that_an_earlier_run_has_read(

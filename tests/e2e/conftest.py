@@ -60,6 +60,13 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield service
 
 
+@pytest.fixture(autouse=True)
+def begins_with_every_part_back(request: pytest.FixtureRequest) -> None:
+    """What a test killed may take longer to start than the client of the next one waits."""
+    if "fragile" in request.fixturenames:
+        request.getfixturevalue("fragile").processes()
+
+
 @pytest.fixture(scope="module")
 def dense(fragile: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
     known = known_label_set(

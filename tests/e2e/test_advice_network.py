@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import labelcast
-from labelcast import LabelClient, Representation
+from labelcast import LabelClient, Representation, Views
 from labelcast.remote.pulling import pull
 from labelcast.v2 import labels_pb2 as pb
 from tests.e2e import tampering as do
 from tests.e2e.hostile_peer import Fault, Messages, hostile_peer
 from tests.e2e.label_sets import KnownLabelSet
-from tests.e2e.running_service import RunningService
+from tests.e2e.running_service import RunningService, eventually
+from tests.e2e.scraping import scrape
 from tests.factories.advice import Case, try_advice
 
 pytestmark = pytest.mark.e2e
@@ -75,6 +76,16 @@ def read_slowly(at: Line, reply_seconds: float) -> None:
         at.read(peer.address, reply_seconds)
 
 
+def see_a_stream_in_the_metrics(at: Line) -> None:
+    def batches() -> Iterator[Views]:
+        yield from at.known.views.batches(20)
+        eventually(lambda: scrape(at.service)["labelcast_open_streams"] == 1, "one is open")
+
+    with LabelClient(at.service.grpc) as client:
+        for _ in client.stream(client.open("raw"), batches(), CODES):
+            pass
+
+
 def pulled_over_damage(at: Line) -> None:
     """Another byte of each blob is damaged each time."""
     places = itertools.count()
@@ -114,9 +125,9 @@ CASES: list[Case[Line]] = [
         lambda at: at.open(at.service.grpc),
     ),
     Case(
-        "sent none for 0.5 s; look at its load, or raise reply_seconds",
+        "sent none for 0.5 s; look at its load in /metrics, or raise reply_seconds",
         lambda at: read_slowly(at, 0.5),
-        lambda at: read_slowly(at, 60),
+        lambda at: (see_a_stream_in_the_metrics(at), read_slowly(at, 60)),
     ),
     Case(
         "came damaged twice, each time otherwise; pull again",

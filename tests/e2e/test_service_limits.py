@@ -30,7 +30,7 @@ _SILENT_MEMORY = 64 * 2**20
 _READINGS = 20
 FULL = (
     f"this worker has {MAX_STREAMS} label streams, which is its limit; retry in a moment, close"
-    " streams that you do not read"
+    " streams that you do not read, or give the service more workers"
 )
 
 
@@ -160,6 +160,28 @@ def test_a_stream_too_many_is_refused_and_waits_its_turn(
             assert reading.result(60) == len(known.views)
     finally:
         streams.close()
+
+
+def test_more_workers_take_more_streams(tmp_path: Path, known: SpellingSet) -> None:
+    environment = {"LABELCAST_MAX_STREAMS": "1"}
+    with running_service(tmp_path, "--workers", "2", environment=environment) as service:
+        service.push(known.on_disk, "spelling")
+        opened: list[Streams] = []
+
+        def has_two() -> bool:
+            # Each on a connection of its own, which the system gives to either worker.
+            opened.append(Streams(service.grpc, known, one_view(known), 1))
+            try:
+                read_one(opened[-1].calls[0])
+            except grpc.RpcError:
+                opened.pop().close()
+            return len(opened) == 2
+
+        try:
+            eventually(has_two, "each worker has a stream")
+        finally:
+            for streams in opened:
+                streams.close()
 
 
 def test_those_who_never_read_pin_no_memory(limited: RunningService, known: SpellingSet) -> None:

@@ -131,7 +131,7 @@ class RestLink:
             ) from None
         except httpx.TimeoutException:
             raise DeadlineExceededError(
-                f"{self.origin} gave no answer within {limit:g} s; look at its log, or wait longer"
+                f"{self.origin} gave no answer within {limit:g} s; wait longer, or start it again"
                 f"{self._way}"
             ) from None
         except httpx.HTTPError as error:

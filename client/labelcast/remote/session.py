@@ -135,7 +135,7 @@ class Session:
     def _stalled(self) -> ServiceUnavailableError:
         return ServiceUnavailableError(
             f"{self._settings.address} owes rows and sent none for {self._settings.reply_seconds:g}"
-            " s; look at its load, or raise reply_seconds"
+            " s; look at its load in /metrics, or raise reply_seconds"
         )
 
     def _attempts(self) -> Attempts:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from labelcast.cli.app import app
-from labelcast.errors import ServiceUnavailableError
+from labelcast.errors import DeadlineExceededError, ServiceUnavailableError
 from labelcast.label_set import digest_of
 from labelcast.registry.client import Registry
 from tests.factories.advice import Case, try_advice
@@ -96,6 +96,17 @@ def asked_before_it_serves(at: Office, *, timeout_seconds: float) -> None:
         late.stop()
 
 
+def asked_when_it_was_started_again(at: Office) -> None:
+    hanging = RunningAdmin(at.redis_url, allow_unsafe_store=False, read_token=None)
+    with pytest.raises(DeadlineExceededError):
+        at.list(hanging.url, timeout_seconds=0.2)
+    hanging.start()
+    try:
+        at.list(hanging.url)
+    finally:
+        hanging.stop()
+
+
 def asked_over_a_network(at: Office, *, attempts: int) -> None:
     """Ask over connections of which the first breaks off."""
     with (
@@ -115,9 +126,12 @@ CASES: list[Case[Office]] = [
         asked_where_it_runs,
     ),
     Case(
-        "gave no answer within 0.2 s; look at its log, or wait longer",
+        "gave no answer within 0.2 s; wait longer, or start it again",
         lambda at: asked_before_it_serves(at, timeout_seconds=0.2),
-        lambda at: asked_before_it_serves(at, timeout_seconds=60),
+        lambda at: (
+            asked_before_it_serves(at, timeout_seconds=60),
+            asked_when_it_was_started_again(at),
+        ),
     ),
     Case(
         "broke off; try again",

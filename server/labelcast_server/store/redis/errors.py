@@ -74,7 +74,8 @@ def _ours(address: str, error: Exception) -> StorageError:
         )
     if isinstance(error, foreign.TimeoutError | TimeoutError):
         return StoreUnavailableError(
-            f"{where} did not answer in time; look at its load and at the network", address=address
+            f"{where} did not answer in time: it or the network is slow; try again",
+            address=address,
         )
     if isinstance(error, foreign.ResponseError | foreign.DataError):
         return StorageError(

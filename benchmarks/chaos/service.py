@@ -4,6 +4,7 @@ import contextlib
 import fnmatch
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -73,11 +74,15 @@ class ChaosService:
         ours = {"TMPDIR": str(self.sockets), "LABELCAST_DECODER_THREADS": "1"}
         with self.log_path.open("a") as log:
             self._process = subprocess.Popen(
-                command, env=kept | ours, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                env=kept | ours,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
             )
         assert self._process.stdout is not None
-        killer = psutil.Process(self._process.pid)
-        timer = _Deadline(_START_SECONDS, killer)
+        timer = _Deadline(_START_SECONDS, self._process.pid)
         line = self._process.stdout.readline()
         timer.cancel()
         self.remember()
@@ -220,10 +225,10 @@ class ChaosRedis:
 
 
 class _Deadline:
-    """Kills a process that stays silent, so that reading from it ends."""
+    """Kills a session that stays silent, so that reading from it ends: its orphans too."""
 
-    def __init__(self, seconds: float, process: psutil.Process) -> None:
-        self._timer = threading.Timer(seconds, self._kill, [process])
+    def __init__(self, seconds: float, session: int) -> None:
+        self._timer = threading.Timer(seconds, self._kill, [session])
         self._timer.daemon = True
         self._timer.start()
 
@@ -231,9 +236,9 @@ class _Deadline:
         self._timer.cancel()
 
     @staticmethod
-    def _kill(process: psutil.Process) -> None:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    def _kill(session: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(session, signal.SIGKILL)
 
 
 def _lives(process: psutil.Process) -> bool:

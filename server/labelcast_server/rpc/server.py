@@ -12,6 +12,7 @@ from labelcast.errors import BusyError, LabelcastError
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
 from labelcast_server.access.certificates import Certificates
 from labelcast_server.access.tokens import Tokens
+from labelcast_server.background import end
 from labelcast_server.delivery.service import LabelService
 from labelcast_server.rpc.credentials import server_credentials
 from labelcast_server.rpc.malformed import MalformedRequests
@@ -112,9 +113,7 @@ class RpcServer:
         await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if reporting.done():
             reporting.result()
-        for task in (reporting, stopping):
-            task.cancel()
-        await asyncio.gather(reporting, stopping, return_exceptions=True)
+        await end(reporting, stopping)
         await self._health.enter_graceful_shutdown()
         await self._server.stop(drain_seconds)
 
@@ -143,7 +142,8 @@ class RpcServer:
 
     async def _answers(self, what: str, ping: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await asyncio.wait_for(ping(), _PING_SECONDS)
+            async with asyncio.timeout(_PING_SECONDS):
+                await ping()
         except TimeoutError:
             wrong = f"no answer within {_PING_SECONDS:g} s"
         except LabelcastError as error:

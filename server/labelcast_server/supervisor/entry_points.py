@@ -12,6 +12,7 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     """gRPC: gather packed rows, have them decoded, send."""
     from labelcast.wire import MESSAGE_BYTES
     from labelcast_server.access.tokens import Tokens
+    from labelcast_server.background import background
     from labelcast_server.decoder.fleet import DecoderFleet
     from labelcast_server.decoder.shared_rows import SharedRows
     from labelcast_server.delivery.cache.bounds import Bounds
@@ -48,11 +49,9 @@ async def io_worker(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
         directory.tend(chunks.look, tables.look),
         service.watch(),
     )
-    beside = [asyncio.create_task(each) for each in upkeep]
-    ready.set()
-    await server.serve_until(stop, drain_seconds=plan.drain_seconds)
-    for task in beside:
-        task.cancel()
+    async with background(*upkeep):
+        ready.set()
+        await server.serve_until(stop, drain_seconds=plan.drain_seconds)
     await decoder.close()
     await store.close()
 
@@ -62,6 +61,7 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     from labelcast_server.access.tokens import Tokens
     from labelcast_server.admin.app import create_app
     from labelcast_server.admin.server import serve_admin
+    from labelcast_server.background import background
     from labelcast_server.registry.services import RegistryServices
     from labelcast_server.store.open_store import open_store
     from labelcast_server.store.upkeep import keep_up
@@ -74,15 +74,14 @@ async def admin_api(plan: ProcessPlan, stop: asyncio.Event, ready: Ready) -> Non
     listener = bind_shared(plan.host, plan.admin_port)
     listener.listen()
     ready.set()
-    upkeep = asyncio.create_task(keep_up(store.blobs))
-    await serve_admin(
-        app,
-        listener,
-        stop=stop,
-        drain_seconds=plan.drain_seconds,
-        certificates=plan.certificates,
-    )
-    upkeep.cancel()
+    async with background(keep_up(store.blobs)):
+        await serve_admin(
+            app,
+            listener,
+            stop=stop,
+            drain_seconds=plan.drain_seconds,
+            certificates=plan.certificates,
+        )
     await store.close()
 
 

@@ -5,7 +5,6 @@ processes of one service share a Redis and a data directory, where workers find 
 decoders and every process finds the admin token.
 """
 
-import asyncio
 import contextlib
 import multiprocessing
 import os
@@ -24,7 +23,7 @@ from labelcast_server.supervisor.encryption import certificates_of
 from labelcast_server.supervisor.listeners import address_of, reserve_port
 from labelcast_server.supervisor.own_directory import kept_directory
 from labelcast_server.supervisor.plan import ProcessPlan
-from labelcast_server.supervisor.process import set_up_logging, until_stopped
+from labelcast_server.supervisor.process import run_until_stopped, set_up_logging
 from labelcast_server.supervisor.pulse import Pulse, Ready
 from labelcast_server.supervisor.roles import Listens, Role
 from labelcast_server.telemetry.exposition import served_metrics
@@ -93,7 +92,7 @@ def serve_alone(role: Role, settings: ServerSettings, on_ready: Callable[[str], 
             )
         pulse = Pulse(multiprocessing.get_context("spawn"))
         ready = Ready(pulse, announce=lambda: on_ready(_where(role, plan)))
-        asyncio.run(until_stopped(role.main, plan, ready, interruptible=True))
+        run_until_stopped(role.main, plan, ready, interruptible=True)
 
 
 def _store_url(role: Role, settings: ServerSettings) -> str:

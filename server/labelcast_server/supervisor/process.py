@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import logging
 import multiprocessing
@@ -12,11 +13,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from labelcast.errors import LabelcastError
+from labelcast_server.background import end
 from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.pulse import Pulse, Ready
 from labelcast_server.telemetry.exposition import share
 
 _TRIM_SECONDS = 10.0
+_END_SECONDS = 10.0
 # Of mallopt in <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _HEAP_BYTES = 2**23
@@ -44,7 +47,7 @@ def run_process(
     set_up_logging(plan.log_level)
     share(plan.metrics_directory)
     try:
-        asyncio.run(until_stopped(main, plan, Ready(pulse), interruptible=False))
+        run_until_stopped(main, plan, Ready(pulse), interruptible=False)
     except LabelcastError as error:
         # One line, no traceback: the error says what to do.
         logging.getLogger("labelcast_server").error("%s", error)  # noqa: TRY400
@@ -58,7 +61,7 @@ def run_process(
         gc.freeze()
 
 
-async def until_stopped(
+def run_until_stopped(
     main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
     plan: ProcessPlan,
     ready: Ready,
@@ -74,6 +77,19 @@ async def until_stopped(
         interruptible: whether SIGINT ends it too. Ctrl-C reaches the whole group, and a supervisor
             stops its processes in order.
     """
+    try:
+        asyncio.run(_until_stopped(main, plan, ready, interruptible=interruptible))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _until_stopped(
+    main: Callable[[ProcessPlan, asyncio.Event, Ready], Coroutine[Any, Any, None]],
+    plan: ProcessPlan,
+    ready: Ready,
+    *,
+    interruptible: bool,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -84,15 +100,17 @@ async def until_stopped(
         asyncio.create_task(main(plan, stop, ready)),
         asyncio.create_task(ready.beat_on()),
     )
+    every = watcher, trimming, working, beating
     try:
         await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (watcher, trimming, working, beating):
-            task.cancel()
-        outcomes = await asyncio.gather(watcher, trimming, working, beating, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
+        await end(*every)
+        # Whatever libraries have left running: a process that lives on holds ports and files, and
+        # nobody looks after one without a parent.
+        faulthandler.dump_traceback_later(_END_SECONDS, exit=True)
+    for task in every:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            raise error
 
 
 def keep_large_arrays_off_the_heap() -> None:

@@ -10,7 +10,11 @@ from labelcast_server.supervisor.plan import ProcessPlan
 from labelcast_server.supervisor.roles import Listens, Role
 from labelcast_server.supervisor.watching import Grace, WatchedProcess
 from tests.e2e.running_service import eventually
-from tests.server.supervisor.misbehaving import beats_once, ends_at_once
+from tests.server.supervisor.misbehaving import (
+    beats_once,
+    ends_at_once,
+    leaves_a_task_that_never_ends,
+)
 
 ROUND_SECONDS = 0.2
 
@@ -98,3 +102,16 @@ def test_what_ends_at_once_is_started_again_with_growing_pauses(
         assert caplog.messages[-1] == f"short-lived ended (status 0); it restarts {pause}"
         process.look(now + 30, grace)
     process.join(60)
+
+
+def test_a_process_ends_although_a_task_does_not(
+    plan: ProcessPlan, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    role = Role("stubborn", leaves_a_task_that_never_ends, Listens.SOCKET)
+    process = WatchedProcess(role, plan, spawn)
+    process.start()
+    eventually(lambda: not process.is_alive, "it has ended")
+    assert "Timeout (0:00:10)!" in capfd.readouterr().err
+    process.look(Grace().since, Grace())
+    process.join(0)

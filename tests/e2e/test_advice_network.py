@@ -86,6 +86,11 @@ def see_a_stream_in_the_metrics(at: Line) -> None:
             pass
 
 
+def look_at_its_load_and_wait_longer(at: Line) -> None:
+    see_a_stream_in_the_metrics(at)
+    read_slowly(at, 60)
+
+
 def pulled_over_damage(at: Line) -> None:
     """Another byte of each blob is damaged each time."""
     places = itertools.count()
@@ -127,7 +132,7 @@ CASES: list[Case[Line]] = [
     Case(
         "sent none for 0.5 s; look at its load in /metrics, or raise reply_seconds",
         lambda at: read_slowly(at, 0.5),
-        lambda at: (see_a_stream_in_the_metrics(at), read_slowly(at, 60)),
+        look_at_its_load_and_wait_longer,
     ),
     Case(
         "came damaged twice, each time otherwise; pull again",

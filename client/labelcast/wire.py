@@ -1,5 +1,6 @@
 """Values ⇄ messages: with `wire_plan`, all that builds or reads a protobuf message."""
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,8 +28,8 @@ MESSAGE_BYTES = 256 * 1024
 
 MAX_VIEWS_PER_REQUEST = 2**20
 
-# Of fields that hold bytes: the number of the field, and what it holds.
-_BYTES_FIELD = 2
+# What the value of a field is, beside the field's number.
+_VARINT, _EIGHT_BYTES, _BYTES_FIELD, _FOUR_BYTES = 0, 1, 2, 5
 _ROWS_TAG = bytes([pb.StreamLabelsResponse.ROWS_FIELD_NUMBER << 3 | _BYTES_FIELD])
 _PAYLOAD_TAG = bytes([pb.LabelRows.PAYLOAD_FIELD_NUMBER << 3 | _BYTES_FIELD])
 
@@ -62,8 +63,14 @@ def parse(kind: type[AnyMessage], content: bytes, malformed: type[LabelcastError
     try:
         return kind.FromString(content)
     except DecodeError:
-        name = kind.DESCRIPTOR.full_name
-        raise malformed(f"{len(content)} bytes are no {name}; compare versions") from None
+        raise _no_message(content, kind, malformed) from None
+
+
+def _no_message(
+    content: bytes, kind: type[Message], malformed: type[LabelcastError]
+) -> LabelcastError:
+    name = kind.DESCRIPTOR.full_name
+    return malformed(f"{len(content)} bytes are no {name}; compare versions")
 
 
 def column_to_proto(values: NDArray[Any]) -> pb.Column:
@@ -287,7 +294,77 @@ def _varint(value: int) -> bytes:
     return bytes(digits)
 
 
-def rows_from_proto(message: pb.LabelRows, *, first_row: int, stride: int) -> Rows:
+@dataclass(frozen=True, slots=True)
+class ReceivedRows:
+    """A `LabelRows` whose payload lies where it was received."""
+
+    first_row: int
+    count: int
+    payload: memoryview
+    payload_crc32: int
+    subject_crc32: int
+
+
+def reply_rows(content: bytes) -> ReceivedRows:
+    """Read a `StreamLabelsResponse`: what protobuf makes of it, without its two copies.
+
+    Args:
+        content: bytes as received; the payload is a view of them.
+
+    Raises:
+        ProtocolError: it is no such message.
+    """
+    try:
+        _, rows = _without(memoryview(content), _ROWS_TAG)
+        head, payload = _without(rows, _PAYLOAD_TAG)
+        message = pb.LabelRows.FromString(head)
+    except (DecodeError, IndexError):
+        raise _no_message(content, pb.StreamLabelsResponse, ProtocolError) from None
+    return ReceivedRows(
+        message.first_row, message.count, payload, message.payload_crc32, message.subject_crc32
+    )
+
+
+def _without(message: memoryview, tag: bytes) -> tuple[bytes, memoryview]:
+    """A serialised message without a field of bytes, and the field: the last, if it came twice.
+
+    Raises:
+        IndexError: the message is cut, or none.
+    """
+    others, field, begin, at = list[memoryview](), message[:0], 0, 0
+    while at < len(message):
+        start, (key, at) = at, _read_varint(message, at)
+        kind, value = key & 7, at
+        if kind == _VARINT:
+            _, at = _read_varint(message, at)
+        elif kind == _BYTES_FIELD:
+            size, value = _read_varint(message, at)
+            at = value + size
+        else:
+            at += {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(kind, len(message))
+        if at > len(message):
+            raise IndexError
+        if key == tag[0]:
+            others.append(message[begin:start])
+            field, begin = message[value:at], at
+    return b"".join([*others, message[begin:]]), field
+
+
+def _read_varint(content: memoryview, at: int) -> tuple[int, int]:
+    """A number as `_varint` makes it, and where it ends."""
+    value = shift = 0
+    while True:
+        digit = content[at]
+        at += 1
+        value |= (digit & 0x7F) << shift
+        if digit < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise IndexError
+
+
+def rows_from_proto(message: pb.LabelRows | ReceivedRows, *, first_row: int, stride: int) -> Rows:
     """Read the rows of a reply, zero-copy; the caller checks which views they belong to.
 
     Args:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.errors import ProtocolError
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSetFacts
@@ -119,8 +118,8 @@ class AsyncLabelClient(Session):
             try:
                 async with self._call(exchange) as (watch, requests):
                     async for reply in watch.replies():
-                        message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
-                        completed = list(exchange.accept(message.rows))
+                        rows = wire.reply_rows(reply)
+                        completed = list(exchange.accept(rows))
                         requests.look_again()
                         retries.progress()
                         for batch in completed:

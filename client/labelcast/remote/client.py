@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
-from labelcast.errors import ProtocolError
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSetFacts
@@ -173,9 +172,9 @@ class LabelClient(Session):
             try:
                 call = self._start(requests)
                 for reply in watch.over(call):
-                    message = wire.parse(pb.StreamLabelsResponse, reply, ProtocolError)
+                    rows = wire.reply_rows(reply)
                     with condition:
-                        completed = list(exchange.accept(message.rows))
+                        completed = list(exchange.accept(rows))
                         condition.notify_all()
                     retries.progress()
                     yield from completed

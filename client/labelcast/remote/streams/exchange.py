@@ -59,7 +59,7 @@ class Exchange:
         if not self.done:
             raise ProtocolError("the service closed the stream before the last row")
 
-    def _require_asked(self, message: pb.LabelRows, asked_rows: int) -> None:
+    def _require_asked(self, message: pb.LabelRows | wire.ReceivedRows, asked_rows: int) -> None:
         """Refuse a reply without rows, or with more than the `asked_rows` that may follow.
 
         Raises:
@@ -68,7 +68,7 @@ class Exchange:
         if not 1 <= message.count <= asked_rows:
             raise ProtocolError("the service sent no rows, or some that were not requested")
 
-    def _proven(self, message: pb.LabelRows, views: Views) -> Rows:
+    def _proven(self, message: pb.LabelRows | wire.ReceivedRows, views: Views) -> Rows:
         """Rows of a reply that prove to be for the views that come next; see `proven_rows`."""
         rows = proven_rows(
             message, self._subject, views, first_row=self._answered_rows, stride=self._row_stride

@@ -164,7 +164,7 @@ class StreamExchange(Exchange):
         self._asked_rows += len(views)
         return pb.StreamLabelsRequest(first_row=first_row, views=wire.views_to_proto(views))
 
-    def accept(self, message: pb.LabelRows) -> Iterator[DeliveredLabels]:
+    def accept(self, message: pb.LabelRows | wire.ReceivedRows) -> Iterator[DeliveredLabels]:
         """Accept a reply; yields the batches that it completes.
 
         Raises:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from labelcast import wire_plan
+from labelcast import wire, wire_plan
 from labelcast.codec import Rows
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
@@ -74,7 +74,7 @@ class PlanExchange(Exchange):
             num_rows=self._batches.stop - self._answered_rows,
         )
 
-    def accept(self, message: pb.LabelRows) -> Iterator[DeliveredLabels]:
+    def accept(self, message: pb.LabelRows | wire.ReceivedRows) -> Iterator[DeliveredLabels]:
         """Accept a reply; yields the batches that it completes.
 
         Raises:

@@ -9,7 +9,7 @@ from labelcast.views import Views
 
 
 def proven_rows(
-    message: pb.LabelRows,
+    message: pb.LabelRows | wire.ReceivedRows,
     subject: LabelSubject,
     views: Views,
     *,

@@ -33,7 +33,7 @@ _Table: TypeAlias = NDArray[np.uint64]
 class FeistelPermutation:
     """A random order of `count` items that is the same everywhere.
 
-    Its state is a table of about √count words for each round, shared by all that are alike.
+    Its state is tables of 15 √count words, shared by all that are alike.
 
     Args:
         count: number of items, 1 to `MAX_COUNT`.
@@ -76,28 +76,32 @@ class FeistelPermutation:
         items = np.empty_like(positions)
         for start in range(0, len(positions), _CHUNK):
             part = slice(start, start + _CHUNK)
-            items[part] = self._walked(positions[part])
+            self._walk(positions[part], items[part])
         return items
 
-    def _walked(self, positions: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        items = self._once(positions)
+    def _walk(self, positions: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        self._once(positions, items)
         while len(outside := np.flatnonzero(items >= self._count)):
-            items[outside] = self._once(items[outside])
-        return items
+            again = items[outside]
+            self._once(again, again)
+            items[outside] = again
 
-    def _once(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def _once(self, values: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        """Put values through the network once; `items` may be the values."""
         sizes = np.uint64(self._left), np.uint64(self._right)
         left = values // sizes[1]
-        right = values - left * sizes[1]
+        right = left * sizes[1]
+        np.subtract(values, right, out=right)
         changed, other = left, right
-        for number, table in enumerate(self._rounds):
-            changed += table.take(other.view(np.intp))
-            # Below twice the size: what wraps round is larger, so the smaller is the remainder.
-            np.minimum(changed, changed - sizes[number % 2], out=changed)
+        for table in self._rounds:
+            # No value is outside the table, and numpy would take twice as long to look for one.
+            table.take(other.view(np.intp), out=items, mode="clip")
+            changed += items
             changed, other = other, changed
-        left *= sizes[1]
-        left += right
-        return left
+        left %= sizes[0]
+        right %= sizes[1]
+        np.multiply(left, sizes[1], out=items)
+        items += right
 
 
 def sides(count: int) -> tuple[int, int]:
@@ -110,7 +114,11 @@ def sides(count: int) -> tuple[int, int]:
 # functools' cache is safe between threads and after a fork. Ranks and streams of one run share.
 @lru_cache(maxsize=32)
 def _round_tables(count: int, epoch: int, key: int) -> tuple[_Table, ...]:
-    """What each round adds, by the value of the half that it does not change."""
+    """What each round adds, by the half that it does not change, which is not reduced before.
+
+    A half grows by less than its size each time, so a table is repeated as often as its half was
+    changed before, and once more: reducing at the end alone saves a third of the time.
+    """
     rounds = _ROUNDS_OF_FEW if count < _FEW else _ROUNDS
     left, right = sides(count)
     blocks = -(-max(left, right) // 4)
@@ -119,6 +127,8 @@ def _round_tables(count: int, epoch: int, key: int) -> tuple[_Table, ...]:
     words = philox(counter, key).T.reshape(rounds, 4 * blocks).astype(np.uint64)
     # Multiply-shift: uniform up to 2**-16 of a share, without a division.
     return tuple(
-        (row[:taken] * np.uint64(size)) >> np.uint64(32)
-        for row, (size, taken) in zip(words, [(left, right), (right, left)] * rounds, strict=False)
+        np.tile((row[:taken] * np.uint64(size)) >> np.uint64(32), (number + 1) // 2 + 1)
+        for number, (row, (size, taken)) in enumerate(
+            zip(words, [(left, right), (right, left)] * rounds, strict=False)
+        )
     )

@@ -14,8 +14,8 @@ from labelcast.plans.permutation import MAX_COUNT, FeistelPermutation
 from labelcast.views import MAX_SEED, Views
 
 MAX_EPOCHS = 2**20
-# Expanded at a time: what stays in the processor's cache.
-_CHUNK = 2**13
+# Expanded at a time: as the permutation does.
+_CHUNK = 2**15
 
 Whole = TypeVar("Whole", bound=np.generic)
 _Column: TypeAlias = range | NDArray[Whole]

@@ -146,11 +146,15 @@ class ShardFile:
         """
         self.used = True
         revocations = self._revocations
-        if not self.is_whole() or not self.verified[rows // (self._chunk_bytes // stride)].all():
+        if not self.is_whole() or not self._are_verified(rows, self._chunk_bytes // stride):
             return None
         packed = self.data.reshape(-1, stride).take(rows, axis=0)
         # A count, since a chunk may be taken back, written and verified again in the meantime.
         return packed if self._revocations == revocations else None
+
+    def _are_verified(self, rows: NDArray[np.int64], rows_per_chunk: int) -> bool:
+        # A shard has a few hundred chunks, which are soon all verified, and a unit far more rows.
+        return bool(self.verified.all() or self.verified[rows // rows_per_chunk].all())
 
     def written(self, numbers: Sequence[int]) -> list[int]:
         """Those of `numbers` that some worker has flagged as written."""

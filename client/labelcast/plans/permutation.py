@@ -24,8 +24,8 @@ _ROUNDS, _ROUNDS_OF_FEW = 6, 24
 _FEW = 1024
 # The last word of the counter keeps these draws apart from all others under the same key.
 _ORDER_WORD = 0xFFFFFFFF
-# A megabyte in all arrays together. Smaller parts would fit the second cache, and take as long: each
-# call of numpy gives up the interpreter's lock, which other threads of a service then take.
+# A megabyte in all arrays together. Smaller parts would fit the second cache, and take as long:
+# each call of numpy gives up the interpreter's lock, which other threads of a service then take.
 _CHUNK = 2**15
 
 _Table: TypeAlias = NDArray[np.uint64]

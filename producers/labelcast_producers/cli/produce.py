@@ -27,8 +27,8 @@ OfPlainFile = Annotated[
 TeacherOutput = Annotated[
     str | None,
     typer.Option(
-        help="Key, attribute or position of the logits, where the teacher gives several tensors;"
-        " 'logits' or the only one by default."
+        help="Key, attribute or position of the logits where the teacher gives several tensors, or"
+        " a path of these, like outputs.logits; 'logits' or the only tensor by default."
     ),
 ]
 FromProbabilities = Annotated[

@@ -1,16 +1,15 @@
-"""The network that labels, and how its logits are read from what it gives."""
+"""The network that labels."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast.identifiers import Digest, digest_from_hash
+from labelcast_producers.relabel.teacher_outputs import choose_logits
 
-_LOGITS = "logits"
 # What distributed training and torch.compile put before the names of a network's state.
 _COMPILED, _DISTRIBUTED = "_orig_mod.", "module."
 # How far a row of probabilities may sum from 1, beside what their type rounds away.
@@ -26,7 +25,7 @@ class Teacher:
         module: images (N, channels, height, width) → logits (N, C), or a tuple, list, dict or
             object that holds them; on its device, in eval mode.
         name: for messages.
-        output: key, attribute or position of the logits in what `module` gives; None takes
+        output: path of the logits in what `module` gives, see `choose_logits`; None takes
             `logits` where there is one, or the only tensor.
         from_probabilities: `module` ends in a softmax, so logarithms are taken.
     """
@@ -52,7 +51,7 @@ class Teacher:
             images: shape (N, channels, height, width), of the module's device and any float type.
 
         Raises:
-            InvalidRequestError: the module refuses the images, or gives no tensor of logits.
+            InvalidRequestError: the module refuses the images, or gives no one tensor of logits.
             LabelValueError: probabilities come where logits are expected, which shows in the first
                 batch, or the other way round.
         """
@@ -65,7 +64,7 @@ class Teacher:
                 f" {tuple(images.shape)} ({str(error).partition(chr(10))[0]}); give it images of"
                 " the size and channels that it was trained on"
             ) from error
-        chosen = self._chosen(given)
+        chosen = choose_logits(given, self._name, output=self.output, images=len(images))
         logits = chosen.float().cpu()
         if self.from_probabilities:
             self._expect_probabilities(logits, chosen.dtype)
@@ -99,34 +98,6 @@ class Teacher:
                 f"the teacher {self._name} gives rows that are no probabilities between 0 and 1"
                 " which sum to 1; leave --from-probabilities (in Python: from_probabilities) out"
             )
-
-    def _chosen(self, given: object) -> Tensor:
-        if isinstance(given, Tensor) and self.output is None:
-            return self._floating(given)
-        wanted = _LOGITS if self.output is None else self.output
-        parts = {
-            name: part
-            for name, part in [*_parts(given), (wanted, _attribute(given, wanted))]
-            if isinstance(part, Tensor) and part.is_floating_point()
-        }
-        if self.output is None and len(parts) == 1:
-            return next(iter(parts.values()))
-        chosen = parts.get(wanted)
-        if chosen is not None:
-            return chosen
-        lacks = "that could be logits" if self.output is None else f"named {self.output!r}"
-        raise InvalidRequestError(
-            f"the teacher {self._name} gives a {type(given).__name__} with no one tensor {lacks};"
-            f" {_advice(given, parts)}"
-        )
-
-    def _floating(self, given: Tensor) -> Tensor:
-        if given.is_floating_point():
-            return given
-        raise InvalidRequestError(
-            f"the teacher {self._name} gives {given.dtype} values, which are no logits;"
-            " name a teacher that gives one floating number per class"
-        )
 
 
 def are_probabilities(rows: Tensor, dtype: torch.dtype) -> bool:
@@ -169,28 +140,3 @@ def _dtype_of(module: nn.Module) -> torch.dtype:
             if tensor.is_floating_point():
                 return tensor.dtype
     return torch.float32
-
-
-def _attribute(given: object, name: str) -> object:
-    """An attribute by name, which may be a property; None where there is none."""
-    return None if isinstance(given, Tensor | Mapping) else getattr(given, name, None)
-
-
-def _parts(given: object) -> Iterator[tuple[str, Any]]:
-    """What an output holds, by key, position and attribute."""
-    if isinstance(given, Mapping):
-        yield from ((str(key), value) for key, value in given.items())
-    elif isinstance(given, Sequence) and not isinstance(given, str):
-        yield from ((str(position), value) for position, value in enumerate(given))
-        yield from getattr(given, "_asdict", dict)().items()
-    elif hasattr(given, "__dict__"):
-        yield from vars(given).items()
-
-
-def _advice(given: object, parts: Mapping[str, Tensor]) -> str:
-    if isinstance(given, Tensor):
-        return "leave --teacher-output (in Python: output) out"
-    if not parts:
-        return "name a teacher that gives one floating number per class"
-    told = ", ".join(f"{name} {tuple(part.shape)}" for name, part in parts.items())
-    return f"name one with --teacher-output (in Python: output): {told}"

@@ -382,8 +382,7 @@ def test_top_k_labels_are_compared_on_the_classes_that_they_keep(files: Files) -
 
 
 def test_modes_and_arguments(files: Files) -> None:
-    candidates = sources(files, TWO)
-    layers = files.teacher.layers
+    candidates, layers = sources(files, TWO), files.teacher.layers
     layers.train()
     layers[1].eval()
     try:
@@ -396,5 +395,6 @@ def test_modes_and_arguments(files: Files) -> None:
         verify_order({}, files.teacher, files.table)
     with pytest.raises(InvalidRequestError, match="not a torch module"):
         verify_order(candidates, lambda images: images, files.table)  # type: ignore[arg-type]
+    narrow = nn.Sequential(nn.Flatten(), nn.LazyLinear(2), nn.LayerNorm(2))
     with pytest.raises(LabelFileError, match="gives 2 classes"):
-        verify_order(candidates, nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), files.table)
+        verify_order(candidates, narrow, files.table)

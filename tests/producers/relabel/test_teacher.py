@@ -21,6 +21,7 @@ from tests.factories.pictures import CLASSES, Pictures
 IMAGES = torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(1))
 WIDTH = 3
 Pair = namedtuple("Pair", ["logits", "aux_logits"])
+Single = namedtuple("Single", ["scores"])
 
 
 @dataclass
@@ -43,7 +44,7 @@ class MappedOutput(OrderedDict[str, Any]):
 class SlottedOutput:
     """Has no `__dict__`."""
 
-    hidden: Tensor
+    hidden: Tensor | None
     logits: Tensor
 
 
@@ -84,6 +85,12 @@ PLAIN: dict[str, Callable[[Tensor, Tensor], object]] = {
     "mapped output": lambda logits, features: MappedOutput(hidden=features, logits=logits),
     "slotted output": lambda logits, features: SlottedOutput(features, logits),
     "with class numbers": lambda logits, _: (logits, logits.argmax(dim=1)),
+    "with a loss": lambda logits, _: {"loss": logits.mean(), "out": logits},
+    "named tuple of one": lambda logits, _: Single(logits),
+    "tuple in a tuple": lambda logits, _: ((logits,), None),
+    "dict in a dict": lambda logits, _: {"outputs": {"logits": logits}},
+    "object in a list": lambda logits, _: [SlottedOutput(None, logits)],
+    "at the top and below": lambda logits, features: {"logits": logits, "aux": [features]},
 }
 
 
@@ -99,12 +106,18 @@ SEVERAL: list[tuple[Callable[[Tensor, Tensor], object], str]] = [
     (lambda logits, features: [features, logits], "1"),
     (lambda logits, features: {"features": features, "scores": logits}, "scores"),
     (lambda logits, features: {7: features, 8: logits}, "8"),
+    (lambda logits, _: ((logits,), logits.flip(1)), "0.0"),
+    (lambda logits, _: {"outputs": {"logits": logits}, "aux": logits.flip(1)}, "outputs.logits"),
+    (lambda logits, features: {"logits": [features, logits]}, "logits.1"),
+    (lambda logits, features: [ModelOutput(logits, (features,))], "0.logits"),
+    (lambda logits, features: (SlottedOutput(features, logits),), "0.logits"),
+    (lambda logits, features: (logits[:, :, None, None], Pair(features, logits)), "1.1"),
     (lambda logits, features: Pair(features, logits), "aux_logits"),
     (lambda logits, features: ModelOutput(features, None), "logits"),
 ]
 
 
-@pytest.mark.parametrize(("wrap", "name"), SEVERAL[:4])
+@pytest.mark.parametrize(("wrap", "name"), SEVERAL[:-2])
 def test_of_several_tensors_the_message_offers_those_that_can_be_named(
     wrap: Callable[[Tensor, Tensor], object], name: str
 ) -> None:
@@ -117,7 +130,7 @@ def test_of_several_tensors_the_message_offers_those_that_can_be_named(
     assert f"{name} (8, {len(CLASSES)})" in caught.value.message
 
 
-@pytest.mark.parametrize(("wrap", "name"), SEVERAL[4:])
+@pytest.mark.parametrize(("wrap", "name"), SEVERAL[-2:])
 def test_what_is_named_wins_over_logits(
     wrap: Callable[[Tensor, Tensor], object], name: str
 ) -> None:
@@ -131,12 +144,68 @@ def test_a_name_for_the_part_of_a_tensor_is_refused() -> None:
     assert torch.equal(asked(Network()), EXPECTED)
 
 
+class Returning(nn.Module):
+    """Takes one part of what another teacher gives, as messages advise."""
+
+    def __init__(self, inner: nn.Module, part: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.part = inner, part
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.part(self.inner(images))
+
+
+def test_a_path_that_means_two_tensors_is_refused_and_wrapping_helps() -> None:
+    network = Network(lambda logits, features: {"a.b": logits, "a": {"b": features}})
+    with pytest.raises(
+        InvalidRequestError, match="or wrap the teacher in a torch module"
+    ) as caught:
+        asked(network, output="a.b")
+    assert "no one tensor named 'a.b'" in caught.value.message
+    assert torch.equal(asked(Returning(network, lambda given: given["a.b"])), EXPECTED)
+
+
+def test_many_tensors_are_one_short_line() -> None:
+    with pytest.raises(InvalidRequestError, match=r"11 \(8, 3\) and 29 more; or wrap") as caught:
+        asked(Network(lambda _, features: [features.clone() for _ in range(41)]))
+    assert len(caught.value.message) < 500
+
+
+def test_an_output_that_holds_itself_and_its_network_is_read_once() -> None:
+    def tangled(logits: Tensor, _: Tensor) -> object:
+        given: dict[str, object] = {"out": logits, "network": network}
+        given["self"] = given
+        return given
+
+    network = Network(tangled)
+    assert torch.equal(asked(network), EXPECTED)
+
+
+SHAPES: list[Callable[[Tensor], Tensor]] = [
+    Tensor.mean,
+    lambda logits: logits.sigmoid().mean(),
+    Tensor.flatten,
+    lambda logits: logits[:-1],
+    lambda logits: logits[:, :, None, None],
+]
+
+
+@pytest.mark.parametrize("change", SHAPES)
+def test_logits_of_another_shape_are_one_line(change: Callable[[Tensor], Tensor]) -> None:
+    network = Network(lambda logits, _: {"logits": change(logits)})
+    with pytest.raises(InvalidRequestError, match="a torch module that returns its logits so"):
+        asked(network)
+    wide = Network(lambda logits, _: logits[:, :, None, None])
+    assert torch.equal(asked(Returning(wide, lambda given: given[:, :, 0, 0])), EXPECTED)
+
+
 NO_LOGITS: dict[str, Callable[[Tensor, Tensor], object]] = {
     "None": lambda *_: None,
     "text": lambda *_: "logits",
     "empty": lambda *_: (),
     "nothing inside": lambda *_: {"logits": None},
     "class numbers": lambda logits, _: logits.argmax(dim=1),
+    "class numbers inside": lambda logits, _: ((logits.argmax(dim=1),),),
 }
 
 

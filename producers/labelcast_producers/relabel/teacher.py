@@ -1,7 +1,9 @@
 """The network that labels."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,11 @@ _COMPILED, _DISTRIBUTED = "_orig_mod.", "module."
 _SUM_TOLERANCE = 2e-3
 # So many logits are not all between 0 and 1 by chance.
 _TELLING_VALUES = 16
+# How torch words tensors of types that do not go together, and memory that there is not.
+_TYPES = r"(?i)\b(d|scalar |input |bias )type"
+_NO_MEMORY = r"(?i)out of memory|not enough memory|allocate memory"
+# Of a forward that wants something else than a batch of images.
+_CALLED_WRONGLY = (AttributeError, KeyError, NotImplementedError, TypeError)
 
 
 class Teacher:
@@ -51,18 +58,20 @@ class Teacher:
             images: shape (N, channels, height, width), of the module's device and any float type.
 
         Raises:
-            InvalidRequestError: the module refuses the images, or gives no one tensor of logits.
+            InvalidRequestError: the module fails on the images, whatever it raises, which is the
+                cause of this error; or it gives no one tensor of logits.
             LabelValueError: probabilities come where logits are expected, which shows in the first
                 batch, or the other way round.
         """
         images = images.to(self._dtype)
         try:
             given = self._module(images)
-        except RuntimeError as error:
+        # A teacher is anybody's code, and may raise anything.
+        except Exception as error:
             raise InvalidRequestError(
                 f"the teacher {self._name} fails on {images.dtype} images of shape"
-                f" {tuple(images.shape)} ({str(error).partition(chr(10))[0]}); give it images of"
-                " the size and channels that it was trained on"
+                f" {tuple(images.shape)} ({type(error).__name__}: {_first_line(error)});"
+                f" {self._way_out(error)}"
             ) from error
         chosen = choose_logits(given, self._name, output=self.output, images=len(images))
         logits = chosen.float().cpu()
@@ -75,6 +84,23 @@ class Teacher:
             self._expect_logits(logits, chosen.dtype)
             self._gave_logits = True
         return logits
+
+    def _way_out(self, error: Exception) -> str:
+        reason = _first_line(error)
+        if re.search(_NO_MEMORY, reason):
+            return (
+                "label fewer views at a time with relabel --batch-rows (in Python: batch_rows), or"
+                " take a larger device with --device"
+            )
+        if re.search(_TYPES, reason) and (types := set(_dtypes(self._module))) != {torch.float32}:
+            return (
+                f"its weights are of {' and '.join(sorted(map(str, types)))}, and it also computes"
+                " in other types: give it a single one, as teacher.float() does"
+            )
+        wrap = "wrap it in a torch module whose forward takes a batch of images alone"
+        if isinstance(error, _CALLED_WRONGLY) or re.search(_TYPES, reason):
+            return wrap
+        return f"give it images of the size and channels that it was trained on, or {wrap}"
 
     def _expect_logits(self, rows: Tensor, dtype: torch.dtype) -> None:
         if are_probabilities(rows, dtype):
@@ -135,8 +161,14 @@ def _plainly_named(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _dtype_of(module: nn.Module) -> torch.dtype:
     """Type of the first weights, which meet the images."""
-    for tensors in (module.parameters(), module.buffers()):
-        for tensor in tensors:
-            if tensor.is_floating_point():
-                return tensor.dtype
-    return torch.float32
+    return next(_dtypes(module), torch.float32)
+
+
+def _dtypes(module: nn.Module) -> Iterator[torch.dtype]:
+    for tensor in chain(module.parameters(), module.buffers()):
+        if tensor.is_floating_point():
+            yield tensor.dtype
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

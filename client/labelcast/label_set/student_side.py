@@ -24,6 +24,9 @@ UNCHECKED: Final = Unchecked.UNCHECKED
 
 Known: TypeAlias = NDArray[np.integer] | Unchecked
 
+_RESTORE = "Restore what was added, removed or renamed since the labels were made"
+_MOVED = "sample IDs are positions, so that one image more or less moves those of all that follow"
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Side:
@@ -38,6 +41,9 @@ class Side:
         id_scheme: how sample IDs follow from files, such as "position" or "name"; named in errors.
         chosen: uint64: samples that a student names because it trains on these alone, such as those
             of a rank, a federated client or a stage; None for a student that trains on all.
+        images_compared: whether each image is compared with the one that its labels were made of;
+            False where the labels tell nothing of theirs, UNCHECKED where that is meant. Of a
+            student.
     """
 
     policy: ViewPolicy | Unchecked | None
@@ -47,6 +53,7 @@ class Side:
     class_list: str | Unchecked
     id_scheme: str | Unchecked = UNCHECKED
     chosen: NDArray[np.uint64] | None = None
+    images_compared: bool | Unchecked = UNCHECKED
 
 
 NOTHING_KNOWN: Final = Side(
@@ -61,6 +68,12 @@ NOTHING_KNOWN: Final = Side(
 
 def require_same_side(student: Side, labels: Side) -> None:
     """Refuse labels that were made for other views, samples or classes.
+
+    A student that names its part of the samples may hold fewer or more than the labels are of. Not
+    where sample IDs are positions on both sides and no image is compared: then one image more or
+    less moves the IDs of all that follow, which nothing but the number of samples shows. Federated
+    clients and stages keep the IDs of the whole, so that theirs are no positions in what they hold;
+    one that holds the first samples of all looks alike, and says that this is meant.
 
     Raises:
         ContractMismatchError: the views are made by another policy, or other classes.
@@ -136,17 +149,24 @@ def _require_same_samples(student: Side, labels: Side) -> None:
         return
     policy = labels.policy if isinstance(student.policy, Unchecked) else student.policy
     drawn = isinstance(policy, AugmentationPolicy) and policy.mix is not Mix.NONE
-    if student.chosen is None or drawn:
-        if not np.array_equal(ours, theirs):
-            raise MisalignedLabelsError(
-                "the label set was made for other samples than this data set has:"
-                f" {_difference(ours, theirs)}. {_advice(student, labels, drawn=drawn)}"
-            )
+    moved = len(ours) != len(theirs) and _are_positions(ours) and _are_positions(theirs)
+    whole = student.chosen is None or drawn or (moved and student.images_compared is False)
+    if whole and not np.array_equal(ours, theirs):
+        raise MisalignedLabelsError(
+            "the label set was made for other samples than this data set has:"
+            f" {_difference(ours, theirs)}. {_advice(student, labels, drawn=drawn, moved=moved)}"
+        )
+    if whole or student.chosen is None:
         return
-    scheme = _other_scheme(student, labels)
-    _require_within(student.chosen, theirs, "the label set has no sample", scheme)
+    advice = _other_scheme(student, labels) or "Check data set and sample IDs"
+    _require_within(student.chosen, theirs, "the label set has no sample", advice)
     if isinstance(policy, RecordedPolicy) and policy.mix is not Mix.NONE:
-        _require_within(theirs, ours, "views are mixed with others, and this data set lacks sample")
+        lacks = "views are mixed with others, and this data set lacks sample"
+        _require_within(theirs, ours, lacks, "Check data set and sample IDs")
+
+
+def _are_positions(sample_ids: NDArray[np.integer]) -> bool:
+    return np.array_equal(sample_ids, np.arange(len(sample_ids)))
 
 
 def _difference(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
@@ -155,13 +175,18 @@ def _difference(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> str:
     return f"of {len(ours)} sample IDs {len(np.setdiff1d(ours, theirs))} are not in it"
 
 
-def _advice(student: Side, labels: Side, *, drawn: bool) -> str:
+def _advice(student: Side, labels: Side, *, drawn: bool, moved: bool) -> str:
     if scheme := _other_scheme(student, labels):
         return scheme
-    restore = "Restore what was added, removed or renamed since the labels were made"
     if drawn:
-        return f"{restore}; mix partners are drawn from all samples, so that no part will do"
-    return f"{restore}; name a part that is meant with sample_ids="
+        return f"{_RESTORE}; mix partners are drawn from all samples, so that no part will do"
+    if moved and student.images_compared is not True:
+        return (
+            f"{_RESTORE}: {_MOVED}. Labels imported with --images tell which differ; only where the"
+            " last images alone were added or removed, name the others with sample_ids= and"
+            " fingerprints=UNCHECKED"
+        )
+    return f"{_RESTORE}; name a part that is meant with sample_ids="
 
 
 def _other_scheme(student: Side, labels: Side) -> str:
@@ -172,13 +197,13 @@ def _other_scheme(student: Side, labels: Side) -> str:
 
 
 def _require_within(
-    sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str, advice: str = ""
+    sample_ids: NDArray[np.integer], known: NDArray[np.integer], what: str, advice: str
 ) -> None:
     strangers = np.setdiff1d(sample_ids, known)
     if len(strangers):
         raise MisalignedLabelsError(
             f"{what} ID {strangers[0]} ({len(strangers)} of {len(sample_ids)} are missing)."
-            f" {advice or 'Check data set and sample IDs'}"
+            f" {advice}"
         )
 
 

@@ -86,7 +86,28 @@ def test_other_samples_are_refused(ids: Any, message: str) -> None:
     hard = np.zeros(len(ids), np.int64)
     with pytest.raises(MisalignedLabelsError, match=message) as caught:
         require_same_side(side(sample_ids=ids, hard_labels=hard), side())
-    assert "name a part that is meant with sample_ids=" in caught.value.message
+    moved = len(ids) == 11
+    assert ("positions" in caught.value.message) is moved
+    assert ("; name a part that is meant with sample_ids=" in caught.value.message) is not moved
+    # Where images are compared, a part may be tried: no wrong label comes of it.
+    with pytest.raises(MisalignedLabelsError, match="; name a part that is meant"):
+        require_same_side(side(sample_ids=ids, hard_labels=hard, images_compared=True), side())
+
+
+@pytest.mark.parametrize("count", [9, 11])
+def test_positions_in_a_folder_that_changed_name_no_part(count: int) -> None:
+    ids = np.arange(count, dtype=np.uint64)
+    part: dict[str, Any] = {"sample_ids": ids, "hard_labels": UNCHECKED, "chosen": IDS[2:5]}
+    with pytest.raises(MisalignedLabelsError, match=f"of 10 samples, this data set has {count}"):
+        require_same_side(side(**part, images_compared=False), side())
+    for compared in (True, UNCHECKED):
+        require_same_side(side(**part, images_compared=compared), side())
+    # IDs that are no positions name the same samples, whatever else is there.
+    for own, theirs in ((ids + np.uint64(1), IDS), (ids, np.append(IDS, np.uint64(12)))):
+        ours = side(**part | {"sample_ids": own}, images_compared=False)
+        require_same_side(ours, side(sample_ids=theirs, hard_labels=UNCHECKED))
+    whole = side(chosen=IDS[2:5], images_compared=False)
+    require_same_side(whole, side())
 
 
 def test_ids_of_another_kind_are_called_that() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelcast import Representation
-from labelcast.errors import DifferentImageError
+from labelcast import UNCHECKED, Representation
+from labelcast.errors import DifferentImageError, MisalignedLabelsError
 from labelcast.label_set.fingerprints import FileReading, FingerprintKind
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import (
@@ -20,6 +20,7 @@ from labelcast.torch import (
 )
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+from tests.factories.advice import Case, try_advice
 from tests.producers.formats.writers.producer_pixels import folder_sizes, write_image_folder
 from tests.producers.formats.writers.sre2l import write_sre2l
 
@@ -49,10 +50,10 @@ def opened(made: Path, **options: Any) -> Import:
     return Import.open(made / "files", ImportOptions(**usual | options))
 
 
-def train(label_set: LabelSetDirectory, images: Path) -> int:
-    source = LabelSetSource(label_set, Representation.codes())
-    loader = SoftLabelLoader(ImageFolder(images), source, seeds=range(EPOCHS), batch_size=8)
-    return len(list(loader))
+def train(label_set: LabelSetDirectory, images: Path, **options: Any) -> int:
+    source, folder = LabelSetSource(label_set, Representation.codes()), ImageFolder(images)
+    seeds = range(EPOCHS)
+    return len(list(SoftLabelLoader(folder, source, seeds=seeds, batch_size=8, **options)))
 
 
 def test_an_import_with_images_is_compared_with_them(made: Path, tmp_path: Path) -> None:
@@ -87,3 +88,43 @@ def test_students_of_an_import_without_images_are_told(made: Path, tmp_path: Pat
     # Names of classes are unknown, their number is not.
     with pytest.warns(UncomparedImagesWarning):
         assert train(label_set, made / "images") == EPOCHS * 3
+
+
+@pytest.mark.filterwarnings("ignore::labelcast.torch.UncomparedImagesWarning")
+def test_no_part_of_a_folder_that_lost_an_image_gets_the_labels_of_others(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(made / "images", folder)
+    *_, middle, _, last = ImageFolder(folder).paths
+    left = np.arange(SAMPLES - 1, dtype=np.uint64)
+    plain = opened(made, num_samples=SAMPLES).write_label_set(tmp_path / "plain")
+
+    def without(image: str, label_set: LabelSetDirectory, **options: Any) -> int:
+        content = (folder / image).read_bytes()
+        (folder / image).unlink()
+        try:
+            return train(label_set, folder, **options)
+        finally:
+            (folder / image).write_bytes(content)
+
+    def lost(_: Path) -> None:
+        with pytest.raises(MisalignedLabelsError, match="Labels imported with --images"):
+            without(middle, plain)
+        without(middle, plain, sample_ids=left)
+
+    def restored_or_told_or_the_last(_: Path) -> None:
+        assert train(plain, folder) == EPOCHS * 3
+        with_images = opened(made, images=made / "images").write_label_set(tmp_path / "with")
+        with pytest.raises(DifferentImageError, match=f"sample ID {SAMPLES - 3} "):
+            without(middle, with_images, sample_ids=left[-1:] - np.uint64(1))
+        named: dict[str, Any] = {"sample_ids": left, "fingerprints": UNCHECKED}
+        assert without(last, plain, **named) == EPOCHS * 3
+
+    says = (
+        "Restore what was added, removed or renamed since the labels were made: sample IDs are"
+        " positions, so that one image more or less moves those of all that follow. Labels imported"
+        " with --images tell which differ; only where the last images alone were added or removed,"
+        " name the others with sample_ids= and fingerprints=UNCHECKED"
+    )
+    try_advice(Case(says, lost, restored_or_told_or_the_last), tmp_path)

@@ -15,7 +15,7 @@ from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews
-from labelcast.label_set.fingerprints import FileReading
+from labelcast.label_set.fingerprints import FileReading, SampleFingerprints
 from labelcast.label_set.student_side import (
     UNCHECKED,
     Side,
@@ -88,11 +88,12 @@ class SoftLabelLoader:
             stored view of each sample instead, with the seeds as draw numbers, as label pruning
             (LPLD) trains.
         sample_ids: uint64, only these samples of the data set, such as those of a stage, a rank or
-            a federated client, whose data set may be a part of the labels'; None for all.
+            a federated client, whose data set may be a part of the labels'; None for all. See
+            `require_same_side` for IDs by position.
         canary: watches the first labels and stops the run if they do not belong to these views; by
             default compares them with the agreement in the label set's report, if it has one.
         fingerprints: "compared" compares each image with the teacher's when it is first read;
-            UNCHECKED compares none.
+            UNCHECKED compares none, and says that positions of another number of samples are meant.
         start: position from which to resume; the beginning by default. The number of epochs and row
             0 are the end, where nothing is left.
 
@@ -137,10 +138,10 @@ class SoftLabelLoader:
                     " sample, or leave it out for all"
                 )
             require_known(sample_ids, table.sample_ids)
+        known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
         # Before any image is read: one that is missing is told from one that differs.
         if source is not None:
-            require_same_side(self._side(table, sample_ids), source.made_for)
-        known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
+            require_same_side(self._side(table, sample_ids, known), source.made_for)
         self._table = compared(table, known)
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
@@ -194,7 +195,12 @@ class SoftLabelLoader:
                     )
                 yield self._batch(planned, pixels, soft)
 
-    def _side(self, table: SampleTable, chosen: NDArray[np.uint64] | None) -> Side:
+    def _side(
+        self,
+        table: SampleTable,
+        chosen: NDArray[np.uint64] | None,
+        known: SampleFingerprints | Unchecked | None,
+    ) -> Side:
         reading = getattr(table.dataset, "reading", None)
         return Side(
             policy=self._policy,
@@ -204,6 +210,7 @@ class SoftLabelLoader:
             class_list=table.class_list(),
             id_scheme=reading.sample_ids if isinstance(reading, FileReading) else UNCHECKED,
             chosen=chosen,
+            images_compared=known if isinstance(known, Unchecked) else known is not None,
         )
 
     def _batch(

@@ -162,7 +162,7 @@ def _require_same_samples(student: Side, labels: Side) -> None:
     _require_within(student.chosen, theirs, "the label set has no sample", advice)
     if isinstance(policy, RecordedPolicy) and policy.mix is not Mix.NONE:
         lacks = "views are mixed with others, and this data set lacks sample"
-        _require_within(theirs, ours, lacks, "Check data set and sample IDs")
+        _require_within(theirs, ours, lacks, f"{_RESTORE}: {_MOVED}" if moved else _RESTORE)
 
 
 def _are_positions(sample_ids: NDArray[np.integer]) -> bool:

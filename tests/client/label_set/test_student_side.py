@@ -140,8 +140,13 @@ def test_recorded_partners_must_be_at_hand() -> None:
         side(policy=REPLAYED, sample_ids=IDS[:8], hard_labels=HARD[:8]),
     )
     part = side(policy=REPLAYED, sample_ids=IDS[:4], hard_labels=HARD[:4], chosen=IDS[:4])
-    with pytest.raises(MisalignedLabelsError, match="this data set lacks sample ID 4"):
+    lacks = "this data set lacks sample ID 4 .* Restore what was added, removed or renamed since"
+    with pytest.raises(MisalignedLabelsError, match=lacks) as caught:
         require_same_side(part, side(policy=REPLAYED))
+    assert "one image more or less moves those of all that follow" in caught.value.message
+    own = side(policy=REPLAYED, sample_ids=IDS[1:], hard_labels=HARD[1:], chosen=IDS[1:4])
+    with pytest.raises(MisalignedLabelsError, match=r"lacks sample ID 0 .* labels were made$"):
+        require_same_side(own, side(policy=REPLAYED))
 
 
 def test_hard_labels_of_a_part_are_compared_by_sample() -> None:

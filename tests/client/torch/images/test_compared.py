@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -37,6 +37,9 @@ OTHER_IMAGES: list[Callable[[Path], None]] = [
 ]
 
 
+IDS: tuple[Literal["position", "name"], ...] = ("position", "name")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return folders.write_digits(tmp_path / "digits")
@@ -44,6 +47,18 @@ def folder(tmp_path: Path) -> Path:
 
 def read_all(dataset: Any) -> list[Tensor]:
     return [dataset[at][0] for at in range(len(dataset))]
+
+
+def test_a_new_name_at_the_same_place_changes_no_id(folder: Path) -> None:
+    by_position, by_name = (SampleTable(ImageFolder(folder, ids=ids)) for ids in IDS)
+    teachers = by_position.fingerprints()
+    (folder / "4" / "05.png").rename(folder / "4" / "99.png")
+    renamed = ImageFolder(folder)
+    assert "4/99.png" in renamed.paths
+    assert len(read_all(ComparedDataset(renamed, teachers))) == 60
+    np.testing.assert_array_equal(SampleTable(renamed).sample_ids, by_position.sample_ids)
+    other = SampleTable(ImageFolder(folder, ids="name")).sample_ids
+    assert len(np.setdiff1d(other, by_name.sample_ids)) == 1
 
 
 def test_the_teachers_images_are_read_as_they_are(folder: Path) -> None:

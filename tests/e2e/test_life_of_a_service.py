@@ -174,7 +174,7 @@ def assert_one_line(text: str, says: str) -> None:
 
 def test_health_of_nobody() -> None:
     ended = run_command("health", "--address", "127.0.0.1:1")
-    assert_one_line(ended.stderr, "127.0.0.1:1 is not serving")
+    assert_one_line(ended.stderr, "no labelcast service answers at 127.0.0.1:1 within 5 s; check")
     assert (ended.returncode, ended.stdout) == (1, "")
 
 

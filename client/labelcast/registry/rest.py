@@ -106,7 +106,8 @@ class RestLink:
             The JSON object of the answer; {} for an answer without body.
 
         Raises:
-            ServiceUnavailableError: nobody answers, or the connection broke off.
+            ServiceUnavailableError: nobody answers, a proxy lets nobody through, or the connection
+                broke off.
             DeadlineExceededError: no answer in time.
             ProtocolError: the answer is not that of a labelcast admin API.
             LabelcastError: what the service reported, as the class it raised.
@@ -132,6 +133,11 @@ class RestLink:
         except httpx.TimeoutException:
             raise DeadlineExceededError(
                 f"{self.origin} gave no answer within {limit:g} s; wait longer, or start it again"
+                f"{self._way}"
+            ) from None
+        except httpx.ProxyError as error:
+            raise ServiceUnavailableError(
+                f"the proxy opens no connection to {self.origin} and says: {str(error)[:200]}"
                 f"{self._way}"
             ) from None
         except httpx.HTTPError as error:

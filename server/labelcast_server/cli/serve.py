@@ -10,9 +10,11 @@ from labelcast.cli.panels import add_command
 from labelcast.cli.shared_options import with_tls
 from labelcast.errors import ServiceUnavailableError
 from labelcast.network.endpoint import host_and_port
-from labelcast.network.proxies import is_loopback
+from labelcast.network.proxies import grpc_proxy, is_loopback
 from labelcast.network.tls import Tls
 from labelcast_server.cli.listening import with_encryption
+
+_HEALTH_SECONDS = 5.0
 
 
 @with_encryption
@@ -132,14 +134,22 @@ def health(
 
     name = CODES_SERVICE_NAME if codes else ""
     tls = tls or _tls_of_own_service(address)
-    if not is_serving(address, timeout_seconds=5.0, name=name, tls=tls):
+    serving = is_serving(address, timeout_seconds=_HEALTH_SECONDS, name=name, tls=tls)
+    if serving is None:
+        proxy = grpc_proxy(address)
+        raise ServiceUnavailableError(
+            f"no labelcast service answers at {address} within {_HEALTH_SECONDS:g} s; check the"
+            " address, and that `labelcast-server serve` runs there"
+            f"{'' if proxy is None else proxy.note}"
+        )
+    if not serving:
         what = "serving codes" if codes else "serving"
         raise ServiceUnavailableError(f"the service at {address} is not {what}")
     typer.echo("serving")
-    decoders = [] if codes else serving_decoders(address, timeout_seconds=5.0, tls=tls)
+    decoders = [] if codes else serving_decoders(address, timeout_seconds=_HEALTH_SECONDS, tls=tls)
     if len(decoders) > 1:
-        for number, serving in enumerate(decoders):
-            typer.echo(f"decoder-{number}: {'serving' if serving else 'not serving'}")
+        for number, decodes in enumerate(decoders):
+            typer.echo(f"decoder-{number}: {'serving' if decodes else 'not serving'}")
 
 
 def _tls_of_own_service(address: str) -> Tls | None:

@@ -38,8 +38,8 @@ def own_tls(certificates: Certificates) -> Tls:
 
 def is_serving(
     address: str, *, timeout_seconds: float, name: str = "", tls: Tls | None = None
-) -> bool:
-    """Whether the service at host:port says SERVING in time.
+) -> bool | None:
+    """Whether the service at host:port says SERVING; None if it says nothing in time.
 
     Args:
         address: host:port.
@@ -53,7 +53,7 @@ def is_serving(
     """
     check_address(address)
     with open_channel(address, tls) as channel:
-        return _is_serving(channel, address, timeout_seconds, name) is True
+        return _is_serving(channel, address, timeout_seconds, name)
 
 
 def serving_decoders(address: str, *, timeout_seconds: float, tls: Tls | None = None) -> list[bool]:

@@ -108,8 +108,12 @@ def test_over_https_a_failure_names_the_variable_too(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     refused = pytest.raises(NetworkError, match="the proxy that HTTPS_PROXY names")
-    with Registry(f"https://{ELSEWHERE}", "s3cret", patience_seconds=0) as registry, refused:
+    url = f"https://{ELSEWHERE}"
+    with Registry(url, "s3cret", patience_seconds=0) as registry, refused as caught:
         registry.list()
+    said = f"the proxy opens no connection to {url} and says: 403 Forbidden; this went through"
+    assert said in caught.value.message
+    assert "certificate" not in caught.value.message
     assert proxy.asked == [f"CONNECT {ELSEWHERE}:443"]
     assert "s3cret" not in proxy.requests[0]
 

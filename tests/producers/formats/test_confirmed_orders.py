@@ -132,6 +132,7 @@ def test_images_and_not_draws_are_suspected_where_files_name_samples(tmp_path: P
         record[5] = record[5].roll(1, dims=1)
         torch.save(record, file)
     labels = Import.open(files, told(tmp_path))
-    with pytest.warns(SampleOrderWarning, match="--images and --image-list") as warned:
+    with pytest.raises(LabelFileError, match=r"seed 2 .* check the files, --images") as raised:
         labels.write_dense(tmp_path / "wrong")
-    assert "--draws" not in str(warned[0].message)
+    assert "--draws" not in raised.value.message
+    assert not (tmp_path / "wrong").exists()

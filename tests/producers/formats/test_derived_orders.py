@@ -65,6 +65,38 @@ def test_the_epoch_after_lpld_broke_off_is_refused(tmp_path: Path, mix: Any) -> 
     assert sample_order(labels, truth) == 1
 
 
+def test_an_uncertain_teachers_labels_tell_where_labelling_broke_off(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"samples": 90, "batch_size": 30, "classes": 10}
+    write_lpld(tmp_path, **sizes, epochs=3)
+    (tmp_path / INDICES).unlink()
+
+    def uncertain(record: list[Any]) -> None:
+        rng = np.random.default_rng(int(record[5].abs().sum()))
+        record[5] += torch.from_numpy(2 * rng.normal(size=(30, 10))).half()
+
+    for path in tmp_path.rglob("*.tar"):
+        edit(path, uncertain)
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, ImportOptions(num_samples=90)).source.require_order()
+    one_line(raised.value, "epoch_3 is in another order", INDICES, "move epoch_3 away")
+
+
+def test_every_epoch_is_compared(tmp_path: Path) -> None:
+    write_sre2l(tmp_path, **SMALL, epochs=5)
+    for number in range(3):
+        batch = f"batch_{number}.tar"
+        (tmp_path / "epoch_2" / batch).write_bytes((tmp_path / "epoch_0" / batch).read_bytes())
+        # Not the same bytes, or they would be refused as copies.
+        edit(tmp_path / "epoch_2" / batch, lambda record: record[0].mul_(0.5))
+    with pytest.raises(LabelFileError) as raised:
+        Import.open(tmp_path, COUNTED).source.require_order()
+    one_line(raised.value, "epoch_2 is in another order", "move epoch_2 to epoch_4 away")
+    for epoch in (2, 3, 4):
+        shutil.rmtree(tmp_path / f"epoch_{epoch}")
+    labels = Import.open(tmp_path, COUNTED)
+    assert labels.source.require_order() is None
+
+
 def test_arguments_of_lpld_beside_the_batches(tmp_path: Path) -> None:
     files = tmp_path / "files"
     truth = write_lpld(files, **SMALL, epochs=1.4)
@@ -159,14 +191,15 @@ def write(labels: Import, out: Path, codec: str | None) -> object:
     return labels.write_dense(out) if codec is None else labels.write_label_set(out, codec=codec)
 
 
-def test_draws_that_the_labels_do_not_confirm_are_warned_of(tmp_path: Path) -> None:
+def test_draws_that_the_labels_contradict_are_refused(tmp_path: Path) -> None:
     truth = write_sre2l(tmp_path, **SMALL, epochs=3)
-    said = Import.open(tmp_path, replace(COUNTED, draws=ONE)).source.require_order()
-    assert said is not None
-    assert "leave --draws out to have both orders compared" in said
-    labels = Import.open(tmp_path, COUNTED)
-    assert labels.source.require_order() is None
-    assert sample_order(labels, truth) == 1
+    with pytest.raises(InvalidRequestError) as raised:
+        Import.open(tmp_path, replace(COUNTED, draws=ONE)).source.require_order()
+    one_line(raised.value, "give --draws two", INDICES)
+    for draws in (TWO, PermutationDraws.AUTO):
+        labels = Import.open(tmp_path, replace(COUNTED, draws=draws))
+        assert labels.source.require_order() is None
+        assert sample_order(labels, truth) == 1
 
 
 def test_a_count_that_labels_cannot_bear_out_is_asked_for(tmp_path: Path) -> None:

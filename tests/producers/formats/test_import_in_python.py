@@ -13,7 +13,7 @@ from torch import nn
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import SampleOrder
-from labelcast_producers.formats.importing import Import, SampleOrderWarning
+from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions, PermutationDraws
 from tests.producers.formats.truth_checks import names
 from tests.producers.formats.writers.apple_dr import write_apple_dr
@@ -51,7 +51,7 @@ def opened(made: Path, draws: PermutationDraws, **options: Any) -> Import:
 
 
 @pytest.mark.parametrize("dense", [True, False])
-def test_a_wrong_order_of_samples_is_warned_of(made: Path, tmp_path: Path, dense: bool) -> None:
+def test_a_wrong_order_of_samples_is_refused(made: Path, tmp_path: Path, dense: bool) -> None:
     def write(labels: Import, out: Path) -> None:
         if dense:
             labels.write_dense(out)
@@ -63,9 +63,9 @@ def test_a_wrong_order_of_samples_is_warned_of(made: Path, tmp_path: Path, dense
         write(right, tmp_path / "right")
     assert right.warnings == ()
     wrong = opened(made, PermutationDraws.TWO)
-    with pytest.warns(SampleOrderWarning, match="probably wrong"):
+    with pytest.raises(InvalidRequestError, match="give --draws one"):
         write(wrong, tmp_path / "wrong")
-    assert len(wrong.warnings) == 1
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_an_order_that_nobody_verified_is_said(made: Path) -> None:

@@ -174,7 +174,7 @@ class BatchSource(Source):
             self.parts.append(Part(path, rows[start:end], at))
 
     def require_order(self) -> str | None:
-        """See `Source.require_order`; reads three epochs at most, once."""
+        """See `Source.require_order`; reads some labels of every epoch, once."""
         if self._order is not None:
             self._untold = self._order.require(self)
         self._order = None

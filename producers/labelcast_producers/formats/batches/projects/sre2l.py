@@ -1,13 +1,9 @@
 """SRe2L, and CDA and CV-DD, which store the same way: logits by epoch and batch."""
 
-from dataclasses import replace
-
 from labelcast.label_set import SampleOrder
 from labelcast_producers.formats.batches.base import BatchImporter, Numbered
 from labelcast_producers.formats.batches.layout import IDS_NAMES, Kind, Layout
 from labelcast_producers.formats.batches.numbering import (
-    Epochs,
-    SampleIDs,
     count_samples,
     cut_epochs,
     derived_ids,
@@ -18,7 +14,7 @@ from labelcast_producers.formats.batches.projects.sample_ids import epoch_seeds
 from labelcast_producers.formats.batches.record import Signature
 from labelcast_producers.formats.batches.samples import KnownSamples
 from labelcast_producers.formats.batches.scanning import Scan
-from labelcast_producers.formats.source import ImportOptions, PermutationDraws
+from labelcast_producers.formats.source import ImportOptions
 
 _BROKEN_OFF = (
     f"; if LPLD made these files, put the {IDS_NAMES[Kind.EPOCH_DIRECTORIES]} of this run there"
@@ -68,18 +64,13 @@ class SRe2LImporter(BatchImporter):
                 " --images or --samples"
             )
 
-        def drawn(draws: PermutationDraws, epochs: Epochs) -> list[SampleIDs]:
-            orders = sampler_orders(count, draws, options.sampler_seed)
-            return list(derived_ids(epochs, orders, count))
-
-        ids, older = drawn(options.draws, epochs), None
-        if options.draws is PermutationDraws.AUTO:
-            first = len(epochs.of[0])
-            older = drawn(PermutationDraws.ONE, replace(epochs, of=epochs.of[:2]))[first:]
+        orders = sampler_orders(count, options.draws, options.sampler_seed)
+        ids = list(derived_ids(epochs, orders, count))
         order = DerivedOrder(
             epochs=epochs,
-            ids=ids,
-            older=older,
+            count=count,
             count_is_assumed=assumed,
+            draws=options.draws,
+            sampler_seed=options.sampler_seed,
         )
         return Numbered(ids, epoch_seeds(scanned), doubts=tuple(doubts), order=order)

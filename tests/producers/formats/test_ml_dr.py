@@ -155,6 +155,23 @@ def test_compressed_views_that_cannot_be_drawn_again(
     check_labels(source, truth, exact=False)
 
 
+@pytest.mark.parametrize("name", ["center_crop", "sharpen"])
+def test_what_the_configuration_applies_without_parameters(tmp_path: Path, name: str) -> None:
+    path, options, truth = with_images(
+        tmp_path, compress=True, view=32, transforms={name: {"enable": True, "size": 24}}
+    )
+    source = opened(path, options)
+    assert source.records() is None
+    (note,) = (note for note in source.facts.notes if "views are not" in note)
+    assert f"{name} was applied" in note
+    check_labels(source, truth, exact=False)
+    without = tmp_path / "without"
+    path, options, truth = with_images(
+        without, compress=True, view=32, transforms={name: {"enable": False, "size": 24}}
+    )
+    check_records(opened(path, options), truth, rtol=1e-7)
+
+
 def test_compressed_parameters_need_their_configuration(tmp_path: Path) -> None:
     path, options, truth = with_images(tmp_path, compress=True, view=32)
     config = (path / "config.pth.tar").read_bytes()
@@ -181,6 +198,8 @@ def test_the_configuration_tells_the_size_of_views(tmp_path: Path) -> None:
         ({"mixup": 0.3, "id2": 1}, "mixup was applied"),
         ({"random_erase": ((1, 2, 3, 4), None)}, "random_erase was applied"),
         ({"resize": 256}, "resize was applied"),
+        ({"center_crop": ((), ())}, "center_crop was applied"),
+        ({"center_crop": ()}, "center_crop was applied"),
         ({"RandomHorizontalFlip": "yes"}, "RandomHorizontalFlip holds no flip"),
         ({"RandomResizedCrop": (1, 2)}, "no RandomResizedCrop"),
         (None, "compressed"),

@@ -52,10 +52,12 @@ class Augmentation:
     Attributes:
         names: of the transforms that draw something, in order.
         view_size: pixels a side of the views; None where the configuration does not say.
+        obstacle: why no view can be drawn again, whatever was drawn; empty if they can.
     """
 
     names: tuple[str, ...]
     view_size: int | None
+    obstacle: str = ""
 
     @classmethod
     def of(cls, config: Any) -> "Augmentation | None":
@@ -70,9 +72,11 @@ class Augmentation:
             if isinstance(each, Mapping) and each.get("enable", True)
         }
         size = transforms.get("random_resized_crop", {}).get("size")
+        unknown = [name for name in transforms if name not in _ORDER and not _is_neutral(name)]
         return cls(
             tuple(name for name in _ORDER if name in transforms),
             size if type(size) is int and size > 0 else None,
+            _applied(unknown[0]) if unknown else "",
         )
 
     def named(self, params: Sequence[Any]) -> dict[str, Any] | None:
@@ -105,6 +109,8 @@ def view_of(params: Any, augmentation: Augmentation | None = None) -> View:
         params = augmentation.named(params)
     if not isinstance(params, dict):
         return View(None, obstacle=_OTHER_NAMES)
+    if augmentation is not None and augmentation.obstacle:
+        return View(None, obstacle=augmentation.obstacle)
     return _read(params)
 
 
@@ -121,7 +127,7 @@ def _read(params: dict[str, Any]) -> View:
                 return View(None, obstacle=f"{key} holds no flip")
             flip = own
         elif name not in _NEUTRAL and not _is_skipped(value):
-            return View(None, obstacle=f"{key} was applied, which labelcast cannot do again")
+            return View(None, obstacle=_applied(key))
     if crop is None:
         return View(None, obstacle="there is no RandomResizedCrop of four numbers")
     return View(crop, flip)
@@ -156,7 +162,18 @@ def _truth(value: Any) -> bool | None:
 
 
 def _is_skipped(value: Any) -> bool:
-    """Whether a transform was skipped by chance: None, or None for the image and its partner."""
-    return value is None or (
-        isinstance(value, list | tuple) and all(_is_skipped(each) for each in value)
-    )
+    """Whether a transform was skipped by chance: None, or None for the image and its partner.
+
+    An empty tuple is what a transform leaves that was applied and draws nothing.
+    """
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_skipped(each) for each in value)
+    return value is None
+
+
+def _is_neutral(name: object) -> bool:
+    return str(name).replace("_", "").lower() in _NEUTRAL
+
+
+def _applied(name: object) -> str:
+    return f"{name} was applied, which labelcast cannot do again"

@@ -1,7 +1,7 @@
 """Apple's dataset reinforcement (ml-dr): one file for each image, a list of its views."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class AppleDr(ViewWriter):
         mixing: whether the configuration mixes, so that a list begins with the partner's ID; of
             these views, none happens to be mixed.
         view: side of the views, in the configuration.
+        transforms: further settings of the configuration, by the names of transforms.
         sizes: (height, width) of each image.
     """
 
@@ -34,6 +35,7 @@ class AppleDr(ViewWriter):
     compress: bool = False
     mixing: bool = False
     view: int = 224
+    transforms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sizes: Sequence[Size] | None = None
 
     def write(self, directory: Path) -> Truth:
@@ -89,6 +91,8 @@ class AppleDr(ViewWriter):
         }
         if self.mixing:
             transforms["mixup"] = {"enable": True, "alpha": 1.0, "p": 0.5}
+        for name, settings in self.transforms.items():
+            transforms[name] = transforms.get(name, {}) | dict(settings)
         return {
             "dataset": "imagenet",
             "num_classes": self.classes,

@@ -172,6 +172,26 @@ def test_what_the_configuration_applies_without_parameters(tmp_path: Path, name:
     check_records(opened(path, options), truth, rtol=1e-7)
 
 
+@pytest.mark.parametrize("how", [3, "bicubic", 2, "bilinear"])
+def test_views_that_were_not_resized_bilinearly_are_not_drawn_again(
+    tmp_path: Path, how: Any
+) -> None:
+    path, options, truth = with_images(
+        tmp_path,
+        compress=True,
+        view=32,
+        transforms={"random_resized_crop": {"interpolation": how}},
+    )
+    source = opened(path, options)
+    lost = [note for note in source.facts.notes if f"interpolation {how}" in note]
+    if how in (2, "bilinear"):
+        check_records(source, truth, rtol=1e-7)
+        assert not lost
+    else:
+        assert source.records() is None
+        assert len(lost) == 1
+
+
 def test_compressed_parameters_need_their_configuration(tmp_path: Path) -> None:
     path, options, truth = with_images(tmp_path, compress=True, view=32)
     config = (path / "config.pth.tar").read_bytes()

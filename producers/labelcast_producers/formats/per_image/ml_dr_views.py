@@ -26,6 +26,8 @@ _NO_NAMES = (
 )
 _OTHER_NAMES = "their parameters are not those that config.pth.tar names"
 _MIXES = frozenset({"mixup", "cutmix"})
+# Pillow's number, and torchvision's name.
+_BILINEAR = frozenset({"2", "bilinear"})
 # Transforms that draw nothing and change no more than types and scales of values.
 _NEUTRAL = frozenset({"uint8", "touint8", "totensor", "normalize", "id2"})
 
@@ -71,12 +73,21 @@ class Augmentation:
             for name, each in found.items()
             if isinstance(each, Mapping) and each.get("enable", True)
         }
-        size = transforms.get("random_resized_crop", {}).get("size")
-        unknown = [name for name in transforms if name not in _ORDER and not _is_neutral(name)]
+        crop = transforms.get("random_resized_crop", {})
+        size = crop.get("size")
+        obstacles = [
+            _applied(name) for name in transforms if name not in _ORDER and not _is_neutral(name)
+        ]
+        resampling = str(crop.get("interpolation", "bilinear"))
+        if resampling.lower() not in _BILINEAR:
+            obstacles.append(
+                f"crops were resized with interpolation {resampling}, and labelcast resizes"
+                " bilinearly"
+            )
         return cls(
             tuple(name for name in _ORDER if name in transforms),
             size if type(size) is int and size > 0 else None,
-            _applied(unknown[0]) if unknown else "",
+            next(iter(obstacles), ""),
         )
 
     def named(self, params: Sequence[Any]) -> dict[str, Any] | None:

@@ -115,7 +115,11 @@ def import_(
     ] = None,
     view_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels per side of the producer's views; 224 by default."),
+        typer.Option(
+            min=1,
+            help="Pixels per side of the producer's views. By default what CutMix boxes or a"
+            " configuration tell, else 224; asked for where images speak against that.",
+        ),
     ] = None,
     class_names: Annotated[
         Path | None, typer.Option(help="File of class names, one per line, in order.")

@@ -114,9 +114,11 @@ class Import:
         if facts.order is SampleOrder.UNVERIFIED:
             notes.append(self.options.draws.doubt)
         if self.options.view_size is None and isinstance(facts.policy, RecordedPolicy):
+            pixels, told_by = f"{facts.policy.view_height} pixels per side", facts.view_size_told_by
             notes.append(
-                f"views are assumed to be {facts.policy.view_height} pixels per side; --view-size"
-                " changes that"
+                f"views are {pixels}, as {told_by} says"
+                if told_by
+                else f"views are assumed to be {pixels}, as is usual; --view-size changes that"
             )
         return tuple(notes)
 

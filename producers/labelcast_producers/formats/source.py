@@ -62,6 +62,8 @@ class SourceFacts:
         policy: recorded views, token positions, views that are described too little to be made
             again, or None for samples without augmentation.
         order: where the sample IDs come from.
+        view_size_told_by: what in the files tells the size of views; empty where it is given or
+            assumed.
         stages: stages of a staged set, else empty; they share `index.seeds`.
         class_names: class names in order; None if unknown.
         notes: one line each on what is missing or was assumed, for people.
@@ -77,6 +79,7 @@ class SourceFacts:
     hard_labels: NDArray[np.int64] | None
     policy: RecordedPolicy | PositionPolicy | ForeignPolicy | None
     order: SampleOrder
+    view_size_told_by: str = ""
     stages: tuple[StageFacts, ...] = ()
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -179,7 +182,8 @@ class ImportOptions:
             layout.
         temperature: softmax temperature of probabilities in files that do not say it.
         recovery: recovery of top-k labels in files that do not say it.
-        view_size: pixels per side of the producer's views; None assumes 224.
+        view_size: pixels per side of the producer's views; None takes what the files tell, else
+            224 unless images speak against it.
         class_names: class names in order.
         apply_patches: replay the patch orders of EDC's files. Its published code draws and stores
             them, but then puts the patches back in their old order.

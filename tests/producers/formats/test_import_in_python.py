@@ -76,7 +76,7 @@ def test_an_order_that_nobody_verified_is_said(made: Path) -> None:
         assert not any("per side" in note for note in labels.notes)
     blind: dict[str, Any] = {"images": None, "num_samples": SAMPLES, "view_size": None}
     assumed = opened(made, PermutationDraws.TWO, **blind)
-    assert any("224 pixels per side" in note for note in assumed.notes)
+    assert any("assumed to be 224 pixels per side" in note for note in assumed.notes)
 
 
 class Stranger(nn.Module):

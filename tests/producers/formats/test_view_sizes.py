@@ -66,6 +66,8 @@ def test_small_images_ask_for_it(write: Any, mix: Any, size: int, tmp_path: Path
         )
         for given in (size, 224):
             assert view_size(tmp_path / "files", replace(options, view_size=given)) == given
+    told = Import.open(tmp_path / "files", replace(TOLD, view_size=size))
+    assert not any("pixels per side" in note for note in told.notes)
 
 
 def test_boxes_that_reach_the_edge_of_small_images_tell_it(tmp_path: Path) -> None:
@@ -74,7 +76,8 @@ def test_boxes_that_reach_the_edge_of_small_images_tell_it(tmp_path: Path) -> No
     write_sre2l(tmp_path / "files", **SMALL | {"epochs": 8}, view=size, sizes=sizes)
     folder = images(tmp_path / "images", (size, size))
     labels = Import.open(tmp_path / "files", ImportOptions(images=folder))
-    assert any("32 pixels per side" in note for note in labels.notes)
+    told = "views are 32 pixels per side, as the farthest edge of 32 CutMix boxes says"
+    assert told in labels.notes
     assert view_size(tmp_path / "files", ImportOptions(images=folder)) == size
     assert view_size(tmp_path / "files", ImportOptions(num_samples=SAMPLES)) == size
 

@@ -160,7 +160,7 @@ class BatchImporter(Importer):
         known.require_ids(max(int(ids.max()) for ids in numbered.ids))
         require_no_copies(scanned.batches, numbered.ids, layout.kind)
         scanned = self.with_images(scanned, numbered.ids, known)
-        policy = recorded_policy(scanned, options, known)
+        policy, told_by = recorded_policy(scanned, options, known)
         require_distinct(scanned.batches, numbered.ids, numbered.seeds)
         index, rows = build_index(numbered.ids, numbered.seeds)
         absent = index.num_cells - index.num_rows
@@ -195,6 +195,7 @@ class BatchImporter(Importer):
             hard_labels=None if labels is None else labels[index.sample_ids.astype("int64")],
             policy=policy,
             order=self.order,
+            view_size_told_by=told_by,
             class_names=known.class_names,
             notes=tuple(notes),
             doubts=tuple(doubts),

@@ -75,8 +75,13 @@ def build_index(ids: Sequence[SampleIDs], seeds: Sequence[int]) -> tuple[Segment
     return index, rows
 
 
-def recorded_policy(scan: Scan, options: ImportOptions, known: KnownSamples) -> RecordedPolicy:
+def recorded_policy(
+    scan: Scan, options: ImportOptions, known: KnownSamples
+) -> tuple[RecordedPolicy, str]:
     """Make the policy that describes the records of scanned batches.
+
+    Returns:
+        It, and what tells the size of views; empty where it is given or assumed.
 
     Raises:
         LabelFileError: some batches are mixed by CutMix, others by MixUp.
@@ -95,7 +100,9 @@ def recorded_policy(scan: Scan, options: ImportOptions, known: KnownSamples) -> 
     if mix is Mix.CUTMIX:
         _check_view_size(scan, view_size)
     signature = scan.signature
-    return RecordedPolicy(
+    boxes = _boxes(scan)
+    is_told = options.view_size is None and len(boxes) >= _TELLING_BOXES
+    policy = RecordedPolicy(
         view_height=view_size,
         view_width=view_size,
         mix=mix,
@@ -103,6 +110,8 @@ def recorded_policy(scan: Scan, options: ImportOptions, known: KnownSamples) -> 
         patch_grid=2 if signature.patches and options.apply_patches else 1,
         cutout=signature.cutout,
     )
+    # A box that reached less far would have been refused.
+    return policy, f"the farthest edge of {len(boxes)} CutMix boxes" if is_told else ""
 
 
 def _assumed_view_size(scan: Scan, known: KnownSamples) -> int:

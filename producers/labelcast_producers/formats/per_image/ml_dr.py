@@ -166,10 +166,11 @@ class MlDrSource(Source):
         if not obstacle and (images is None or images.root is None):
             obstacle = f"{path}: crops are in pixels of images that were not given (--images)"
         self._policy: RecordedPolicy | None = None
+        told_by = ""
         if not obstacle and images is not None:
             said = None if self._augmentation is None else self._augmentation.view_size
-            size = options.view_pixels
-            if said is None and options.view_size is None:
+            size = options.view_size or said
+            if size is None:
                 # The images are at hand, so crops need not tell their size.
                 size = assumed_view_size(images.root, images.names, np.ones((0, 4)))
             if said not in {None, size}:
@@ -183,6 +184,8 @@ class MlDrSource(Source):
                 [_fractions(file, views, images, at) for file, at, (views, _) in pairs]
             )
             self._flip = np.array([view.flip for views, _ in scanned for view in views])
+            if said is not None and options.view_size is None:
+                told_by = str(path / _CONFIG)
         sample_ids = np.array(ids, dtype=np.uint64)
         hard = None
         if images is not None and images.hard_labels is not None:
@@ -198,6 +201,7 @@ class MlDrSource(Source):
             hard_labels=hard,
             policy=self._policy or ForeignPolicy(),
             order=SampleOrder.GIVEN,
+            view_size_told_by=told_by,
             class_names=names,
             notes=tuple(_notes(options, obstacle)),
         )

@@ -78,6 +78,8 @@ class Augmentation:
         obstacles = [
             _applied(name) for name in transforms if name not in _ORDER and not _is_neutral(name)
         ]
+        if size is not None and _side(size) is None:
+            obstacles.append(f"crops were resized to {size}, and labelcast resizes to squares")
         resampling = str(crop.get("interpolation", "bilinear"))
         if resampling.lower() not in _BILINEAR:
             obstacles.append(
@@ -86,7 +88,7 @@ class Augmentation:
             )
         return cls(
             tuple(name for name in _ORDER if name in transforms),
-            size if type(size) is int and size > 0 else None,
+            _side(size),
             next(iter(obstacles), ""),
         )
 
@@ -180,6 +182,13 @@ def _is_skipped(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(_is_skipped(each) for each in value)
     return value is None
+
+
+def _side(size: Any) -> int | None:
+    """Pixels a side, of a number, or of a list of one or of two that are equal."""
+    if isinstance(size, list | tuple) and size and all(each == size[0] for each in size):
+        size = size[0]
+    return size if type(size) is int and size > 0 else None
 
 
 def _is_neutral(name: object) -> bool:

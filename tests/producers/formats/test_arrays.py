@@ -74,6 +74,10 @@ def test_every_container(
     assert source.records() is None
     numbered = any("number the rows" in note for note in source.facts.notes)
     assert numbered == (not with_ids)
+    axes = [note for note in source.facts.notes if "(seeds, samples, classes)" in note]
+    # Parquet has columns of seeds and samples instead.
+    assert len(axes) == (epochs is not None and container != "parquet")
+    assert not axes or "3 seeds of 7 samples with 5 classes" in axes[0]
     check_labels(source, truth, exact=True)
 
 

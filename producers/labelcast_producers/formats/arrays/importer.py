@@ -107,6 +107,12 @@ class ArrayImporter(Importer):
             raise LabelFileError(f"{path} has {rows.num_rows} labels, but {len(sample_of)} IDs")
         index, own = _index(path, sample_of, seed_of)
         notes = [] if layout.ids else ["sample IDs number the rows, as the file names none"]
+        if len(layout.shape) == 3:
+            seeds, samples, classes = layout.shape
+            notes.append(
+                f"the three axes are read as (seeds, samples, classes): {seeds} seeds of {samples}"
+                f" samples with {classes} classes; if they are others, save them in this order"
+            )
         if layout.others:
             notes.append(f"columns left out: {', '.join(layout.others)}")
         if len(index.seeds) > 1:

@@ -41,7 +41,7 @@ def nearest_reason(path: Path, importers: Sequence[Importer]) -> str | None:
         if found is not None:
             return found
     for file in _files(path):
-        reason = _beside(path, file) or _reason(file)
+        reason = _beside(path, file) or _among(path, importers) or _reason(file)
         if reason is not None:
             return reason
     return None
@@ -99,7 +99,8 @@ def _beside(path: Path, file: Path) -> str | None:
         return f"{path} holds labels in {file.relative_to(path)}: give that file"
     folder = path if path.is_dir() else path.parent
     if EPOCH.fullmatch(folder.name):
-        return f"{path} is one epoch of tinyvit: give {folder.parent}"
+        what = "one epoch" if path.is_dir() else "a file of one epoch"
+        return f"{path} is {what} of tinyvit: give {folder.parent}"
     if file.suffix not in _TORCH_SUFFIXES or file.parent != folder:
         return None
     try:
@@ -108,11 +109,30 @@ def _beside(path: Path, file: Path) -> str | None:
             items = tree if isinstance(tree, list | tuple) else []
             infos = [each.info if isinstance(each, LazyTensor) else each for each in items]
             if form_of(infos) is not None:
-                return f"{path} is one class of fkd: give the directory above, {folder.parent}"
+                if path.is_dir():
+                    return f"{path} is one class of fkd: give the directory above, {folder.parent}"
+                return (
+                    f"{path} is the file of one image of fkd: give the directory above its class,"
+                    f" {folder.parent}"
+                )
             if path.is_file() and as_record(tree) is not None:
                 return f"{path} is one batch: give the directory that the producer wrote"
     except LabelFileError:
         return None
+    return None
+
+
+def _among(path: Path, importers: Sequence[Importer]) -> str | None:
+    """What importers find in the directory of a file."""
+    if not path.is_file():
+        return None
+    for importer in importers:
+        try:
+            finding = importer.detect(path.parent)
+        except LabelFileError:
+            continue
+        if finding is not None:
+            return f"{path} is among the files of {finding.format}: give {path.parent}"
     return None
 
 

@@ -261,3 +261,16 @@ def test_labels_of_images_that_are_gone(tmp_path: Path, format_name: str) -> Non
     np.save(tmp_path / "y.npy", np.random.default_rng(0).normal(size=(6, 5)))
     refused(tmp_path, "holds labels in y.npy: give that file", format_name=format_name)
     assert recognise(tmp_path / "y.npy")[0].name == "arrays"
+
+
+def test_one_file_of_many_is_called_a_file(tmp_path: Path) -> None:
+    write_fkd(tmp_path / "fkd", **FKD)
+    write_tinyvit(tmp_path / "tinyvit", samples=6, epochs=2, classes=5, k=3)
+    write_apple_dr(tmp_path / "ml-dr", samples=6, epochs=2, classes=5)
+    for file in sorted((tmp_path / "fkd").rglob("*.tar")):
+        refused(file, "is the file of one image of fkd", f"its class, {file.parent.parent}")
+    for file in sorted((tmp_path / "tinyvit").rglob("*.*")):
+        refused(file, "is a file of one epoch of tinyvit", f"give {tmp_path / 'tinyvit'}")
+    refused(tmp_path / "ml-dr" / "3.pth.tar", f"files of ml-dr: give {tmp_path / 'ml-dr'}")
+    for name in ("ml-dr", "tinyvit"):
+        assert recognise(tmp_path / name)[1].format == name

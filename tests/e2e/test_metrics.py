@@ -3,7 +3,9 @@
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -54,6 +56,9 @@ def test_what_was_delivered_is_counted_once(fragile: RunningService, vqae: Known
     assert grown["labelcast_unit_rows_sum,codes"] == len(views)
     assert grown["labelcast_unit_rows_sum,logits"] == len(views)
     assert grown["labelcast_decode_seconds_count"] >= 1
+    # Besides these, the supervisor has known labels decoded now and then.
+    assert grown["labelcast_turn_rows_sum"] >= len(views)
+    assert now["labelcast_queued_units"] == 0
     assert grown["labelcast_gather_seconds_sum"] > 0
     assert grown["labelcast_cache_events_total,loaded"] >= 1
     assert now["labelcast_open_streams"] == 0
@@ -92,6 +97,31 @@ def test_a_dead_worker_leaves_its_counts_and_takes_its_streams(
         worker.kill()
     eventually(lambda: not scrape(fragile).get("labelcast_open_streams"), "its streams are gone")
     assert scrape(fragile)["labelcast_labels_total,codes"] >= before["labelcast_labels_total,codes"]
+
+
+def test_units_that_wait_for_a_decoder_are_counted(
+    fragile: RunningService, dense: KnownLabelSet
+) -> None:
+    seen = threading.Event()
+
+    def read(part: int) -> None:
+        # Other rows in each thread: the same ones at once are decoded once.
+        views = dense.views[part::4]
+        with fragile.client() as client:
+            label_set = client.open("dense")
+            while not seen.is_set():
+                for _ in client.stream(label_set, views.batches(50), LOGITS):
+                    pass
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(read, part) for part in range(4)]
+        try:
+            eventually(lambda: scrape(fragile)["labelcast_queued_units"] > 0, "units wait")
+        finally:
+            seen.set()
+        for each in reading:
+            each.result()
+    eventually(lambda: scrape(fragile)["labelcast_queued_units"] == 0, "none waits")
 
 
 def test_metrics_need_a_token(fragile: RunningService) -> None:

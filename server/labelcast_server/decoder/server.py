@@ -49,6 +49,7 @@ from labelcast_server.decoder.protocol import (
 )
 from labelcast_server.decoder.shared_memory import Slot, open_shared
 from labelcast_server.error_catalog import publicise
+from labelcast_server.telemetry.metrics import QUEUED_UNITS, TURN_ROWS
 
 _LOADED_CODECS = 16
 _BUFFER_BYTES = 2**20
@@ -285,10 +286,12 @@ class DecoderServer:
         if not job.count:
             return
         self._queue.put(job.group, job, next_in_turn=next_in_turn)
+        QUEUED_UNITS.set(len(self._queue))
         try:
             await job.done
         except asyncio.CancelledError:
             self._queue.drop(job.group, job)
+            QUEUED_UNITS.set(len(self._queue))
             raise
 
     async def _load(self, codec: str, artifact: bytes) -> None:
@@ -311,9 +314,12 @@ class DecoderServer:
             group = await self._queue.wait()
             pace = group.loaded.pace(group.representation)
             parts = self._queue.take(group, pace.rows)
+            QUEUED_UNITS.set(len(self._queue))
+            rows = sum(part.count for part in parts)
+            TURN_ROWS.observe(rows)
             started = time.monotonic()
             await self._decode(parts)
-            pace.note(sum(part.count for part in parts), time.monotonic() - started)
+            pace.note(rows, time.monotonic() - started)
 
     async def _decode(self, parts: list[Part[Job]]) -> None:
         loop = asyncio.get_running_loop()

@@ -23,6 +23,14 @@ DECODE_SECONDS = Histogram(
     "Decoding a unit, with its time in the queue and on its way.",
     buckets=_SECONDS,
 )
+QUEUED_UNITS = Gauge(
+    "labelcast_queued_units", "Units that wait for a decoder.", multiprocess_mode="livesum"
+)
+TURN_ROWS = Histogram(
+    "labelcast_turn_rows",
+    "Rows, of one unit or several, that a device decodes at once.",
+    buckets=_ROWS,
+)
 STALL_SECONDS = Counter(
     "labelcast_stream_stall_seconds", "Time in which a stream had asked and no unit was ready."
 )

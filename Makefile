@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo examples test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -36,6 +36,9 @@ install: ## Install with PIP, EXTRAS, EDITABLE and ALSO (what setup and the imag
 demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 is short, DEMO_TLS=1 over TLS
 	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick) \
 		$(if $(filter 1,$(DEMO_TLS)),--tls)
+
+examples: setup ## Make labels, serve them, and run the programs of examples/
+	$(BIN)/python -m examples
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)

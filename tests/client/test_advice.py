@@ -23,7 +23,7 @@ from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.network.endpoint import check_address, check_token
 from labelcast.registry.client import Registry
 from labelcast.torch import SampleTable, soft_label_loss
-from labelcast.torch.data.plan import Position
+from labelcast.torch.data.position import Position
 from labelcast.torch.device import choose_device
 from tests.factories.advice import Case, try_advice
 from tests.factories.label_sets import POLICY, make_label_set

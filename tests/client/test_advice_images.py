@@ -25,7 +25,8 @@ from labelcast.torch import (
     SampleTable,
     SoftLabelLoader,
 )
-from labelcast.torch.data.plan import Position, TrainingPlan
+from labelcast.torch.data.plan import TrainingPlan
+from labelcast.torch.data.position import Position
 from labelcast.torch.images.rendering import Renderer, choose_renderer
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelcast.torch.data.plan import PlannedBatch, Position, TrainingPlan
+    from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
+    from labelcast.torch.data.position import Position
     from labelcast.torch.decoding import TorchDecoder, load_decoder
     from labelcast.torch.images.compared import ComparedDataset, UncomparedImagesWarning
     from labelcast.torch.images.file_dataset import FileDataset
@@ -66,7 +67,7 @@ _HOMES = {
     "LabelSource": "labelcast.torch.sources",
     "Loss": "labelcast.torch.losses",
     "PlannedBatch": "labelcast.torch.data.plan",
-    "Position": "labelcast.torch.data.plan",
+    "Position": "labelcast.torch.data.position",
     "RecordedRenderer": "labelcast.torch.images.rendering",
     "SampleDataset": "labelcast.torch.images.sample_dataset",
     "SampleTable": "labelcast.torch.images.samples",

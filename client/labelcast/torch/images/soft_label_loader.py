@@ -24,7 +24,8 @@ from labelcast.label_set.student_side import (
     require_same_side,
 )
 from labelcast.label_set.view_records import mixing
-from labelcast.torch.data.plan import START, PlannedBatch, Position, TrainingPlan
+from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
+from labelcast.torch.data.position import START, Position
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.compared import compared
 from labelcast.torch.images.rendering import Images, choose_renderer

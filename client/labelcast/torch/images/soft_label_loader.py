@@ -1,9 +1,9 @@
 """`SoftLabelLoader`: (augmented view, soft label) in order, epoch after epoch."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from labelcast.label_set.student_side import (
     require_same_side,
 )
 from labelcast.label_set.view_records import mixing
+from labelcast.plans import Padding
 from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
 from labelcast.torch.data.position import START, Position
 from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.images.compared import compared
-from labelcast.torch.images.rendering import Images, choose_renderer
+from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
 from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
 from labelcast.views import Views
@@ -46,6 +47,8 @@ class Batch:
         labels: float, shape (N, C), or (N, 0) without a label source.
         shown: int64, shape (2, N): hard labels of sample and partner.
         mixed_area: float, shape (N,): the partner's share of the view.
+        repeated: bool, shape (N,): rows that only fill this rank up to as many as the others have.
+            Their samples come in this epoch anyway, so that a metric leaves them out.
     """
 
     position: Position
@@ -55,21 +58,35 @@ class Batch:
     labels: Tensor
     shown: Tensor
     mixed_area: Tensor
+    repeated: Tensor
 
     @property
     def epoch(self) -> int:
         """Index into the full list of seeds of the run."""
         return self.position.epoch
 
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on a device; frameworks that move batches call this."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            shown=self.shown.to(device),
+            mixed_area=self.mixed_area.to(device),
+            repeated=self.repeated.to(device),
+        )
+
 
 class SoftLabelLoader:
-    """Iterates over all epochs of a run, or over the remaining ones.
+    """Iterates over all epochs of a run, over the remaining ones, or over one at a time.
 
     Labels are read ahead on a thread of this process, so image workers need no network. Order and
     views are pure functions of `seeds` and `order_key`: runs that differ only in their labels see
     the same views in the same order. To resume an interrupted run, give the same arguments again
     and as `start` the `next_position` of the last batch that it trained on: it sees the same
-    batches as an uninterrupted run. Every iteration begins at `start`.
+    batches as an uninterrupted run. Every iteration begins at `start`. `state_dict` and
+    `load_state_dict` do the same for frameworks that keep states, and for other numbers of ranks;
+    `set_epoch` gives one epoch to an iteration, for loops that count epochs themselves.
 
     Args:
         dataset: a `SampleDataset`.
@@ -78,9 +95,13 @@ class SoftLabelLoader:
             None for samples without augmentation.
         seeds: augmentation seed of each epoch of the whole run. A resumed run gives the full list
             too, not the remaining seeds: the order of an epoch follows from its index.
-        batch_size: views per batch; the last of an epoch may be smaller. Batches are cut from the
-            first row of an epoch: a start inside a batch begins with the rest of it.
+        batch_size: views per batch of this rank; the last of an epoch may be smaller. Batches are
+            cut from the first row of an epoch: a start inside a batch begins with the rest of it.
         order_key: key that selects the orders of the epochs.
+        rank: which of `num_ranks` processes this is, as torch.distributed says.
+        num_ranks: processes that share each epoch and make equally many steps.
+        padding: what happens to samples that cannot be dealt out evenly: some come again, marked
+            as `Batch.repeated`, or the last of the order are left out.
         device: device that renders views.
         keep_image_bytes: limit up to which all images are held in memory.
         image_workers: number of processes that read images.
@@ -88,9 +109,9 @@ class SoftLabelLoader:
         missing: what happens to views that the label set lacks; `MissingViews.DRAW_ALL` takes a
             stored view of each sample instead, with the seeds as draw numbers, as label pruning
             (LPLD) trains.
-        sample_ids: uint64, only these samples of the data set, such as those of a stage, a rank or
-            a federated client, whose data set may be a part of the labels'; None for all. See
-            `require_same_side` for IDs by position.
+        sample_ids: uint64, only these samples of the data set, such as those of a stage or a
+            federated client, whose data set may be a part of the labels'; None for all. Ranks give
+            the same ones. See `require_same_side` for IDs by position.
         canary: watches the first labels and stops the run if they do not belong to these views; by
             default compares them with the agreement in the label set's report, if it has one.
         fingerprints: "compared" compares each image with the teacher's when it is first read;
@@ -100,7 +121,8 @@ class SoftLabelLoader:
 
     Raises:
         InvalidRequestError: `dataset` is no `SampleDataset`, or has no files although the labels'
-            fingerprints are of files; the batch size is impossible, or the run has no such start.
+            fingerprints are of files; the batch size or rank is impossible, a rank would make more
+            steps than others, or the run has no such start.
         ContractMismatchError: another policy makes the source's views, or the classes differ.
         MisalignedLabelsError: the labels are of other samples.
         DifferentImageError: an image is not the one that the labels were made of; iterating raises
@@ -116,6 +138,9 @@ class SoftLabelLoader:
         seeds: Sequence[int],
         batch_size: int,
         order_key: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+        padding: Padding = Padding.REPEAT,
         device: torch.device | str = "cpu",
         keep_image_bytes: int = 2**30,
         image_workers: int = 0,
@@ -153,15 +178,20 @@ class SoftLabelLoader:
         self._read_ahead = read_ahead
         # Not read unless needed: a service's source has to fetch it.
         asked = missing is not MissingViews.REFUSE
-        self._plan = TrainingPlan(
+        self._run = self._from_start = TrainingPlan(
             self._table.sample_ids if sample_ids is None else sample_ids,
             seeds,
             batch_size=batch_size,
             order_key=order_key,
+            rank=rank,
+            num_ranks=num_ranks,
+            padding=padding,
             missing=missing,
             stored=source.stored_views if asked and source is not None else None,
             start=start,
         )
+        self._epoch: int | None = None
+        self._position = start
         if canary == "recorded":
             recorded = None if source is None else source.recorded_agreement
             canary = None if recorded is None else Canary(recorded)
@@ -169,23 +199,86 @@ class SoftLabelLoader:
         self.label_wait_seconds = 0.0
 
     def __len__(self) -> int:
-        """Batches from the start on."""
-        return len(self._plan)
+        """Batches from `start` on; after `set_epoch`, of that whole epoch.
+
+        As torch counts, a state that was loaded changes nothing: frameworks compare this with the
+        number of batches that were trained on before.
+        """
+        if self._epoch is None:
+            return len(self._from_start)
+        return len(self._run.starting(Position(self._epoch)).epoch(self._epoch))
 
     @property
     def plan(self) -> TrainingPlan:
-        """Views of every batch from the start on, without reading anything."""
-        return self._plan
+        """Views of every batch of an iteration, without reading anything."""
+        return self._run if self._epoch is None else self._run.epoch(self._epoch)
+
+    @property
+    def position(self) -> Position:
+        """Place after the last batch that was given out, or where the next iteration begins."""
+        return self._position
+
+    @property
+    def sampler(self) -> Self:
+        """This loader: loops that were written for a DataLoader call `sampler.set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have each iteration give this epoch alone, of which `start` may leave a part or nothing.
+
+        A loop over all epochs that is begun anew after `load_state_dict` thus passes those that are
+        over without a batch.
+
+        Raises:
+            InvalidRequestError: the run has no such epoch.
+        """
+        self._position = self._run.epoch(epoch).start
+        self._epoch = epoch
+
+    def state_dict(self) -> dict[str, int | str]:
+        """State after the last batch that was given out: the same on every rank, and JSON."""
+        return self._run.state_at(self._position)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Start where a state was taken, from the next iteration's first batch on.
+
+        After `set_epoch`, the next iteration gives the rest of that epoch, and no more.
+
+        The number of ranks may be another one, if all ranks still read as many views a step: the
+        batches of all ranks together are the same sets.
+
+        Args:
+            state_dict: what `state_dict` returned on any rank.
+
+        Raises:
+            InvalidRequestError: the state is of another run, or other batches would come.
+        """
+        self._run = self._run.resumed(state_dict)
+        self._position = start = self._run.start
+        if self._epoch is not None:
+            self._epoch = None if start.epoch == self._run.num_epochs else start.epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        self._position = self.plan.start
+        return self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
+        # Asked at the first batch, as torch's samplers are: Lightning sets the epoch after `iter`.
+        plan = self.plan
+        self._position = plan.start
+        for batch in self._read(plan):
+            self._position = batch.next_position
+            yield batch
+
+    def _read(self, plan: TrainingPlan) -> Iterator[Batch]:
         if self._source is None:
-            for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
+            for planned, pixels in zip(plan, self._image_batches(plan), strict=True):
                 yield self._batch(planned, pixels, None)
             return
-        labels = self._source.labels(self._plan.batches)
+        labels = self._source.labels(plan.batches)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
-            for planned, pixels in zip(self._plan, self._image_batches(), strict=True):
+            for planned, pixels in zip(plan, self._image_batches(plan), strict=True):
                 began = time.perf_counter()
                 soft = next(ready, None)
                 self.label_wait_seconds += time.perf_counter() - began
@@ -235,6 +328,7 @@ class SoftLabelLoader:
             labels=torch.empty(len(views), 0) if labels is None else labels.to(self._device),
             shown=torch.from_numpy(shown).to(self._device),
             mixed_area=torch.from_numpy(share).to(self._device),
+            repeated=torch.from_numpy(planned.repeated).to(self._device),
         )
 
     def _to_device(self, images: Images) -> Images:
@@ -242,8 +336,8 @@ class SoftLabelLoader:
             return images.to(self._device)
         return [image.to(self._device) for image in images]
 
-    def _image_batches(self) -> Iterator[tuple[Images, Images | None]]:
-        wanted = _Wanted(self)
+    def _image_batches(self, plan: TrainingPlan) -> Iterator[tuple[Images, Images | None]]:
+        wanted = _Wanted(plan, self._renderer)
         return iter(
             DataLoader(
                 self._images,
@@ -273,16 +367,17 @@ def _agreed_policy(
 class _Wanted:
     """Sample IDs of each batch and of its partners, as the DataLoader's sampler."""
 
-    def __init__(self, loader: SoftLabelLoader) -> None:
-        self._loader = loader
+    def __init__(self, plan: TrainingPlan, renderer: Renderer) -> None:
+        self._plan = plan
+        self._renderer = renderer
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._plan)
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64] | None]]:
-        for planned in self._loader.plan:
+        for planned in self._plan:
             views = planned.views
-            partners = self._loader._renderer.partners(views)  # noqa: SLF001 - one unit
+            partners = self._renderer.partners(views)
             yield views.sample_ids, None if partners is views else partners.sample_ids
 
 

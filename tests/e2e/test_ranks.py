@@ -1,0 +1,142 @@
+"""Two ranks train over a service, one is killed in mid-epoch, and the run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.anywhere import ROOT
+from tests.e2e.label_sets import KnownLabelSet, known_label_set
+from tests.e2e.running_service import RunningService
+from tests.e2e.training_rank import Settings
+
+pytestmark = pytest.mark.e2e
+
+NUM_SAMPLES, CLASSES, SEEDS = 101, 20, [3, 0, 3]
+FIRST_AND_STEP = 10**12, 7
+STEPS_OF_EPOCH = 9  # of 12 views, of which the last has 5
+
+Given = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def known(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
+    made = known_label_set(
+        tmp_path_factory.mktemp("ranks"),
+        "vqae",
+        num_samples=NUM_SAMPLES,
+        num_seeds=2,
+        num_classes=CLASSES,
+        seed=5,
+        first_and_step=FIRST_AND_STEP,
+    )
+    service.push(made.on_disk, "ranks")
+    return made
+
+
+@pytest.fixture
+def settings(service: RunningService, known: KnownLabelSet, tmp_path: Path) -> Settings:
+    """A run of 27 steps."""
+    return Settings(
+        directory=str(tmp_path),
+        name="first",
+        address=service.grpc,
+        tag=known.on_disk.digest,
+        first_and_step=FIRST_AND_STEP,
+        num_samples=NUM_SAMPLES,
+        class_names=[f"class {number}" for number in range(CLASSES)],
+        seeds=SEEDS,
+        batch_size=6,
+        num_ranks=2,
+    )
+
+
+def run(settings: Settings) -> list[int]:
+    """Run all ranks; the exit status of each. Once the last one is gone, so is the run."""
+    path = settings.write()
+    ranks: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(settings.num_ranks):
+            command = [sys.executable, "-m", "tests.e2e.training_rank", str(path), str(rank)]
+            environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+            ranks.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+        ranks[-1].wait(200)
+        if ranks[-1].returncode:
+            for process in ranks[:-1]:
+                process.kill()
+        return [process.wait(60) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+
+
+def given(settings: Settings) -> Given:
+    """Steps of all ranks of a part of the run."""
+    return [
+        json.loads(line)
+        for rank in range(settings.num_ranks)
+        for line in settings.log(rank).read_text().splitlines()
+    ]
+
+
+def views(steps: Given) -> Counter[tuple[int, int]]:
+    """Views that count, each as often as it came."""
+    return Counter(
+        (sample_id, seed)
+        for step in steps
+        for sample_id, seed, repeated in zip(
+            step["sample_ids"], step["seeds"], step["repeated"], strict=True
+        )
+        if not repeated
+    )
+
+
+def assert_right_labels(known: KnownLabelSet, steps: Given) -> None:
+    segment = known.on_disk.index().segments[0]
+    for step in steps:
+        asked = type(known.views).of(step["sample_ids"], step["seeds"])
+        at, stored = segment.rows(asked)
+        assert stored.all()
+        np.testing.assert_allclose(np.array(step["labels"]), known.labels[at], atol=1e-4)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 1])
+def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(
+    settings: Settings, known: KnownLabelSet, num_ranks: int
+) -> None:
+    killed_at = STEPS_OF_EPOCH + 5
+    statuses = run(replace(settings, die_at=killed_at))
+    assert statuses[-1] == -signal.SIGKILL
+    assert statuses[0] != 0
+    state = torch.load(settings.checkpoint, weights_only=True)["loader"]
+    kept_steps = killed_at // settings.save_every * settings.save_every
+    assert (state["epoch"], state["row"]) == (1, (kept_steps - STEPS_OF_EPOCH) * 12)
+    first = given(settings)
+    lost = [step for step in first if step["state_before"] >= [state["epoch"], state["row"]]]
+    assert len(lost) >= settings.num_ranks
+    kept = [step for step in first if step not in lost]
+
+    second = replace(settings, name="second", batch_size=12 // num_ranks, num_ranks=num_ranks)
+    assert run(second) == [0] * num_ranks
+    rest = given(second)
+    once = Counter(
+        (FIRST_AND_STEP[0] + FIRST_AND_STEP[1] * number, seed)
+        for seed in SEEDS
+        for number in range(NUM_SAMPLES)
+    )
+    assert views(kept) + views(rest) == once
+    # Every rank made every step, and what was lost came again.
+    assert (
+        len(kept + rest) == kept_steps * 2 + (len(SEEDS) * STEPS_OF_EPOCH - kept_steps) * num_ranks
+    )
+    assert not views(lost) - views(rest)
+    assert_right_labels(known, first + rest)

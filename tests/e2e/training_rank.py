@@ -1,0 +1,158 @@
+"""One rank of a training run, as its users write it; a process of its own.
+
+    python -m tests.e2e.training_rank SETTINGS RANK
+
+Writes what it was given to a log, one line a step, and rank 0 a checkpoint every few steps.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
+
+import labelcast
+from labelcast import UNCHECKED, Representation
+from labelcast.torch import LabelSetSource, SoftLabelLoader, soft_label_loss
+
+CHANNELS, SIDE = 1, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A run, and how it ends.
+
+    Attributes:
+        directory: of logs and the checkpoint.
+        name: of this part of the run, which its logs bear.
+        address: of the service.
+        tag: of the label set.
+        first_and_step: the first sample ID, and how far apart they are.
+        num_samples: samples.
+        class_names: names of the classes.
+        seeds: of the epochs.
+        batch_size: of each rank.
+        num_ranks: ranks.
+        save_every: steps between checkpoints.
+        die_at: step at which the last rank kills itself; None to finish.
+    """
+
+    directory: str
+    name: str
+    address: str
+    tag: str
+    first_and_step: tuple[int, int]
+    num_samples: int
+    class_names: list[str]
+    seeds: list[int]
+    batch_size: int
+    num_ranks: int
+    save_every: int = 4
+    die_at: int | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """What rank 0 writes."""
+        return Path(self.directory) / "checkpoint.pt"
+
+    def log(self, rank: int) -> Path:
+        """What a rank was given."""
+        return Path(self.directory) / f"{self.name}-{rank}.jsonl"
+
+    def write(self) -> Path:
+        """Write to the directory."""
+        path = Path(self.directory) / f"{self.name}.json"
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images of the label set's samples."""
+
+    def __init__(self, sample_ids: NDArray[np.uint64], class_names: list[str]) -> None:
+        self.sample_ids = sample_ids
+        self.class_names = class_names
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((CHANNELS, SIDE, SIDE), index / len(self)), index % len(self.class_names)
+
+
+def train(settings: Settings, rank: int) -> None:
+    first, step = settings.first_and_step
+    ids = first + step * np.arange(settings.num_samples, dtype=np.uint64)
+    label_set = labelcast.open(settings.tag, address=settings.address)
+    source = LabelSetSource(label_set, Representation.codes())
+    loader = SoftLabelLoader(
+        Images(ids, settings.class_names),
+        source,
+        seeds=settings.seeds,
+        batch_size=settings.batch_size,
+        rank=rank,
+        num_ranks=settings.num_ranks,
+        fingerprints=UNCHECKED,
+    )
+    policy: Any = label_set.contract.policy
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(len(settings.class_names)))
+    network(torch.zeros(1, CHANNELS, policy.view_height, policy.view_width))
+    if settings.checkpoint.exists():
+        kept = torch.load(settings.checkpoint, weights_only=True)
+        network.load_state_dict(kept["network"])
+        loader.load_state_dict(kept["loader"])
+    student = DistributedDataParallel(network)
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-9)
+    with settings.log(rank).open("w") as log:
+        for number, batch in enumerate(loader):
+            given = {
+                "state_before": [batch.position.epoch, batch.position.row * settings.num_ranks],
+                "sample_ids": batch.views.sample_ids.tolist(),
+                "seeds": batch.views.seeds.tolist(),
+                "repeated": batch.repeated.tolist(),
+                "labels": batch.labels.tolist(),
+            }
+            log.write(json.dumps(given) + "\n")
+            log.flush()
+            if number == settings.die_at and rank == settings.num_ranks - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss = soft_label_loss(
+                student(batch.images), batch.labels, source.label_kind, temperature=1.0
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if rank == 0 and (number + 1) % settings.save_every == 0:
+                state = {"network": network.state_dict(), "loader": loader.state_dict()}
+                torch.save(state, settings.checkpoint.with_suffix(".new"))
+                settings.checkpoint.with_suffix(".new").replace(settings.checkpoint)
+
+
+if __name__ == "__main__":
+    given_settings, own_rank = Settings.read(Path(sys.argv[1])), int(sys.argv[2])
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{given_settings.directory}/{given_settings.name}.init",
+        rank=own_rank,
+        world_size=given_settings.num_ranks,
+        timeout=timedelta(seconds=120),
+    )
+    train(given_settings, own_rank)
+    dist.destroy_process_group()

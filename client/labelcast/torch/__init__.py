@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
     from labelcast.torch.data.position import Position
     from labelcast.torch.decoding import TorchDecoder, load_decoder
+    from labelcast.torch.images.batch import Batch
     from labelcast.torch.images.compared import ComparedDataset, UncomparedImagesWarning
     from labelcast.torch.images.file_dataset import FileDataset
     from labelcast.torch.images.image_folder import ImageFolder
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from labelcast.torch.images.rendering import RecordedRenderer, choose_renderer
     from labelcast.torch.images.sample_dataset import SampleDataset
     from labelcast.torch.images.samples import ImageReader, SampleTable
-    from labelcast.torch.images.soft_label_loader import Batch, SoftLabelLoader
+    from labelcast.torch.images.soft_label_loader import SoftLabelLoader
     from labelcast.torch.losses import (
         Loss,
         cosine_loss,
@@ -59,7 +60,7 @@ __all__ = [
 # Imported on first use: decoding on a device needs no grpc, which the loader's sources do.
 _HOMES = {
     "ArrayLabels": "labelcast.torch.sources",
-    "Batch": "labelcast.torch.images.soft_label_loader",
+    "Batch": "labelcast.torch.images.batch",
     "ComparedDataset": "labelcast.torch.images.compared",
     "FileDataset": "labelcast.torch.images.file_dataset",
     "ImageFolder": "labelcast.torch.images.image_folder",

@@ -14,6 +14,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import labelcast.network.forks  # noqa: F401 - sees what is open when a process is forked
+
 if TYPE_CHECKING:
     from labelcast.codec import LabelKind, Precision
     from labelcast.errors import LabelcastError

@@ -14,7 +14,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from labelcast.errors import (
     DeadlineExceededError,
-    ForkedChannelError,
     InternalServiceError,
     LabelcastError,
     ProtocolError,
@@ -22,6 +21,7 @@ from labelcast.errors import (
     error_from_reason,
 )
 from labelcast.network.endpoint import check_address, check_token, host_and_port
+from labelcast.network.forks import note_channel, refuse_forked
 from labelcast.network.grpc_channel import open_channel
 from labelcast.network.proxies import grpc_proxy
 from labelcast.network.tls import Tls, refuse_plaintext
@@ -82,9 +82,6 @@ class WireBytes:
     def total(self) -> int:
         """Both directions."""
         return self.sent + self.received
-
-
-_channel_was_opened = False
 
 
 class Transport:
@@ -170,17 +167,14 @@ class Transport:
         )
 
     def _open(self) -> Any:
+        refuse_forked()  # Before the lock, which another thread of the parent may have held.
         with self._lock:
-            if self._channel is not None and self._pid != os.getpid():
-                raise _forked()
             if self._channel is None:
-                if _parent_had_channel:
-                    raise _forked()
                 self._channel = open_channel(
                     self._address, self._tls, _OPTIONS, asynchronous=self._asynchronous
                 )
                 self._pid = os.getpid()
-                _note_channel()
+                note_channel()
             return self._channel
 
     def take_channel(self) -> Any:
@@ -189,32 +183,6 @@ class Transport:
             channel, self._channel = self._channel, None
             self._methods.clear()
             return channel if self._pid == os.getpid() else None
-
-
-_parent_had_channel = False
-
-
-def _note_channel() -> None:
-    global _channel_was_opened
-    _channel_was_opened = True
-
-
-def _after_fork_in_child() -> None:
-    # A closed channel of the parent counts too: its threads end later, and of 168 children forked
-    # after that, 5 hung.
-    global _parent_had_channel
-    _parent_had_channel = _channel_was_opened
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _forked() -> ForkedChannelError:
-    return ForkedChannelError(
-        "this process was forked from one that had opened a channel, and gRPC does not survive"
-        " that; start workers with multiprocessing_context='forkserver' (or 'spawn'),"
-        " or fetch labels in the main process"
-    )
 
 
 RpcError = grpc.RpcError

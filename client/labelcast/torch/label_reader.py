@@ -38,6 +38,10 @@ class TorchLabelReader(LabelReader):
         self._device = torch.device(device)
         self._decoder: TorchDecoder | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Decoders prove themselves where they are loaded.
+        return self.__dict__ | {"_decoder": None}
+
     def over(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """Read labels of many batches of views, one tensor per batch, requested ahead."""
         for batch in self._label_set.stream(batches, self._representation):

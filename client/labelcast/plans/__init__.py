@@ -7,6 +7,14 @@ batches      a plan, or a part of it, cut into batches
 
 from labelcast.plans.batches import PlanBatches
 from labelcast.plans.permutation import MAX_COUNT, FeistelPermutation
-from labelcast.plans.plan import MAX_EPOCHS, Padding, Plan
+from labelcast.plans.plan import MAX_EPOCHS, Padding, Plan, rows_of_rank
 
-__all__ = ["MAX_COUNT", "MAX_EPOCHS", "FeistelPermutation", "Padding", "Plan", "PlanBatches"]
+__all__ = [
+    "MAX_COUNT",
+    "MAX_EPOCHS",
+    "FeistelPermutation",
+    "Padding",
+    "Plan",
+    "PlanBatches",
+    "rows_of_rank",
+]

@@ -14,8 +14,6 @@ from labelcast.plans.permutation import MAX_COUNT, FeistelPermutation
 from labelcast.views import MAX_SEED, Views
 
 MAX_EPOCHS = 2**20
-# Expanded at a time: as the permutation does.
-_CHUNK = 2**15
 
 Whole = TypeVar("Whole", bound=np.generic)
 _Column: TypeAlias = range | NDArray[Whole]
@@ -73,7 +71,9 @@ class Plan:
         if padding not in set(Padding):
             raise InvalidRequestError(f"padding is one of {', '.join(Padding)}, not {padding!r}")
         self.padding = Padding(padding)
-        self.rows_per_epoch = self._rows_per_epoch()
+        self.rows_per_epoch = rows_of_rank(
+            self.num_samples, rank=self.rank, num_ranks=self.num_ranks, padding=self.padding
+        )
         if not self.rows_per_epoch:
             raise InvalidRequestError(
                 f"{self.num_samples} samples leave rank {rank} of {num_ranks} without rows"
@@ -97,7 +97,7 @@ class Plan:
         row = start
         while row < stop:
             epoch, first = divmod(row, self.rows_per_epoch)
-            count = min(stop - row, self.rows_per_epoch - first, _CHUNK)
+            count = min(stop - row, self.rows_per_epoch - first)
             part = slice(row - start, row - start + count)
             ids[part] = self._ids(epoch, first, count)
             seeds[part] = self.seeds[epoch]
@@ -118,15 +118,6 @@ class Plan:
         """
         return PlanBatches(self, size, start=start, stop=len(self) if stop is None else stop)
 
-    def _rows_per_epoch(self) -> int:
-        even, surplus = divmod(self.num_samples, self.num_ranks)
-        more = {
-            Padding.DROP: False,
-            Padding.REPEAT: surplus > 0,
-            Padding.UNEVEN: self.rank < surplus,
-        }
-        return even + more[self.padding]
-
     def _ids(self, epoch: int, first: int, count: int) -> NDArray[np.uint64]:
         """IDs of consecutive rows of one epoch: uint64, shape (count,)."""
         places = np.arange(first, first + count, dtype=np.uint64)
@@ -141,6 +132,17 @@ class Plan:
         if isinstance(self.samples, range):
             return np.add(places, np.uint64(self.samples.start), out=places)
         return self.samples.take(places.view(np.intp))
+
+
+def rows_of_rank(count: int, *, rank: int, num_ranks: int, padding: Padding) -> int:
+    """Rows of one rank of an epoch of so many."""
+    even, surplus = divmod(count, num_ranks)
+    more = {
+        Padding.DROP: False,
+        Padding.REPEAT: surplus > 0,
+        Padding.UNEVEN: rank < surplus,
+    }
+    return even + more[padding]
 
 
 def _samples(samples: range | ArrayLike) -> _Column[np.uint64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import MissingViews, StoredViews
-from labelcast.plans import Padding, Plan
+from labelcast.plans import Padding, Plan, rows_of_rank
 from labelcast.torch.data.position import START, Position
 from labelcast.torch.data.state import RunState, samples_digest, seeds_digest
 from labelcast.views import Views
@@ -240,8 +240,10 @@ class TrainingPlan:
 
     def _share(self, num_views: int) -> int:
         """Rows that each rank has of an epoch of so many views."""
-        even, surplus = divmod(num_views, self._plan.num_ranks)
-        return even + (surplus > 0 and self._plan.padding is Padding.REPEAT)
+        plan = self._plan
+        return rows_of_rank(
+            num_views, rank=plan.rank, num_ranks=plan.num_ranks, padding=plan.padding
+        )
 
     def _num_rows(self, epoch: int) -> int:
         # How many rows are dropped is known only after a look-up; the other rules keep the count.

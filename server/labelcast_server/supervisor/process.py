@@ -104,10 +104,10 @@ async def _until_stopped(
     try:
         await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await end(*every)
-        # Whatever libraries have left running: a process that lives on holds ports and files, and
-        # nobody looks after one without a parent.
+        # Whatever is left running, by libraries too: a process that lives on holds ports and files,
+        # and nobody looks after one without a parent.
         faulthandler.dump_traceback_later(_END_SECONDS, exit=True)
+        await end(*every)
     for task in every:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             raise error

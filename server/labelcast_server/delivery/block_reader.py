@@ -14,6 +14,7 @@ from labelcast.errors import InvalidRequestError, ServiceUnavailableError
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
 from labelcast.wire import AskedViews
+from labelcast_server.background import end
 from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
@@ -131,8 +132,7 @@ class BlockReader:
             while await line.has_next():
                 yield await line.take()
         finally:
-            filling.cancel()
-            await asyncio.wait([filling])
+            await end(filling)
             line.close()
 
     async def _prepare(

@@ -76,7 +76,9 @@ class Augmentation:
         crop = transforms.get("random_resized_crop", {})
         size = crop.get("size")
         obstacles = [
-            _applied(name) for name in transforms if name not in _ORDER and not _is_neutral(name)
+            _applied(name)
+            for name in transforms
+            if name not in _ORDER and _plain(name) not in _NEUTRAL
         ]
         if size is not None and _side(size) is None:
             obstacles.append(f"crops were resized to {size}, and labelcast resizes to squares")
@@ -131,7 +133,7 @@ def _read(params: dict[str, Any]) -> View:
     """Named parameters of one view."""
     crop, flip = None, False
     for key, value in params.items():
-        name = str(key).replace("_", "").lower()
+        name = _plain(key)
         if name == "randomresizedcrop":
             crop = _own(value, _four)
         elif name == "randomhorizontalflip":
@@ -191,8 +193,9 @@ def _side(size: Any) -> int | None:
     return size if type(size) is int and size > 0 else None
 
 
-def _is_neutral(name: object) -> bool:
-    return str(name).replace("_", "").lower() in _NEUTRAL
+def _plain(name: object) -> str:
+    """A transform's name, however it is spelled."""
+    return str(name).replace("_", "").lower()
 
 
 def _applied(name: object) -> str:

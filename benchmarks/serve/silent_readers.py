@@ -1,9 +1,9 @@
 """Readers that ask for labels and never read them.
 
-    python -m benchmarks.serve.silent_readers ADDRESS LABEL_SET COUNT
+    python -m benchmarks.serve.silent_readers ADDRESS LABEL_SET COUNT STREAMS_ADDRESS
 
-Each has a connection of its own. Says `asked` once all have asked, then holds until its input ends,
-and fails if the service had ended a stream.
+Each has a connection of its own, to the last address. Says `asked` once all have asked, then holds
+until its input ends, and fails if the service had ended a stream.
 """
 
 import asyncio
@@ -25,15 +25,26 @@ _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 
 
 @contextlib.contextmanager
-def silent_readers(address: str, label_set: str, count: int) -> Iterator[None]:
+def silent_readers(
+    address: str, label_set: str, count: int, *, of_another: str | None = None
+) -> Iterator[None]:
     """Readers in a process of their own, for as long as the block lasts.
+
+    Args:
+        address: of the service of the label set.
+        label_set: tag.
+        count: of readers.
+        of_another: address of a service that is asked the same in its place.
 
     Raises:
         CalledProcessError: a reader was refused, or its stream ended.
     """
     command = [sys.executable, "-m", "benchmarks.serve.silent_readers", address, label_set]
     with subprocess.Popen(
-        [*command, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, str(count), of_another or address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -48,7 +59,7 @@ def silent_readers(address: str, label_set: str, count: int) -> Iterator[None]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-async def read_nothing(address: str, label_set: str, count: int) -> None:
+async def read_nothing(address: str, label_set: str, count: int, streams_address: str) -> None:
     """Ask, and wait for the end of the input."""
     with LabelClient(address) as client:
         opened = client.open(label_set)
@@ -65,7 +76,7 @@ async def read_nothing(address: str, label_set: str, count: int) -> None:
 
     async def ask() -> tuple[Any, Any]:
         async with turn:
-            channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+            channel = grpc.aio.insecure_channel(streams_address, options=_OPTIONS)
             call: Any = channel.stream_stream("/labelcast.v2.LabelService/StreamLabels")()
             for message in messages:
                 await call.write(message)
@@ -82,4 +93,4 @@ async def read_nothing(address: str, label_set: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(read_nothing(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(read_nothing(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))

@@ -28,7 +28,9 @@ def _figures(row: dict[str, Any]) -> tuple[str, str, str]:
         return f"unrun: {row['unrun']}", "–", "–"
     ours = f"{_number(row['ours'])} {row['unit']}"
     if row["peer"] is None:
-        return ours, "–", "–"
+        spread = "" if "spread" not in row else " ({:.0f} to {:.0f})".format(*row["spread"])
+        bare = row.get("of_bare_grpc")
+        return ours + spread, "–" if bare is None else f"{_number(bare)} of bare gRPC", "–"
     ratio = f"{row['ratio']:.2f}"
     if "spread" in row:
         least, greatest = row["spread"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.comparison import Run
 from benchmarks.serve import label_sets, plans, raw_tcp
-from benchmarks.serve.comparison import Run
 from benchmarks.serve.measures import Published, call_seconds, published
 from benchmarks.serve.readers import readers
 from benchmarks.serve.reading import BATCH, CODES, labels_per_second

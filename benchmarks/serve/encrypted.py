@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serve.comparison import Measure
+from benchmarks.comparison import Measure
 from benchmarks.serve.measures import Published, published
 from benchmarks.serve.reading import CODES
 from labelcast_glyphs.local_service import local_service

@@ -11,7 +11,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from benchmarks.serve.comparison import Measure
+from benchmarks.comparison import Measure
 from benchmarks.serve.label_sets import Generated
 from benchmarks.serve.reading import BATCH, CODES, DENSE, labels_per_second, shuffled
 from labelcast import LabelClient, RemoteLabelSet, Representation, Views

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.comparison import Measure
 from benchmarks.serve import label_sets
 from benchmarks.serve.bare_streams import bare_streams
-from benchmarks.serve.comparison import Measure
 from benchmarks.serve.held import Held, watched
 from benchmarks.serve.measures import Published, call_seconds, published, streams_per_second
 from benchmarks.serve.reading import CODES, DENSE

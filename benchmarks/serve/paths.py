@@ -8,8 +8,8 @@ import numpy as np
 import redis
 import torch
 
+from benchmarks.comparison import Measure
 from benchmarks.serve import encrypted, label_sets, measures, peers, plans
-from benchmarks.serve.comparison import Measure
 from benchmarks.serve.label_sets import Generated
 from benchmarks.serve.measures import Published, published
 from benchmarks.serve.reading import BATCH, CODES, DENSE

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.comparison import Measure, Run
 from benchmarks.serve import raw_tcp
-from benchmarks.serve.comparison import Measure, Run
 from benchmarks.serve.measures import Published
 from benchmarks.serve.reading import BATCH, CODES
 from labelcast.plans import Plan

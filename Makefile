@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems chaos report clean
+.PHONY: help setup install demo examples test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -76,6 +76,9 @@ bench-subject: setup ## What it costs that every answer proves whose labels it c
 bench-systems: setup ## Label sets of SRe2L, CDA, RDED, LPLD and their students; SYSTEM=a,b JOBS=2 QUICK=1
 	@$(BIN)/python -m benchmarks.systems $(if $(SYSTEM),--system $(SYSTEM)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(filter 1,$(QUICK)),--quick)
+
+bench-trainers: setup ## What labels cost a training loop, beside labels in memory; QUICK=1
+	$(BIN)/python -m benchmarks.trainers $(if $(filter 1,$(QUICK)),--quick)
 
 bench-import: setup ## Import 2 GiB of generated SRe2L files and watch speed and memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.import_speed $(if $(BENCH_DIR),--dir $(BENCH_DIR))

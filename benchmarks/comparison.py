@@ -15,14 +15,15 @@ class Measure:
     Attributes:
         name: of the row.
         unit: of both figures.
-        reach: ratio that must be reached; a figure in `unit` where there is no peer.
+        reach: ratio that must be reached; a figure in `unit` where there is no peer; None where
+            nothing was set.
         aim: ratio or figure to aim at, if it is another.
         lower_is_better: for the figures and the ratio.
     """
 
     name: str
     unit: str
-    reach: float
+    reach: float | None = None
     aim: float | None = None
     lower_is_better: bool = False
 
@@ -47,16 +48,19 @@ class Measure:
 
     def figures(self, ours: float, peer: float, ratio: float, **more: Any) -> dict[str, Any]:
         """A row of the result."""
-        reached = ratio <= self.reach if self.lower_is_better else ratio >= self.reach
-        return (
-            asdict(self) | {"ours": ours, "peer": peer, "ratio": ratio, "reached": reached} | more
-        )
+        found = {"ours": ours, "peer": peer, "ratio": ratio, "reached": self._reached(ratio)}
+        return asdict(self) | found | more
 
     def alone(self, ours: float, **more: Any) -> dict[str, Any]:
         """A row of what has no peer: the figure itself is to reach its bound."""
-        reached = ours <= self.reach if self.lower_is_better else ours >= self.reach
-        return asdict(self) | {"ours": ours, "peer": None, "ratio": None, "reached": reached} | more
+        found = {"ours": ours, "peer": None, "ratio": None, "reached": self._reached(ours)}
+        return asdict(self) | found | more
 
     def unrun(self, why: str) -> dict[str, Any]:
         """A row that says why there are no figures."""
         return asdict(self) | {"ours": None, "peer": None, "ratio": None, "unrun": why}
+
+    def _reached(self, figure: float) -> bool | None:
+        if self.reach is None:
+            return None
+        return figure <= self.reach if self.lower_is_better else figure >= self.reach

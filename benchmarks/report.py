@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
+from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
-from benchmarks.serve.table import curve_table, serve_table
+from benchmarks.serve.table import curve_table
 from benchmarks.systems.table import import_sizes_table, import_table, systems_table
 
 ROOT = Path(__file__).parents[1]
@@ -259,7 +260,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "import": import_table,
     "import-sizes": import_sizes_table,
     "memory": memory_table,
-    "serve": serve_table,
+    "serve": measures_table,
     **{
         f"serve-{curve}": partial(curve_table, curve=curve)
         for curve in ("message", "processes", "workers", "rows")
@@ -267,6 +268,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "store": store_table,
     "subject": subject_table,
     "systems": systems_table,
+    "trainers": measures_table,
 }
 
 

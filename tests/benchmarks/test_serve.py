@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.measures_table import measures_table
 from benchmarks.serve.__main__ import PARTS, merged
-from benchmarks.serve.table import curve_table, serve_table
+from benchmarks.serve.table import curve_table
 
 CURVES = {"message", "processes", "workers", "rows"}
 
@@ -34,7 +35,7 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
         assert len(points) >= 2
         assert all(value > 0 for point in points for value in point.values())
         assert len(curve_table(result, name).splitlines()) == 2 + len(points)
-    assert len(serve_table(result).splitlines()) == 2 + len(measures)
+    assert len(measures_table(result).splitlines()) == 2 + len(measures)
 
 
 def test_a_part_takes_the_place_of_its_own_figures_alone() -> None:

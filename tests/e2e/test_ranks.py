@@ -1,22 +1,28 @@
 """Two ranks train over a service, one is killed in mid-epoch, and the run goes on."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
+from labelcast.torch import TrainingPlan
+from labelcast.torch.label_reader import TorchLabelReader
 from tests.anywhere import ROOT
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
-from tests.e2e.running_service import RunningService
+from tests.e2e.running_service import RunningService, eventually
+from tests.e2e.scraping import scrape
 from tests.e2e.training_rank import Settings
 
 pytestmark = pytest.mark.e2e
@@ -46,8 +52,12 @@ def known(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def settings(service: RunningService, known: KnownLabelSet, tmp_path: Path) -> Settings:
     """A run of 27 steps."""
+    return settings_of(service, known, tmp_path)
+
+
+def settings_of(service: RunningService, known: KnownLabelSet, directory: Path) -> Settings:
     return Settings(
-        directory=str(tmp_path),
+        directory=str(directory),
         name="first",
         address=service.grpc,
         tag=known.on_disk.digest,
@@ -60,7 +70,7 @@ def settings(service: RunningService, known: KnownLabelSet, tmp_path: Path) -> S
     )
 
 
-def run(settings: Settings) -> list[int]:
+def run(settings: Settings, meanwhile: Callable[[], None] | None = None) -> list[int]:
     """Run all ranks; the exit status of each. Once the last one is gone, so is the run."""
     path = settings.write()
     ranks: list[subprocess.Popen[bytes]] = []
@@ -69,6 +79,8 @@ def run(settings: Settings) -> list[int]:
             command = [sys.executable, "-m", "tests.e2e.training_rank", str(path), str(rank)]
             environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
             ranks.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+        if meanwhile is not None:
+            meanwhile()
         ranks[-1].wait(200)
         if ranks[-1].returncode:
             for process in ranks[:-1]:
@@ -100,6 +112,14 @@ def views(steps: Given) -> Counter[tuple[int, int]]:
     )
 
 
+def every_view_once() -> Counter[tuple[int, int]]:
+    return Counter(
+        (FIRST_AND_STEP[0] + FIRST_AND_STEP[1] * number, seed)
+        for seed in SEEDS
+        for number in range(NUM_SAMPLES)
+    )
+
+
 def assert_right_labels(known: KnownLabelSet, steps: Given) -> None:
     segment = known.on_disk.index().segments[0]
     for step in steps:
@@ -128,15 +148,76 @@ def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(
     second = replace(settings, name="second", batch_size=12 // num_ranks, num_ranks=num_ranks)
     assert run(second) == [0] * num_ranks
     rest = given(second)
-    once = Counter(
-        (FIRST_AND_STEP[0] + FIRST_AND_STEP[1] * number, seed)
-        for seed in SEEDS
-        for number in range(NUM_SAMPLES)
-    )
-    assert views(kept) + views(rest) == once
+    assert views(kept) + views(rest) == every_view_once()
     # Every rank made every step, and what was lost came again.
     assert (
         len(kept + rest) == kept_steps * 2 + (len(SEEDS) * STEPS_OF_EPOCH - kept_steps) * num_ranks
     )
     assert not views(lost) - views(rest)
     assert_right_labels(known, first + rest)
+
+
+def kill_everything(service: RunningService) -> None:
+    """The whole machine, as it were, and start it again."""
+    everyone = service.processes().all
+    service.kill()
+    for process in everyone:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    service.start()
+
+
+def kill_the_worker(service: RunningService) -> None:
+    (worker,) = service.processes().workers
+    worker.kill()
+
+
+@pytest.mark.parametrize("fault", [kill_everything, kill_the_worker])
+def test_a_service_killed_in_mid_epoch_costs_a_pause(
+    fragile: RunningService,
+    known: KnownLabelSet,
+    tmp_path: Path,
+    fault: Callable[[RunningService], None],
+) -> None:
+    fragile.push(known.on_disk, "ranks")
+    # So slow a reader asks for little ahead: most labels are still with the service.
+    slow = replace(settings_of(fragile, known, tmp_path), wait_at=11, rows_in_flight=12)
+
+    def meanwhile() -> None:
+        eventually(
+            lambda: all(steps_logged(slow, rank) == 12 for rank in range(2)), "ranks wait", 120
+        )
+        fault(fragile)
+        slow.go_on.touch()
+
+    assert run(slow, meanwhile) == [0, 0]
+    steps = given(slow)
+    assert len(steps) == 2 * len(SEEDS) * STEPS_OF_EPOCH
+    assert views(steps) == every_view_once()
+    assert_right_labels(known, steps)
+
+
+def steps_logged(settings: Settings, rank: int) -> int:
+    log = settings.log(rank)
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def test_a_reader_that_is_cancelled_leaves_no_stream_and_goes_on_where_it_was(
+    fragile: RunningService, known: KnownLabelSet
+) -> None:
+    fragile.push(known.on_disk, "ranks")
+    ids = FIRST_AND_STEP[0] + FIRST_AND_STEP[1] * np.arange(NUM_SAMPLES, dtype=np.uint64)
+    plan = TrainingPlan(ids, SEEDS, batch_size=8)
+    with fragile.client(rows_in_flight=16) as client:
+        label_set = client.open("ranks")
+        reader = label_set.reader(device="cpu", policy=label_set.contract.policy)
+        assert isinstance(reader, TorchLabelReader)
+        read: Any = reader.over(plan.batches)
+        first = [next(read) for _ in range(5)]
+        read.close()
+        eventually(lambda: scrape(fragile)["labelcast_open_streams"] == 0, "the stream ends")
+        going_on = plan.starting(list(plan)[5].position)
+        labels = torch.cat([*first, *reader.over(going_on.batches)])
+    asked = [planned.views for planned in plan]
+    rows = np.concatenate([known.on_disk.index().segments[0].rows(views)[0] for views in asked])
+    np.testing.assert_allclose(labels.numpy(), known.labels[rows], atol=1e-4)

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-import labelcast
-from labelcast import UNCHECKED, Representation
+from labelcast import UNCHECKED, LabelClient, Representation
 from labelcast.torch import LabelSetSource, SoftLabelLoader, soft_label_loss
 
 CHANNELS, SIDE = 1, 4
@@ -46,6 +46,8 @@ class Settings:
         num_ranks: ranks.
         save_every: steps between checkpoints.
         die_at: step at which the last rank kills itself; None to finish.
+        wait_at: step that lasts until `go_on` exists, on every rank; None for no such step.
+        rows_in_flight: labels that each rank has asked for ahead; None for the default.
     """
 
     directory: str
@@ -60,11 +62,18 @@ class Settings:
     num_ranks: int
     save_every: int = 4
     die_at: int | None = None
+    wait_at: int | None = None
+    rows_in_flight: int | None = None
 
     @property
     def checkpoint(self) -> Path:
         """What rank 0 writes."""
         return Path(self.directory) / "checkpoint.pt"
+
+    @property
+    def go_on(self) -> Path:
+        """What a waiting step waits for."""
+        return Path(self.directory) / "go-on"
 
     def log(self, rank: int) -> Path:
         """What a rank was given."""
@@ -99,7 +108,8 @@ class Images(Dataset[tuple[Tensor, int]]):
 def train(settings: Settings, rank: int) -> None:
     first, step = settings.first_and_step
     ids = first + step * np.arange(settings.num_samples, dtype=np.uint64)
-    label_set = labelcast.open(settings.tag, address=settings.address)
+    client = LabelClient(settings.address, rows_in_flight=settings.rows_in_flight)
+    label_set = client.open(settings.tag)
     source = LabelSetSource(label_set, Representation.codes())
     loader = SoftLabelLoader(
         Images(ids, settings.class_names),
@@ -132,6 +142,8 @@ def train(settings: Settings, rank: int) -> None:
             log.flush()
             if number == settings.die_at and rank == settings.num_ranks - 1:
                 os.kill(os.getpid(), signal.SIGKILL)
+            while number == settings.wait_at and not settings.go_on.exists():
+                time.sleep(0.02)
             loss = soft_label_loss(
                 student(batch.images), batch.labels, source.label_kind, temperature=1.0
             )

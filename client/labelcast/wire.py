@@ -50,16 +50,20 @@ _MISSING = {
 _PRECISIONS = {Precision.FP16: pb.PRECISION_FP16, Precision.FP32: pb.PRECISION_FP32}
 
 
-def parse(kind: type[AnyMessage], content: bytes, malformed: type[LabelcastError]) -> AnyMessage:
+def parse(
+    kind: type[AnyMessage], content: bytes | None, malformed: type[LabelcastError]
+) -> AnyMessage:
     """Read a message.
 
     gRPC does not parse: its errors would become a status without a reason.
 
     Args:
         kind: class of the message.
-        content: bytes as received.
+        content: bytes as received; None is what gRPC gives for a call that ended well without any.
         malformed: error to raise if the content is no such message.
     """
+    if content is None:
+        raise malformed(f"the call ended well, but no {kind.DESCRIPTOR.full_name} came")
     try:
         return kind.FromString(content)
     except DecodeError:

@@ -61,7 +61,9 @@ class HostilePeer:
         self._channel: Any = grpc.insecure_channel(target, options=_OPTIONS)
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=_OPTIONS)
         handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(self._unary(name)) for name in _UNARY
+            # As streams, which may end well without their message.
+            name: grpc.unary_stream_rpc_method_handler(self._unary(name))
+            for name in _UNARY
         }
         handlers["GetBlob"] = grpc.unary_stream_rpc_method_handler(self._replies("GetBlob"))
         if knows_plans:
@@ -84,14 +86,13 @@ class HostilePeer:
         self._server.stop(None).wait()
         self._channel.close()
 
-    def _unary(self, method: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+    def _unary(self, method: str) -> Callable[[bytes, grpc.ServicerContext], Messages]:
+        def handle(request: bytes, context: grpc.ServicerContext) -> Messages:
             requests, replies = self._passing(method)
-            (sent,) = requests(iter([request]))
+            ask = self._channel.stream_unary(f"/{SERVICE}/{method}")
             with _status_passed_on(context):
-                reply: bytes = self._channel.unary_unary(f"/{SERVICE}/{method}")(sent)
-            (passed,) = replies(iter([reply]))
-            return passed
+                reply: bytes = ask(requests(iter([request])))
+            yield from replies(iter([reply]))
 
         return handle
 

@@ -1,5 +1,7 @@
 """Asking a running service for its health."""
 
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health_pb2
 
@@ -88,10 +90,11 @@ def _is_serving(
         response_deserializer=health_pb2.HealthCheckResponse.FromString,
     )
     try:
-        reply = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
+        reply: Any = check(health_pb2.HealthCheckRequest(service=name), timeout=timeout_seconds)
     except grpc.RpcError as error:
         refused = tls_error(str(error), address)
         if refused is not None:
             raise refused from None
         return None
-    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+    # None: the call ended well without a reply.
+    return reply is not None and reply.status == health_pb2.HealthCheckResponse.SERVING

@@ -157,6 +157,35 @@ def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(
     assert_right_labels(known, first + rest)
 
 
+_ASKS = """
+import sys, torch.distributed as dist
+from labelcast.errors import InvalidRequestError
+from labelcast.torch.data.ranks import agreed_ranks
+own = int(sys.argv[2])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=own, world_size=2)
+for given in ((None, None), (1 - own, 2), (own, 2), (0, 1), (2, 4)):
+    try:
+        print(agreed_ranks(*given))
+    except InvalidRequestError as error:
+        print(error)
+dist.destroy_process_group()
+"""
+
+
+def test_what_torch_says_of_ranks_is_compared(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _ASKS, str(tmp_path / "meeting")]
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    ranks = [
+        subprocess.Popen([*command, rank], env=environment, stdout=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]
+    for own, process in enumerate(ranks):
+        untold, swapped, *right = process.communicate(timeout=200)[0].splitlines()
+        assert f"rank {own} of 2, and the loader was told of no others; give rank= and" in untold
+        assert f"told rank={1 - own}; give rank=torch.distributed.get_rank()" in swapped
+        assert right == [f"({own}, 2)", "(0, 1)", "(2, 4)"]
+
+
 def kill_everything(service: RunningService) -> None:
     """The whole machine, as it were, and start it again."""
     everyone = service.processes().all

@@ -12,6 +12,7 @@ from torch import Tensor
 from labelcast.augmentation import ViewPolicy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import StoredViews, ViewIndex
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import (
@@ -34,6 +35,11 @@ class LabelSource(ABC):
     Everything that a loader compares is required, so that no source can forget it; one that does
     not know its policy says UNCHECKED.
     """
+
+    @property
+    @abstractmethod
+    def digest(self) -> Digest | None:
+        """Digest of the label set, which a run that resumes must have again; None without one."""
 
     @property
     @abstractmethod
@@ -101,6 +107,11 @@ class LabelSetSource(LabelSource):
         # The policy is the label set's: the loader compares it with the rendering one.
         policy = label_set.contract.policy
         self._reader = TorchLabelReader(label_set, representation, policy=policy, device=device)
+
+    @property
+    def digest(self) -> Digest:
+        """Digest that every request names."""
+        return self._label_set.digest
 
     @property
     def label_kind(self) -> LabelKind:
@@ -172,6 +183,7 @@ class ArrayLabels(LabelSource):
     """
 
     # Properties of the contract that an array answers with what it was given.
+    digest: Digest | None = None
     label_kind: LabelKind = LabelKind.LOGITS
     view_policy: ViewPolicy | Unchecked | None = UNCHECKED
     view_records: ViewRecords | None = None

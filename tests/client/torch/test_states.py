@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import MissingViews
 from labelcast.torch import Batch, Position, SoftLabelLoader
-from tests.client.torch.images.test_soft_label_loader import SEEDS, TABLE
+from tests.client.torch.images.test_soft_label_loader import DATA, SEEDS, TABLE, Teacher
 from tests.client.torch.test_going_on import assert_same_batch, loader
 
 # 23 samples: five batches of 5 an epoch for one rank, three of 4 for each of two.
@@ -191,3 +192,34 @@ def test_frameworks_move_batches() -> None:
     assert (moved.views, moved.position) == (batch.views, batch.position)
     tensors = [moved.images, moved.labels, moved.shown, moved.mixed_area, moved.repeated]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_a_state_with_other_labels_is_refused() -> None:
+    """A tag may have moved between a crash and the resume."""
+
+    class Labelled(Teacher):
+        def __init__(self, digest: str | None) -> None:
+            super().__init__()
+            self.digest = None if digest is None else Digest(digest)
+
+    def of(digest: str | None) -> SoftLabelLoader:
+        return SoftLabelLoader(DATA, Labelled(digest), seeds=SEEDS, batch_size=5)
+
+    state = saved(of("sha256:one"))
+    of("sha256:one").load_state_dict(state)
+    for other in ("sha256:two", None):
+        with pytest.raises(InvalidRequestError, match=r"of sha256:one.* open the label set by"):
+            of(other).load_state_dict(state)
+    with pytest.raises(InvalidRequestError, match="labels of no label set"):
+        of("sha256:one").load_state_dict(saved(of(None)))
+    for unsaid in ({"label_set": 7}, {}):
+        with pytest.raises(InvalidRequestError, match="give what state_dict"):
+            of("sha256:one").load_state_dict(
+                {name: value for name, value in state.items() if name != "label_set"} | unsaid
+            )
+
+
+def test_rank_and_number_of_ranks_come_together() -> None:
+    for given in ({"rank": 0}, {"num_ranks": 2}):
+        with pytest.raises(InvalidRequestError, match="give rank= and num_ranks= together"):
+            loader(**given)

@@ -1,7 +1,7 @@
 """`RunState`: what a checkpoint says of a run, whatever the number of ranks."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.plans import Plan
 
 _WORDS = ("padding", "missing")
+_LABELS = "label_set"
+_NO_STATE = "this is no state of a run; give what state_dict() returned, whole"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +63,7 @@ class RunState:
         """
         names = {field.name for field in fields(cls)}
         if not isinstance(value, dict) or value.keys() != names:
-            raise InvalidRequestError(
-                "this is no state of a run; give what state_dict() returned, whole", field="state"
-            )
+            raise InvalidRequestError(_NO_STATE, field="state")
         for name, one in value.items():
             right = isinstance(one, str) if name in _WORDS else type(one) is int and one >= 0
             if not right or (name in {"global_batch_size", "num_ranks"} and not one):
@@ -135,6 +136,32 @@ class RunState:
         return same and self.missing != "drop"
 
 
+def with_labels(state: Mapping[str, int | str], digest: Digest | None) -> dict[str, int | str]:
+    """A state of a run that also says which labels it trains on."""
+    return {**state, _LABELS: _named(digest)}
+
+
+def without_labels(state: Any, digest: Digest | None) -> dict[str, Any]:
+    """The state of a run, if it was trained on the same labels: a tag may have moved since.
+
+    Args:
+        state: what `with_labels` returned.
+        digest: of the label set that the run is to go on with; None for labels of none.
+
+    Raises:
+        InvalidRequestError: it was trained on others, or this is no such state.
+    """
+    told = state.get(_LABELS) if isinstance(state, Mapping) else None
+    if not isinstance(told, str):
+        raise InvalidRequestError(_NO_STATE, field="state")
+    if told != _named(digest):
+        raise _other(
+            f"labels of {told}, and this run's are of {_named(digest)}",
+            "open the label set by the digest that the run began with",
+        )
+    return {name: value for name, value in state.items() if name != _LABELS}
+
+
 def samples_digest(plan: Plan) -> int:
     """First 64 bits of a SHA-256 of a plan's sample IDs in their order."""
     # A plan keeps consecutive IDs as a range, however they were given.
@@ -150,6 +177,10 @@ def seeds_digest(seeds: Sequence[int] | NDArray[np.uint32]) -> int:
 
 def _digest(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
+
+
+def _named(digest: Digest | None) -> str:
+    return "no label set" if digest is None else digest
 
 
 def _other(what: str, remedy: str) -> InvalidRequestError:

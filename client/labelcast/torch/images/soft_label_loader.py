@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest
 from labelcast.label_set import MissingViews
 from labelcast.label_set.fingerprints import FileReading, SampleFingerprints
 from labelcast.label_set.student_side import (
@@ -27,6 +28,8 @@ from labelcast.plans import Padding
 from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
 from labelcast.torch.data.position import START, Position
 from labelcast.torch.data.prefetch import Prefetch
+from labelcast.torch.data.ranks import agreed_ranks
+from labelcast.torch.data.state import with_labels, without_labels
 from labelcast.torch.images.batch import Batch
 from labelcast.torch.images.compared import compared
 from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
@@ -55,8 +58,9 @@ class SoftLabelLoader:
         batch_size: views per batch of this rank; the last of an epoch may be smaller. Batches are
             cut from the first row of an epoch: a start inside a batch begins with the rest of it.
         order_key: key that selects the orders of the epochs.
-        rank: which of `num_ranks` processes this is, as torch.distributed says.
-        num_ranks: processes that share each epoch and make equally many steps.
+        rank: which of `num_ranks` processes this is, as torch.distributed says; must be given where
+            that runs with several.
+        num_ranks: processes that share each epoch and make equally many steps; one by default.
         padding: what happens to samples that cannot be dealt out evenly: some come again, marked
             as `Batch.repeated`, or the last of the order are left out.
         device: device that renders views.
@@ -95,8 +99,8 @@ class SoftLabelLoader:
         seeds: Sequence[int],
         batch_size: int,
         order_key: int = 0,
-        rank: int = 0,
-        num_ranks: int = 1,
+        rank: int | None = None,
+        num_ranks: int | None = None,
         padding: Padding = Padding.REPEAT,
         device: torch.device | str = "cpu",
         keep_image_bytes: int = 2**30,
@@ -135,6 +139,7 @@ class SoftLabelLoader:
         self._read_ahead = read_ahead
         # Not read unless needed: a service's source has to fetch it.
         asked = missing is not MissingViews.REFUSE
+        rank, num_ranks = agreed_ranks(rank, num_ranks)
         self._run = self._from_start = TrainingPlan(
             self._table.sample_ids if sample_ids is None else sample_ids,
             seeds,
@@ -194,7 +199,7 @@ class SoftLabelLoader:
 
     def state_dict(self) -> dict[str, int | str]:
         """State after the last batch that was given out: the same on every rank, and JSON."""
-        return self._run.state_at(self._position)
+        return with_labels(self._run.state_at(self._position), self._digest)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Start where a state was taken, from the next iteration's first batch on.
@@ -208,9 +213,10 @@ class SoftLabelLoader:
             state_dict: what `state_dict` returned on any rank.
 
         Raises:
-            InvalidRequestError: the state is of another run, or other batches would come.
+            InvalidRequestError: the state is of another run, with other labels, or other batches
+                would come.
         """
-        self._run = self._run.resumed(state_dict)
+        self._run = self._run.resumed(without_labels(state_dict, self._digest))
         self._position = start = self._run.start
         if self._epoch is not None:
             self._epoch = None if start.epoch == self._run.num_epochs else start.epoch
@@ -245,6 +251,10 @@ class SoftLabelLoader:
                         f" batch of {len(planned.views)} views"
                     )
                 yield self._batch(planned, pixels, soft)
+
+    @property
+    def _digest(self) -> Digest | None:
+        return None if self._source is None else self._source.digest
 
     def _side(
         self,

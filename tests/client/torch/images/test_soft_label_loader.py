@@ -20,6 +20,7 @@ from labelcast.errors import (
     InvalidRequestError,
     MisalignedLabelsError,
 )
+from labelcast.identifiers import Digest
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import NOTHING_KNOWN, UNCHECKED, Side, Unchecked
@@ -162,6 +163,7 @@ def test_image_workers_change_nothing() -> None:
 class Teacher(LabelSource):
     """Gives the class of each view's sample, or what a mistake makes of it."""
 
+    digest: Digest | None = None
     label_kind = LabelKind.LOGITS
     view_policy = POLICY
     view_records = None

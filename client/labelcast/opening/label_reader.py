@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.errors import ContractMismatchError, InvalidRequestError
@@ -66,9 +66,25 @@ class LabelReader:
             InvalidRequestError: nothing says how the views are rendered.
             ViewNotFoundError: a view that the label set lacks.
         """
-        return self._joined([self._decoded(batch) for batch in self._delivered(self._own(views))])
+        return self._joined([self.decode(batch) for batch in self._delivered(self.views_of(views))])
 
-    def _own(self, views: DrawnViews | Views | ArrayLike) -> Views:
+    def prepare(self) -> None:
+        """Read what decoding needs, so that later nothing but labels has to come.
+
+        Raises:
+            DataError: it is damaged.
+            NetworkError: the service does not give it.
+        """
+        if self._representation.form is Form.CODES:
+            self._label_set.decoder()
+
+    def views_of(self, views: DrawnViews | Views | ArrayLike) -> Views:
+        """The views that a loop means; see the class.
+
+        Raises:
+            ContractMismatchError: the views were drawn for another label set.
+            InvalidRequestError: nothing says how the views are rendered.
+        """
         if isinstance(views, DrawnViews):
             if views.label_set != self._label_set.digest:
                 raise ContractMismatchError(
@@ -99,10 +115,15 @@ class LabelReader:
             raise InvalidRequestError("ask for at least one view")
         return self._label_set.stream(views.batches(_BATCH_ROWS), self._representation)
 
-    def _decoded(self, batch: DeliveredLabels) -> Any:
+    def decode(self, batch: DeliveredLabels) -> Any:
+        """Labels of a delivered batch: float, shape (N, C), where `placed` puts arrays."""
         if self._representation.form is Form.CODES:
             return self._label_set.decoder().decode(batch.rows, batch.views)
         return batch.values
+
+    def placed(self, values: NDArray[Any]) -> Any:
+        """An array where this reader gives labels: as it is, or on its device."""
+        return values
 
     def _joined(self, parts: list[Any]) -> Any:
         return np.concatenate(parts)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from labelcast.augmentation import ViewPolicy
@@ -45,19 +46,33 @@ class TorchLabelReader(LabelReader):
     def over(self, batches: Iterable[Views]) -> Iterator[Tensor]:
         """Read labels of many batches of views, one tensor per batch, requested ahead."""
         for batch in self._label_set.stream(batches, self._representation):
-            yield self._decoded(batch)
+            yield self.decode(batch)
 
-    def _decoded(self, batch: DeliveredLabels) -> Any:
+    def prepare(self) -> None:
+        """See `LabelReader.prepare`."""
+        if self._representation.form is Form.CODES:
+            self._loaded()
+            self._label_set.context()
+
+    def decode(self, batch: DeliveredLabels) -> Any:
+        """See `LabelReader.decode`."""
         if self._representation.form is not Form.CODES:
             # Copied: torch has no read-only tensors, and these bytes belong to the message.
-            return torch.from_numpy(batch.values.copy()).to(self._device)
+            return self.placed(batch.values.copy())
+        context = self._label_set.context()
+        return self._loaded().decode(
+            batch.rows, None if context is None else context.rows(batch.views)
+        )
+
+    def placed(self, values: NDArray[Any]) -> Any:
+        """See `LabelReader.placed`."""
+        return torch.from_numpy(values).to(self._device)
+
+    def _loaded(self) -> TorchDecoder:
         if self._decoder is None:
             # Proven on this device: it may compute differently from the numpy decoder.
             self._decoder = load_decoder(self._label_set.artifact(), self._device)
-        context = self._label_set.context()
-        return self._decoder.decode(
-            batch.rows, None if context is None else context.rows(batch.views)
-        )
+        return self._decoder
 
     def _joined(self, parts: list[Any]) -> Any:
         return torch.cat(parts)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from labelcast.opening.drawn_views import DrawnViews
     from labelcast.opening.label_reader import LabelReader
     from labelcast.opening.label_set import LabelSet
+    from labelcast.opening.loops.asked_labels import AskedLabels
+    from labelcast.opening.loops.loop_reader import LoopReader
+    from labelcast.opening.loops.read_labels import OnMiss, ReadLabels
     from labelcast.plans import Padding, Plan
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
@@ -38,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNCHECKED",
+    "AskedLabels",
     "AsyncLabelClient",
     "AsyncRemoteLabelSet",
     "DeliveredLabels",
@@ -50,10 +54,13 @@ __all__ = [
     "LabelReader",
     "LabelSet",
     "LabelcastError",
+    "LoopReader",
     "MissingViews",
+    "OnMiss",
     "Padding",
     "Plan",
     "Precision",
+    "ReadLabels",
     "RemoteLabelSet",
     "Representation",
     "Tls",
@@ -64,6 +71,7 @@ __all__ = [
 # Imported on first use: an edge that only decodes has numpy and safetensors, and no grpc.
 _HOMES = {
     "UNCHECKED": "labelcast.label_set.student_side",
+    "AskedLabels": "labelcast.opening.loops.asked_labels",
     "AsyncLabelClient": "labelcast.remote.async_client",
     "AsyncRemoteLabelSet": "labelcast.remote.remote_label_set",
     "DeliveredLabels": "labelcast.opening.delivered",
@@ -76,10 +84,13 @@ _HOMES = {
     "LabelReader": "labelcast.opening.label_reader",
     "LabelSet": "labelcast.opening.label_set",
     "LabelcastError": "labelcast.errors",
+    "LoopReader": "labelcast.opening.loops.loop_reader",
     "MissingViews": "labelcast.label_set",
+    "OnMiss": "labelcast.opening.loops.read_labels",
     "Padding": "labelcast.plans",
     "Plan": "labelcast.plans",
     "Precision": "labelcast.codec",
+    "ReadLabels": "labelcast.opening.loops.read_labels",
     "RemoteLabelSet": "labelcast.remote.remote_label_set",
     "Representation": "labelcast.representation",
     "Tls": "labelcast.network.tls",

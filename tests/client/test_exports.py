@@ -7,6 +7,7 @@ import labelcast.torch
 def test_public_names_of_labelcast() -> None:
     assert labelcast.__all__ == [
         "UNCHECKED",
+        "AskedLabels",
         "AsyncLabelClient",
         "AsyncRemoteLabelSet",
         "DeliveredLabels",
@@ -19,10 +20,13 @@ def test_public_names_of_labelcast() -> None:
         "LabelReader",
         "LabelSet",
         "LabelcastError",
+        "LoopReader",
         "MissingViews",
+        "OnMiss",
         "Padding",
         "Plan",
         "Precision",
+        "ReadLabels",
         "RemoteLabelSet",
         "Representation",
         "Tls",

@@ -29,6 +29,8 @@ from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drawn_views import DrawnViews, draw_views
 from labelcast.opening.drivers import run
 from labelcast.opening.label_reader import LabelReader
+from labelcast.opening.loops.loop_reader import LoopReader
+from labelcast.opening.loops.read_labels import OnMiss
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -37,6 +39,7 @@ from labelcast.opening.parts_from_blobs import (
     open_records,
     open_report,
 )
+from labelcast.opening.pending_labels import LocalLabels, PendingLabels
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -135,6 +138,21 @@ class LabelSet(LabelSetFacts, ABC):
             UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
         """
 
+    def ask(self, views: Views, representation: Representation) -> PendingLabels:
+        """Ask for one batch and return at once: from a service it comes meanwhile.
+
+        Raises:
+            UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
+        """
+        return LocalLabels(lambda: next(iter(self.stream([views], representation))))
+
+    def rows_ahead(self, representation: Representation) -> int:
+        """Number of labels to ask for ahead; 1 where labels are at hand."""
+        return 1
+
+    def count_missed(self, reason: str, rows: int) -> None:
+        """Be told that a loop went on without so many labels, for whoever counts."""
+
     @abstractmethod
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """Find stored views, if not every view is stored; see `labelcast.label_set.MissingViews`.
@@ -214,6 +232,45 @@ class LabelSet(LabelSetFacts, ABC):
         torch_reader: Any = import_module("labelcast.torch.label_reader")
         read: LabelReader = torch_reader.TorchLabelReader(self, form, policy=policy, device=device)
         return read
+
+    def loop_reader(
+        self,
+        representation: Representation | None = None,
+        *,
+        device: str | None = None,
+        policy: ViewPolicy | Unchecked | None = UNCHECKED,
+        on_miss: OnMiss = OnMiss.WAIT,
+        miss_seconds: float = 10.0,
+        miss_not_stored: bool = False,
+        hard_labels: tuple[ArrayLike, ArrayLike] | None = None,
+        in_flight: int = 1,
+    ) -> LoopReader:
+        """Make a reader that asks ahead, and may go on where labels are missing.
+
+        Args:
+            representation: see `reader`.
+            device: see `reader`.
+            policy: see `reader`.
+            on_miss: see `LoopReader`, as all that follow.
+            miss_seconds: how long a batch is waited for.
+            miss_not_stored: whether views that are not stored are missed.
+            hard_labels: sample IDs and their classes.
+            in_flight: batches that may be asked for at one time.
+
+        Raises:
+            As `reader` and `LoopReader`.
+        """
+        form = Representation.codes() if representation is None else representation
+        return LoopReader(
+            self,
+            self.reader(form, device=device, policy=policy),
+            form,
+            on_miss=on_miss,
+            miss_seconds=miss_seconds,
+            miss_not_stored=miss_not_stored,
+            hard_labels=hard_labels,
+            in_flight=in_flight,
+        )
 
     @property
     def report(self) -> dict[str, Any]:

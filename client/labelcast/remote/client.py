@@ -26,6 +26,7 @@ from labelcast.remote.calls import (
     resolve_request,
 )
 from labelcast.remote.remote_label_set import RemoteLabelSet
+from labelcast.remote.requested_labels import RequestedLabels
 from labelcast.remote.retry import UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.streams.listed import StreamExchange
@@ -140,6 +141,35 @@ class LabelClient(Session):
             lambda reply: read_labels(reply, label_set, views, representation),
         )
         return self._telemetry.delivered(labels)
+
+    def ask(
+        self, label_set: LabelSetFacts, views: Views, representation: Representation
+    ) -> RequestedLabels:
+        """Request one batch and return at once; it travels while the caller does other things.
+
+        Raises:
+            UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
+            InvalidRequestError: no views.
+            ForkedChannelError: this process cannot use a channel.
+        """
+        request = labels_request(label_set, views, representation)
+        settings = self._settings
+
+        def start() -> Any:
+            return self._transport.unary("GetLabels").future(
+                request, timeout=settings.reply_seconds, metadata=self._transport.metadata
+            )
+
+        def read(reply: bytes) -> DeliveredLabels:
+            return self._telemetry.delivered(read_labels(reply, label_set, views, representation))
+
+        return RequestedLabels(
+            settings.address,
+            start=start,
+            read=read,
+            retries=self._retries_within,
+            translated=self._late_or_broken,
+        )
 
     def stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation

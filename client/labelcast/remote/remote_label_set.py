@@ -22,6 +22,7 @@ from labelcast.opening.parts_from_blobs import (
     open_index,
     open_records,
 )
+from labelcast.opening.pending_labels import PendingLabels
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -53,6 +54,18 @@ class RemoteLabelSet(LabelSet):
     ) -> Iterator[DeliveredLabels]:
         """See `LabelClient.stream`."""
         return self._client.stream(self, batches, representation)
+
+    def ask(self, views: Views, representation: Representation) -> PendingLabels:
+        """See `LabelClient.ask`."""
+        return self._client.ask(self, views, representation)
+
+    def rows_ahead(self, representation: Representation) -> int:
+        """See `LabelSet.rows_ahead`: `rows_in_flight` of the client."""
+        return self._client.rows_ahead(self, representation)
+
+    def count_missed(self, reason: str, rows: int) -> None:
+        """See `LabelSet.count_missed`."""
+        self._client.count_missed(reason, rows)
 
     def resolve(self, views: Views, missing: MissingViews) -> tuple[Views, NDArray[np.int64]]:
         """See `LabelClient.resolve`."""

@@ -63,6 +63,13 @@ class Retries(Patience):
             logger.warning("asking again: %s", error)
         return super().next_pause(error)
 
+    def at_once(self, error: LabelcastError) -> bool:
+        """Whether a call that failed while nobody waited may be repeated without a pause."""
+        passing = isinstance(error, _PASSING)
+        if passing:
+            self._failed(error)
+        return passing
+
 
 class Attempts(Retries):
     """Attempts at one unary call, all within its deadline.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelcast.errors import LabelcastError, ServiceUnavailableError
+from labelcast.errors import DeadlineExceededError, LabelcastError, ServiceUnavailableError
 from labelcast.label_set import (
     BlobRef,
     check_digest,
@@ -14,7 +14,7 @@ from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.retry import Attempts, Retries
-from labelcast.remote.streams.listed import StreamExchange
+from labelcast.remote.streams.listed import StreamExchange, default_window
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.telemetry.telemetry import Telemetry
 from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
@@ -122,6 +122,17 @@ class Session:
             label_set, batches, representation, rows_in_flight=self._settings.rows_in_flight
         )
 
+    def rows_ahead(self, label_set: LabelSetFacts, representation: Representation) -> int:
+        """Number of labels to request ahead of the consumer."""
+        chosen = self._settings.rows_in_flight
+        num_classes = label_set.contract.num_classes
+        row_stride = representation.row_stride(num_classes, label_set.code_stride)
+        return default_window(row_stride) if chosen is None else chosen
+
+    def count_missed(self, reason: str, rows: int) -> None:
+        """A loop went on without so many labels; see `LoopReader`."""
+        self._telemetry.missed(reason, rows)
+
     def _retries(self) -> Retries:
         return Retries(
             self._settings.reconnect_seconds,
@@ -145,6 +156,22 @@ class Session:
             failed=self._telemetry.failed,
             deadline_seconds=self._settings.deadline_seconds,
         )
+
+    def _retries_within(self, seconds: float | None, again: bool) -> Retries:
+        """Retries of a call that a loop waits for; see `PendingLabels.result`."""
+        if seconds is None:
+            return self._retries()
+        return Attempts(
+            seconds if again else 0.0,
+            answered=self._transport.answered,
+            failed=self._telemetry.failed,
+            deadline_seconds=seconds,
+        )
+
+    def _late_or_broken(self, error: RpcError) -> LabelcastError:
+        """Of a call whose reply may take `reply_seconds`: then it is as a stream that stalls."""
+        translated = self._translated(error)
+        return self._stalled() if isinstance(translated, DeadlineExceededError) else translated
 
     def _cached(self, ref: BlobRef) -> bytes | None:
         directory = self._settings.cache_directory

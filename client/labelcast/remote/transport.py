@@ -186,6 +186,8 @@ class Transport:
 
 
 RpcError = grpc.RpcError
+CallTimeoutError = grpc.FutureTimeoutError
+CallCancelledError = grpc.FutureCancelledError
 
 
 def translate(error: grpc.RpcError, address: str, tls: Tls | None = None) -> LabelcastError:

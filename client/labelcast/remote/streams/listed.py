@@ -33,6 +33,11 @@ DEFAULT_WINDOW_ROWS = 2**14
 _REQUEST_ROWS = 2**13
 
 
+def default_window(row_stride: int) -> int:
+    """Number of rows of so many bytes that are requested ahead where nobody says how many."""
+    return max(DEFAULT_WINDOW_ROWS, DEFAULT_WINDOW_BYTES // row_stride)
+
+
 class StreamExchange(Exchange):
     """State of one label stream.
 
@@ -61,7 +66,7 @@ class StreamExchange(Exchange):
         rows_in_flight: int | None,
     ) -> None:
         if rows_in_flight is None:
-            rows_in_flight = max(DEFAULT_WINDOW_ROWS, DEFAULT_WINDOW_BYTES // row_stride)
+            rows_in_flight = default_window(row_stride)
         if rows_in_flight < 1:
             raise InvalidRequestError(f"rows_in_flight is {rows_in_flight}, must be at least 1")
         super().__init__(

@@ -16,3 +16,8 @@ FAILURES = Counter(
     "Calls and streams that failed, also those that were repeated.",
     ["reason"],
 )
+MISSED = Counter(
+    "labelcast_client_missed_labels",
+    "Labels that a loop went on without, as its reader was told to.",
+    ["reason"],
+)

@@ -32,6 +32,9 @@ class Telemetry:
     def failed(self, error: LabelcastError) -> None:
         """A call or stream failed, and may be tried again."""
 
+    def missed(self, reason: str, rows: int) -> None:
+        """A loop goes on without so many labels, for a reason."""
+
     @classmethod
     def of(cls, *, metrics: bool) -> "Telemetry":
         """What counts for a client.
@@ -86,3 +89,7 @@ class PrometheusTelemetry(Telemetry):
     def failed(self, error: LabelcastError) -> None:
         """See `Telemetry`."""
         self._metrics.FAILURES.labels(error.reason).inc()
+
+    def missed(self, reason: str, rows: int) -> None:
+        """See `Telemetry`."""
+        self._metrics.MISSED.labels(reason).inc(rows)

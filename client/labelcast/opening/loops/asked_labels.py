@@ -19,11 +19,13 @@ class Request:
         views: N views.
         stored: bool, shape (N,): those that were asked for.
         calls: number of rows that each asks for, and the call; in the order of the views.
+        outages: outages that had begun then; see `Misses`.
     """
 
     views: Views
     stored: NDArray[np.bool_]
     calls: Sequence[tuple[int, PendingLabels]]
+    outages: int
 
     def cancel(self) -> None:
         """Leave no call behind."""

@@ -149,8 +149,10 @@ class LoopReader:
 
     def over(
         self, batches: "PlannedRun | Iterable[Views | DrawnViews]"
-    ) -> Iterator[tuple[Any, ReadLabels]]:
+    ) -> Generator[tuple[Any, ReadLabels]]:
         """Read many batches ahead, in order, with the client's `rows_in_flight` as bound.
+
+        A loop that leaves it closes it; one that keeps it must.
 
         Args:
             batches: a `labelcast.torch.TrainingPlan`; or batches of views, such as those of a
@@ -223,7 +225,7 @@ class LoopReader:
             (len(part), self._label_set.ask(part, self._representation))
             for part in views[np.flatnonzero(stored)].batches(max(1, _ANSWER_BYTES // stride))
         )
-        return AskedLabels(Request(views, stored, calls), self._finish)
+        return AskedLabels(Request(views, stored, calls, self._misses.outages), self._finish)
 
     def _prepare(self) -> None:
         if self._prepared:
@@ -252,7 +254,7 @@ class LoopReader:
                 present[asked[first : first + rows]] = False
                 self._misses.missed(error, rows)
             else:
-                self._misses.came()
+                self._misses.came(request.outages)
             first += rows
         return self._joined(request.views, present, came)
 

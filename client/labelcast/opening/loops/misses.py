@@ -42,7 +42,9 @@ class Misses:
         self._rows = Counter[str]()
         self._rows_before = 0
         self.missing = False
-        """Whether the last labels that were asked of the service did not come."""
+        """Whether labels did not come, and none have that were asked for since."""
+        self.outages = 0
+        """How often that has begun."""
 
     @property
     def rows(self) -> dict[str, int]:
@@ -53,14 +55,18 @@ class Misses:
         """Labels did not come."""
         if not self.missing:
             self.missing, self._rows_before = True, self._unanswered
+            self.outages += 1
             logger.warning(
                 "labels are missing from now on, with on_miss=%s: %s", self._on_miss, error
             )
         self._add(error.reason, rows)
 
-    def came(self) -> None:
-        """Labels came from the service."""
-        if self.missing:
+    def came(self, outages: int) -> None:
+        """Labels came; so many `outages` had begun when they were asked for.
+
+        What was on its way before the last one says nothing of the service now.
+        """
+        if self.missing and outages == self.outages:
             self.missing = False
             logger.warning(
                 "labels come again; %d rows went without", self._unanswered - self._rows_before

@@ -72,6 +72,21 @@ CASES = {
         "num_workers=4": "num_workers=1",
         "...\n": "print(views.sample_ids, tuple(soft.shape))\n",
     },
+    ("guides/reader.md", 0): {
+        ", tls=True": "",
+        "label_set.index().sample_ids": "IDS",
+        "range(300)": "SEEDS",
+        "student(torch.zeros(len(planned.views), 3, 32, 32))": (
+            "torch.zeros(len(planned.views), 10, requires_grad=True)"
+        ),
+        "print(reader.missed)": "print(planned.views, tuple(labels.values.shape))",
+    },
+    ("guides/reader.md", 1): {
+        ", tls=True": "",
+        "label_set.index().sample_ids": "IDS",
+        "range(300)": "SEEDS",
+        "...  # train on": "print(labels.views.sample_ids, labels.values.shape)  # train on",
+    },
     ("guides/federated.md", 0): {
         "sha256:2b5182f8216dd9a22536dac59170d4013832c67506b914176ac9e34d701c942d": "DIGEST",
         ', token="…", tls=True': "",

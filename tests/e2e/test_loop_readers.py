@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from labelcast import LabelClient, LoopReader, OnMiss, ReadLabels, Representation, Views
 from labelcast.codec import TOLERANCES, Precision
 from labelcast.errors import (
+    ChecksumMismatchError,
     InvalidRequestError,
     LabelcastError,
     ProtocolError,
@@ -30,7 +31,7 @@ from labelcast.torch import TrainingPlan
 from labelcast.v2 import labels_pb2 as pb
 from tests.e2e import tampering as do
 from tests.e2e.counting_relay import counting_relay
-from tests.e2e.hostile_peer import Fault, Tamper, hostile_peer
+from tests.e2e.hostile_peer import Fault, Messages, Tamper, hostile_peer
 from tests.e2e.label_sets import KnownLabelSet
 from tests.e2e.running_service import RunningService, eventually
 from tests.e2e.scraping import samples, scrape
@@ -129,15 +130,13 @@ def test_a_killed_service_is_missed_or_waited_for_and_used_again(
     caplog.set_level(logging.WARNING, "labelcast.reader")
     before = counted_misses()
     with (
-        fragile.client(metrics=True) as client,
+        fragile.client(metrics=True, reconnect_seconds=0.5) as client,
+        fragile.client() as patient,
         ThreadPoolExecutor(1) as thread,
         ExitStack() as ended,
     ):
-        loops = [
-            Loop(reader_of(client, dense, on_miss=each, miss_seconds=0.5), dense, each)
-            for each in POLICIES
-        ]
-        waiting = Loop(reader_of(client, dense), dense, OnMiss.WAIT)
+        loops = [Loop(reader_of(client, dense, on_miss=each), dense, each) for each in POLICIES]
+        waiting = Loop(reader_of(patient, dense), dense, OnMiss.WAIT)
         for loop in (*loops, waiting):
             ended.callback(loop.close)
             assert loop.step()
@@ -182,13 +181,14 @@ def test_labels_that_are_late_are_missed(fragile: RunningService, dense: KnownLa
     (worker,) = fragile.processes().workers
     with fragile.client() as client:
         reader = reader_of(client, dense, on_miss=OnMiss.SKIP, miss_seconds=0.2)
-        assert check(dense, reader(dense.views[:7]), OnMiss.SKIP) == 0
+        # What decoding needs; on a busy machine the labels may be late already.
+        late = check(dense, reader(dense.views[:7]), OnMiss.SKIP)
         worker.suspend()
         try:
             assert check(dense, reader(dense.views[:7]), OnMiss.SKIP) == 7
         finally:
             worker.resume()
-        assert reader.missed == {"deadline_exceeded": 7}
+        assert reader.missed == {"deadline_exceeded": late + 7}
         eventually(lambda: bool(reader(dense.views[:7]).present.all()), "it answers again")
 
 
@@ -202,7 +202,7 @@ def flip(reply: pb.GetLabelsResponse) -> None:
     ("direction", "tamper", "error"),
     [
         ("requests", do.rewrite(pb.GetLabelsRequest, do.asking(do.rotated)), WrongSubjectError),
-        ("replies", do.rewrite(pb.GetLabelsResponse, flip), LabelcastError),
+        ("replies", do.rewrite(pb.GetLabelsResponse, flip), ChecksumMismatchError),
         ("replies", do.truncate, ProtocolError),
     ],
 )
@@ -215,15 +215,39 @@ def test_what_speaks_against_labels_is_never_a_miss(
     error: type[LabelcastError],
 ) -> None:
     fault = Fault("GetLabels", direction, 0, tamper, always=True)
-    with hostile_peer(fragile.grpc, fault) as peer, LabelClient(peer.address) as client:
-        reader = reader_of(client, dense, on_miss=on_miss, miss_seconds=0.3)
-        with pytest.raises(error) as caught:
+    with (
+        hostile_peer(fragile.grpc, fault) as peer,
+        LabelClient(peer.address, reconnect_seconds=0.15) as client,
+    ):
+        reader = reader_of(client, dense, on_miss=on_miss, miss_seconds=60)
+        with pytest.raises(error):
             reader(dense.views[:9])
         with pytest.raises(error):
             list(reader.over([dense.views[:9]]))
-    assert not isinstance(caught.value, ServiceUnavailableError)
     assert reader.missed == {}
-    assert peer.faults >= 2
+    assert peer.faults >= 4
+
+
+def test_what_spoke_against_labels_is_told_though_none_come_after(
+    fragile: RunningService, dense: KnownLabelSet
+) -> None:
+    calls = count()
+
+    def wrong_and_then_none(messages: Messages) -> Messages:
+        assert next(calls) == 0, "a failure of the peer"
+        yield from do.rewrite(pb.GetLabelsResponse, flip)(messages)
+
+    fault = Fault("GetLabels", "replies", 0, wrong_and_then_none, always=True)
+    with (
+        hostile_peer(fragile.grpc, fault) as peer,
+        LabelClient(peer.address, reconnect_seconds=0.15) as client,
+    ):
+        reader = reader_of(client, dense, on_miss=OnMiss.SKIP, miss_seconds=60)
+        with pytest.raises(ChecksumMismatchError):
+            reader(dense.views[:9])
+        assert reader.missed == {}
+        assert check(dense, reader(dense.views[:9]), OnMiss.SKIP) == 9
+        assert reader.missed == {"service_unavailable": 9}
 
 
 @pytest.mark.parametrize("on_miss", [OnMiss.WAIT, OnMiss.SKIP])
@@ -246,6 +270,22 @@ def test_a_slow_loop_is_never_far_behind_what_travels(
                 assert relay.total - began < most * row_bytes
 
 
+def test_each_request_has_its_own_labels_however_large(
+    fragile: RunningService, dense: KnownLabelSet
+) -> None:
+    backwards = dense.views[::-1]
+    with fragile.client() as client:
+        fp32 = Representation.logits(Precision.FP32)
+        reader = reader_of(client, dense, representation=fp32, on_miss=OnMiss.SKIP, in_flight=2)
+        # 18 MB of labels: more than a service puts into one reply.
+        large = reader.ask(Views.joined([dense.views[:3000], backwards]))
+        small = reader.ask(backwards[:10])
+        assert check(dense, small.result(), OnMiss.SKIP) == 0
+        assert check(dense, large.result(), OnMiss.SKIP) == 0
+        assert large.result() is large.result()
+        assert large.result().views[3000:3010] == small.result().views
+
+
 def test_a_loop_that_is_left_leaves_nothing_behind(
     fragile: RunningService, dense: KnownLabelSet
 ) -> None:
@@ -266,7 +306,9 @@ def test_a_loop_that_is_left_leaves_nothing_behind(
                 asked.cancel()
                 left = reader.ask(dense.views[5:9])
             for cancelled in (asked, left):
-                with pytest.raises(InvalidRequestError, match="ask for the views again"):
+                with pytest.raises(
+                    InvalidRequestError, match="request was cancelled; ask for the views again"
+                ):
                     cancelled.result()
             assert check(dense, reader.ask(dense.views[:5]).result(), on_miss) == 0
         assert [t.name for t in threading.enumerate() if "labelcast" in t.name] == []

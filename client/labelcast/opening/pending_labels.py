@@ -15,8 +15,9 @@ class PendingLabels(ABC):
 
         Args:
             seconds: seconds to wait at most, counted from now; None for the client's patience.
-            again: whether to ask again for as long as that if the service cannot be reached; else a
-                request that failed before now is repeated once.
+            again: whether to ask again for as long as that, or the client's patience if it is
+                shorter, if the service cannot be reached; else a request that failed before now is
+                repeated once.
 
         Raises:
             DeadlineExceededError: they did not come in that time.

@@ -7,7 +7,7 @@ from typing import Any
 from labelcast.errors import DeadlineExceededError, InvalidRequestError, LabelcastError
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.pending_labels import PendingLabels
-from labelcast.remote.retry import UNPROVEN, Retries
+from labelcast.remote.retry import PASSING, UNPROVEN, Retries
 from labelcast.remote.transport import CallCancelledError, CallTimeoutError, RpcError
 
 
@@ -41,7 +41,16 @@ class RequestedLabels(PendingLabels):
 
     def result(self, seconds: float | None = None, *, again: bool = True) -> DeliveredLabels:
         """See `PendingLabels`."""
-        retries = self._retries(seconds, again)
+        doubts = list[LabelcastError]()
+        try:
+            return self._proven(seconds, self._retries(seconds, again), doubts)
+        except (*PASSING, DeadlineExceededError) as error:
+            # Whatever spoke against the labels must be known, though they came no more after that.
+            raise doubts[-1] if doubts else error from None
+
+    def _proven(
+        self, seconds: float | None, retries: Retries, doubts: list[LabelcastError]
+    ) -> DeliveredLabels:
         ends = None if seconds is None else time.monotonic() + seconds
         # Perhaps it failed long ago, while nobody waited, and the service is back.
         old = self._call.done()
@@ -57,6 +66,7 @@ class RequestedLabels(PendingLabels):
                 failure = self._translated(error)
                 pause = 0.0 if old and retries.at_once(failure) else retries.next_pause(failure)
             except UNPROVEN as error:
+                doubts.append(error)
                 pause = retries.next_pause(error, unproven=True)
             old = False
             time.sleep(pause)

@@ -22,13 +22,14 @@ logger = logging.getLogger("labelcast.remote")
 UNPROVEN = (ChecksumMismatchError, DigestMismatchError, ProtocolError, WrongSubjectError)
 """Errors of a reader of replies: such a reply is not used, and is requested again."""
 
-_PASSING = (
+PASSING = (
     LostRequestError,
     OverloadedError,
     ServiceUnavailableError,
     StoreUnavailableError,
     WrongSubjectError,
 )
+"""Errors of a service after which a call is repeated."""
 
 
 class Retries(Patience):
@@ -57,7 +58,7 @@ class Retries(Patience):
             LabelcastError: `error`, if it is permanent or patience has ended.
         """
         self._failed(error)
-        if not (unproven or isinstance(error, _PASSING)):
+        if not (unproven or isinstance(error, PASSING)):
             raise error from None
         if unproven or isinstance(error, LostRequestError | WrongSubjectError):
             logger.warning("asking again: %s", error)
@@ -65,7 +66,7 @@ class Retries(Patience):
 
     def at_once(self, error: LabelcastError) -> bool:
         """Whether a call that failed while nobody waited may be repeated without a pause."""
-        passing = isinstance(error, _PASSING)
+        passing = isinstance(error, PASSING)
         if passing:
             self._failed(error)
         return passing

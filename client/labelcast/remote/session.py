@@ -162,7 +162,7 @@ class Session:
         if seconds is None:
             return self._retries()
         return Attempts(
-            seconds if again else 0.0,
+            min(seconds, self._settings.reconnect_seconds) if again else 0.0,
             answered=self._transport.answered,
             failed=self._telemetry.failed,
             deadline_seconds=seconds,

@@ -230,6 +230,8 @@ def test_what_a_reader_refuses(plain: LabelSetDirectory, mixed: LabelSetDirector
         reader_of(plain).ask(views[:0])
     with pytest.raises(InvalidRequestError, match="top-k"):
         reader_of(plain, representation=Representation.top_k(2, 1.0))
+    with pytest.raises(InvalidRequestError, match="one of wait, hard-label, skip, not 'drop'"):
+        reader_of(plain, on_miss="drop")
     for wrong in ({"miss_seconds": -1.0}, {"miss_seconds": float("nan")}, {"in_flight": 0}):
         with pytest.raises(InvalidRequestError, match="must be"):
             reader_of(plain, **wrong)
@@ -288,10 +290,10 @@ def given(label_set: LabelSet, repeat: int = 0) -> tuple[Any, Any]:
     return np.append(ids, ids[:repeat]), np.zeros(len(ids) + repeat, np.int64)
 
 
-def ask_twice(label_set: LabelSet, between: Callable[[Any], object], **options: Any) -> None:
+def ask_twice(label_set: LabelSet, between: Callable[[Any], object], **options: Any) -> object:
     views, reader = label_set.index().segments[0].views()[:1], reader_of(label_set, **options)
     between(reader.ask(views))
-    reader.ask(views)
+    return reader.ask(views)
 
 
 HARD, SKIP = OnMiss.HARD_LABEL, OnMiss.SKIP
@@ -323,6 +325,11 @@ CASES: list[Case[Bench]] = [
             read(at.plain, SKIP, miss_not_stored=True),
             read(at.plain, HARD, miss_not_stored=True, hard_labels=given(at.plain)),
         ),
+    ),
+    Case(
+        "give on_miss=OnMiss.HARD_LABEL or leave them out",
+        lambda at: read(at.plain, SKIP, hard_labels=given(at.plain)),
+        lambda at: (read(at.plain, HARD, hard_labels=given(at.plain)), read(at.plain, SKIP)),
     ),
     Case(
         "take result() or cancel() it first, or make the reader with in_flight=2",

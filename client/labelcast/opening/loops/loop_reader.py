@@ -26,8 +26,8 @@ from labelcast.views import Views, check_batches
 if TYPE_CHECKING:
     from labelcast.opening.label_set import LabelSet
 
-# What an answer may weigh, far below what the client takes.
-_ANSWER_BYTES = 2**24
+# Labels of one call; a service answers several times as many at once, of any form.
+_CALL_BYTES = 2**21
 
 
 @runtime_checkable
@@ -67,8 +67,8 @@ class LoopReader:
         in_flight: batches that may be asked for by `ask` at one time.
 
     Raises:
-        InvalidRequestError: seconds below 0, no batch in flight, or rows that are to be missed by a
-            reader that waits.
+        InvalidRequestError: no such `on_miss`, seconds below 0, no batch in flight, or something
+            that has no meaning with this `on_miss`.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class LoopReader:
         hard_labels: tuple[ArrayLike, ArrayLike] | None,
         in_flight: int,
     ) -> None:
+        if on_miss not in set(OnMiss):
+            raise InvalidRequestError(f"on_miss is one of {', '.join(OnMiss)}, not {on_miss!r}")
         self._on_miss = OnMiss(on_miss)
         if not 0 <= miss_seconds < math.inf:
             raise InvalidRequestError(f"miss_seconds is {miss_seconds}, must be 0 or more")
@@ -92,6 +94,11 @@ class LoopReader:
             raise InvalidRequestError(
                 "a reader that waits misses nothing; with miss_not_stored give on_miss=OnMiss.SKIP"
                 " or OnMiss.HARD_LABEL"
+            )
+        if hard_labels is not None and self._on_miss is not OnMiss.HARD_LABEL:
+            raise InvalidRequestError(
+                f"hard_labels are not used with on_miss={self._on_miss}; give"
+                " on_miss=OnMiss.HARD_LABEL or leave them out"
             )
         self._label_set = label_set
         self._reader = reader
@@ -223,7 +230,7 @@ class LoopReader:
         )
         calls = tuple(
             (len(part), self._label_set.ask(part, self._representation))
-            for part in views[np.flatnonzero(stored)].batches(max(1, _ANSWER_BYTES // stride))
+            for part in views[np.flatnonzero(stored)].batches(max(1, _CALL_BYTES // stride))
         )
         return AskedLabels(Request(views, stored, calls, self._misses.outages), self._finish)
 

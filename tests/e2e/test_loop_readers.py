@@ -264,8 +264,8 @@ def test_a_slow_loop_is_never_far_behind_what_travels(
         with closing(reader.over(dense.views.batches(BATCH))) as read:
             for step, (views, labels) in enumerate(islice(read, 25), start=1):
                 assert check(dense, labels, on_miss) == 0
-                assert views == labels.views
-                least, most = step * BATCH + ahead // 2, step * BATCH + 2 * ahead
+                assert views == labels.views == dense.views[(step - 1) * BATCH : step * BATCH]
+                least, most = step * BATCH + ahead // 2, step * BATCH + ahead + 2 * BATCH
                 eventually(partial(lambda n: relay.total - began > n * row_bytes, least), "ahead")
                 assert relay.total - began < most * row_bytes
 

@@ -154,7 +154,7 @@ CASES: list[Case[Workshop]] = [
         lambda at: at.logits.reader(policy=at.logits.contract.policy)(Views.of([SAMPLE], 0)),
     ),
     Case(
-        "give views from label_set.views(sample_ids, seeds), or say reader(policy=...)",
+        "give views from label_set.views(sample_ids, seeds), or give the reader policy=...",
         lambda at: at.logits.reader()(Views.of([SAMPLE], 0)),
         lambda at: (
             at.logits.reader()(at.logits.views([SAMPLE], 0)),

@@ -39,6 +39,7 @@ def test_public_names_of_labelcast_torch() -> None:
     assert labelcast.torch.__all__ == [
         "ArrayLabels",
         "Batch",
+        "CodedLabels",
         "ComparedDataset",
         "FileDataset",
         "ImageFolder",
@@ -57,6 +58,7 @@ def test_public_names_of_labelcast_torch() -> None:
         "UncomparedImagesWarning",
         "ViewRenderer",
         "choose_renderer",
+        "coded_label_loss",
         "cosine_loss",
         "distillation_loss",
         "load_decoder",

@@ -19,6 +19,7 @@ from labelcast.errors import (
     ViewNotFoundError,
 )
 from labelcast.remote.pulling import pull
+from labelcast.torch import CodedLabels
 from tests.e2e.conftest import CODECS
 from tests.e2e.label_sets import REPRESENTATIONS, KnownLabelSet
 from tests.e2e.running_service import RunningService
@@ -150,11 +151,17 @@ def test_a_loop_of_ones_own_takes_views_from_the_set(
         assert isinstance(on_device, torch.Tensor)
         assert tolerance.accepts(on_device.float().numpy(), labels)
 
+    coded = label_set.code_reader()(views)
+    assert isinstance(coded, CodedLabels)
+    assert_same_labels(coded.decode().numpy(), labels)
+
     # Nobody has said how these are rendered.
     with pytest.raises(InvalidRequestError, match="belongs to one rendering"):
         label_set.reader()(stored)
     with pytest.raises(InvalidRequestError, match="belongs to one rendering"):
         label_set.reader()(stored.sample_ids)
+    with pytest.raises(InvalidRequestError, match="belongs to one rendering"):
+        label_set.code_reader()(stored)
     told = label_set.reader(policy=MIXING_POLICY)
     assert_same_labels(told(stored), labels)
     with pytest.raises(InvalidRequestError, match="do not say which view"):

@@ -60,6 +60,7 @@ def vqae(
     precision: Precision = Precision.FP16,
     codes: int = 3,
     count: int = 9,
+    temperatures: TemperatureRange = AT_ONE,
 ) -> Sample:
     generator = np.random.default_rng(3)
     shape = VqaeShape(codes, codebook_size, 2, hidden, precision)
@@ -68,7 +69,7 @@ def vqae(
         return generator.normal(0, 1, sides).astype(precision.dtype)
 
     codec = VqaeCodec(
-        CodecHeader(NUM_CLASSES, LabelKind.LOGITS, AT_ONE),
+        CodecHeader(NUM_CLASSES, LabelKind.LOGITS, temperatures),
         shape,
         stored(codes, codebook_size, 2),
         [(stored(out, into), stored(out)) for into, out in shape.layer_widths(NUM_CLASSES)],

@@ -1,6 +1,6 @@
 """The label side of your own training loop: no images, no workers, no order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +59,8 @@ class LabelReader:
         """Read the labels of views, in their order.
 
         Returns:
-            float, shape (N, C): a numpy array, or a tensor if the reader has a device.
+            float, shape (N, C): a numpy array, or a tensor if the reader has a device. Of a code
+            reader, `labelcast.torch.CodedLabels`.
 
         Raises:
             ContractMismatchError: the views were drawn for another label set.
@@ -67,6 +68,20 @@ class LabelReader:
             ViewNotFoundError: a view that the label set lacks.
         """
         return self._joined([self.decode(batch) for batch in self._delivered(self.views_of(views))])
+
+    def over(self, batches: Iterable[Views]) -> Iterator[Any]:
+        """Read labels of many batches of views, or of a plan's, requested ahead.
+
+        Returns:
+            For each batch what a call gives.
+
+        Raises:
+            InvalidRequestError: nothing says how the views are rendered.
+            ViewNotFoundError: a view that the label set lacks.
+        """
+        self._require_known_rendering()
+        for batch in self._label_set.stream(batches, self._representation):
+            yield self.decode(batch)
 
     def prepare(self) -> None:
         """Read what decoding needs, so that later nothing but labels has to come.
@@ -94,12 +109,15 @@ class LabelReader:
                     actual=views.label_set,
                 )
             return views.views
+        self._require_known_rendering()
+        return views if isinstance(views, Views) else Views.of(views, self._only_seed())
+
+    def _require_known_rendering(self) -> None:
         if not self._rendering_is_known:
             raise InvalidRequestError(
                 "a label belongs to one rendering: give views from label_set.views(sample_ids,"
-                " seeds), or say reader(policy=...) by which policy the loop renders"
+                " seeds), or give the reader policy=..., by which the loop renders"
             )
-        return views if isinstance(views, Views) else Views.of(views, self._only_seed())
 
     def _only_seed(self) -> int:
         seeds = {seed for part in self._label_set.index().segments for seed in part.seeds.tolist()}

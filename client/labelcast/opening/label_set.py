@@ -272,6 +272,22 @@ class LabelSet(LabelSetFacts, ABC):
             in_flight=in_flight,
         )
 
+    def code_reader(
+        self, *, device: str = "cpu", policy: ViewPolicy | Unchecked | None = UNCHECKED
+    ) -> LabelReader:
+        """Make a reader whose labels stay codes, for `labelcast.torch.coded_label_loss`.
+
+        Args:
+            device: torch device of student and codes, which decodes them later.
+            policy: as of `reader`.
+
+        Raises:
+            ContractMismatchError: the loop renders by another policy.
+        """
+        torch_reader: Any = import_module("labelcast.torch.label_reader")
+        read: LabelReader = torch_reader.CodedLabelReader(self, policy=policy, device=device)
+        return read
+
     @property
     def report(self) -> dict[str, Any]:
         """How well the codes keep the labels; {} if the set does not say."""

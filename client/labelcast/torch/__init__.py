@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelcast.torch.code_loss import coded_label_loss
+    from labelcast.torch.coded_labels import CodedLabels
     from labelcast.torch.data.plan import PlannedBatch, TrainingPlan
     from labelcast.torch.data.position import Position
     from labelcast.torch.decoding import TorchDecoder, load_decoder
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayLabels",
     "Batch",
+    "CodedLabels",
     "ComparedDataset",
     "FileDataset",
     "ImageFolder",
@@ -48,6 +51,7 @@ __all__ = [
     "UncomparedImagesWarning",
     "ViewRenderer",
     "choose_renderer",
+    "coded_label_loss",
     "cosine_loss",
     "distillation_loss",
     "load_decoder",
@@ -61,6 +65,7 @@ __all__ = [
 _HOMES = {
     "ArrayLabels": "labelcast.torch.sources",
     "Batch": "labelcast.torch.images.batch",
+    "CodedLabels": "labelcast.torch.coded_labels",
     "ComparedDataset": "labelcast.torch.images.compared",
     "FileDataset": "labelcast.torch.images.file_dataset",
     "ImageFolder": "labelcast.torch.images.image_folder",
@@ -79,6 +84,7 @@ _HOMES = {
     "UncomparedImagesWarning": "labelcast.torch.images.compared",
     "ViewRenderer": "labelcast.torch.images.render_seeded",
     "choose_renderer": "labelcast.torch.images.rendering",
+    "coded_label_loss": "labelcast.torch.code_loss",
     "cosine_loss": "labelcast.torch.losses",
     "distillation_loss": "labelcast.torch.losses",
     "load_decoder": "labelcast.torch.decoding",

@@ -103,14 +103,7 @@ class TorchDecoder(ABC):
             CodeRangeError: a code or class ID is out of range.
             LabelValueError: stored values are not finite, or no distribution.
         """
-        rows = self._on_device(rows, self.row_stride)
-        if (context is None) != (self.context_stride == 0):
-            raise CodecFormatError(
-                f"{self.name} context rows are {'missing' if context is None else 'not wanted'}"
-            )
-        extra = None if context is None else self._on_device(context, self.context_stride)
-        if extra is not None and len(extra) != len(rows):
-            raise CodecFormatError(f"{len(extra)} context rows for {len(rows)} rows")
+        rows, extra = self.place(rows, context)
         num_classes = self.header.num_classes
         labels = torch.empty((len(rows), num_classes), dtype=torch.float32, device=self.device)
         block = max(1, min(_MAX_BLOCK_ROWS, _BLOCK_BYTES // self._work_bytes()))
@@ -120,6 +113,28 @@ class TorchDecoder(ABC):
                 about = None if extra is None else extra[part]
                 self._decode_block(rows[part], about, labels[part])
         return labels
+
+    def place(
+        self, rows: Bytes, context: Bytes | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Check the shapes of rows and context, and bring both to the device as they are.
+
+        Args:
+            rows: uint8, shape (N, row_stride), on any device.
+            context: uint8, shape (N, context_stride); None if the codec takes none.
+
+        Raises:
+            CodecFormatError: wrong shape or dtype, or a context that is missing or not needed.
+        """
+        rows = self._on_device(rows, self.row_stride)
+        if (context is None) != (self.context_stride == 0):
+            raise CodecFormatError(
+                f"{self.name} context rows are {'missing' if context is None else 'not wanted'}"
+            )
+        extra = None if context is None else self._on_device(context, self.context_stride)
+        if extra is not None and len(extra) != len(rows):
+            raise CodecFormatError(f"{len(extra)} context rows for {len(rows)} rows")
+        return rows, extra
 
     def prove(self, content: bytes) -> None:
         """Reproduce the golden rows of the artifact that the codec was read from.

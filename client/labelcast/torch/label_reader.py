@@ -1,11 +1,9 @@
 """The label side of your own training loop, on a torch device."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from labelcast.augmentation import ViewPolicy
 from labelcast.label_set.student_side import Unchecked
@@ -13,8 +11,8 @@ from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_reader import LabelReader
 from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
+from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.decoding import TorchDecoder, load_decoder
-from labelcast.views import Views
 
 
 class TorchLabelReader(LabelReader):
@@ -43,11 +41,6 @@ class TorchLabelReader(LabelReader):
         # Decoders prove themselves where they are loaded.
         return self.__dict__ | {"_decoder": None}
 
-    def over(self, batches: Iterable[Views]) -> Iterator[Tensor]:
-        """Read labels of many batches of views, one tensor per batch, requested ahead."""
-        for batch in self._label_set.stream(batches, self._representation):
-            yield self.decode(batch)
-
     def prepare(self) -> None:
         """See `LabelReader.prepare`."""
         if self._representation.form is Form.CODES:
@@ -59,10 +52,12 @@ class TorchLabelReader(LabelReader):
         if self._representation.form is not Form.CODES:
             # Copied: torch has no read-only tensors, and these bytes belong to the message.
             return self.placed(batch.values.copy())
+        return self._coded(batch).decode()
+
+    def _coded(self, batch: DeliveredLabels) -> CodedLabels:
         context = self._label_set.context()
-        return self._loaded().decode(
-            batch.rows, None if context is None else context.rows(batch.views)
-        )
+        rows = None if context is None else context.rows(batch.views)
+        return CodedLabels.of(self._loaded(), batch.rows, rows)
 
     def placed(self, values: NDArray[Any]) -> Any:
         """See `LabelReader.placed`."""
@@ -76,3 +71,29 @@ class TorchLabelReader(LabelReader):
 
     def _joined(self, parts: list[Any]) -> Any:
         return torch.cat(parts)
+
+
+class CodedLabelReader(TorchLabelReader):
+    """A reader whose labels stay codes until a loss decodes them: a `CodedLabels` for each call.
+
+    Args:
+        label_set: label set to read.
+        policy: policy that renders the views.
+        device: device of the codes, which decodes them later.
+    """
+
+    def __init__(
+        self,
+        label_set: LabelSet,
+        *,
+        policy: ViewPolicy | Unchecked | None,
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(label_set, Representation.codes(), policy=policy, device=device)
+
+    def decode(self, batch: DeliveredLabels) -> CodedLabels:
+        """Codes of a delivered batch, on the device and not decoded."""
+        return self._coded(batch)
+
+    def _joined(self, parts: list[CodedLabels]) -> CodedLabels:
+        return CodedLabels.joined(parts)

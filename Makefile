@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples test test-anywhere check format proto bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
+.PHONY: help setup install demo examples test test-anywhere check format proto bench-code-loss bench-codec bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -85,6 +85,9 @@ bench-import: setup ## Import 2 GiB of generated SRe2L files and watch speed and
 
 bench-fingerprints: setup ## What it costs to compare images with the teacher's, and sample IDs by name
 	$(BIN)/python -m benchmarks.fingerprints
+
+bench-code-loss: setup ## What a loss costs that decodes its labels itself, a slice at a time
+	$(BIN)/python -m benchmarks.code_loss
 
 bench-index: setup ## What it costs to find a label's row, and to open the index of a pruned set
 	$(BIN)/python -m benchmarks.index

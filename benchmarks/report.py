@@ -72,6 +72,24 @@ def store_table(result: Result) -> str:
     return "\n".join(lines)
 
 
+def code_loss_table(result: Result) -> str:
+    """A loss that decodes its labels itself."""
+    lines = [
+        (
+            "| rows | classes | time beside decoding first | memory besides the logits"
+            " | decoding first |"
+        ),
+        "|---|---|---|---|---|",
+    ]
+    for size in result["sizes"]:
+        ends = f"{size['time_ratio_from']:.2f} to {size['time_ratio_to']:.2f}"
+        memory = (size[name] / size["logits_bytes"] for name in ("peak_bytes", "peer_peak_bytes"))
+        cells = [f"{size['rows']:,}", f"{size['classes']:,}", f"{size['time_ratio']:.2f} ({ends})"]
+        cells += [f"{ratio:.2f} × logits" for ratio in memory]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def codec_table(result: Result, task: str = MAIN_TASK) -> str:
     """Codecs of one task by payload."""
     lines = [
@@ -248,6 +266,7 @@ def subject_table(result: Result) -> str:
 TABLES: dict[str, Callable[[Result], str]] = {
     "chaos": chaos_table,
     "chaos-faults": faults_table,
+    "code_loss": code_loss_table,
     "codec": codec_table,
     "codec-headline": headline_table,
     "codec-catch-up": catch_up_table,

@@ -63,6 +63,15 @@ CASES = {
         ", tls=True": "",
         "range(50_000)": "IDS",
         "range(300)": "SEEDS",
+        "cuda": "cpu",
+        "import labelcast\n": "import torch\nimport labelcast\nstudent = torch.zeros_like\n",
+        "images = ...": "images = torch.empty(len(views), 10)",
+        "temperature=1.0)": "temperature=1.0); print(views.sample_ids, (len(coded), 10), loss)",
+    },
+    ("start/student.md", 4): {
+        ", tls=True": "",
+        "range(50_000)": "IDS",
+        "range(300)": "SEEDS",
         "rank=0, num_ranks=8": "rank=0, num_ranks=1",
     },
     ("guides/dataloader.md", 0): {

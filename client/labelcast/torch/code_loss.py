@@ -70,7 +70,7 @@ class _SlicedDivergence(torch.autograd.Function):
                 log_student = _log_softmax(student[part], temperature)
                 shares, log_shares = _teacher(codes, part, temperature, log_student.dtype)
                 # Where a share is 0, its logarithm may be anything finite.
-                total += (shares * (log_shares - log_student)).sum()
+                total += log_shares.sub_(log_student).mul_(shares).sum()
         ctx.codes, ctx.temperature, ctx.slice_rows = codes, temperature, slice_rows
         ctx.save_for_backward(student, shares, codes.rows, codes.context)
         return total / len(student)
@@ -97,11 +97,12 @@ class _SlicedDivergence(torch.autograd.Function):
 def _teacher(
     codes: CodedLabels, part: slice, temperature: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Shares of the classes and their logarithms, each of shape (n, C)."""
+    """Shares of the classes and their logarithms, each of shape (n, C), newly allocated."""
     labels = codes.decode(part).to(dtype)
     if codes.decoder.header.label_kind is LabelKind.LOGITS:
-        log_shares = _log_softmax(labels, temperature)
-        return log_shares.exp(), log_shares
+        # In place: each temporary is as large as the slice.
+        log_shares = torch.log_softmax(labels.div_(temperature), dim=1)
+        return torch.exp(log_shares, out=labels), log_shares
     return labels, labels.clamp(min=torch.finfo(dtype).tiny).log_()
 
 

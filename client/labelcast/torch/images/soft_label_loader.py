@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
 from labelcast.canary import Canary, shown_classes
@@ -37,7 +37,7 @@ from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
 
 
-class SoftLabelLoader:
+class SoftLabelLoader(IterableDataset[Batch]):
     """Iterates over all epochs of a run, over the remaining ones, or over one at a time.
 
     Labels are read ahead on a thread of this process, so image workers need no network. Order and
@@ -222,6 +222,12 @@ class SoftLabelLoader:
             self._epoch = None if start.epoch == self._run.num_epochs else start.epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise InvalidRequestError(
+                f"each of {worker.num_workers} workers would give every batch; give the outer"
+                " DataLoader num_workers=0, and SoftLabelLoader image_workers= to read images"
+            )
         self._position = self.plan.start
         return self._batches()
 

@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+EXAMPLES_VENV := .venv-examples
+EXAMPLES_STAMP := $(EXAMPLES_VENV)/.setup-stamp
 
 # The one install step. `setup` calls it for a working copy, server/Dockerfile for the image.
 PIP ?= $(BIN)/pip
@@ -37,8 +39,16 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 is short, DEMO
 	@$(BIN)/python -m labelcast_glyphs.demo --out $(DEMO_OUT) $(if $(filter 1,$(DEMO_QUICK)),--quick) \
 		$(if $(filter 1,$(DEMO_TLS)),--tls)
 
-examples: setup ## Make labels, serve them, and run the programs of examples/
-	$(BIN)/python -m examples
+examples: setup $(EXAMPLES_STAMP) ## Make labels, serve them, and run the programs of examples/
+	$(BIN)/python -m examples --frameworks $(EXAMPLES_VENV)/bin/python
+
+# Other people's frameworks stay out of the environment that everything else runs in.
+$(EXAMPLES_STAMP): pyproject.toml constraints.txt examples/requirements-frameworks.txt
+	@test -x $(EXAMPLES_VENV)/bin/python || $(PYTHON) -m venv $(EXAMPLES_VENV)
+	@echo "installing the frameworks of examples/ into $(EXAMPLES_VENV)"
+	@$(EXAMPLES_VENV)/bin/pip install -qq --constraint constraints.txt --editable '.[torch]' \
+		--editable ./glyphs --requirement examples/requirements-frameworks.txt
+	@touch $@
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -110,7 +120,7 @@ report: setup ## Write the tables of README and docs from benchmarks/results and
 	$(BIN)/python -m benchmarks.report
 
 clean: ## Remove environments, caches and outputs
-	rm -rf .venv .venv-proto $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf .venv .venv-proto $(EXAMPLES_VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -prune -exec rm -rf {} +

@@ -1,9 +1,11 @@
 """Make labels, serve them, and run the examples as a reader would: processes of their own.
 
-python -m examples
+python -m examples [--frameworks .venv-examples/bin/python] [program …]
 """
 
+import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,8 +22,8 @@ from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
 
 HERE = Path(__file__).parent
 CLASSES, EPOCHS = 20, 8
-TAG = "examples:v1"
-POLICY = {
+TAG, UNMIXED_TAG = "examples:v1", "examples:unmixed"
+POLICY: dict[str, object] = {
     "policy": "seeded/1",
     "view_height": 32,
     "view_width": 32,
@@ -33,6 +35,12 @@ POLICY = {
     "mix_probability": 0.5,
     "key": 0,
 }
+UNMIXED_POLICY = POLICY | {
+    "rotation_degrees": 0.0,
+    "flip_probability": 0.5,
+    "mix": "none",
+    "mix_probability": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -41,48 +49,120 @@ class Setting:
 
     Attributes:
         service: has the label set under `TAG`.
-        images: class directories of images.
-        label_set: the same label set on disk.
+        directory: where everything is made.
     """
 
     service: LocalService
-    images: Path
-    label_set: Path
+    directory: Path
+
+    @property
+    def images(self) -> Path:
+        """Class directories of images."""
+        return self.directory / "images"
+
+    @property
+    def label_set(self) -> Path:
+        """The label set of `TAG` on disk."""
+        return self.directory / TAG.partition(":")[2] / "label-set"
 
 
 def main() -> None:
-    """Run every example; the first that fails ends it."""
+    """Run every example, or those named; the first that fails ends it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("programs", nargs="*", metavar="program", help="all if none is named")
+    parser.add_argument(
+        "--frameworks",
+        default=sys.executable,
+        help="the Python that has what requirements-frameworks.txt names",
+    )
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, made(Path(directory)) as setting:
-        where = "--address", setting.service.grpc, "--tag", TAG, "--images", setting.images
-        run("plain_torch.py", *where, "--epochs", EPOCHS)
-        run("edge_numpy.py", setting.label_set)
+        for program, start in PROGRAMS.items():
+            if program in (options.programs or PROGRAMS):
+                print(f"== {program}", flush=True)
+                start(setting, options.frameworks)
 
 
-def run(program: str, *arguments: object) -> None:
+def plain_torch(setting: Setting, _: str) -> None:
+    where = "--address", setting.service.grpc, "--tag", TAG, "--images", setting.images
+    run("plain_torch.py", *where, "--epochs", EPOCHS)
+
+
+def edge_numpy(setting: Setting, _: str) -> None:
+    run("edge_numpy.py", setting.label_set)
+
+
+def ddp(setting: Setting, _: str) -> None:
+    """Two processes, of which one is killed; then two that go on from the checkpoint."""
+    out = setting.directory / "ddp"
+    out.mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(HERE / "ddp.py"), setting.service.grpc, TAG, str(setting.images), str(out)]
+    killed = subprocess.run([*command, "17"], check=False, stderr=subprocess.DEVNULL)
+    if not killed.returncode:
+        raise SystemExit("ddp.py was to be killed in its first run")
+    subprocess.run(command, check=True)
+
+
+def own_augmentation(setting: Setting, python: str) -> None:
+    publish(setting.service, UNMIXED_TAG, UNMIXED_POLICY, setting.directory)
+    run("own_augmentation.py", setting.service.grpc, UNMIXED_TAG, setting.images, python=python)
+
+
+def lightning_trainer(setting: Setting, python: str) -> None:
+    out = setting.directory / "lightning"
+    run("lightning_trainer.py", setting.service.grpc, TAG, setting.images, out, python=python)
+
+
+def hugging_face_trainer(setting: Setting, python: str) -> None:
+    out = setting.directory / "hugging-face"
+    run("hugging_face_trainer.py", setting.service.grpc, TAG, setting.images, out, python=python)
+
+
+PROGRAMS = {
+    "plain_torch.py": plain_torch,
+    "edge_numpy.py": edge_numpy,
+    "ddp.py": ddp,
+    "own_augmentation.py": own_augmentation,
+    "lightning_trainer.py": lightning_trainer,
+    "hugging_face_trainer.py": hugging_face_trainer,
+}
+
+
+def run(program: str, *arguments: object, python: str = sys.executable) -> None:
     """Run one in a process of its own."""
-    print(f"== {program}", flush=True)
-    subprocess.run([sys.executable, HERE / program, *map(str, arguments)], check=True)
+    # Nothing is looked up on a hub.
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    command = [python, str(HERE / program), *map(str, arguments)]
+    subprocess.run(command, check=True, env=environment)
 
 
 @contextmanager
 def made(directory: Path) -> Iterator[Setting]:
-    """Images, a teacher and its labels of them, served for as long as the block lasts."""
-    images, dense, codec = directory / "images", directory / "dense", directory / "codec"
-    write_images(images)
+    """Images, and a teacher's labels of them, served for as long as the block lasts."""
+    write_images(directory / "images")
+    with local_service(directory / "service") as service:
+        publish(service, TAG, POLICY, directory)
+        yield Setting(service, directory)
+
+
+def publish(service: LocalService, tag: str, policy: dict[str, object], directory: Path) -> None:
+    """Relabel, fit, encode and push the teacher's labels of all views."""
+    parts = directory / tag.partition(":")[2]
+    parts.mkdir()
+    dense, codec, written = parts / "dense", parts / "codec", parts / "policy.json"
+    written.write_text(json.dumps(policy))
     settings = TeacherSettings(num_classes=CLASSES, epochs=8, batch_size=30)
     teacher = train_or_load_teacher(settings, directory / "teacher", show_progress=False)
-    policy, label_set = directory / "policy.json", directory / "label-set"
-    policy.write_text(json.dumps(POLICY))
     named = "--teacher", "labelcast_glyphs.teacher:load_teacher"
     path = "--teacher-args", json.dumps({"path": str(teacher.path)})
-    seen = "--images", images, "--channels", 1, "--policy", policy
+    seen = "--images", directory / "images", "--channels", 1, "--policy", written
     labelcast("relabel", *named, *path, *seen, "--seeds", EPOCHS, "--out", dense, "--quiet")
     labelcast("fit", "--labels", dense, "--codes", 4, "--steps", 200, "--out", codec, "--quiet")
+    label_set = parts / "label-set"
     labelcast("encode", "--labels", dense, "--codec", codec, "--out", label_set, "--quiet")
-    with local_service(directory / "service") as service:
-        by = "--admin", service.admin, "--token-file", service.token_file
-        labelcast("push", label_set, "--tag", TAG, *by)
-        yield Setting(service, images, label_set)
+    by = "--admin", service.admin, "--token-file", service.token_file
+    labelcast("push", label_set, "--tag", tag, *by)
 
 
 def write_images(directory: Path) -> None:

@@ -86,6 +86,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
             "total_at": {str(count): value for count, value in sizes.total_at.items()},
         },
         "fingerprints": None if manifest.fingerprints is None else str(manifest.fingerprints),
+        "control_views": manifest.has_control_views,
         "hard_labels": all(segment.hard_labels is not None for segment in manifest.segments),
         "report": report,
     }
@@ -109,6 +110,7 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
         *_stage_pairs(described["stages"]),
         ("sample order", described["sample_order"]),
         ("fingerprints", _of(described["fingerprints"])),
+        ("control views", _control(described["control_views"])),
         ("views", described["views"]),
         ("augmentation", described["augmentation"] if described["augmented"] else "none"),
         ("codec", codec["name"] + _shape(described["report"])),
@@ -123,6 +125,10 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _of(fingerprints: str | None) -> str:
     return "none" if fingerprints is None else f"of {fingerprints}"
+
+
+def _control(has_control_views: bool) -> str:
+    return "thumbnails of a few samples' views, 8 × 8" if has_control_views else "none"
 
 
 def _views_of(policy: ViewPolicy | None) -> str:

@@ -9,6 +9,7 @@ from labelcast.errors import ContractMismatchError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
 from labelcast.label_set.contract import Expectation, LabelContract
+from labelcast.label_set.control_views import CONTROL_PART
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 from labelcast.label_set.fingerprints import READING_PART, FingerprintKind
@@ -58,6 +59,11 @@ class Manifest:
     def fingerprints(self) -> FingerprintKind | None:
         """What the fingerprints of its samples are of; None where it has none."""
         return next(iter(self.segments[0].fingerprints()), None)
+
+    @property
+    def has_control_views(self) -> bool:
+        """Whether it holds thumbnails of a few views, with their labels."""
+        return CONTROL_PART in dict(self.parts)
 
     def require(self, expected: Expectation) -> None:
         """Refuse a label set that the student was not made for.

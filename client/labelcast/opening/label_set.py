@@ -22,6 +22,7 @@ from labelcast.label_set import (
     ViewIndex,
     stage_views,
 )
+from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
@@ -34,6 +35,7 @@ from labelcast.opening.loops.read_labels import OnMiss
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
+    open_control_views,
     open_fingerprints,
     open_index,
     open_records,
@@ -110,10 +112,11 @@ class LabelSet(LabelSetFacts, ABC):
         self._context: ViewContext | None = None
         self._records: ViewRecords | None = None
         self._fingerprints: SampleFingerprints | None = None
+        self._control_views: ControlViews | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_artifact", "_codec", "_index", "_context", "_records", "_fingerprints")
-        return self.__dict__ | dict.fromkeys(kept)
+        return self.__dict__ | dict.fromkeys((*kept, "_control_views"))
 
     @abstractmethod
     def read_blob(self, ref: BlobRef) -> bytes:
@@ -335,6 +338,13 @@ class LabelSet(LabelSetFacts, ABC):
             opening = open_fingerprints(self.manifest, self.index())
             self._fingerprints = run(opening, self.read_blob)
         return self._fingerprints
+
+    def control_views(self) -> ControlViews | None:
+        """A few views as the teacher saw them, with their labels; None where the set has none."""
+        if self._control_views is None and self.manifest.has_control_views:
+            opening = open_control_views(self.manifest, self.index())
+            self._control_views = run(opening, self.read_blob)
+        return self._control_views
 
     def decoder(self) -> LabelDecoder:
         """Make a decoder of this label set's rows, with numpy alone."""

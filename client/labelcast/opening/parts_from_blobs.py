@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
 from labelcast.context.view_context import ViewContext
-from labelcast.errors import ManifestError
+from labelcast.errors import ManifestError, ViewNotFoundError
 from labelcast.identifiers import Digest
 from labelcast.label_set import (
     MAX_REPORT_BYTES,
@@ -28,6 +28,7 @@ from labelcast.label_set import (
     index_of,
     table_sections,
 )
+from labelcast.label_set.control_views import CONTROL_PART, MAX_CONTROL_BYTES, ControlViews
 from labelcast.label_set.fingerprints import (
     MAX_READING_BYTES,
     READING_PART,
@@ -143,6 +144,25 @@ def open_fingerprints(manifest: Manifest, index: ViewIndex) -> Opening[SampleFin
             " again"
         )
     return found
+
+
+def open_control_views(manifest: Manifest, index: ViewIndex) -> Opening[ControlViews | None]:
+    """Control views; None where the label set has none.
+
+    Raises:
+        ManifestError: the part is too large or malformed, or names a view that the set lacks.
+    """
+    ref = dict(manifest.parts).get(CONTROL_PART)
+    if ref is None:
+        return None
+    if ref.size > MAX_CONTROL_BYTES:
+        raise ManifestError(f"parts.{CONTROL_PART} has more than {MAX_CONTROL_BYTES} bytes")
+    control = ControlViews.from_bytes((yield ref), manifest.contract.num_classes)
+    try:
+        index.locate(control.views)
+    except ViewNotFoundError as error:
+        raise ManifestError(f"parts.{CONTROL_PART}: {error.message}") from None
+    return control
 
 
 def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:

@@ -10,6 +10,7 @@ from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view_context import ViewContext
 from labelcast.label_set import BlobRef, Manifest, MissingViews, ViewIndex, stage_views
+from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
@@ -18,6 +19,7 @@ from labelcast.opening.label_set import LabelSet, LabelSetFacts
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
+    open_control_views,
     open_fingerprints,
     open_index,
     open_records,
@@ -93,6 +95,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
         self._context: ViewContext | None = None
         self._records: ViewRecords | None = None
         self._fingerprints: SampleFingerprints | None = None
+        self._control_views: ControlViews | None = None
 
     async def read_blob(self, ref: BlobRef) -> bytes:
         """See `RemoteLabelSet.read_blob`."""
@@ -146,6 +149,13 @@ class AsyncRemoteLabelSet(LabelSetFacts):
             opening = open_fingerprints(self.manifest, await self.index())
             self._fingerprints = await run_async(opening, self.read_blob)
         return self._fingerprints
+
+    async def control_views(self) -> ControlViews | None:
+        """As `LabelSet.control_views`."""
+        if self._control_views is None and self.manifest.has_control_views:
+            opening = open_control_views(self.manifest, await self.index())
+            self._control_views = await run_async(opening, self.read_blob)
+        return self._control_views
 
     async def decoder(self) -> LabelDecoder:
         """See `LabelSet.decoder`."""

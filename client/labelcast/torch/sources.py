@@ -14,6 +14,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
 from labelcast.label_set import StoredViews, ViewIndex
+from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import (
     NOTHING_KNOWN,
@@ -65,6 +66,11 @@ class LabelSource(ABC):
     @abstractmethod
     def fingerprints(self) -> SampleFingerprints | Unchecked | None:
         """What images are compared with: None for a label set without; UNCHECKED by choice."""
+
+    @property
+    @abstractmethod
+    def control_views(self) -> ControlViews | Unchecked | None:
+        """What is compared at the start: None for a label set without; UNCHECKED by choice."""
 
     @property
     @abstractmethod
@@ -153,6 +159,15 @@ class LabelSetSource(LabelSource):
         return self._label_set.fingerprints()
 
     @property
+    def control_views(self) -> ControlViews | None:
+        """Read once, verified; of labels as they are delivered."""
+        control, temperature = self._label_set.control_views(), self._representation.temperature
+        delivered_alike = self.label_kind is self._label_set.contract.label_kind
+        if control is None or delivered_alike or temperature is None:
+            return control
+        return control.as_probabilities(temperature)
+
+    @property
     def stored_views(self) -> StoredViews:
         """Stored views, read once and verified."""
         return self._label_set.stored_views()
@@ -189,6 +204,7 @@ class ArrayLabels(LabelSource):
     view_records: ViewRecords | None = None
     made_for: Side = NOTHING_KNOWN
     fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
+    control_views: ControlViews | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 
     def __init__(

@@ -35,6 +35,8 @@ from labelcast.torch.images.compared import compared
 from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
 from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
+from labelcast.torch.start_check import check_at_start
+from labelcast.views import Views
 
 
 class SoftLabelLoader(IterableDataset[Batch]):
@@ -75,6 +77,8 @@ class SoftLabelLoader(IterableDataset[Batch]):
             the same ones. See `require_same_side` for IDs by position.
         canary: watches the first labels and stops the run if they do not belong to these views; by
             default compares them with the agreement in the label set's report, if it has one.
+        control_views: "compared" compares, before the first batch, looks and labels of the label
+            set's control views with what it keeps of them; UNCHECKED compares none.
         fingerprints: "compared" compares each image with the teacher's when it is first read;
             UNCHECKED compares none, and says that positions of another number of samples are meant.
         start: position from which to resume; the beginning by default. The number of epochs and row
@@ -85,6 +89,8 @@ class SoftLabelLoader(IterableDataset[Batch]):
             fingerprints are of files; the batch size or rank is impossible, a rank would make more
             steps than others, or the run has no such start.
         ContractMismatchError: another policy makes the source's views, or the classes differ.
+            Iterating raises it where control views look otherwise than to the teacher, or get other
+            labels than when the set was made.
         MisalignedLabelsError: the labels are of other samples.
         DifferentImageError: an image is not the one that the labels were made of; iterating raises
             it too.
@@ -109,6 +115,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
         missing: MissingViews = MissingViews.REFUSE,
         sample_ids: NDArray[np.uint64] | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
+        control_views: Unchecked | Literal["compared"] = "compared",
         fingerprints: Unchecked | Literal["compared"] = "compared",
         start: Position = START,
     ) -> None:
@@ -125,6 +132,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
                     " sample, or leave it out for all"
                 )
             require_known(sample_ids, table.sample_ids)
+        self._chosen = sample_ids
         known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
         # Before any image is read: one that is missing is told from one that differs.
         if source is not None:
@@ -158,6 +166,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
             recorded = None if source is None else source.recorded_agreement
             canary = None if recorded is None else Canary(recorded)
         self._canary = canary
+        self._compares_control_views = control_views is not UNCHECKED
         self.label_wait_seconds = 0.0
 
     def __len__(self) -> int:
@@ -244,6 +253,15 @@ class SoftLabelLoader(IterableDataset[Batch]):
             for planned, pixels in zip(plan, self._image_batches(plan), strict=True):
                 yield self._batch(planned, pixels, None)
             return
+        if self._compares_control_views:
+            check_at_start(
+                self._source,
+                lambda views: self._render(views, self._images[_wanted(views, self._renderer)]),
+                self._renderer.partners,
+                known=self._table.sample_ids,
+                chosen=self._chosen,
+            )
+            self._compares_control_views = False
         labels = self._source.labels(plan.batches)
         with Prefetch(labels, self._read_ahead) as prefetched:
             ready = iter(prefetched)
@@ -283,7 +301,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
     def _batch(
         self, planned: PlannedBatch, pixels: tuple[Images, Images | None], labels: Tensor | None
     ) -> Batch:
-        views, (images, partners) = planned.views, pixels
+        views = planned.views
         table, hard_labels = self._table.sample_ids, self._hard_labels
         shown = shown_classes(views, self._policy, table, hard_labels, self._records)
         if self._canary is not None and labels is not None and self._canary.watching:
@@ -293,15 +311,19 @@ class SoftLabelLoader(IterableDataset[Batch]):
             position=planned.position,
             next_position=planned.next_position,
             views=views,
-            images=self._renderer.render(
-                views,
-                self._to_device(images),
-                None if partners is None else self._to_device(partners),
-            ),
+            images=self._render(views, pixels),
             labels=torch.empty(len(views), 0) if labels is None else labels.to(self._device),
             shown=torch.from_numpy(shown).to(self._device),
             mixed_area=torch.from_numpy(share).to(self._device),
             repeated=torch.from_numpy(planned.repeated).to(self._device),
+        )
+
+    def _render(self, views: Views, pixels: tuple[Images, Images | None]) -> Tensor:
+        images, partners = pixels
+        return self._renderer.render(
+            views,
+            self._to_device(images),
+            None if partners is None else self._to_device(partners),
         )
 
     def _to_device(self, images: Images) -> Images:
@@ -349,9 +371,15 @@ class _Wanted:
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint64] | None]]:
         for planned in self._plan:
-            views = planned.views
-            partners = self._renderer.partners(views)
-            yield views.sample_ids, None if partners is views else partners.sample_ids
+            yield _wanted(planned.views, self._renderer)
+
+
+def _wanted(
+    views: Views, renderer: Renderer
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64] | None]:
+    """Sample IDs of views and of their partners; None without partners."""
+    partners = renderer.partners(views)
+    return views.sample_ids, None if partners is views else partners.sample_ids
 
 
 class _BatchImages(Dataset[tuple[Images, Images | None]]):

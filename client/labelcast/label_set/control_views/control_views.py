@@ -1,0 +1,209 @@
+"""The part of a label set: thumbnails of a few views, and the likeliest classes of their labels."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labelcast.errors import ContractMismatchError, ManifestError
+from labelcast.label_set.control_views.control_images import ControlImages
+from labelcast.label_set.control_views.thumbnails import SIDE
+from labelcast.views import Views
+
+CONTROL_PART = "control_views"
+MAX_CONTROL_BYTES = 2**20
+
+_MAGIC = b"labelcast/control-views/1\n"
+_HEADER = struct.Struct("<IIIff")
+_KEPT_CLASSES = 16
+# Of a label's largest value: eight times what fp16 rounds, far below what another label differs by.
+_LABEL_TOLERANCE = 2.0**-8
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class ControlViews:
+    """V views as the teacher saw them, with their labels as they decoded when the set was made.
+
+    Attributes:
+        images: the views and their thumbnails.
+        classes: uint32, shape (V, k), increasing in a row: the likeliest classes.
+        values: float32, shape (V, k): the labels' values of these.
+        shares: whether values are shares of what these classes have together, rather than values of
+            labels.
+    """
+
+    images: ControlImages
+    classes: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    shares: bool = False
+
+    @classmethod
+    def of(cls, images: ControlImages, labels: NDArray[np.float32]) -> Self:
+        """Keep the likeliest 16 classes of labels.
+
+        Args:
+            images: the views.
+            labels: shape (V, C), finite, in the order of `images.views`.
+        """
+        likeliest = np.argsort(-labels, axis=1, kind="stable")[:, :_KEPT_CLASSES]
+        classes = np.sort(likeliest, axis=1)
+        values = np.take_along_axis(labels, classes, axis=1).astype(np.float32)
+        return cls(images=images, classes=classes.astype(np.uint32), values=values)
+
+    @property
+    def views(self) -> Views:
+        """The views, in rising order of sample ID, then seed."""
+        return self.images.views
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check(self, render: Callable[[Views], ArrayLike], labels: Callable[[Views], Any]) -> None:
+        """Compare views and labels as a training loop makes them with those that are kept.
+
+        Args:
+            render: gives V views as they are shown to the student before it normalises them: float,
+                shape (V, channels, height, width), in host memory.
+            labels: gives their labels: float, shape (V, C), in host memory.
+
+        Raises:
+            ContractMismatchError: a view looks otherwise than to the teacher, or has another label.
+        """
+        self.images.require(np.asarray(render(self.views)))
+        self.require_labels(np.asarray(labels(self.views)))
+
+    def require_labels(self, labels: NDArray[Any]) -> None:
+        """Refuse labels that are not those of these views.
+
+        Args:
+            labels: float, shape (V, C), in the order of `views`.
+
+        Raises:
+            ContractMismatchError: says how many labels differ, and the first.
+        """
+        if labels.ndim != 2 or len(labels) != len(self) or labels.shape[1] <= self.classes.max():
+            raise ContractMismatchError(
+                f"labels of shape {labels.shape} are not those of {len(self)} control views, which"
+                f" have at least {int(self.classes.max()) + 1} classes",
+                field="control_views",
+                expected=len(self),
+                actual=labels.shape,
+            )
+        found = np.take_along_axis(labels, self.classes.astype(np.int64), axis=1)
+        found = found.astype(np.float64)
+        if self.shares:
+            found /= found.sum(axis=1, keepdims=True)
+        allowed = _LABEL_TOLERANCE * np.abs(self.values).max(axis=1, keepdims=True)
+        # Asked so that what is no number differs.
+        differs = ~(np.abs(found - self.values) <= allowed)
+        if not differs.any():
+            return
+        view = int(np.argmax(differs.any(axis=1)))
+        at = int(np.argmax(differs[view]))
+        sample_id, seed = self.views.sample_ids[view], self.views.seeds[view]
+        raise ContractMismatchError(
+            f"{int(differs.any(axis=1).sum())} of {len(self)} control views get other labels than"
+            f" when the set was made: class {self.classes[view, at]} of sample ID {sample_id}, seed"
+            f" {seed} has {found[view, at]:.4g}, not {self.values[view, at]:.4g}; read labels by"
+            " sample ID and seed, in the label set's class order, and decode them with its codec",
+            field="control_views",
+            expected=float(self.values[view, at]),
+            actual=float(found[view, at]),
+            sample_id=sample_id,
+            seed=seed,
+        )
+
+    def of_samples(
+        self,
+        sample_ids: NDArray[np.uint64],
+        known: NDArray[np.uint64],
+        partners: Callable[[Views], Views],
+    ) -> Self:
+        """Those that a part of the data set can render.
+
+        Args:
+            sample_ids: uint64: samples whose labels are asked for.
+            known: uint64: samples whose images are there.
+            partners: gives the view that each view is mixed with, or the view itself.
+        """
+        chosen = np.isin(self.views.sample_ids, sample_ids)
+        chosen &= np.isin(self.views.sample_ids, known)
+        own = self.views.sample_ids[chosen], self.views.seeds[chosen]
+        chosen[chosen] = np.isin(partners(Views(*own)).sample_ids, known)
+        return replace(
+            self,
+            images=self.images.only(chosen),
+            classes=self.classes[chosen],
+            values=self.values[chosen],
+        )
+
+    def as_probabilities(self, temperature: float) -> Self:
+        """Of logits: for labels that are delivered as a softmax at this temperature."""
+        scaled = self.values.astype(np.float64) / temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        shares = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return replace(self, values=shares.astype(np.float32), shares=True)
+
+    def to_bytes(self) -> bytes:
+        """The one spelling; see FORMAT.md."""
+        images = self.images
+        count, kept = self.classes.shape
+        header = _HEADER.pack(count, images.steps.shape[1], kept, images.low, images.high)
+        columns = (
+            self.views.sample_ids.astype("<u8"),
+            self.views.seeds.astype("<u4"),
+            images.steps,
+            self.classes.astype("<u4"),
+            self.values.astype("<f4"),
+        )
+        return _MAGIC + header + b"".join(column.tobytes() for column in columns)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, num_classes: int) -> Self:
+        """Read strictly.
+
+        Args:
+            content: of the part.
+            num_classes: C of the label set.
+
+        Raises:
+            ManifestError: another format, another size than it says, or impossible values.
+        """
+        start = len(_MAGIC) + _HEADER.size
+        if len(content) < start or not content.startswith(_MAGIC):
+            raise ManifestError(f"parts.{CONTROL_PART} is of another format than this reads")
+        count, channels, kept, low, high = _HEADER.unpack(content[len(_MAGIC) : start])
+        layout = (
+            ("<u8", (count,)),
+            ("<u4", (count,)),
+            ("u1", (count, channels, SIDE, SIDE)),
+            ("<u4", (count, kept)),
+            ("<f4", (count, kept)),
+        )
+        sizes = [
+            np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for dtype, shape in layout
+        ]
+        if 0 in sizes or start + sum(sizes) != len(content):
+            raise ManifestError(f"parts.{CONTROL_PART} has not the size that it says")
+        columns, at = list[NDArray[Any]](), start
+        for (dtype, shape), size in zip(layout, sizes, strict=True):
+            columns.append(np.frombuffer(content[at : at + size], dtype=dtype).reshape(shape))
+            at += size
+        ids, seeds, steps, classes, values = columns
+        rising = (ids[1:] > ids[:-1]) | ((ids[1:] == ids[:-1]) & (seeds[1:] > seeds[:-1]))
+        if not rising.all():
+            raise ManifestError(f"parts.{CONTROL_PART}: its views are not in rising order")
+        if not (classes[:, 1:] > classes[:, :-1]).all() or classes.max() >= num_classes:
+            raise ManifestError(
+                f"parts.{CONTROL_PART}: classes do not rise, or go beyond the {num_classes} classes"
+            )
+        if not (np.isfinite(values).all() and np.isfinite([low, high]).all() and low < high):
+            raise ManifestError(f"parts.{CONTROL_PART} holds values that are no numbers")
+        views = Views(ids.astype(np.uint64), seeds.astype(np.uint32))
+        images = ControlImages(views=views, low=low, high=high, steps=steps)
+        return cls(
+            images=images, classes=classes.astype(np.uint32), values=values.astype(np.float32)
+        )

@@ -168,6 +168,13 @@ def encode(
         float,
         typer.Option(help="Softmax temperature: of a topk codec, or of stored probabilities."),
     ] = 1.0,
+    no_control_views: Annotated[
+        bool,
+        typer.Option(
+            "--no-control-views",
+            help="Leave out the thumbnails of a few views that the labels come with.",
+        ),
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -187,6 +194,7 @@ def encode(
             artifact=chosen.artifact,
             fit_report=chosen.fit_report,
             progress=progress,
+            control_views=not no_control_views,
         )
     stride = chosen.encoder.codec.row_stride
     if as_json:

@@ -144,6 +144,13 @@ def relabel(
     show: Annotated[
         bool, typer.Option("--show", help="Print the recipe as JSON and exit.")
     ] = False,
+    no_control_views: Annotated[
+        bool,
+        typer.Option(
+            "--no-control-views",
+            help="Keep no thumbnails (8 × 8) of a few views: students then compare none of theirs.",
+        ),
+    ] = False,
     batch_rows: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 500,
     fresh: Annotated[
         bool,
@@ -207,6 +214,7 @@ def relabel(
                 workers=workers,
                 output=teacher_output,
                 from_probabilities=from_probabilities,
+                control_views=not no_control_views,
             )
     if workers.is_first:
         typer.echo(f"{dense.rows.num_rows} labels of {dense.rows.num_classes} classes in {out}")

@@ -4,7 +4,7 @@ labels.npy            fp16 or fp32, shape (seeds, samples, C), or (rows, C) wher
                       or rows are sample-major
 tables.safetensors    sample_ids (uint64), seeds (uint32), hard_labels (int64); present (int64)
                       where views are missing; file_fingerprints or pixel_fingerprints (uint64)
-                      where there were images
+                      where there were images; those of `control_images`, if views were kept
 records.safetensors   columns of `RecordedViews`, in row order, where views were recorded
 labels.json           canonical JSON; written last, so a directory without it is unfinished
 """
@@ -40,6 +40,7 @@ from labelcast.label_set import (
     index_of_cells,
     to_canonical,
 )
+from labelcast.label_set.control_views import ControlImages
 from labelcast.label_set.fields import Fields
 from labelcast.label_set.fingerprints import (
     READING_PART,
@@ -47,6 +48,7 @@ from labelcast.label_set.fingerprints import (
     FingerprintKind,
     SampleFingerprints,
 )
+from labelcast_producers.dense.control_images import as_tables, from_tables
 from labelcast_producers.dense.files import LabelFile, LabelRows, open_label_file
 from labelcast_producers.dense.label_kind import check_label_kind
 from labelcast_producers.dense.row_context import RowContext
@@ -162,6 +164,7 @@ class DenseLabels:
         records: recorded views, in row order; None if views were not recorded.
         fingerprints: fingerprints of the samples, whose digest is that of the data set; None
             without images.
+        control_images: thumbnails of a few views; None without.
     """
 
     description: Description
@@ -170,6 +173,7 @@ class DenseLabels:
     rows: LabelRows
     records: RecordedViews | None = None
     fingerprints: SampleFingerprints | None = None
+    control_images: ControlImages | None = None
 
     def context(self) -> RowContext | None:
         """What both producer and student know about the views.
@@ -210,6 +214,7 @@ class DenseLabels:
                 tables.get("present"),
             )
             fingerprints = _fingerprints(tables, description)
+            control_images = from_tables(tables, index)
         except ManifestError as error:
             raise LabelFileError(f"{directory}: {error.message}; relabel or import again") from None
         rows = open_label_file(directory / LABELS_NAME)
@@ -235,6 +240,7 @@ class DenseLabels:
             rows=rows,
             records=_read_records(directory / RECORDS_NAME, index) if recorded else None,
             fingerprints=fingerprints,
+            control_images=control_images,
         )
 
 
@@ -244,9 +250,10 @@ def write_tables(
     hard_labels: NDArray[np.int64] | None,
     records: RecordedViews | None = None,
     fingerprints: SampleFingerprints | None = None,
+    control_images: ControlImages | None = None,
 ) -> None:
-    """Write the view of every row, fingerprints of images, and recorded views if there are any."""
-    tables: dict[str, NDArray[Any]] = {"sample_ids": index.sample_ids, "seeds": index.seeds}
+    """Write the view of every row, and what is known about images and recorded views."""
+    tables = as_tables(control_images) | {"sample_ids": index.sample_ids, "seeds": index.seeds}
     if hard_labels is not None:
         tables["hard_labels"] = hard_labels
     if index.present is not None:

@@ -20,6 +20,7 @@ from labelcast.label_set import (
     from_canonical,
     to_canonical,
 )
+from labelcast.label_set.control_views import CONTROL_PART
 from labelcast.label_set.fingerprints import (
     READING_PART,
     FingerprintKind,
@@ -133,7 +134,8 @@ def _combined(
         codec=base.codec,
         report=None,
         stages=(*first, replace(stage, segments=len(base.segments) + stage.segments)),
-        parts=tuple(part for part in base.parts if part[0] == READING_PART),
+        # Views of the base look as they did, and keep their labels.
+        parts=tuple(part for part in base.parts if part[0] in (CONTROL_PART, READING_PART)),
     )
 
 

@@ -20,6 +20,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
+from labelcast.label_set.control_views import CONTROL_PART, ControlViews
 from labelcast.label_set.fingerprints import READING_PART
 from labelcast.label_set.view_records import mixing
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
@@ -28,6 +29,7 @@ from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
+from labelcast_producers.encoding.control_labels import ControlLabels
 from labelcast_producers.encoding.recorded_sections import write_augmentation
 from labelcast_producers.encoding.row_log import RowLog
 
@@ -59,6 +61,7 @@ def write_label_set(
     fit_report: dict[str, Any] | None = None,
     identity: str | None = None,
     progress: Progress = unwatched,
+    control_views: bool = True,
 ) -> LabelSetDirectory:
     """Encode a whole file of dense labels into a label set.
 
@@ -71,6 +74,8 @@ def write_label_set(
         identity: identity of the labels; an interrupted encoding of the same labels by the same
             codec resumes where it stopped. None starts over.
         progress: called as labels are encoded.
+        control_views: keep the thumbnails of a few views, if there are any, with what their labels
+            decode to.
 
     Raises:
         InvalidRequestError: the codec has no codes.
@@ -96,11 +101,14 @@ def write_label_set(
     with RowLog(out / "encoding", identity or secrets.token_hex(16), codec.row_stride) as log:
         measured.restore(log.measured)
         _encode(dense, encoder, context, measured, log, progress, resumable=identity is not None)
-        codes = writer.add_rows(codec.row_stride, log.blocks())
+        control = ControlLabels(dense, codec, context) if control_views else None
+        blocks = log.blocks() if control is None else control.watching(log.blocks())
+        codes = writer.add_rows(codec.row_stride, blocks)
         log.discard()
     report = measured.report() | ({} if fit_report is None else {"fit": fit_report})
     derived = None if context is None else ContextRef(context_digest(context.context, dense.index))
-    return _finish(writer, dense, codec, codes, artifact, report, derived)
+    kept = None if control is None else control.control_views()
+    return _finish(writer, dense, codec, codes, artifact, report, derived, kept)
 
 
 def write_packed_label_set(
@@ -143,6 +151,7 @@ def _finish(
     artifact: bytes,
     report: dict[str, Any],
     context: ContextRef | None,
+    control: ControlViews | None = None,
 ) -> LabelSetDirectory:
     description, index, hard = dense.description, dense.index, dense.hard_labels
     presence, prints = index.pack_presence(), dense.fingerprints
@@ -159,6 +168,9 @@ def _finish(
         if prints is None
         else ((prints.kind.part, writer.add_column(prints.values, "<u8")),),
     )
+    parts = {} if control is None else {CONTROL_PART: control.to_bytes()}
+    if reading is not None:
+        parts[READING_PART] = reading.to_bytes()
     codec_ref = writer.add_blob(artifact)
     contract = LabelContract(
         teacher=description.teacher,
@@ -179,7 +191,7 @@ def _finish(
             segments=(segment,),
             codec=codec_ref,
             report=writer.add_blob(to_canonical(report)),
-            parts=() if reading is None else ((READING_PART, writer.add_blob(reading.to_bytes())),),
+            parts=tuple((name, writer.add_blob(parts[name])) for name in sorted(parts)),
         )
     )
     return LabelSetDirectory(writer.directory)

@@ -160,6 +160,7 @@ def _samples(dense: DenseLabels, first: int, last: int) -> DenseLabels:
         index=GridIndex(index.sample_ids[first:last], index.seeds, RowOrder.SEED_MAJOR),
         hard_labels=None if hard is None else hard[first:last],
         fingerprints=None if prints is None else prints.only(index.sample_ids[first:last]),
+        control_images=None,
         rows=_ChosenRows(dense.rows, rows),
     )
 

@@ -27,6 +27,7 @@ from labelcast_producers.dense.labels import (
     write_tables,
 )
 from labelcast_producers.fitting.parallel import ALONE, Workers
+from labelcast_producers.relabel.control_views import take_control_images
 from labelcast_producers.relabel.finished_batches import START_ANEW, FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
 from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
@@ -58,6 +59,7 @@ def relabel(
     workers: Workers = ALONE,
     output: str | None = None,
     from_probabilities: bool = False,
+    control_views: bool = True,
 ) -> DenseLabels:
     """Write the teacher's logits for every (seed, sample), in memory of a few batches.
 
@@ -82,6 +84,8 @@ def relabel(
         workers: processes that share the work, all of which see `out`.
         output: which of several outputs holds the logits, see `Teacher`.
         from_probabilities: the teacher ends in a softmax; its logarithm is taken.
+        control_views: keep 8 × 8 thumbnails of a few views, with which students compare theirs; a
+            data set whose `control_views` is False gives none.
 
     Raises:
         InvalidRequestError: the teacher is no torch module, refuses the images or gives no tensor
@@ -141,8 +145,11 @@ def relabel(
     # An image that changes while the teacher labels would belong to no fingerprint.
     read = compared(table, fingerprints).reader(keep_bytes=_KEEP_IMAGE_BYTES)
 
+    def render(views: Views) -> Tensor:
+        return _rendered(renderer, read, views, place)
+
     def label(views: Views) -> NDArray[np.float16]:
-        return _to_fp16(_label(network, renderer, read, views, place), views, classes)
+        return _to_fp16(_label(network, render(views)), views, classes)
 
     done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
     with writer.opened() as labels:
@@ -150,7 +157,15 @@ def relabel(
         loop.work(label, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
-        write_tables(out, index, hard_labels, fingerprints=fingerprints)
+        kept_views = control_views and getattr(table.dataset, "control_views", True)
+        control_images = take_control_images(index, render) if kept_views else None
+        write_tables(
+            out,
+            index,
+            hard_labels,
+            fingerprints=fingerprints,
+            control_images=control_images,
+        )
         if recipe is not None:
             write_whole(out / RECIPE_NAME, recipe.to_bytes())
         write_whole(out / DESCRIPTION_NAME, description.to_bytes())
@@ -246,17 +261,16 @@ def _expect_its_labels(writer: LabelWriter, plan: Plan, batch: int, label: Label
 
 
 @torch.inference_mode()
-def _label(
-    teacher: Teacher,
-    renderer: ViewRenderer,
-    read: ImageReader,
-    views: Views,
-    device: torch.device,
+def _label(teacher: Teacher, images: Tensor) -> Tensor:
+    return teacher.logits(images)
+
+
+def _rendered(
+    renderer: ViewRenderer, read: ImageReader, views: Views, device: torch.device
 ) -> Tensor:
     partners = renderer.partners(views)
     partner_images = None if partners is views else read(partners.sample_ids).to(device)
-    images = renderer.render(views, read(views.sample_ids).to(device), partner_images)
-    return teacher.logits(images)
+    return renderer.render(views, read(views.sample_ids).to(device), partner_images)
 
 
 def _to_fp16(logits: Tensor, views: Views, classes: int) -> NDArray[np.float16]:

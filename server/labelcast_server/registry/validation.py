@@ -19,6 +19,7 @@ from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
+    open_control_views,
     open_fingerprints,
     open_index,
     open_records,
@@ -87,6 +88,7 @@ async def _validate(blobs: BlobStore, manifest: Manifest) -> None:
     index = await run_async(open_index(manifest), tables.blob)
     await run_async(open_context(manifest, index), tables.blob)
     await run_async(open_fingerprints(manifest, index), tables.blob)
+    await run_async(open_control_views(manifest, index), tables.blob)
     records = await run_async(open_records(manifest, index), tables.blob)
     if records is not None:
         await asyncio.to_thread(records.check)

@@ -42,6 +42,7 @@ from labelcast.label_set import (
     digest_of,
     to_canonical,
 )
+from labelcast.label_set.control_views import CONTROL_PART, ControlImages, ControlViews
 from labelcast.label_set.fingerprints import (
     READING_PART,
     FileReading,
@@ -51,6 +52,7 @@ from labelcast.label_set.fingerprints import (
 )
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.opening.parts_from_blobs import context_digest
+from labelcast.views import Views
 
 CodecName = Literal["raw", "topk", "vqae", "vqae-context"]
 
@@ -130,6 +132,32 @@ def with_fingerprints(label_set: LabelSetDirectory, kind: FingerprintKind) -> La
         parts=() if reading is None else ((READING_PART, writer.add_blob(reading.to_bytes())),),
     )
     writer.finish(manifest)
+    return LabelSetDirectory(label_set.directory)
+
+
+def with_control_views(
+    label_set: LabelSetDirectory, views: Views | None = None, content: bytes | None = None
+) -> LabelSetDirectory:
+    """The same with control views, all grey; of every 7th row unless views are named.
+
+    Args:
+        label_set: without optional parts.
+        views: views, which the label set may lack.
+        content: what the part holds instead.
+    """
+    index = label_set.index().segments[0]
+    chosen = index.views_at(np.arange(0, index.num_rows, 7)) if views is None else views
+    if content is None:
+        images = ControlImages.of(chosen, np.full((len(chosen), 1, 8, 8), 0.5))
+        known = index.rows(images.views)[1].all()
+        labels = (
+            label_set.labels(images.views.sample_ids, images.views.seeds)
+            if known
+            else np.zeros((len(chosen), label_set.contract.num_classes), np.float32)
+        )
+        content = ControlViews.of(images, labels).to_bytes()
+    writer = LabelSetDirectoryWriter(label_set.directory)
+    writer.finish(replace(label_set.manifest, parts=((CONTROL_PART, writer.add_blob(content)),)))
     return LabelSetDirectory(label_set.directory)
 
 

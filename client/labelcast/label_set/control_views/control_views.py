@@ -75,14 +75,17 @@ class ControlViews:
         self.images.require(np.asarray(render(self.views)))
         self.require_labels(np.asarray(labels(self.views)))
 
-    def require_labels(self, labels: NDArray[Any]) -> None:
-        """Refuse labels that are not those of these views.
+    def label_distances(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        """How far labels are from those that are kept, as a multiple of what is allowed.
 
         Args:
             labels: float, shape (V, C), in the order of `views`.
 
+        Returns:
+            float64, shape (V, k), of each class that is kept; above 1 it is another label.
+
         Raises:
-            ContractMismatchError: says how many labels differ, and the first.
+            ContractMismatchError: they are too few, or of too few classes.
         """
         if labels.ndim != 2 or len(labels) != len(self) or labels.shape[1] <= self.classes.max():
             raise ContractMismatchError(
@@ -92,29 +95,46 @@ class ControlViews:
                 expected=len(self),
                 actual=labels.shape,
             )
-        found = np.take_along_axis(labels, self.classes.astype(np.int64), axis=1)
-        found = found.astype(np.float64)
-        if self.shares:
-            found /= found.sum(axis=1, keepdims=True)
         allowed = _LABEL_TOLERANCE * np.abs(self.values).max(axis=1, keepdims=True)
+        differences = np.abs(self._found(labels) - self.values)
+        distances: NDArray[np.float64] = np.divide(
+            differences, allowed, out=np.where(differences == 0, 0.0, np.inf), where=allowed > 0
+        )
+        return distances
+
+    def require_labels(self, labels: NDArray[Any]) -> None:
+        """Refuse labels that are not those of these views.
+
+        Args:
+            labels: float, shape (V, C), in the order of `views`.
+
+        Raises:
+            ContractMismatchError: says how many labels differ, and the first.
+        """
         # Asked so that what is no number differs.
-        differs = ~(np.abs(found - self.values) <= allowed)
+        differs = ~(self.label_distances(labels) <= 1)
         if not differs.any():
             return
         view = int(np.argmax(differs.any(axis=1)))
         at = int(np.argmax(differs[view]))
         sample_id, seed = self.views.sample_ids[view], self.views.seeds[view]
+        found, kept = float(self._found(labels)[view, at]), float(self.values[view, at])
         raise ContractMismatchError(
             f"{int(differs.any(axis=1).sum())} of {len(self)} control views get other labels than"
             f" when the set was made: class {self.classes[view, at]} of sample ID {sample_id}, seed"
-            f" {seed} has {found[view, at]:.4g}, not {self.values[view, at]:.4g}; read labels by"
-            " sample ID and seed, in the label set's class order, and decode them with its codec",
+            f" {seed} has {found:.4g}, not {kept:.4g}; read labels by sample ID and seed, in the"
+            " label set's class order, and decode them with its codec",
             field="control_views",
-            expected=float(self.values[view, at]),
-            actual=float(found[view, at]),
+            expected=kept,
+            actual=found,
             sample_id=sample_id,
             seed=seed,
         )
+
+    def _found(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        at = self.classes.astype(np.int64)
+        found = np.take_along_axis(labels, at, axis=1).astype(np.float64)
+        return found / found.sum(axis=1, keepdims=True) if self.shares else found
 
     def of_samples(
         self,

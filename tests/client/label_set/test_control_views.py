@@ -62,12 +62,13 @@ def test_golden_vector() -> None:
         np.array([[-1, 2.5], [0.25, 0]], dtype=np.float32),
     )
     content = made.to_bytes()
-    assert content[:46] == b"labelcast/control-views/1\n" + struct.pack("<IIIff", 2, 1, 2, 0, 1)
-    assert content[46:70].hex() == "010000000000000002000000000000000600000005000000"
-    assert content[70:74].hex() == "81838587"
-    assert hashlib.sha256(content).hexdigest() == (
-        "0149ae344626c367e33f3fe22ecb3bd53488e730866b6de44fe6d7b4748aa0b6"
+    assert content[:54] == b"labelcast/control-views/1\n" + struct.pack(
+        "<IIIIIff", 2, 1, 8, 8, 2, 0, 1
     )
+    assert content[54:78].hex() == "010000000000000002000000000000000600000005000000"
+    assert content[78:82].hex() == "81838587"
+    digest = "f6986e24c760ed08b9205b2d9a864062856bedfb22f3fdb865c9166b1f175eb8"
+    assert hashlib.sha256(content).hexdigest() == digest
 
 
 def test_views_are_kept_in_order_with_their_images_and_labels() -> None:
@@ -105,8 +106,9 @@ def test_two_steps_are_allowed_and_three_are_not() -> None:
         images.require(one)
     assert "make these views as the teacher's were made" in caught.value.message
     assert "\n" not in caught.value.message
-    with pytest.raises(ContractMismatchError, match="have 3 channels"):
-        images.require(pictures()[:, :1])
+    for other in (pictures()[:, :1], pictures()[:, :, 1:], pictures()[:2], pictures()[0]):
+        with pytest.raises(ContractMismatchError, match=r"teacher's to \(3, 3, 12, 20\)"):
+            images.require(other)
 
 
 def test_other_labels_are_refused_and_rounded_ones_are_not() -> None:
@@ -161,16 +163,17 @@ def changed(at: int, form: str, value: Any) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda content: content[:40], "another format"),
+        (lambda content: content[:50], "another format"),
         (lambda content: b"x" + content[1:], "another format"),
         (lambda content: content[:-1], "not the size"),
         (lambda content: content + b"\0", "not the size"),
         (changed(26, "<I", 2**32 - 1), "not the size"),
         (changed(30, "<I", 0), "not the size"),
-        (changed(38, "<f", 2), "no numbers"),
-        (changed(42, "<f", float("nan")), "no numbers"),
-        (changed(46, "<Q", 8), "rising order"),
-        (changed(62, "<Q", 3), "rising order"),
+        (changed(34, "<I", 0), "not the size"),
+        (changed(46, "<f", 2), "no numbers"),
+        (changed(50, "<f", float("nan")), "no numbers"),
+        (changed(54, "<Q", 8), "rising order"),
+        (changed(70, "<Q", 3), "rising order"),
         (lambda content: content[:-1] + b"\x7f" + content[-1:], "not the size"),
         (lambda content: content[:-4] + struct.pack("<f", float("inf")), "no numbers"),
     ],

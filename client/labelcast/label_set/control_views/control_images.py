@@ -1,6 +1,6 @@
 """How a few views looked to the teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,11 +19,13 @@ class ControlImages:
 
     Attributes:
         views: the views, in rising order of sample ID, then seed.
+        size: height and width of the views in pixels.
         low, high: pixel values that steps 0 and 255 mean; of fp32.
         steps: uint8, shape (V, channels, 8, 8): means of cells, rounded.
     """
 
     views: Views
+    size: tuple[int, int]
     low: float
     high: float
     steps: NDArray[np.uint8]
@@ -46,7 +48,8 @@ class ControlImages:
         steps = np.rint((means - low) / (high - low) * _STEPS).astype(np.uint8)
         order = np.lexsort((views.seeds, views.sample_ids))
         ordered = Views(views.sample_ids[order], views.seeds[order])
-        return cls(views=ordered, low=low, high=high, steps=steps[order])
+        height, width = rendered.shape[2:]
+        return cls(views=ordered, size=(height, width), low=low, high=high, steps=steps[order])
 
     def __len__(self) -> int:
         return len(self.views)
@@ -54,7 +57,7 @@ class ControlImages:
     def only(self, chosen: NDArray[np.bool_]) -> Self:
         """Those that are chosen: bool, shape (V,)."""
         views = Views(self.views.sample_ids[chosen], self.views.seeds[chosen])
-        return type(self)(views=views, low=self.low, high=self.high, steps=self.steps[chosen])
+        return replace(self, views=views, steps=self.steps[chosen])
 
     def distances(self, rendered: NDArray[Any]) -> NDArray[np.float64]:
         """Largest difference of each view's means, in steps: float64, shape (V,).
@@ -65,19 +68,19 @@ class ControlImages:
             rendered: float, shape (V, channels, height, width).
 
         Raises:
-            ContractMismatchError: the images have another number of channels.
+            ContractMismatchError: the images have another number of channels, or another size.
         """
-        kept, found = (len(self), self.steps.shape[1]), rendered.shape
-        if len(found) != 4 or found[:2] != kept:
+        shape = (*self.steps.shape[:2], *self.size)
+        if rendered.shape != shape:
             raise ContractMismatchError(
-                f"the views are rendered to shape {found}; those that the teacher saw have"
-                f" {kept[1]} channels: ({kept[0]}, {kept[1]}, height, width)",
+                f"{len(self)} control views are rendered to shape {rendered.shape}, the teacher's"
+                f" to {shape}: as views, channels, height, width",
                 field="control_views",
-                expected=kept,
-                actual=found,
+                expected=shape,
+                actual=rendered.shape,
             )
         means = (thumbnails(rendered) - self.low) / (self.high - self.low) * _STEPS
-        differences = np.abs(means - self.steps).reshape(len(self), kept[1] * SIDE * SIDE)
+        differences = np.abs(means - self.steps).reshape(len(self), shape[1] * SIDE * SIDE)
         largest: NDArray[np.float64] = differences.max(axis=1)
         return largest
 

@@ -17,7 +17,7 @@ CONTROL_PART = "control_views"
 MAX_CONTROL_BYTES = 2**20
 
 _MAGIC = b"labelcast/control-views/1\n"
-_HEADER = struct.Struct("<IIIff")
+_HEADER = struct.Struct("<IIIIIff")
 _KEPT_CLASSES = 16
 # Of a label's largest value: eight times what fp16 rounds, far below what another label differs by.
 _LABEL_TOLERANCE = 2.0**-8
@@ -171,7 +171,8 @@ class ControlViews:
         """The one spelling; see FORMAT.md."""
         images = self.images
         count, kept = self.classes.shape
-        header = _HEADER.pack(count, images.steps.shape[1], kept, images.low, images.high)
+        channels = images.steps.shape[1]
+        header = _HEADER.pack(count, channels, *images.size, kept, images.low, images.high)
         columns = (
             self.views.sample_ids.astype("<u8"),
             self.views.seeds.astype("<u4"),
@@ -195,7 +196,8 @@ class ControlViews:
         start = len(_MAGIC) + _HEADER.size
         if len(content) < start or not content.startswith(_MAGIC):
             raise ManifestError(f"parts.{CONTROL_PART} is of another format than this reads")
-        count, channels, kept, low, high = _HEADER.unpack(content[len(_MAGIC) : start])
+        header = _HEADER.unpack(content[len(_MAGIC) : start])
+        count, channels, height, width, kept, low, high = header
         layout = (
             ("<u8", (count,)),
             ("<u4", (count,)),
@@ -206,7 +208,7 @@ class ControlViews:
         sizes = [
             np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for dtype, shape in layout
         ]
-        if 0 in sizes or start + sum(sizes) != len(content):
+        if 0 in (*sizes, height, width) or start + sum(sizes) != len(content):
             raise ManifestError(f"parts.{CONTROL_PART} has not the size that it says")
         columns, at = list[NDArray[Any]](), start
         for (dtype, shape), size in zip(layout, sizes, strict=True):
@@ -223,7 +225,8 @@ class ControlViews:
         if not (np.isfinite(values).all() and np.isfinite([low, high]).all() and low < high):
             raise ManifestError(f"parts.{CONTROL_PART} holds values that are no numbers")
         views = Views(ids.astype(np.uint64), seeds.astype(np.uint32))
-        images = ControlImages(views=views, low=low, high=high, steps=steps)
+        size = (height, width)
+        images = ControlImages(views=views, size=size, low=low, high=high, steps=steps)
         return cls(
             images=images, classes=classes.astype(np.uint32), values=values.astype(np.float32)
         )

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
+from benchmarks.control_views.table import clean_table
+from benchmarks.control_views.table import faults_table as control_faults_table
 from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
 from benchmarks.serve.table import curve_table
@@ -272,6 +274,8 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "codec-catch-up": catch_up_table,
     "codec-ceiling": ceiling_table,
     "codec-300": partial(codec_table, task="glyphs-300"),
+    "control_views": control_faults_table,
+    "control_views-clean": clean_table,
     "demo": demo_table,
     "entropy": entropy_table,
     "fingerprints": fingerprints_table,

@@ -1,7 +1,7 @@
 """Data sets, teachers and label sets that starts are tried with."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,10 @@ class Made:
         return LabelSetDirectory(self.directory)
 
 
-def make_all(directory: Path) -> list[Made]:
+def make_all(directory: Path, only: Sequence[int] | None = None) -> list[Made]:
     """Six label sets: policies, codecs, pixels and sizes differ.
 
-    What another process has made in `directory` is opened, not made again.
+    What another process has made in `directory` is opened, not made again; `only` some are made.
     """
     photographs = directory / "photographs"
     digits = directory / "digits"
@@ -121,7 +121,8 @@ def make_all(directory: Path) -> list[Made]:
         _Plan("digits as they are, fitted", grey, None, None, None),
         _Plan("normalised, CutMix, raw", normalised, CUTMIX, "raw:fp16", None),
     ]
-    return [_made(directory / str(number), plan) for number, plan in enumerate(plans)]
+    chosen = range(len(plans)) if only is None else only
+    return [_made(directory / str(number), plans[number]) for number in chosen]
 
 
 def write_photographs(root: Path) -> None:

@@ -129,7 +129,10 @@ def test_neither_canary_nor_ids_see_what_the_comparison_sees(
     label_set: LabelSet, teachers_folder: Path, folder: Path, tmp_path: Path
 ) -> None:
     folders.with_image_renamed_in_its_class(folder)
-    batches = train(label_set, ImageFolder(folder), fingerprints=UNCHECKED)
+    renamed = ImageFolder(folder)
+    with pytest.raises(ContractMismatchError, match="control views look otherwise"):
+        train(label_set, renamed, fingerprints=UNCHECKED)
+    batches = train(label_set, renamed, fingerprints=UNCHECKED, control_views=UNCHECKED)
     # What the teacher says of the images that the student saw, by sample and seed.
     own = labelled(tmp_path / "own", folder)
     wrong = 0

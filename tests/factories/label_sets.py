@@ -5,6 +5,7 @@
 `labels` is what every right reader must give for `label_set.index()`'s views in row order.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -136,19 +137,23 @@ def with_fingerprints(label_set: LabelSetDirectory, kind: FingerprintKind) -> La
 
 
 def with_control_views(
-    label_set: LabelSetDirectory, views: Views | None = None, content: bytes | None = None
+    label_set: LabelSetDirectory,
+    views: Views | None = None,
+    content: bytes | None = None,
+    render: Callable[[Views], Any] = lambda views: np.full((len(views), 1, 8, 8), 0.5),
 ) -> LabelSetDirectory:
-    """The same with control views, all grey; of every 7th row unless views are named.
+    """The same with control views, of every 7th row unless views are named.
 
     Args:
         label_set: without optional parts.
         views: views, which the label set may lack.
         content: what the part holds instead.
+        render: how views look: float, shape (N, channels, height, width); all grey by default.
     """
     index = label_set.index().segments[0]
     chosen = index.views_at(np.arange(0, index.num_rows, 7)) if views is None else views
     if content is None:
-        images = ControlImages.of(chosen, np.full((len(chosen), 1, 8, 8), 0.5))
+        images = ControlImages.of(chosen, render(chosen))
         known = index.rows(images.views)[1].all()
         labels = (
             label_set.labels(images.views.sample_ids, images.views.seeds)

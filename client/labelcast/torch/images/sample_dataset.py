@@ -14,7 +14,8 @@ class SampleDataset(Protocol):
 
     `dataset[i]` is (float image of shape (channels, height, width), hard label). `sample_ids` is
     uint64 of shape (len(dataset),): an item keeps its ID when the data set is reordered, filtered
-    or extended. `class_names` lists the classes in order.
+    or extended. `class_names` lists the classes in order. `control_views = False`, if it is there,
+    says that nobody may keep thumbnails of it.
     """
 
     sample_ids: NDArray[np.uint64]

@@ -22,6 +22,7 @@ from labelcast.errors import (
 )
 from labelcast.identifiers import Digest
 from labelcast.label_set import GridIndex, RowOrder, StoredViews, ViewIndex
+from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import NOTHING_KNOWN, UNCHECKED, Side, Unchecked
 from labelcast.torch import (
@@ -169,6 +170,7 @@ class Teacher(LabelSource):
     view_records = None
     made_for = NOTHING_KNOWN
     fingerprints: SampleFingerprints | Unchecked | None = UNCHECKED
+    control_views: ControlViews | Unchecked | None = UNCHECKED
     recorded_agreement: float | None = None
 
     def __init__(

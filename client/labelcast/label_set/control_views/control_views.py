@@ -225,8 +225,8 @@ class ControlViews:
         if not (np.isfinite(values).all() and np.isfinite([low, high]).all() and low < high):
             raise ManifestError(f"parts.{CONTROL_PART} holds values that are no numbers")
         views = Views(ids.astype(np.uint64), seeds.astype(np.uint32))
-        size = (height, width)
-        images = ControlImages(views=views, size=size, low=low, high=high, steps=steps)
+        of_views = (height, width)
+        images = ControlImages(views=views, size=of_views, low=low, high=high, steps=steps)
         return cls(
             images=images, classes=classes.astype(np.uint32), values=values.astype(np.float32)
         )

@@ -133,6 +133,18 @@ def test_other_labels_are_refused_and_rounded_ones_are_not() -> None:
             kept.require_labels(np.zeros(shape))
 
 
+def test_classes_that_top_k_left_out_do_not_hide_the_others() -> None:
+    labels = np.where(logits() > 4, logits(), np.float32(-32768))
+    kept = ControlViews.of(ControlImages.of(VIEWS, pictures()), labels)
+    kept.require_labels(labels.astype(np.float16))
+    with pytest.raises(ContractMismatchError, match="3 of 3"):
+        kept.require_labels(np.where(labels > 4, labels * 1.02, labels))
+    # Nor where the likeliest is near zero.
+    likely = np.where(logits() > 4, np.float32(-1e-6), logits() - 10)
+    kept = ControlViews.of(ControlImages.of(VIEWS, pictures()), likely)
+    kept.require_labels(likely + np.float32(1e-3))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
 def test_logits_are_compared_with_probabilities(temperature: float) -> None:
     kept = control().as_probabilities(temperature)

@@ -21,6 +21,9 @@ _HEADER = struct.Struct("<IIIIIff")
 _KEPT_CLASSES = 16
 # Of a label's largest value: eight times what fp16 rounds, far below what another label differs by.
 _LABEL_TOLERANCE = 2.0**-8
+# Logits that are further below the likeliest's stand for classes that are out of question, such as
+# those that top-k does not keep: how large they are says nothing of the others.
+_OUT_OF_QUESTION = 100.0
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -95,7 +98,7 @@ class ControlViews:
                 expected=len(self),
                 actual=labels.shape,
             )
-        allowed = _LABEL_TOLERANCE * np.abs(self.values).max(axis=1, keepdims=True)
+        allowed = _LABEL_TOLERANCE * self._scale()
         differences = np.abs(self._found(labels) - self.values)
         distances: NDArray[np.float64] = np.divide(
             differences, allowed, out=np.where(differences == 0, 0.0, np.inf), where=allowed > 0
@@ -130,6 +133,14 @@ class ControlViews:
             sample_id=sample_id,
             seed=seed,
         )
+
+    def _scale(self) -> NDArray[np.float64]:
+        """What the tolerance of each value is measured by: float64, shape (V, k)."""
+        values = self.values.astype(np.float64)
+        near = values > values.max(axis=1, keepdims=True) - _OUT_OF_QUESTION
+        largest = np.where(near, np.abs(values), 0.0).max(axis=1, keepdims=True)
+        scale: NDArray[np.float64] = np.maximum(np.abs(values), largest)
+        return scale
 
     def _found(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         at = self.classes.astype(np.int64)

@@ -6,12 +6,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from labelcast.network.places import Place
 from labelcast.network.proxies import grpc_options
 from labelcast.network.tls import Tls
 
 
 def open_channel(
-    address: str,
+    at: str | Place,
     tls: Tls | None,
     options: Sequence[tuple[str, Any]] = (),
     *,
@@ -20,7 +21,7 @@ def open_channel(
     """A channel, which connects when it is first used.
 
     Args:
-        address: a gRPC target that `check_address` takes.
+        at: a gRPC target that `check_address` takes, or where one server of a name is.
         tls: how the service is checked; None for plain text.
         options: further ones of the channel.
         asynchronous: whether to use grpc.aio.
@@ -29,10 +30,14 @@ def open_channel(
         InvalidRequestError: the files of `tls` are of no use.
     """
     package = grpc.aio if asynchronous else grpc
-    every = [*options, *grpc_options(address)]
+    place = Place(at, at) if isinstance(at, str) else at
+    every = [*options, *grpc_options(place.address)]
+    if not place.is_as_given:
+        # The certificate is for the name, and so is the request.
+        every.append(("grpc.default_authority", place.address))
     if tls is None:
-        return package.insecure_channel(address, options=every)
+        return package.insecure_channel(place.target, options=every)
     if tls.server_name is not None:
         every.append(("grpc.ssl_target_name_override", tls.server_name))
     credentials = grpc.ssl_channel_credentials(*tls.pems())
-    return package.secure_channel(address, credentials, options=every)
+    return package.secure_channel(place.target, credentials, options=every)

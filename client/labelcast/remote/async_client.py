@@ -23,12 +23,12 @@ from labelcast.remote.calls import (
     resolve_request,
 )
 from labelcast.remote.remote_label_set import AsyncRemoteLabelSet
-from labelcast.remote.retry import UNPROVEN
+from labelcast.remote.retry import DECISIVE, UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.streams.listed import StreamExchange
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
-from labelcast.remote.transport import RpcError
+from labelcast.remote.transport import RpcError, Transport
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
@@ -63,23 +63,29 @@ class AsyncLabelClient(Session):
         """See `LabelClient.blob`."""
         parts, retries = BlobParts(label_set, ref), self._retries()
         while not parts.done:
-            call = self._transport.unary_stream("GetBlob")(
-                parts.request(), metadata=self._transport.metadata
-            )
+            server = await self._server()
+            call = server.unary_stream("GetBlob")(parts.request(), metadata=server.metadata)
+            watch = _Watch(call, parts, self._settings.reply_seconds)
             try:
-                async for reply in call:
+                async for reply in watch.replies():
                     data = parts.accept(reply)
                     retries.progress()
                     yield data
                 parts.finish()
             except RpcError as error:
-                pause = retries.next_pause(self._translated(error))
+                pause = retries.pause_after(self._translated(error, server.place), server.place)
             except UNPROVEN as error:
-                pause = retries.next_pause(error, unproven=True)
+                pause = retries.pause_after(error, server.place, unproven=True)
+            except asyncio.CancelledError:
+                if not watch.stalled:
+                    raise
+                stalled = self._stalled(server.place, "bytes of a blob")
+                pause = retries.pause_after(stalled, server.place)
             else:
                 continue
             finally:
                 call.cancel()
+                await watch.stop()
             await asyncio.sleep(pause)
 
     async def resolve(
@@ -115,8 +121,9 @@ class AsyncLabelClient(Session):
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         while not exchange.done:
             watch: _Watch | None = None
+            server = await self._server()
             try:
-                async with self._call(exchange) as (watch, requests):
+                async with self._call(server, exchange) as (watch, requests):
                     async for reply in watch.replies():
                         rows = wire.reply_rows(reply)
                         completed = list(exchange.accept(rows))
@@ -126,14 +133,14 @@ class AsyncLabelClient(Session):
                             yield batch
                 exchange.finish()
             except RpcError as error:
-                pause = retries.next_pause(self._translated(error))
+                pause = retries.pause_after(self._translated(error, server.place), server.place)
             except UNPROVEN as error:
-                pause = retries.next_pause(error, unproven=True)
+                pause = retries.pause_after(error, server.place, unproven=True)
             except asyncio.CancelledError:
                 # The watch cancelled the call, or somebody the task.
                 if watch is None or not watch.stalled:
                     raise
-                pause = retries.next_pause(self._stalled())
+                pause = retries.pause_after(self._stalled(server.place, "rows"), server.place)
             else:
                 continue
             await asyncio.sleep(pause)
@@ -142,8 +149,7 @@ class AsyncLabelClient(Session):
 
     async def close(self) -> None:
         """See `LabelClient.close`."""
-        channel = self._transport.take_channel()
-        if channel is not None:
+        for channel in self._servers.take_channels():
             await channel.close()
 
     async def __aenter__(self) -> Self:
@@ -154,16 +160,16 @@ class AsyncLabelClient(Session):
 
     @contextlib.asynccontextmanager
     async def _call(
-        self, exchange: StreamExchange | PlanExchange
+        self, server: Transport, exchange: StreamExchange | PlanExchange
     ) -> AsyncIterator["tuple[_Watch, _Requests | _OneRequest]"]:
-        metadata = self._transport.metadata
+        metadata = server.metadata
         requests: _Requests | _OneRequest
         if isinstance(exchange, PlanExchange):
-            start = self._transport.unary_stream("StreamPlan")
+            start = server.unary_stream("StreamPlan")
             call = start(exchange.request(), metadata=metadata)
             requests = _OneRequest()
         else:
-            call = self._transport.stream_stream("StreamLabels")(metadata=metadata)
+            call = server.stream_stream("StreamLabels")(metadata=metadata)
             requests = _Requests(call, exchange)
         watch = _Watch(call, exchange, self._settings.reply_seconds)
         try:
@@ -176,16 +182,26 @@ class AsyncLabelClient(Session):
     async def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
         attempts = self._attempts()
         while True:
+            server = await self._server()
             try:
-                reply = await self._transport.unary(method)(
-                    request, timeout=attempts.seconds_left, metadata=self._transport.metadata
+                reply = await server.unary(method)(
+                    request, timeout=attempts.seconds_left, metadata=server.metadata
                 )
                 return read(reply)
             except RpcError as error:
-                pause = attempts.next_pause(self._translated(error))
+                translated = self._translated(error, server.place)
+                pause = attempts.pause_after(translated, server.place)
             except UNPROVEN as error:
-                pause = attempts.next_pause(error, unproven=True)
+                pause = attempts.pause_after(error, server.place, unproven=True)
+            except DECISIVE as error:
+                raise attempts.named(error, server.place) from None
             await asyncio.sleep(pause)
+
+    async def _server(self) -> Transport:
+        if self._servers.is_stale:
+            # Looking names up must not hold the event loop up.
+            await asyncio.to_thread(self._servers.look_up)
+        return self._servers.current
 
 
 class _Watch(StallWatch):

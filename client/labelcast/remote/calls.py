@@ -51,6 +51,16 @@ class BlobParts:
         """Whether every byte has arrived."""
         return self._received == self._ref.size
 
+    @property
+    def answered(self) -> int:
+        """Bytes that have arrived."""
+        return self._received
+
+    @property
+    def owes_reply(self) -> bool:
+        """Whether the service must send something: bytes, or the end of the transfer."""
+        return True
+
     def request(self) -> pb.GetBlobRequest:
         """Request for the missing rest."""
         return pb.GetBlobRequest(

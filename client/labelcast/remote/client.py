@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast import wire
+from labelcast.errors import LabelcastError
 from labelcast.label_set import BlobRef, Expectation, MissingViews
+from labelcast.network.places import Place
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import (
@@ -27,12 +29,12 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.requested_labels import RequestedLabels
-from labelcast.remote.retry import UNPROVEN
+from labelcast.remote.retry import DECISIVE, UNPROVEN
 from labelcast.remote.session import Session
 from labelcast.remote.streams.listed import StreamExchange
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
-from labelcast.remote.transport import RpcError
+from labelcast.remote.transport import RpcError, Transport
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
@@ -83,23 +85,24 @@ class LabelClient(Session):
         """
         parts, retries = BlobParts(label_set, ref), self._retries()
         while not parts.done:
+            server, watch = self._servers.current, _Watch(parts, self._settings.reply_seconds)
             call: Any = None
             try:
-                call = self._transport.unary_stream("GetBlob")(
-                    parts.request(), metadata=self._transport.metadata
-                )
-                for reply in call:
+                call = server.unary_stream("GetBlob")(parts.request(), metadata=server.metadata)
+                for reply in watch.over(call):
                     data = parts.accept(reply)
                     retries.progress()
                     yield data
                 parts.finish()
             except RpcError as error:
-                pause = retries.next_pause(self._translated(error))
+                broken = self._broken(error, watch, server, "bytes of a blob")
+                pause = retries.pause_after(broken, server.place)
             except UNPROVEN as error:
-                pause = retries.next_pause(error, unproven=True)
+                pause = retries.pause_after(error, server.place, unproven=True)
             else:
                 continue
             finally:
+                watch.close()
                 if call is not None:
                     call.cancel()
             time.sleep(pause)
@@ -155,16 +158,16 @@ class LabelClient(Session):
         request = labels_request(label_set, views, representation)
         settings = self._settings
 
-        def start() -> Any:
-            return self._transport.unary("GetLabels").future(
-                request, timeout=settings.reply_seconds, metadata=self._transport.metadata
+        def start() -> tuple[Place, Any]:
+            server = self._servers.current
+            return server.place, server.unary("GetLabels").future(
+                request, timeout=settings.reply_seconds, metadata=server.metadata
             )
 
         def read(reply: bytes) -> DeliveredLabels:
             return self._telemetry.delivered(read_labels(reply, label_set, views, representation))
 
         return RequestedLabels(
-            settings.address,
             start=start,
             read=read,
             retries=self._retries_within,
@@ -196,11 +199,11 @@ class LabelClient(Session):
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
-            requests = _requests(exchange, condition, reading)
+            server, requests = self._servers.current, _requests(exchange, condition, reading)
             watch = _Watch(exchange, self._settings.reply_seconds)
             call: Any = None
             try:
-                call = self._start(requests)
+                call = _start(server, requests)
                 for reply in watch.over(call):
                     rows = wire.reply_rows(reply)
                     with condition:
@@ -210,10 +213,10 @@ class LabelClient(Session):
                     yield from completed
                 exchange.finish()
             except RpcError as error:
-                broken = self._stalled() if watch.stalled else self._translated(error)
-                pause = retries.next_pause(broken)
+                broken = self._broken(error, watch, server, "rows")
+                pause = retries.pause_after(broken, server.place)
             except UNPROVEN as error:
-                pause = retries.next_pause(error, unproven=True)
+                pause = retries.pause_after(error, server.place, unproven=True)
             else:
                 continue
             finally:
@@ -229,9 +232,8 @@ class LabelClient(Session):
         exchange.raise_failure()
 
     def close(self) -> None:
-        """Close the channel; the next call opens another."""
-        channel = self._transport.take_channel()
-        if channel is not None:
+        """Close every channel; the next call opens another."""
+        for channel in self._servers.take_channels():
             channel.close()
 
     def __enter__(self) -> Self:
@@ -240,25 +242,36 @@ class LabelClient(Session):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, requests: "_Requests | pb.StreamPlanRequest") -> Any:
-        metadata = self._transport.metadata
-        if isinstance(requests, _Requests):
-            return self._transport.stream_stream("StreamLabels")(requests, metadata=metadata)
-        return self._transport.unary_stream("StreamPlan")(requests, metadata=metadata)
+    def _broken(
+        self, error: RpcError, watch: "_Watch", server: Transport, owed: str
+    ) -> LabelcastError:
+        if watch.stalled:
+            return self._stalled(server.place, owed)
+        return self._translated(error, server.place)
 
     def _ask(self, method: str, request: Any, read: Callable[[bytes], Answer]) -> Answer:
         attempts = self._attempts()
         while True:
+            server = self._servers.current
             try:
-                reply = self._transport.unary(method)(
-                    request, timeout=attempts.seconds_left, metadata=self._transport.metadata
+                reply = server.unary(method)(
+                    request, timeout=attempts.seconds_left, metadata=server.metadata
                 )
                 return read(reply)
             except RpcError as error:
-                pause = attempts.next_pause(self._translated(error))
+                translated = self._translated(error, server.place)
+                pause = attempts.pause_after(translated, server.place)
             except UNPROVEN as error:
-                pause = attempts.next_pause(error, unproven=True)
+                pause = attempts.pause_after(error, server.place, unproven=True)
+            except DECISIVE as error:
+                raise attempts.named(error, server.place) from None
             time.sleep(pause)
+
+
+def _start(server: Transport, requests: "_Requests | pb.StreamPlanRequest") -> Any:
+    if isinstance(requests, _Requests):
+        return server.stream_stream("StreamLabels")(requests, metadata=server.metadata)
+    return server.unary_stream("StreamPlan")(requests, metadata=server.metadata)
 
 
 class _Watch(StallWatch):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labelcast.errors import DeadlineExceededError, InvalidRequestError, LabelcastError
+from labelcast.network.places import Place
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.pending_labels import PendingLabels
 from labelcast.remote.retry import PASSING, UNPROVEN, Retries
@@ -15,8 +16,7 @@ class RequestedLabels(PendingLabels):
     """A call that was started, and is repeated while somebody waits for it.
 
     Args:
-        address: address of the service, for messages.
-        start: starts the call; returns gRPC's future.
+        start: starts the call; returns the server that it asks, and gRPC's future.
         read: verifies a reply.
         retries: makes retries, of so many seconds for all attempts; None for the client's own.
         translated: translates gRPC's errors.
@@ -24,19 +24,17 @@ class RequestedLabels(PendingLabels):
 
     def __init__(
         self,
-        address: str,
         *,
-        start: Callable[[], Any],
+        start: Callable[[], tuple[Place, Any]],
         read: Callable[[bytes], DeliveredLabels],
         retries: Callable[[float | None, bool], Retries],
-        translated: Callable[[RpcError], LabelcastError],
+        translated: Callable[[RpcError, Place], LabelcastError],
     ) -> None:
-        self._address = address
         self._start = start
         self._read = read
         self._retries = retries
         self._translated = translated
-        self._call = start()
+        self._place, self._call = start()
         self._cancelled = False
 
     def result(self, seconds: float | None = None, *, again: bool = True) -> DeliveredLabels:
@@ -60,17 +58,18 @@ class RequestedLabels(PendingLabels):
             except CallTimeoutError:
                 self._call.cancel()
                 raise DeadlineExceededError(
-                    f"no labels from {self._address} within {seconds:g} s"
+                    f"no labels from {self._place} within {seconds:g} s"
                 ) from None
             except RpcError as error:
-                failure = self._translated(error)
-                pause = 0.0 if old and retries.at_once(failure) else retries.next_pause(failure)
+                failure = self._translated(error, self._place)
+                at_once = old and retries.at_once(failure, self._place)
+                pause = 0.0 if at_once else retries.pause_after(failure, self._place)
             except UNPROVEN as error:
-                doubts.append(error)
-                pause = retries.next_pause(error, unproven=True)
+                doubts.append(retries.named(error, self._place))
+                pause = retries.pause_after(error, self._place, unproven=True)
             old = False
             time.sleep(pause)
-            self._call = self._start()
+            self._place, self._call = self._start()
 
     def cancel(self) -> None:
         """See `PendingLabels`."""

@@ -1,6 +1,6 @@
 """What both clients share: settings, retries, and reading replies. Opens nothing itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,22 +9,25 @@ from labelcast.label_set import (
     BlobRef,
     check_digest,
 )
+from labelcast.network.endpoint import addresses_of
+from labelcast.network.places import Place
 from labelcast.network.tls import Tls
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.cache import BlobCache
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.retry import Attempts, Retries
+from labelcast.remote.servers import Servers
 from labelcast.remote.streams.listed import StreamExchange, default_window
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.telemetry.telemetry import Telemetry
-from labelcast.remote.transport import RpcError, Transport, WireBytes, translate
+from labelcast.remote.transport import RpcError, WireBytes, translate
 from labelcast.representation import Representation
 from labelcast.views import Views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    address: str
+    addresses: tuple[str, ...]
     token: str | None = field(repr=False)
     tls: Tls | None
     allow_plaintext: bool
@@ -43,7 +46,7 @@ class Session:
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str],
         *,
         token: str | None = None,
         tls: Tls | bool = False,
@@ -58,16 +61,19 @@ class Session:
         """Keep the configuration; nothing is opened yet.
 
         Args:
-            address: host:port of the service, [v6]:port or unix:path.
+            address: host:port of the service, [v6]:port or unix:path. Several servers with commas
+                between or as a sequence, or a name that leads to several: the client stays with one
+                while it answers, and goes on to the next.
             token: bearer token, if the service needs one for reading.
             tls: True to speak TLS with a service whose authority the operating system trusts; a
                 `Tls` to name the authority, or to prove who this client is.
             allow_plaintext: whether labels and token may leave this machine without TLS.
-            deadline_seconds: seconds for a unary call, including all its attempts.
+            deadline_seconds: seconds for a unary call, including all its attempts; one server that
+                is silent takes half of them, if there are others.
             reconnect_seconds: seconds to retry a broken stream or call before giving up;
                 the first call to a service that has never answered gives up after ten seconds.
-            reply_seconds: seconds that a stream waits for requested rows before it counts as
-                broken; a message may have been lost.
+            reply_seconds: seconds that a stream waits for requested rows, or a transfer for the
+                next bytes, before it counts as broken; a message may have been lost.
             rows_in_flight: labels requested ahead of the consumer on a stream; None for 2 MiB of
                 them, but at least 16,384.
             cache_directory: directory that keeps codecs between runs; None for none.
@@ -75,11 +81,11 @@ class Session:
                 this process; needs prometheus-client.
 
         Raises:
-            InvalidRequestError: the address or token is impossible, plain text would leave this
+            InvalidRequestError: an address or the token is impossible, plain text would leave this
                 machine and is not allowed, or prometheus-client is missing.
         """
         self._settings = _Settings(
-            address=address,
+            addresses=addresses_of(address),
             token=token,
             tls=Tls.of(tls),
             allow_plaintext=allow_plaintext,
@@ -90,7 +96,7 @@ class Session:
             cache_directory=cache_directory,
             metrics=metrics,
         )
-        self._transport = self._new_transport()
+        self._servers = self._new_servers()
         self._telemetry = Telemetry.of(metrics=metrics)
 
     def __getstate__(self) -> _Settings:
@@ -98,12 +104,12 @@ class Session:
 
     def __setstate__(self, settings: _Settings) -> None:
         self._settings = settings
-        self._transport = self._new_transport()
+        self._servers = self._new_servers()
         self._telemetry = Telemetry.of(metrics=settings.metrics)
 
-    def _new_transport(self) -> Transport:
-        return Transport(
-            self._settings.address,
+    def _new_servers(self) -> Servers:
+        return Servers(
+            self._settings.addresses,
             self._settings.token,
             tls=self._settings.tls,
             allow_plaintext=self._settings.allow_plaintext,
@@ -113,7 +119,7 @@ class Session:
     @property
     def wire_bytes(self) -> WireBytes:
         """Bytes sent and received by this client in this process."""
-        return self._transport.wire_bytes
+        return self._servers.wire_bytes
 
     def _exchange(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
@@ -136,23 +142,23 @@ class Session:
     def _retries(self) -> Retries:
         return Retries(
             self._settings.reconnect_seconds,
-            answered=self._transport.answered,
+            servers=self._servers,
             failed=self._telemetry.failed,
         )
 
-    def _translated(self, error: RpcError) -> LabelcastError:
-        return translate(error, self._settings.address, self._settings.tls)
+    def _translated(self, error: RpcError, place: Place) -> LabelcastError:
+        return translate(error, str(place), self._settings.tls)
 
-    def _stalled(self) -> ServiceUnavailableError:
+    def _stalled(self, place: Place, owed: str) -> ServiceUnavailableError:
         return ServiceUnavailableError(
-            f"{self._settings.address} owes rows and sent none for {self._settings.reply_seconds:g}"
+            f"{place} owes {owed} and sent none for {self._settings.reply_seconds:g}"
             " s; look at its load in /metrics, or raise reply_seconds"
         )
 
     def _attempts(self) -> Attempts:
         return Attempts(
             self._settings.reconnect_seconds,
-            answered=self._transport.answered,
+            servers=self._servers,
             failed=self._telemetry.failed,
             deadline_seconds=self._settings.deadline_seconds,
         )
@@ -163,15 +169,16 @@ class Session:
             return self._retries()
         return Attempts(
             min(seconds, self._settings.reconnect_seconds) if again else 0.0,
-            answered=self._transport.answered,
+            servers=self._servers,
             failed=self._telemetry.failed,
             deadline_seconds=seconds,
         )
 
-    def _late_or_broken(self, error: RpcError) -> LabelcastError:
+    def _late_or_broken(self, error: RpcError, place: Place) -> LabelcastError:
         """Of a call whose reply may take `reply_seconds`: then it is as a stream that stalls."""
-        translated = self._translated(error)
-        return self._stalled() if isinstance(translated, DeadlineExceededError) else translated
+        translated = self._translated(error, place)
+        late = isinstance(translated, DeadlineExceededError)
+        return self._stalled(place, "rows") if late else translated
 
     def _cached(self, ref: BlobRef) -> bytes | None:
         directory = self._settings.cache_directory

@@ -20,11 +20,12 @@ from labelcast.errors import (
     ServiceUnavailableError,
     error_from_reason,
 )
-from labelcast.network.endpoint import check_address, check_token, host_and_port
 from labelcast.network.forks import note_channel, refuse_forked
 from labelcast.network.grpc_channel import open_channel
+from labelcast.network.keepalive import CLIENT_OPTIONS
+from labelcast.network.places import Place
 from labelcast.network.proxies import grpc_proxy
-from labelcast.network.tls import Tls, refuse_plaintext
+from labelcast.network.tls import Tls
 from labelcast.network.tls_failures import closed_early, tls_error
 
 ERROR_DOMAIN = "labelcast"
@@ -47,10 +48,7 @@ _OPTIONS: Sequence[tuple[str, Any]] = (
     # GOAWAY, without one: the next peer then answers under the wrong row numbers. We repeat
     # calls ourselves (`remote.retry`).
     ("grpc.enable_retries", 0),
-    # A peer that vanished silently must not hold a stream forever. The service allows this.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *CLIENT_OPTIONS,
     # A service that comes back is found at once, not after up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     # How long one attempt to connect may take, by its other meaning.
@@ -85,34 +83,26 @@ class WireBytes:
 
 
 class Transport:
-    """One lazily opened channel per process.
+    """One lazily opened channel to one server.
 
     Args:
-        address: host:port, or another form that gRPC knows.
+        place: where the server is.
         token: bearer token, or None.
-        tls: how the service is checked; None for plain text.
-        allow_plaintext: whether plain text may leave this machine.
+        tls: how the server is checked; None for plain text.
         asynchronous: whether to use grpc.aio.
-
-    Raises:
-        InvalidRequestError: the address or token is impossible, or plain text is not allowed.
+        wire_bytes: counts what is sent and received.
     """
 
     def __init__(
         self,
-        address: str,
+        place: Place,
         token: str | None,
         *,
         tls: Tls | None,
-        allow_plaintext: bool,
         asynchronous: bool,
+        wire_bytes: WireBytes,
     ) -> None:
-        check_address(address)
-        check_token(token)
-        target = host_and_port(address)
-        if tls is None and not allow_plaintext and target is not None:
-            refuse_plaintext(target[0])
-        self._address = address
+        self.place = place
         self._token = token
         self._tls = tls
         self._asynchronous = asynchronous
@@ -120,9 +110,7 @@ class Transport:
         self._methods: dict[str, tuple[Any, Any]] = {}
         self._pid = 0
         self._lock = threading.Lock()
-        self.wire_bytes = WireBytes()
-        self.answered = False
-        """Whether the service has ever answered."""
+        self._wire_bytes = wire_bytes
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -150,7 +138,7 @@ class Transport:
         return known[1]
 
     def _new_method(self, channel: Any, kind: str, method: str) -> Any:
-        counted = self.wire_bytes
+        counted = self._wire_bytes
 
         def serialise(message: Any) -> bytes:
             content: bytes = message.SerializeToString()
@@ -158,7 +146,6 @@ class Transport:
             return content
 
         def receive(content: bytes) -> bytes:
-            self.answered = True
             counted.add(received=len(content) + _FRAME_BYTES)
             return content
 
@@ -171,7 +158,7 @@ class Transport:
         with self._lock:
             if self._channel is None:
                 self._channel = open_channel(
-                    self._address, self._tls, _OPTIONS, asynchronous=self._asynchronous
+                    self.place, self._tls, _OPTIONS, asynchronous=self._asynchronous
                 )
                 self._pid = os.getpid()
                 note_channel()

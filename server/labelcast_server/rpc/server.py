@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from labelcast.errors import BusyError, LabelcastError
+from labelcast.network.keepalive import SERVICE_OPTIONS
 from labelcast.v2 import labels_pb2, labels_pb2_grpc
 from labelcast_server.access.certificates import Certificates
 from labelcast_server.access.tokens import Tokens
@@ -33,14 +34,10 @@ _OPTIONS = (
     ("grpc.max_send_message_length", 64 * 2**20),
     # Workers share the port on purpose; the supervisor has made sure that nobody else has it.
     ("grpc.so_reuseport", 1),
-    # Students behind NAT ping every 20 seconds to keep an idle stream alive between epochs.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Clients that connect and stay silent, vanish, or have no open call must not keep a connection
+    *SERVICE_OPTIONS,
+    # Clients that connect and stay silent, or have no open call, must not keep a connection
     # forever. A client opens another with its next call.
     ("grpc.server_handshake_timeout_ms", 20_000),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_connection_idle_ms", 300_000),
 )
 

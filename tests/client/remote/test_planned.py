@@ -68,7 +68,7 @@ def test_every_row_comes_once_and_in_order(batches: PlanBatches, choices: int) -
     while not exchange.done:
         # A stream, which breaks off anywhere.
         service, sent = asked(exchange), 0
-        assert service.first_row == exchange.answered_rows
+        assert service.first_row == exchange.answered
         while sent < len(service) and chance.random() < 0.8:
             count = chance.randint(1, len(service) - sent)
             delivered += exchange.accept(answer(service, sent, count))
@@ -102,7 +102,7 @@ def test_another_plan_is_never_delivered(changed: dict[str, Any], error: type[Ex
     exchange = exchange_of(Plan(range(20), [1, 2], order_key=3).batches(4))
     with pytest.raises(error):
         list(exchange.accept(answer(of_another(**changed), 0, 8)))
-    assert exchange.answered_rows == 0
+    assert exchange.answered == 0
     assert list(exchange.accept(answer(of_another(), 0, 8)))
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_reply_changes_nothing(damage: Any, error: type[Exception]) ->
     damage(reply)
     with pytest.raises(error):
         list(exchange.accept(reply))
-    assert exchange.answered_rows == 0
+    assert exchange.answered == 0
     assert [len(batch.rows) for batch in exchange.accept(answer(service, 0, 10))] == [4, 4]
 
 

@@ -7,7 +7,7 @@ class Stream:
     """What the watch looks at."""
 
     def __init__(self) -> None:
-        self.answered_rows = 0
+        self.answered = 0
         self.owes_reply = True
 
 
@@ -28,7 +28,7 @@ def test_a_reply_that_is_owed_for_long_is_a_stall() -> None:
 def test_progress_starts_anew() -> None:
     stream = Stream()
     watch = watching(stream)
-    stream.answered_rows = 5
+    stream.answered = 5
     assert not watch.look(115.0)
     assert not watch.look(124.0)
     assert watch.look(125.1)

@@ -46,7 +46,7 @@ class Exchange:
         raise NotImplementedError
 
     @property
-    def answered_rows(self) -> int:
+    def answered(self) -> int:
         """Number of the next row that is to be answered."""
         return self._answered_rows
 

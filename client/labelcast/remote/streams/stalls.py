@@ -10,11 +10,11 @@ CHECKS = 8
 
 
 class WatchedStream(Protocol):
-    """What a watch must know about a stream; a `StreamExchange` is one."""
+    """What a watch must know about a stream; `StreamExchange` and `BlobParts` are such."""
 
     @property
-    def answered_rows(self) -> int:
-        """Rows that have been answered since the run began."""
+    def answered(self) -> int:
+        """How much has been answered: rows, or bytes of a blob."""
         ...
 
     @property
@@ -34,7 +34,7 @@ class StallWatch:
     def __init__(self, exchange: WatchedStream, seconds: float) -> None:
         self._exchange = exchange
         self._seconds = seconds
-        self._answered_rows = -1
+        self._answered = -1
         self._since = 0.0
         self.waiting = False
         """Whether someone is waiting for the next reply; a slow consumer is not a stall."""
@@ -42,9 +42,9 @@ class StallWatch:
 
     def look(self, now: float) -> bool:
         """Whether the stream stalls at `now` (monotonic seconds)."""
-        answered = self._exchange.answered_rows
+        answered = self._exchange.answered
         owed = self.waiting and self._exchange.owes_reply
-        if not owed or answered != self._answered_rows:
-            self._answered_rows, self._since = answered, now
+        if not owed or answered != self._answered:
+            self._answered, self._since = answered, now
         self.stalled = now - self._since > self._seconds
         return self.stalled

@@ -208,6 +208,11 @@ def _checked_url(text: str) -> tuple[str, httpx.URL]:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL()
+    if len(re.findall(r"https?://", text)) > 1:
+        raise InvalidRequestError(
+            "a registry is that of one server; give one admin URL, like http://127.0.0.1:7071, and"
+            " push to each server that keeps label sets of its own"
+        )
     proper = url.scheme in ("http", "https") and _HOST.fullmatch(url.host) is not None
     if not proper or url.userinfo or url.query:
         raise InvalidRequestError(

@@ -84,10 +84,9 @@ class Servers:
         if set(found) != set(self._order):
             self._order = _in_some_order(found)
         order, current = self._order, self._current
-        if current not in order:
-            self._current = current = order[0]
-        self.is_stale = False
-        return current
+        chosen = order[0] if current is None or current not in order else current
+        self._current, self.is_stale = chosen, False
+        return chosen
 
     def go_on(self, after: Place) -> None:
         """Ask the server after one that failed, unless another call has gone on already."""

@@ -1,0 +1,254 @@
+"""Two services behind one client: one that is dead, full or ignorant costs a pause, no label."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from labelcast import (
+    AsyncLabelClient,
+    DeliveredLabels,
+    LabelClient,
+    Plan,
+    RemoteLabelSet,
+    Representation,
+    Views,
+)
+from labelcast.errors import ContractMismatchError, LabelSetNotFoundError
+from labelcast.label_set import Expectation
+from tests.e2e.label_sets import KnownLabelSet, identity_label_set, known_label_set
+from tests.e2e.running_service import RunningService, eventually
+from tests.e2e.scraping import scrape
+
+pytestmark = pytest.mark.e2e
+
+CODES = Representation.codes()
+BATCH = 50
+MOST_STREAMS = 3
+_OPENED = "labelcast_calls_total,get_label_set,ok"
+ENVIRONMENT = {"LABELCAST_MAX_STREAMS": str(MOST_STREAMS), "LABELCAST_DRAIN_SECONDS": "1"}
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two services, each with a set under the tag `common`, and what they do not share.
+
+    Attributes:
+        services: both.
+        common: what both have.
+        own: what each alone has, both under the tag `moving`.
+    """
+
+    services: list[RunningService]
+    common: KnownLabelSet
+    own: list[KnownLabelSet]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [service.grpc for service in self.services]
+
+    def client(self, **options: Any) -> LabelClient:
+        return LabelClient(",".join(self.addresses), **options)
+
+    def async_client(self, **options: Any) -> AsyncLabelClient:
+        return AsyncLabelClient(self.addresses, **options)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    directory = tmp_path_factory.mktemp("two")
+    common = known_label_set(directory / "common", "raw", num_samples=1000, num_classes=500)
+    sets = [identity_label_set(directory / f"own-{n}", n, num_samples=4000) for n in range(2)]
+    with ExitStack() as stack:
+        services = []
+        for number in range(2):
+            (directory / str(number)).mkdir()
+            service = RunningService(directory / str(number) / "data", environment=ENVIRONMENT)
+            stack.callback(service.clean_up)
+            service.launch()
+            services.append(service)
+        for service, own in zip(services, sets, strict=True):
+            service.await_start()
+            service.push(common.on_disk, "common")
+            service.push(own.on_disk, "moving")
+        yield Two(services, common, sets)
+    for service in services:
+        assert "Traceback" not in service.log(), service.log()
+
+
+@dataclass
+class Reading:
+    """A stream that is read batch by batch, each compared with what it must be."""
+
+    known: KnownLabelSet
+    batches: Iterator[DeliveredLabels]
+    views: Views
+    done: int = 0
+
+    def next(self) -> bool:
+        """Read one more; whether there was one."""
+        batch = next(self.batches, None)
+        if batch is None:
+            assert self.done == len(self.views)
+            return False
+        asked = self.views[self.done : self.done + len(batch.rows)]
+        assert batch.views == asked
+        at, has = self.known.on_disk.index().segments[0].rows(asked)
+        assert has.all()
+        self.known.check(batch, at, CODES)
+        self.done += len(batch.rows)
+        return True
+
+
+def listed(known: KnownLabelSet, label_set: RemoteLabelSet) -> Reading:
+    views = shuffled(known)
+    return Reading(known, iter(label_set.stream(views.batches(BATCH), CODES)), views)
+
+
+def shuffled(known: KnownLabelSet) -> Views:
+    return known.views[np.random.default_rng(7).permutation(len(known.views))]
+
+
+def planned(known: KnownLabelSet, label_set: RemoteLabelSet) -> Reading:
+    index = known.on_disk.index()
+    plan = Plan(index.sample_ids, sorted(set(known.views.seeds.tolist())) * 8, order_key=3)
+    return Reading(
+        known, iter(label_set.stream(plan.batches(3200), CODES)), plan.views(0, len(plan))
+    )
+
+
+def over_asyncio(
+    runner: asyncio.Runner, known: KnownLabelSet, client: AsyncLabelClient, reference: str
+) -> Reading:
+    views = shuffled(known)
+    label_set = runner.run(client.open(reference))
+    stream = label_set.stream(views.batches(BATCH), CODES)
+
+    async def following() -> DeliveredLabels | None:
+        return await anext(aiter(stream), None)
+
+    return Reading(known, iter(lambda: runner.run(following()), None), views)
+
+
+def read_all(readings: Iterable[Reading], accidents: dict[int, Callable[[], object]]) -> None:
+    """Read batch by batch in turn, with accidents after some rounds."""
+    left = list(readings)
+    for done in itertools.count():
+        accidents.pop(done, lambda: None)()
+        left = [reading for reading in left if reading.next()]
+        if not left:
+            break
+    assert not accidents
+
+
+def kill_all(service: RunningService) -> None:
+    """SIGKILL to every process of a service."""
+    for process in service.kill():
+        process.kill()
+
+
+def kill_worker(service: RunningService) -> None:
+    for worker in service.processes().workers:
+        worker.kill()
+
+
+def opened(two: Two) -> NDArray[np.float64]:
+    """How often each service has said what a label set is."""
+    return np.array([scrape(service).get(_OPENED, 0.0) for service in two.services])
+
+
+def test_clients_spread_over_both(two: Two) -> None:
+    before = opened(two)
+    with ExitStack() as stack:
+        for _ in range(8):
+            label_set = stack.enter_context(two.client()).open("common")
+            assert label_set.digest == two.common.on_disk.digest
+    # A call is counted just after it was answered.
+    eventually(lambda: (opened(two) - before).sum() == 8, "every call is counted")
+    assert (opened(two) - before).tolist() == [4, 4]
+
+
+def test_a_set_that_one_server_has_is_found_from_both(two: Two) -> None:
+    for own, _ in itertools.product(two.own, range(2)):
+        with two.client(rows_in_flight=2 * BATCH) as client:
+            label_set = client.open(own.on_disk.digest)
+            assert label_set.artifact() == own.on_disk.artifact()
+            own.check(client.labels(label_set, own.views[:50], CODES), np.arange(50), CODES)
+
+
+async def test_what_no_server_has_is_said_of_each(two: Two) -> None:
+    def names_both(error: LabelSetNotFoundError) -> None:
+        for address in two.addresses:
+            assert f"{address} (label_set_not_found)" in error.message
+        assert "\n" not in error.message
+
+    with two.client() as client, pytest.raises(LabelSetNotFoundError) as caught:
+        client.open("nowhere:v1")
+    names_both(caught.value)
+    async with two.async_client() as other:
+        with pytest.raises(LabelSetNotFoundError) as caught:
+            await other.open("nowhere:v1")
+    names_both(caught.value)
+
+
+def test_a_server_whose_set_is_another_is_named(two: Two) -> None:
+    with two.client() as client, pytest.raises(ContractMismatchError) as caught:
+        client.open("common", expect=Expectation(num_classes=17))
+    assert any(address in caught.value.message for address in two.addresses)
+
+
+def test_the_digest_that_was_opened_counts_wherever_the_tag_leads(two: Two) -> None:
+    """The tag `moving` names another set on each server: neither stream gets the other's rows."""
+    with ExitStack() as stack:
+        readings = []
+        for _ in range(2):
+            client = stack.enter_context(two.client(rows_in_flight=2 * BATCH))
+            label_set = client.open("moving")
+            (known,) = [own for own in two.own if own.on_disk.digest == label_set.digest]
+            readings.append(listed(known, label_set))
+        assert {id(reading.known) for reading in readings} == {id(own) for own in two.own}
+        killed = {
+            20: lambda: kill_worker(two.services[0]),
+            40: lambda: kill_worker(two.services[1]),
+        }
+        read_all(readings, dict(killed))
+
+
+def test_a_server_without_room_sends_clients_to_another(two: Two) -> None:
+    for service in two.services:
+        service.processes()
+    with two.client(rows_in_flight=2 * BATCH, reconnect_seconds=20) as client:
+        label_set = client.open("common")
+        readings = [listed(two.common, label_set) for _ in range(2 * MOST_STREAMS)]
+        read_all(readings, {})
+
+
+def test_streams_outlive_a_killed_and_a_stopped_server(two: Two, tmp_path: Path) -> None:
+    """Every stream meets one of the accidents in its midst, whichever server it is at."""
+    for service in two.services:
+        service.processes()
+    one, other = two.services
+
+    def one_comes_back() -> None:
+        one.start()
+        one.processes()
+
+    with two.client(rows_in_flight=2 * BATCH) as client, asyncio.Runner() as runner:
+        asynchronous = two.async_client(rows_in_flight=2 * BATCH)
+        label_set = client.open("common")
+        readings = [
+            listed(two.common, label_set),
+            planned(two.common, label_set),
+            over_asyncio(runner, two.common, asynchronous, "common"),
+        ]
+        accidents = {20: lambda: kill_all(one), 30: one_comes_back, 50: other.stop}
+        read_all(readings, accidents)
+        runner.run(asynchronous.close())
+    other.start()

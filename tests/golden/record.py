@@ -1,0 +1,59 @@
+"""Record a new conversation, beside those that there are; README.md there says when.
+
+    python -m tests.golden.record NAME
+
+Nothing calls this.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc
+
+from labelcast import LabelClient, Representation, Views, wire
+from labelcast.v2 import labels_pb2 as pb
+from tests.e2e import tampering as do
+from tests.e2e.hostile_peer import Fault, hostile_peer
+from tests.e2e.running_service import running_service
+from tests.golden.conversation import METHODS, Call, asked, save
+from tests.golden.expected import copy_data_directory, expected
+from tests.golden.questions import QUESTIONS
+
+
+def recorded(address: str) -> list[Call]:
+    """Every different call that today's client makes, and some that it would not make."""
+    requests: dict[tuple[str, tuple[bytes, ...]], None] = {}
+    for method in METHODS:
+        # It never comes to the fault: the peer takes down what is said.
+        with hostile_peer(address, Fault(method, "replies", 10**9, do.drop)) as peer:
+            for question in QUESTIONS:
+                with LabelClient(peer.address) as client:
+                    question.ask(client)
+            requests.update(((method, tuple(said)), None) for said in peer.passed["requests"])
+    requests.update((call, None) for call in _wrong_calls())
+    with grpc.insecure_channel(address) as channel:
+        return [asked(channel, method, list(said)) for method, said in requests]
+
+
+def _wrong_calls() -> list[tuple[str, tuple[bytes, ...]]]:
+    known = expected("raw")
+    opening = pb.StreamLabelsRequest(
+        label_set=known.digest,
+        representation=wire.representation_to_proto(Representation.codes()),
+        first_row=3,
+    )
+    views = wire.views_to_proto(Views(known.views.sample_ids[:2], known.views.seeds[:2]))
+    not_the_next = pb.StreamLabelsRequest(first_row=5, views=views)
+    return [
+        ("StreamLabels", (opening.SerializeToString(), not_the_next.SerializeToString())),
+        ("GetLabels", (b"\xff",)),
+    ]
+
+
+if __name__ == "__main__":
+    (name,) = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as temporary:
+        copy_data_directory(Path(temporary) / "data")
+        with running_service(Path(temporary)) as service:
+            save(name, recorded(service.grpc))

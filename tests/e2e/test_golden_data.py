@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+import grpc
 import numpy as np
 import pytest
 
@@ -11,6 +12,9 @@ from labelcast.errors import LabelSetRetiredError
 from labelcast.label_set_directory import LabelSetDirectory
 from tests.e2e.running_service import RunningService, running_service
 from tests.factories.decoded import assert_same_labels
+from tests.golden.answers import assert_same_answer
+from tests.golden.conversation import NAMES as CONVERSATIONS
+from tests.golden.conversation import asked, load
 from tests.golden.expected import (
     EXACT,
     NAMES,
@@ -86,6 +90,15 @@ def test_what_was_pushed_is_known(service: RunningService) -> None:
         for name in PUBLISHED:
             again = registry.push(LabelSetDirectory(label_set_directory(name)), f"golden:{name}")
             assert (again.digest, again.uploaded_blobs) == (expected(name).digest, 0)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_what_clients_of_before_asked_is_answered_as_it_was(
+    service: RunningService, name: str
+) -> None:
+    with grpc.insecure_channel(service.grpc) as channel:
+        for recorded in load(name).calls:
+            assert_same_answer(asked(channel, recorded.method, recorded.requests), recorded)
 
 
 def tags_of(name: str) -> set[str]:

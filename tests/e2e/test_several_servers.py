@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,15 +137,15 @@ def over_asyncio(
     return Reading(known, iter(lambda: runner.run(following()), None), views)
 
 
-def read_all(readings: Iterable[Reading], accidents: dict[int, Callable[[], object]]) -> None:
+def read_all(readings: Iterable[Reading], accidents: Mapping[int, Callable[[], object]]) -> None:
     """Read batch by batch in turn, with accidents after some rounds."""
-    left = list(readings)
+    left, due = list(readings), dict(accidents)
     for done in itertools.count():
-        accidents.pop(done, lambda: None)()
+        due.pop(done, lambda: None)()
         left = [reading for reading in left if reading.next()]
         if not left:
             break
-    assert not accidents
+    assert not due
 
 
 def kill_all(service: RunningService) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from labelcast.remote.transport import SERVICE
@@ -72,27 +72,37 @@ class Call:
     def begins_with(self, request: bytes) -> bool:
         """Whether its first request says the same as `request`."""
         kind = _message(METHODS[self.method].input_type)
-        return bool(kind.FromString(request) == kind.FromString(self.requests[0]))
+        try:
+            first = kind.FromString(self.requests[0])
+        except DecodeError:  # Recorded for what services say to it.
+            return request == self.requests[0]
+        return bool(kind.FromString(request) == first)
 
 
-def load(name: str) -> list[Call]:
-    """The calls of a conversation."""
-    return [
-        Call(
-            call["method"],
-            [base64.b64decode(each) for each in call["requests"]],
-            [base64.b64decode(each) for each in call["replies"]],
-            None
-            if call["status"] is None
-            else Status(
-                **call["status"] | {"details": base64.b64decode(call["status"]["details"])}
-            ),
-        )
-        for call in json.loads((CONVERSATIONS / f"{name}.json").read_text())
+@dataclass(frozen=True)
+class Conversation:
+    """What was said.
+
+    Attributes:
+        questions: names of what the client wanted to know, of `questions.QUESTIONS`.
+        calls: every different call that it made for them, and some that a client never makes.
+    """
+
+    questions: list[str]
+    calls: list[Call]
+
+
+def load(name: str) -> Conversation:
+    """A conversation of `NAMES`."""
+    found = json.loads((CONVERSATIONS / f"{name}.json").read_text())
+    calls = [
+        Call(call["method"], _bytes(call["requests"]), _bytes(call["replies"]), _status(call))
+        for call in found["calls"]
     ]
+    return Conversation(found["questions"], calls)
 
 
-def save(name: str, calls: list[Call]) -> None:
+def save(name: str, conversation: Conversation) -> None:
     """Keep a new conversation.
 
     Raises:
@@ -102,7 +112,7 @@ def save(name: str, calls: list[Call]) -> None:
     def text(content: bytes) -> str:
         return base64.b64encode(content).decode()
 
-    found = [
+    calls = [
         {
             "method": call.method,
             "requests": [text(each) for each in call.requests],
@@ -114,8 +124,9 @@ def save(name: str, calls: list[Call]) -> None:
                 "details": text(call.status.details),
             },
         }
-        for call in calls
+        for call in conversation.calls
     ]
+    found = {"questions": conversation.questions, "calls": calls}
     with (CONVERSATIONS / f"{name}.json").open("x") as file:
         json.dump(found, file, indent=1)
         file.write("\n")
@@ -141,6 +152,17 @@ def asked(channel: grpc.Channel, method: str, requests: list[bytes]) -> Call:
             Status(call.code().name, call.details(), metadata[DETAILS]),
         )
     return Call(method, requests, replies, None)
+
+
+def _bytes(texts: list[str]) -> list[bytes]:
+    return [base64.b64decode(text) for text in texts]
+
+
+def _status(call: dict[str, Any]) -> Status | None:
+    found = call["status"]
+    if found is None:
+        return None
+    return Status(found["code"], found["message"], base64.b64decode(found["details"]))
 
 
 def _message(descriptor: Any) -> type[Message]:

@@ -16,12 +16,12 @@ from labelcast.v2 import labels_pb2 as pb
 from tests.e2e import tampering as do
 from tests.e2e.hostile_peer import Fault, hostile_peer
 from tests.e2e.running_service import running_service
-from tests.golden.conversation import METHODS, Call, asked, save
+from tests.golden.conversation import METHODS, Conversation, asked, save
 from tests.golden.expected import copy_data_directory, expected
 from tests.golden.questions import QUESTIONS
 
 
-def recorded(address: str) -> list[Call]:
+def recorded(address: str) -> Conversation:
     """Every different call that today's client makes, and some that it would not make."""
     requests: dict[tuple[str, tuple[bytes, ...]], None] = {}
     for method in METHODS:
@@ -33,7 +33,8 @@ def recorded(address: str) -> list[Call]:
             requests.update(((method, tuple(said)), None) for said in peer.passed["requests"])
     requests.update((call, None) for call in _wrong_calls())
     with grpc.insecure_channel(address) as channel:
-        return [asked(channel, method, list(said)) for method, said in requests]
+        calls = [asked(channel, method, list(said)) for method, said in requests]
+    return Conversation([question.name for question in QUESTIONS], calls)
 
 
 def _wrong_calls() -> list[tuple[str, tuple[bytes, ...]]]:

@@ -92,13 +92,13 @@ def read_probabilities(client: LabelClient, name: str) -> None:
     form = Representation.probabilities(2.0)
     delivered = client.labels(opened(client, name), expected(name).views, form)
     values = delivered.values.astype(np.float32)
-    assert TOLERANCES[Precision.FP16].accepts(values, softmax(expected(name).labels / 2))
+    assert TOLERANCES[Precision.FP16].accepts(values, at_two(name))
 
 
 def read_top_k(client: LabelClient, name: str) -> None:
     form = Representation.top_k(2, 2.0)
     ids, values = client.labels(opened(client, name), expected(name).views, form).top_k()
-    known = softmax(expected(name).labels / 2)
+    known = at_two(name)
     tolerance = TOLERANCES[Precision.FP16]
     assert tolerance.accepts(values, -np.sort(-known, axis=1)[:, :2])
     assert tolerance.accepts(values, np.take_along_axis(known, ids, axis=1))
@@ -182,7 +182,9 @@ def assert_labels(name: str, labels: Labels) -> None:
         assert_same_labels(labels, expected(name).labels)
 
 
-def softmax(logits: Labels) -> Labels:
+def at_two(name: str) -> Labels:
+    """Probabilities at temperature 2."""
+    logits = expected(name).labels / np.float32(2)
     powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
     found: Labels = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     return found

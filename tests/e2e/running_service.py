@@ -120,10 +120,6 @@ class RunningService:
     def start(self) -> None:
         """Start and wait until it serves; after a stop, on the same ports again."""
         self.launch()
-        self.await_start()
-
-    def await_start(self) -> None:
-        """Wait until it serves, after `launch`."""
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], _START_SECONDS)
         line = self.process.stdout.readline() if readable else ""

@@ -51,7 +51,8 @@ def test_a_directory_is_decoded_at_the_edge(label_set: LabelSetDirectory) -> Non
     assert printed == f"(256, {label_set.manifest.contract.num_classes})\n"
 
 
-# What each example names, and what stands for it here; IDS, SEEDS and DIGEST are the label set's.
+# What each example names, and what stands for it here; IDS, SEEDS and DIGEST are the label set's,
+# and one of SERVERS is dead.
 CASES = {
     ("start/student.md", 2): {
         ", tls=True": "",
@@ -103,6 +104,13 @@ CASES = {
         "[3, 17, 29]": "IDS",
         "# float32, shape (3, 1000)": "; print(batch.views.sample_ids, labels.shape)",
     },
+    ("guides/deploy.md", 1): {
+        "labels-1.example.org:7070,labels-2.example.org:7070": "SERVERS",
+        ", tls=True": "",
+        "[3, 17, 29], 7": "ids, 0",
+        "labels = ": "ids = label_set.index().sample_ids[:3]\nlabels = ",
+        "# float32, shape (3, 1000)": "; print(ids, labels.shape)",
+    },
 }
 
 
@@ -113,6 +121,7 @@ def test_labels_come_from_a_service(
     (segment,) = label_set.index().segments
     ids, seeds = segment.sample_ids[:3].tolist(), segment.seeds.tolist()
     there = {"IDS": str(ids), "SEEDS": str(seeds), "DIGEST": label_set.digest}
+    there["SERVERS"] = f"127.0.0.1:9,{service.grpc}"
     changes = {shown: there.get(meant, meant) for shown, meant in CASES[page, number].items()}
     printed = run(page, number, tmp_path, {"labels.example.org:7070": service.grpc} | changes)
     assert str(ids[0]) in printed

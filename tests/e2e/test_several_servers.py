@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from labelcast.label_set import Expectation
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set, known_label_set
 from tests.e2e.running_service import RunningService, eventually
 from tests.e2e.scraping import scrape
+from tests.factories.names import NAME, Leads, name_that_leads
 
 pytestmark = pytest.mark.e2e
 
@@ -54,6 +54,10 @@ class Two:
     def addresses(self) -> list[str]:
         return [service.grpc for service in self.services]
 
+    @property
+    def name(self) -> str:
+        return f"{NAME}:{self.services[0].grpc.rpartition(':')[2]}"
+
     def client(self, **options: Any) -> LabelClient:
         return LabelClient(",".join(self.addresses), **options)
 
@@ -67,20 +71,26 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     common = known_label_set(directory / "common", "raw", num_samples=1000, num_classes=500)
     sets = [identity_label_set(directory / f"own-{n}", n, num_samples=4000) for n in range(2)]
     with ExitStack() as stack:
-        services = []
-        for number in range(2):
-            (directory / str(number)).mkdir()
-            service = RunningService(directory / str(number) / "data", environment=ENVIRONMENT)
-            stack.callback(service.clean_up)
-            service.launch()
-            services.append(service)
+        one = RunningService(directory / "one", environment=ENVIRONMENT)
+        stack.callback(one.clean_up)
+        one.start()
+        # Under the same port, as servers of one name are.
+        options = ("--host", "127.0.0.2", "--grpc-port", one.grpc.rpartition(":")[2])
+        other = RunningService(directory / "other", *options, environment=ENVIRONMENT)
+        stack.callback(other.clean_up)
+        other.start()
+        services = [one, other]
         for service, own in zip(services, sets, strict=True):
-            service.await_start()
             service.push(common.on_disk, "common")
             service.push(own.on_disk, "moving")
         yield Two(services, common, sets)
     for service in services:
         assert "Traceback" not in service.log(), service.log()
+
+
+@pytest.fixture
+def leads_to(monkeypatch: pytest.MonkeyPatch) -> Leads:
+    return name_that_leads(monkeypatch)
 
 
 @dataclass
@@ -164,12 +174,14 @@ def opened(two: Two) -> NDArray[np.float64]:
     return np.array([scrape(service).get(_OPENED, 0.0) for service in two.services])
 
 
-def test_clients_spread_over_both(two: Two) -> None:
+@pytest.mark.parametrize("by_name", [False, True])
+def test_clients_spread_over_both(two: Two, by_name: bool, leads_to: Leads) -> None:
+    leads_to("127.0.0.1", "127.0.0.2")
+    address = two.name if by_name else ",".join(two.addresses)
     before = opened(two)
-    with ExitStack() as stack:
-        for _ in range(8):
-            label_set = stack.enter_context(two.client()).open("common")
-            assert label_set.digest == two.common.on_disk.digest
+    for _ in range(8):
+        with LabelClient(address, allow_plaintext=True) as client:
+            assert client.open("common").digest == two.common.on_disk.digest
     # A call is counted just after it was answered.
     eventually(lambda: (opened(two) - before).sum() == 8, "every call is counted")
     assert (opened(two) - before).tolist() == [4, 4]
@@ -230,8 +242,11 @@ def test_a_server_without_room_sends_clients_to_another(two: Two) -> None:
         read_all(readings, {})
 
 
-def test_streams_outlive_a_killed_and_a_stopped_server(two: Two, tmp_path: Path) -> None:
-    """Every stream meets one of the accidents in its midst, whichever server it is at."""
+def test_streams_outlive_a_killed_and_a_stopped_server(two: Two, leads_to: Leads) -> None:
+    """Every stream meets one of the accidents in its midst, whichever server it is at.
+
+    The last test here: one service is not started again.
+    """
     for service in two.services:
         service.processes()
     one, other = two.services
@@ -240,15 +255,15 @@ def test_streams_outlive_a_killed_and_a_stopped_server(two: Two, tmp_path: Path)
         one.start()
         one.processes()
 
-    with two.client(rows_in_flight=2 * BATCH) as client, asyncio.Runner() as runner:
+    leads_to("127.0.0.1", "127.0.0.2")
+    by_name = LabelClient(two.name, allow_plaintext=True, rows_in_flight=2 * BATCH)
+    with two.client() as client, by_name, asyncio.Runner() as runner:
         asynchronous = two.async_client(rows_in_flight=2 * BATCH)
-        label_set = client.open("common")
         readings = [
-            listed(two.common, label_set),
-            planned(two.common, label_set),
+            listed(two.common, by_name.open("common")),
+            planned(two.common, client.open("common")),
             over_asyncio(runner, two.common, asynchronous, "common"),
         ]
         accidents = {20: lambda: kill_all(one), 30: one_comes_back, 50: other.stop}
         read_all(readings, accidents)
         runner.run(asynchronous.close())
-    other.start()

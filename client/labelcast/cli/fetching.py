@@ -47,7 +47,11 @@ def pull(
     reference: Annotated[str, typer.Argument(metavar="REF", help="Tag or digest of a label set.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the label set.")],
     address: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Address of the service's gRPC port.")
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Address of the service's gRPC port; several servers with commas between.",
+        ),
     ] = "127.0.0.1:7070",
     token: TokenOption = None,
     token_file: TokenFileOption = None,

@@ -1,5 +1,6 @@
 """`labelcast.open`: opens a label set from a directory or a service."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def open(  # noqa: A001 - a label set is opened as a file is
     reference: str | PathLike[str],
     *,
-    address: str | None = None,
+    address: str | Sequence[str] | None = None,
     token: str | None = None,
     tls: "Tls | bool" = False,
     allow_plaintext: bool = False,
@@ -28,7 +29,7 @@ def open(  # noqa: A001 - a label set is opened as a file is
     Args:
         reference: directory from `labelcast encode` or `labelcast pull`; with an address, a tag or
             a digest.
-        address: host:port of a service, [v6]:port or unix:path.
+        address: host:port of a service, [v6]:port or unix:path; several, see `LabelClient`.
         token: token for a service that needs one for reading.
         tls: True or a `Tls` to speak TLS with the service, see `LabelClient`.
         allow_plaintext: whether labels and token may leave this machine without TLS.

@@ -2,10 +2,9 @@
 
 import pickle
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -22,31 +21,16 @@ from labelcast.network import keepalive
 from labelcast.network.endpoint import addresses_of
 from labelcast.network.places import Place, look_up
 from labelcast.registry.client import Registry
+from labelcast.remote.servers import Servers
 from labelcast_glyphs.certificates import Authority, Pair
+from tests.factories.names import NAME, Leads, name_that_leads
 
-NAME = "labels.test"
 HERE = ("127.0.0.1", "127.0.0.2")
-Leads = Callable[..., None]
 
 
 @pytest.fixture
 def leads_to(monkeypatch: pytest.MonkeyPatch) -> Leads:
-    """Makes the operating system find these IP addresses under `NAME`."""
-    known: list[str] = []
-    real = socket.getaddrinfo
-
-    def getaddrinfo(host: str, port: int, *more: Any, **options: Any) -> Any:
-        if host != NAME:
-            return real(host, port, *more, **options)
-        return [found for each in known for found in real(each, port, *more, **options)]
-
-    def leads(*addresses: str) -> None:
-        known[:] = addresses
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    for variable in ("grpc_proxy", "https_proxy", "http_proxy"):
-        monkeypatch.delenv(variable, raising=False)
-    return leads
+    return name_that_leads(monkeypatch)
 
 
 @pytest.fixture
@@ -127,6 +111,19 @@ def test_a_name_leads_to_each_of_its_servers(leads_to: Leads) -> None:
     assert len(look_up(address)) == 2
     leads_to("::1", "::2")
     assert [each.target for each in look_up(address)] == ["[::1]:7070", "[::2]:7070"]
+
+
+def test_a_name_that_leads_elsewhere_later_is_followed(leads_to: Leads) -> None:
+    address = f"{NAME}:7070"
+    leads_to(*HERE)
+    servers = Servers([address], None, tls=None, allow_plaintext=True, asynchronous=False)
+    left = servers.current.place
+    (stays,) = {place.target for place in servers.places} - {left.target}
+    leads_to("127.0.0.3", stays.rpartition(":")[0])
+    servers.go_on(left)
+    assert servers.current.place.target == stays
+    servers.go_on(servers.current.place)
+    assert servers.current.place.target == "127.0.0.3:7070"
 
 
 @pytest.mark.parametrize(

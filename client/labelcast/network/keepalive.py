@@ -22,7 +22,7 @@ CLIENT_OPTIONS: Sequence[tuple[str, int]] = (
 """Of a client's channel."""
 
 SERVICE_OPTIONS: Sequence[tuple[str, int]] = (
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", PERMITTED_PING_SECONDS * 1000),
+    ("grpc.http2.min_ping_interval_without_data_ms", PERMITTED_PING_SECONDS * 1000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients that vanish must not keep a connection forever either.
     ("grpc.keepalive_time_ms", 60_000),

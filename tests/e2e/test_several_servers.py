@@ -193,6 +193,9 @@ def test_a_set_that_one_server_has_is_found_from_both(two: Two) -> None:
             label_set = client.open(own.on_disk.digest)
             assert label_set.artifact() == own.on_disk.artifact()
             own.check(client.labels(label_set, own.views[:50], CODES), np.arange(50), CODES)
+        with two.client() as client:
+            asked = client.ask(own.on_disk, own.views[:50], CODES)
+            own.check(asked.result(), np.arange(50), CODES)
 
 
 async def test_what_no_server_has_is_said_of_each(two: Two) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -196,6 +197,15 @@ def test_a_set_that_one_server_has_is_found_from_both(two: Two) -> None:
         with two.client() as client:
             asked = client.ask(own.on_disk, own.views[:50], CODES)
             own.check(asked.result(), np.arange(50), CODES)
+
+
+def test_a_dead_server_costs_a_pause_even_without_patience(two: Two) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{held.getsockname()[1]}"
+        for _ in range(2):  # One of two clients begins with the dead one.
+            with LabelClient([dead, two.addresses[0]], reconnect_seconds=0) as client:
+                assert client.open("common").digest == two.common.on_disk.digest
 
 
 async def test_what_no_server_has_is_said_of_each(two: Two) -> None:

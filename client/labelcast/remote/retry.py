@@ -94,6 +94,9 @@ class Retries(Patience):
         try:
             return self.next_pause(error)
         except LabelcastError:
+            # Patience with one server is none with those that nobody has asked yet.
+            if self._untried:
+                return 0.0
             raise self._of_all() from None
 
     def named(self, error: LabelcastError, place: Place) -> LabelcastError:

@@ -71,7 +71,8 @@ class Session:
             deadline_seconds: seconds for a unary call, including all its attempts; one server that
                 is silent takes half of them, if there are others.
             reconnect_seconds: seconds to retry a broken stream or call before giving up;
-                the first call to a service that has never answered gives up after ten seconds.
+                the first call to a service that has never answered gives up after ten seconds. 0
+                asks each server once.
             reply_seconds: seconds that a stream waits for requested rows, or a transfer for the
                 next bytes, before it counts as broken; a message may have been lost.
             rows_in_flight: labels requested ahead of the consumer on a stream; None for 2 MiB of

@@ -7,7 +7,7 @@ from labelcast.errors import DigestMismatchError, StorageError
 from labelcast.files import write_whole
 from labelcast.label_set import BlobRef, check_digest
 
-logger = logging.getLogger("labelcast.remote.cache")
+logger = logging.getLogger(__name__)
 
 
 class BlobCache:

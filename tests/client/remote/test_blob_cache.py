@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labelcast.label_set import BlobRef, digest_of
-from labelcast.remote.cache import BlobCache
+from labelcast.remote.node_cache.blob_cache import BlobCache
 
 CONTENT = bytes(range(256)) * 40
 REF = BlobRef(digest_of(CONTENT), len(CONTENT))

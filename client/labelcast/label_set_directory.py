@@ -4,6 +4,7 @@ manifest.json            canonical JSON
 blobs/sha256-<hex>       every blob that the manifest names, under its digest
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ from labelcast.label_set.section import (
 )
 from labelcast.label_set.segment import Segment
 from labelcast.opening.delivered import DeliveredLabels
+from labelcast.opening.gathering import gather
 from labelcast.opening.label_set import LabelSet
 from labelcast.opening.numpy_forms import present
+from labelcast.opening.shard_file import ShardFile
 from labelcast.representation import Form, Representation, check_representation
 from labelcast.views import Views, check_batches, check_views
 
@@ -130,7 +133,7 @@ class LabelSetDirectory(LabelSet):
         except ManifestError as error:
             raise ManifestError(f"{path}: {error.message}; {_MAKE_AGAIN}") from None
         super().__init__(manifest)
-        self._shards: dict[Digest, tuple[NDArray[np.uint8], NDArray[np.uint32]]] = {}
+        self._shards: dict[Digest, ShardFile] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_shards": {}}
@@ -208,34 +211,30 @@ class LabelSetDirectory(LabelSet):
             ViewNotFoundError: a view is not in the label set.
             ChecksumMismatchError: a chunk is damaged.
         """
-        segments, rows = self.index().locate(views)
-        packed = np.empty((len(views), self.manifest.segments[0].codes.stride), dtype=np.uint8)
-        for number, segment in enumerate(self.manifest.segments):
-            chosen = np.flatnonzero(segments == number)
-            first = 0
-            for shard in segment.codes.shards:
-                inside = (rows[chosen] >= first) & (rows[chosen] < first + shard.rows)
-                at = chosen[inside]
-                packed[at] = self._shard_rows(segment.codes, shard, rows[at] - first)
-                first += shard.rows
-        return packed
+        return gather(self.manifest, self.index(), views, self._shard_rows)
 
     def _shard_rows(self, section: Section, shard: Shard, rows: NDArray[np.int64]) -> Rows:
-        if shard.data.digest not in self._shards:
-            data: NDArray[np.uint8] = np.memmap(self.path(shard.data), dtype=np.uint8, mode="r")
-            index = np.frombuffer(self.read_blob(shard.index), dtype="<u4").copy()
-            self._shards[shard.data.digest] = (data, index)
-        data, index = self._shards[shard.data.digest]
-        size = section.chunk_bytes
-        for chunk in np.unique(rows // section.rows_per_chunk).tolist():
-            content = data[chunk * size : (chunk + 1) * size].tobytes()
-            if chunk_checksum(content) != int(index[chunk]):
+        packed = None
+        while packed is None:
+            if shard.data.digest not in self._shards:
+                self._shards[shard.data.digest] = self._open_shard(section, shard)
+            file = self._shards[shard.data.digest]
+            if (chunk := file.damaged_chunk(rows, again=True)) is not None:
                 raise ChecksumMismatchError(
                     f"{self.path(shard.data)} is damaged in chunk {chunk}; {_MAKE_AGAIN}",
                     digest=shard.data.digest,
                     chunk=chunk,
                 )
-        return data.reshape(-1, section.stride)[rows]
+            packed = file.take(rows)
+            if packed is None:
+                # Somebody has written to it: it may be right again, or no longer be whole.
+                del self._shards[shard.data.digest]
+        return packed
+
+    def _open_shard(self, section: Section, shard: Shard) -> ShardFile:
+        checksums = np.frombuffer(self.read_blob(shard.index), dtype="<u4")
+        descriptor = os.open(self.path(shard.data), os.O_RDONLY | os.O_CLOEXEC)
+        return ShardFile(descriptor, section, shard, checksums)
 
 
 def blob_path(directory: Path, digest: Digest) -> Path:

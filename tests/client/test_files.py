@@ -12,7 +12,7 @@ import pytest
 from labelcast.errors import StorageError
 from labelcast.files import file_digest, sync_file, whole_file, write_whole
 from labelcast.label_set import BlobRef, digest_of
-from labelcast.remote.cache import BlobCache
+from labelcast.remote.node_cache.blob_cache import BlobCache
 from tests.factories.odd_file_systems import without_fsync
 
 OLD, NEW = b"old" * 1000, b"new" * 100_000

@@ -1,5 +1,6 @@
 """Label sets as directories: written in pieces, read back checked."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,3 +189,22 @@ def test_the_same_arguments_give_the_same_label_set(tmp_path: Path) -> None:
     other, _ = make_label_set(tmp_path / "c", "topk", seed=4)
     assert first.digest == second.digest == digest_of((tmp_path / "a/manifest.json").read_bytes())
     assert other.digest != first.digest
+
+
+def test_a_shard_that_is_cut_or_overwritten_between_two_batches(tmp_path: Path) -> None:
+    label_set, labels = make_label_set(tmp_path, num_samples=8000, num_seeds=2)
+    views = label_set.index().segments[0].views()
+    codec = label_set.codec()
+    assert np.array_equal(codec.decode(label_set.gather(views)), labels)
+    (shard,) = label_set.manifest.segments[0].codes.shards
+    path = label_set.path(shard.data)
+    content = path.read_bytes()
+    # A read beyond the end of a mapped file would end this process.
+    os.truncate(path, 100)
+    with pytest.raises(BlobNotFoundError, match="missing or incomplete"):
+        label_set.gather(views)
+    path.write_bytes(b"\1" + content[1:])
+    with pytest.raises(ChecksumMismatchError):
+        label_set.gather(views[:1])
+    path.write_bytes(content)
+    assert np.array_equal(codec.decode(label_set.gather(views)), labels)

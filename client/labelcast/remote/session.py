@@ -13,8 +13,8 @@ from labelcast.network.endpoint import addresses_of
 from labelcast.network.places import Place
 from labelcast.network.tls import Tls
 from labelcast.opening.label_set import LabelSetFacts
-from labelcast.remote.node_cache.blob_cache import BlobCache
 from labelcast.remote.calls import label_exchange
+from labelcast.remote.node_cache.blob_cache import BlobCache
 from labelcast.remote.retry import Attempts, Retries
 from labelcast.remote.servers import Servers
 from labelcast.remote.streams.listed import StreamExchange, default_window

@@ -29,7 +29,15 @@ def check_digest(content: bytes | bytearray | memoryview, expected: str, what: s
     Raises:
         DigestMismatchError: the digests differ.
     """
-    actual = digest_of(content)
+    return require_digest(digest_of(content), expected, what)
+
+
+def require_digest(actual: Digest, expected: str, what: str) -> Digest:
+    """Refuse content by its digest; as `check_digest`, for content that is read in pieces.
+
+    Raises:
+        DigestMismatchError: the digests differ.
+    """
     if actual != expected:
         raise DigestMismatchError(
             f"{what} is damaged: its digest is {actual}, not {expected}; fetch or upload it again",

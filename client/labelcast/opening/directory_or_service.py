@@ -22,7 +22,7 @@ def open(  # noqa: A001 - a label set is opened as a file is
     tls: "Tls | bool" = False,
     allow_plaintext: bool = False,
     expect: Expectation | None = None,
-    cache_directory: Path | None = None,
+    cache_directory: str | PathLike[str] | bool | None = None,
 ) -> LabelSet:
     """Open a label set from a directory, or from a service if its address is given.
 
@@ -34,7 +34,8 @@ def open(  # noqa: A001 - a label set is opened as a file is
         tls: True or a `Tls` to speak TLS with the service, see `LabelClient`.
         allow_plaintext: whether labels and token may leave this machine without TLS.
         expect: what the student expects of the labels.
-        cache_directory: directory that keeps what is fetched between runs; None for none.
+        cache_directory: directory of a cache that keeps what is fetched for all processes of this
+            machine, see `LabelClient`; True for the user's own; None for none.
 
     Raises:
         InvalidRequestError: there is no such directory, and no address was given.

@@ -28,6 +28,9 @@ class ShardFile:
         shard: whose file it is, of its size.
         checksums: CRC-32 of every chunk: uint32, verified.
 
+    Attributes:
+        descriptor: see above.
+
     Raises:
         OSError: the file cannot be mapped.
     """
@@ -36,7 +39,7 @@ class ShardFile:
         self, descriptor: int, section: Section, shard: Shard, checksums: NDArray[np.uint32]
     ) -> None:
         weakref.finalize(self, os.close, descriptor)
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._opened = self._stamp()
         self._stride, self._rows_per_chunk = section.stride, section.rows_per_chunk
         self._checksums = checksums
@@ -62,7 +65,7 @@ class ShardFile:
         numbers = np.unique(rows // self._rows_per_chunk)
         for number in (numbers if again else numbers[~self._right[numbers]]).tolist():
             size = self._rows_per_chunk * self._stride
-            chunk = os.pread(self._descriptor, size, number * size)
+            chunk = os.pread(self.descriptor, size, number * size)
             self._right[number] = chunk_checksum(chunk) == int(self._checksums[number])
             if not self._right[number]:
                 return int(number)
@@ -84,5 +87,5 @@ class ShardFile:
         return packed if self._stamp() == self._opened else None
 
     def _stamp(self) -> tuple[int, int]:
-        found = os.fstat(self._descriptor)
+        found = os.fstat(self.descriptor)
         return found.st_size, found.st_mtime_ns

@@ -7,6 +7,7 @@ it opens its own channel.
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.errors import LabelcastError
+from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.network.places import Place
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.label_set import LabelSet, LabelSetFacts
 from labelcast.remote.calls import (
     BlobParts,
+    check_form,
     label_set_request,
     labels_request,
     read_label_set,
@@ -27,6 +30,9 @@ from labelcast.remote.calls import (
     read_resolved,
     resolve_request,
 )
+from labelcast.remote.node_cache.code_choice import CodeChoice
+from labelcast.remote.node_cache.code_stream import stream_codes
+from labelcast.remote.node_cache.kept_codes import KeptCodes
 from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.requested_labels import RequestedLabels
 from labelcast.remote.retry import DECISIVE, UNPROVEN
@@ -35,9 +41,9 @@ from labelcast.remote.streams.listed import StreamExchange
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
 from labelcast.remote.transport import RpcError, Transport
-from labelcast.representation import Representation
+from labelcast.representation import Form, Representation
 from labelcast.v2 import labels_pb2 as pb
-from labelcast.views import Views
+from labelcast.views import Views, check_batches
 
 Answer = TypeVar("Answer")
 
@@ -46,6 +52,10 @@ class LabelClient(Session):
     """Synchronous client. Safe to share between threads; picklable."""
 
     _asynchronous = False
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._kept = dict[Digest, KeptCodes]()
 
     def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
         """Resolve a tag or digest once, and check it against what the student expects.
@@ -69,10 +79,10 @@ class LabelClient(Session):
             DigestMismatchError: it arrived damaged.
             Otherwise as `blob`.
         """
-        content = self._cached(ref)
-        if content is None:
-            content = self._accept_blob(ref, b"".join(self.blob(label_set, ref)))
-        return content
+        cache = self._settings.cache
+        if cache is not None:
+            return cache.read(ref, lambda: self.blob(label_set, ref))
+        return self._accept_blob(ref, b"".join(self.blob(label_set, ref)))
 
     def blob(self, label_set: LabelSetFacts, ref: BlobRef) -> Iterator[bytes]:
         """Read a blob of a label set, piece by piece; the caller checks it against its digest.
@@ -138,6 +148,11 @@ class LabelClient(Session):
             StorageError, NetworkError: the call failed.
         """
         request = labels_request(label_set, views, representation)
+        kept = self._kept_codes(label_set, representation)
+        if kept is not None:
+            if kept.decide() and (found := kept.read(views)) is not None:
+                return self._telemetry.delivered(found)
+            kept.count_asked(len(views))
         labels = self._ask(
             "GetLabels",
             request,
@@ -180,7 +195,8 @@ class LabelClient(Session):
         """Read labels of many batches, in order, requested ahead of the consumer.
 
         A broken stream (service restarted, Redis down) resumes where it stopped, for up to
-        `reconnect_seconds` without progress.
+        `reconnect_seconds` without progress. Codes may come from whole shards in the client's
+        cache: `code_choice`.
 
         Args:
             label_set: label set from `open`.
@@ -191,7 +207,45 @@ class LabelClient(Session):
         Raises:
             See `labels`.
         """
-        return self._telemetry.over(self._stream(label_set, batches, representation))
+        kept = self._kept_codes(label_set, representation)
+        if kept is None:
+            return self._telemetry.over(self._stream(label_set, batches, representation))
+        check_batches(batches)
+
+        def ask(rest: Iterable[Views]) -> Generator[DeliveredLabels]:
+            return self._stream(label_set, rest, representation)
+
+        return self._telemetry.over(stream_codes(kept, batches, ask))
+
+    def code_choice(self, label_set: LabelSetFacts) -> CodeChoice | None:
+        """How codes of a label set come in this process: by rows, or of whole shards.
+
+        Returns:
+            The choice at present; None without a cache, or before any codes were asked for.
+        """
+        kept = self._kept.get(label_set.digest)
+        return None if kept is None else kept.choice
+
+    def _kept_codes(
+        self, label_set: LabelSetFacts, representation: Representation
+    ) -> KeptCodes | None:
+        """Codes of a label set in the cache; None if these labels cannot come from there."""
+        cache = self._settings.cache
+        if cache is None:
+            return None
+        check_form(label_set, representation)
+        if representation.form is not Form.CODES or not isinstance(label_set, LabelSet):
+            return None
+        return self._kept.setdefault(
+            label_set.digest,
+            KeptCodes(
+                label_set,
+                cache,
+                self._settings.fetch_shards,
+                partial(self.blob, label_set),
+                self._telemetry,
+            ),
+        )
 
     def _stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
@@ -232,7 +286,9 @@ class LabelClient(Session):
         exchange.raise_failure()
 
     def close(self) -> None:
-        """Close every channel; the next call opens another."""
+        """Close every channel and file; the next call opens others."""
+        for kept in self._kept.values():
+            kept.release()
         for channel in self._servers.take_channels():
             channel.close()
 

@@ -25,6 +25,7 @@ from labelcast.opening.parts_from_blobs import (
     open_records,
 )
 from labelcast.opening.pending_labels import PendingLabels
+from labelcast.remote.node_cache.code_choice import CodeChoice
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -46,6 +47,11 @@ class RemoteLabelSet(LabelSet):
         super().__init__(manifest)
         self._client = client
         self._report = report
+
+    @property
+    def code_choice(self) -> CodeChoice | None:
+        """See `LabelClient.code_choice`."""
+        return self._client.code_choice(self)
 
     def read_blob(self, ref: BlobRef) -> bytes:
         """See `LabelSet.read_blob`; reads the client's cache directory if it has one."""

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from os import PathLike
 
-from labelcast.errors import DeadlineExceededError, LabelcastError, ServiceUnavailableError
+from labelcast.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    LabelcastError,
+    ServiceUnavailableError,
+)
 from labelcast.label_set import (
     BlobRef,
     check_digest,
@@ -14,7 +19,8 @@ from labelcast.network.places import Place
 from labelcast.network.tls import Tls
 from labelcast.opening.label_set import LabelSetFacts
 from labelcast.remote.calls import label_exchange
-from labelcast.remote.node_cache.blob_cache import BlobCache
+from labelcast.remote.node_cache.blob_cache import DEFAULT_MIB, BlobCache
+from labelcast.remote.node_cache.code_choice import FetchShards
 from labelcast.remote.retry import Attempts, Retries
 from labelcast.remote.servers import Servers
 from labelcast.remote.streams.listed import StreamExchange, default_window
@@ -35,7 +41,8 @@ class _Settings:
     reconnect_seconds: float
     reply_seconds: float
     rows_in_flight: int | None
-    cache_directory: Path | None
+    cache: BlobCache | None
+    fetch_shards: FetchShards
     metrics: bool
 
 
@@ -55,7 +62,9 @@ class Session:
         reconnect_seconds: float = 60.0,
         reply_seconds: float = 60.0,
         rows_in_flight: int | None = None,
-        cache_directory: Path | None = None,
+        cache_directory: str | PathLike[str] | bool | None = None,
+        cache_mib: int = DEFAULT_MIB,
+        fetch_shards: FetchShards | str = FetchShards.AUTO,
         metrics: bool = False,
     ) -> None:
         """Keep the configuration; nothing is opened yet.
@@ -77,14 +86,26 @@ class Session:
                 next bytes, before it counts as broken; a message may have been lost.
             rows_in_flight: labels requested ahead of the consumer on a stream; None for 2 MiB of
                 them, but at least 16,384.
-            cache_directory: directory that keeps codecs between runs; None for none.
+            cache_directory: directory of a cache that processes of this machine share and that
+                keeps what is fetched between runs; True for `labelcast` in the user's own cache
+                directory; None for none.
+            cache_mib: MiB that the cache may hold; what was used longest ago goes first.
+            fetch_shards: whether whole shards of codes are fetched into the cache once, and rows
+                gathered here: "auto" when they are fewer bytes than the rows, "always" or "never".
+                The asynchronous client asks for rows.
             metrics: whether to count labels, waiting and failures for Prometheus, in the metrics of
                 this process; needs prometheus-client.
 
         Raises:
             InvalidRequestError: an address or the token is impossible, plain text would leave this
-                machine and is not allowed, or prometheus-client is missing.
+                machine and is not allowed, shards are to be fetched without a cache, or
+                prometheus-client is missing.
         """
+        cache, fetch_shards = BlobCache.of(cache_directory, cache_mib), FetchShards.of(fetch_shards)
+        if cache is None and fetch_shards is FetchShards.ALWAYS:
+            raise InvalidRequestError(
+                "fetch_shards='always' needs a cache; give cache_directory=True, or a directory"
+            )
         self._settings = _Settings(
             addresses=addresses_of(address),
             token=token,
@@ -94,19 +115,23 @@ class Session:
             reconnect_seconds=reconnect_seconds,
             reply_seconds=reply_seconds,
             rows_in_flight=rows_in_flight,
-            cache_directory=cache_directory,
+            cache=cache,
+            fetch_shards=fetch_shards,
             metrics=metrics,
         )
-        self._servers = self._new_servers()
-        self._telemetry = Telemetry.of(metrics=metrics)
+        self._begin()
 
     def __getstate__(self) -> _Settings:
         return self._settings
 
     def __setstate__(self, settings: _Settings) -> None:
         self._settings = settings
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what belongs to this process."""
         self._servers = self._new_servers()
-        self._telemetry = Telemetry.of(metrics=settings.metrics)
+        self._telemetry = Telemetry.of(metrics=self._settings.metrics)
 
     def _new_servers(self) -> Servers:
         return Servers(
@@ -182,11 +207,10 @@ class Session:
         return self._stalled(place, "rows") if late else translated
 
     def _cached(self, ref: BlobRef) -> bytes | None:
-        directory = self._settings.cache_directory
-        return None if directory is None else BlobCache(directory).get(ref)
+        return None if self._settings.cache is None else self._settings.cache.get(ref)
 
     def _accept_blob(self, ref: BlobRef, content: bytes) -> bytes:
         check_digest(content, ref.digest, f"blob {ref.digest}")
-        if self._settings.cache_directory is not None:
-            BlobCache(self._settings.cache_directory).put(ref, content)
+        if self._settings.cache is not None:
+            self._settings.cache.put(ref, content)
         return content

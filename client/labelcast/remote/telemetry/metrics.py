@@ -21,3 +21,11 @@ MISSED = Counter(
     "Labels that a loop went on without, as its reader was told to.",
     ["reason"],
 )
+CODE_CHOICES = Counter(
+    "labelcast_client_code_choices",
+    "How codes of a label set come, counted when it is chosen: asked by rows, or whole shards.",
+    ["fetched"],
+)
+CACHED_LABELS = Counter(
+    "labelcast_client_cached_labels", "Labels whose codes came from this machine's cache."
+)

@@ -35,6 +35,12 @@ class Telemetry:
     def missed(self, reason: str, rows: int) -> None:
         """A loop goes on without so many labels, for a reason."""
 
+    def chose(self, *, whole_shards: bool) -> None:
+        """Codes of a label set come in another way than before."""
+
+    def gathered(self, count: int) -> None:
+        """Codes were gathered from the cache of this machine."""
+
     @classmethod
     def of(cls, *, metrics: bool) -> "Telemetry":
         """What counts for a client.
@@ -93,3 +99,11 @@ class PrometheusTelemetry(Telemetry):
     def missed(self, reason: str, rows: int) -> None:
         """See `Telemetry`."""
         self._metrics.MISSED.labels(reason).inc(rows)
+
+    def chose(self, *, whole_shards: bool) -> None:
+        """See `Telemetry`."""
+        self._metrics.CODE_CHOICES.labels("whole_shards" if whole_shards else "rows").inc()
+
+    def gathered(self, count: int) -> None:
+        """See `Telemetry`."""
+        self._metrics.CACHED_LABELS.inc(count)

@@ -11,8 +11,6 @@ import pytest
 
 from labelcast.errors import StorageError
 from labelcast.files import file_digest, sync_file, whole_file, write_whole
-from labelcast.label_set import BlobRef, digest_of
-from labelcast.remote.node_cache.blob_cache import BlobCache
 from tests.factories.odd_file_systems import without_fsync
 
 OLD, NEW = b"old" * 1000, b"new" * 100_000
@@ -142,13 +140,3 @@ def test_another_failure_names_the_path(
     with pytest.raises(OSError, match="Input/output error") as caught:
         write_whole(path, NEW)
     assert caught.value.filename == str(path.parent if directories_only else path)
-
-
-def test_a_cache_without_fsync_is_only_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    without_fsync(monkeypatch, errno.EINVAL, below=tmp_path)
-    cache, ref = BlobCache(tmp_path), BlobRef(digest_of(NEW), len(NEW))
-    cache.put(ref, NEW)
-    assert cache.get(ref) is None
-    assert "cannot cache" in caplog.text

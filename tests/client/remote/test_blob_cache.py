@@ -302,9 +302,12 @@ def test_asked_bytes_are_counted_by_all_processes(tmp_path: Path) -> None:
     path.write_bytes(b"\xff" * 20)
     first.add(1000)
     assert first.total == 2**64 - 1
-    first.reset()
+    first.pay(2**64)
     second.share()
     assert second.total == 0
+    first.add(1000)
+    second.pay(300)
+    assert second.total == 700
     # What cannot be shared is counted for oneself.
     alone = AskedBytes(path / "below", 1000)
     alone.add(5000)

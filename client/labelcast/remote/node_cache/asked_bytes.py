@@ -1,4 +1,4 @@
-"""How many bytes of a label set's rows this machine has asked for, all processes together."""
+"""How many bytes of a label set's rows this machine has asked for, beyond what it has fetched."""
 
 import contextlib
 import os
@@ -38,19 +38,19 @@ class AskedBytes:
         if self._untold >= self._share_bytes:
             self.share()
 
+    def pay(self, count: int) -> None:
+        """Count bytes of shards that were fetched: if others evict them, that is earned again."""
+        self._untold -= count
+        self.total = max(0, self.total - count)
+        self.share()
+
     def share(self) -> None:
         """Tell others, and learn what they have counted."""
         with contextlib.suppress(OSError), self._file() as descriptor:
             told = int.from_bytes(os.pread(descriptor, _WIDTH, 0), "little")
-            self.total = min(told + self._untold, 2 ** (8 * _WIDTH) - 1)
-            os.pwrite(descriptor, self.total.to_bytes(_WIDTH, "little"), 0)
-            self._untold = 0
-
-    def reset(self) -> None:
-        """Begin to count anew, for all processes."""
-        self.total = self._untold = 0
-        with contextlib.suppress(OSError), self._file() as descriptor:
-            os.pwrite(descriptor, bytes(_WIDTH), 0)
+            total = min(max(0, told + self._untold), 2 ** (8 * _WIDTH) - 1)
+            os.pwrite(descriptor, total.to_bytes(_WIDTH, "little"), 0)
+            self.total, self._untold = total, 0
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[int]:

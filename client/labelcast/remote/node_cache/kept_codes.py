@@ -79,9 +79,6 @@ class KeptCodes:
             self._missing_bytes = self._cache.missing_bytes(self._blobs)
             self._asked.share()
             self._choose(self._refused or self._chosen(wanted_rows))
-            if self.choice.whole_shards and self._missing_bytes:
-                # Paid for: if others evict them, that has to be earned again.
-                self._asked.reset()
         return self.choice.whole_shards
 
     def release(self) -> None:
@@ -164,7 +161,12 @@ class KeptCodes:
 
     def _open(self, section: Section, shard: Shard) -> ShardFile:
         checksums = np.frombuffer(self._label_set.read_blob(shard.index), dtype="<u4")
-        descriptor = self._cache.open(shard.data, lambda: self._fetch(shard.data))
+
+        def fetch() -> Iterable[bytes]:
+            self._asked.pay(shard.data.size)
+            return self._fetch(shard.data)
+
+        descriptor = self._cache.open(shard.data, fetch)
         return ShardFile(descriptor, section, shard, checksums)
 
 

@@ -57,7 +57,12 @@ def sole_maker(path: Path, partial: Path, patience_seconds: float) -> Iterator[i
             yield None
             return
         descriptor = _taken(partial)
-        if descriptor is None:
+        if descriptor is not None and path.exists():
+            # Renamed between the two: this is another, new and empty.
+            partial.unlink()
+            _release(descriptor)
+            descriptor = None
+        elif descriptor is None:
             if not patience_seconds:
                 yield None
                 return
@@ -81,9 +86,13 @@ def remove_unused(path: Path) -> bool:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
+        # Another one of that name may have been made by now, and be in use.
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            path.unlink()
     except BlockingIOError:
         return False
+    except FileNotFoundError:
+        return True
     finally:
         # Locked still, if by anyone, by those who share another descriptor.
         os.close(descriptor)

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from labelcast import LabelClient, Plan, RemoteLabelSet, Representation, Views
+from labelcast import UNCHECKED, LabelClient, Plan, RemoteLabelSet, Representation, Views
 from labelcast.errors import InvalidRequestError, ServiceUnavailableError, ViewNotFoundError
 from labelcast.remote.node_cache.code_choice import CodeChoice
-from labelcast.torch import LabelSetSource
+from labelcast.torch import LabelSetSource, SoftLabelLoader
 from tests.e2e.counting_relay import CountingRelay, counting_relay
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, clean_environment, eventually
+from tests.e2e.training_rank import Images
 from tests.factories.tiny_disk import tiny_disk
 
 pytestmark = pytest.mark.e2e
@@ -244,6 +245,32 @@ def test_single_batches_and_readers_change_over_too(
                 list(label_set.stream(batches, CODES))  # type: ignore[arg-type]
 
 
+def test_the_loader_that_counts_epochs(service: RunningService, tmp_path: Path) -> None:
+    known = known_label_set(tmp_path / "set", "raw", num_samples=200, num_seeds=2)
+    service.push(known.on_disk, "small")
+    classes = [f"class {number}" for number in range(40)]
+    images = Images(np.unique(known.views.sample_ids), classes)
+    with service.client(cache_directory=tmp_path / "cache") as client:
+        label_set = client.open("small")
+        source = LabelSetSource(label_set, CODES)
+        seeds = np.unique(known.views.seeds).tolist() * 2
+        loader = SoftLabelLoader(
+            images, source, seeds=seeds, batch_size=64, fingerprints=UNCHECKED, canary=None
+        )
+        totals = []
+        for number in range(4):
+            loader.set_epoch(number)
+            seen = 0
+            for batch in loader:
+                at = places(known, batch.views)
+                assert np.array_equal(batch.labels.numpy(), known.labels[at])
+                seen += len(at)
+            assert seen == 200
+            totals.append(client.wire_bytes.total)
+        assert how(label_set).whole_shards
+    assert totals[1] == totals[2] == totals[3]
+
+
 def test_clients_that_read_a_part_each_count_together(
     service: RunningService, known: KnownLabelSet, tmp_path: Path
 ) -> None:
@@ -272,7 +299,8 @@ def test_spawned_workers_read_the_cache(
             epoch(process, "spawn")
     # Two workers have fetched every shard once, and the next two none.
     assert known.rows.nbytes < first < 1.2 * known.rows.nbytes
-    assert relay.total == first
+    # But for a ping of an open connection.
+    assert relay.total - first < 1000
 
 
 def test_forked_workers_need_no_network_either(

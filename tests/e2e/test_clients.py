@@ -294,4 +294,4 @@ def test_cache_directory_is_shared_by_threads(
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("sha256-*"))) == 1

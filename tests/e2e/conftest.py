@@ -34,6 +34,16 @@ def label_sets(
 
 
 @pytest.fixture(scope="session")
+def kept(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> KnownLabelSet:
+    """A label set of 20,000 labels in codes of 80 bytes, in 6 shards."""
+    made = known_label_set(
+        tmp_path_factory.mktemp("kept"), "raw", num_samples=5000, shard_bytes=300_000
+    )
+    service.push(made.on_disk, "kept")
+    return made
+
+
+@pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A service that asks clients for certificates; each test has another one shown."""
     with guarded_service(tmp_path_factory.mktemp("guarded")) as started:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -184,9 +185,10 @@ def test_where_all_is_in_use_nothing_more_is_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = BlobCache(tmp_path, 2**19)
-    held = [
-        cache.open(ref, lambda content=content: [content]) for ref, content in map(blob, (1, 2))
-    ]
+    held = []
+    for number in (1, 2):
+        ref, content = blob(number)
+        held.append(cache.open(ref, partial(iter, [content])))
     ref, content = blob(3)
     assert cache.read(ref, lambda: [content]) == content
     assert "of cache_mib, of which 0.5 are in use" in caplog.text

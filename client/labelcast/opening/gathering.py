@@ -32,14 +32,21 @@ def gather(manifest: Manifest, index: ViewIndex, views: Views, shard_rows: Shard
         ViewNotFoundError: a view is not in the label set.
     """
     segments, rows = index.locate(views)
-    packed = np.empty((len(views), manifest.segments[0].codes.stride), dtype=np.uint8)
-    for number, segment in enumerate(manifest.segments):
-        chosen = np.flatnonzero(segments == number)
-        first = 0
-        for shard in segment.codes.shards:
-            inside = (rows[chosen] >= first) & (rows[chosen] < first + shard.rows)
-            at = chosen[inside]
-            if len(at):
-                packed[at] = shard_rows(segment.codes, shard, rows[at] - first)
-            first += shard.rows
+    sections = [segment.codes for segment in manifest.segments]
+    shards = [(section, shard) for section in sections for shard in section.shards]
+    # First row of each shard, counted over all segments.
+    firsts = np.cumsum([0, *(shard.rows for _, shard in shards)])
+    if len(sections) > 1:
+        rows = rows + np.cumsum([0, *(section.rows for section in sections)])[segments]
+    # Sorted, rows of a shard lie together: no shard has to look through all of them for its own.
+    order = np.argsort(rows)
+    wanted = rows[order]
+    cuts = np.searchsorted(wanted, firsts).tolist()
+    found = np.empty((len(views), sections[0].stride), dtype=np.uint8)
+    for number, (section, shard) in enumerate(shards):
+        at = slice(cuts[number], cuts[number + 1])
+        if at.start < at.stop:
+            found[at] = shard_rows(section, shard, wanted[at] - firsts[number])
+    packed = np.empty_like(found)
+    packed[order] = found
     return packed

@@ -44,6 +44,7 @@ class ShardFile:
         self._stride, self._rows_per_chunk = section.stride, section.rows_per_chunk
         self._checksums = checksums
         self._right = np.zeros(len(checksums), dtype=np.bool_)
+        self._all_right = False
         mapped = mmap.mmap(descriptor, shard.data.size, prot=mmap.PROT_READ)
         self._rows = np.frombuffer(mapped, dtype=np.uint8).reshape(-1, section.stride)
 
@@ -60,7 +61,7 @@ class ShardFile:
         Raises:
             OSError: the disk cannot read them.
         """
-        if not again and self._right.all():
+        if self._all_right and not again:
             return None
         numbers = np.unique(rows // self._rows_per_chunk)
         for number in (numbers if again else numbers[~self._right[numbers]]).tolist():
@@ -68,7 +69,9 @@ class ShardFile:
             chunk = os.pread(self.descriptor, size, number * size)
             self._right[number] = chunk_checksum(chunk) == int(self._checksums[number])
             if not self._right[number]:
+                self._all_right = False
                 return int(number)
+        self._all_right = bool(self._right.all())
         return None
 
     def take(self, rows: NDArray[np.int64]) -> Rows | None:

@@ -130,6 +130,8 @@ def test_single_batches_and_readers_change_over_too(
                 at = np.arange(first, first + 4000)
                 kept.check(client.labels(label_set, views[at], CODES), at, CODES)
                 assert np.array_equal(read_here(views[at]), kept.labels[at])
+                asked = client.ask(label_set, views[at], CODES)
+                kept.check(asked.result(), at, CODES)
                 (soft,) = source.labels([views[at]])
                 assert np.array_equal(soft.numpy(), kept.labels[at])
             assert how(label_set).whole_shards

@@ -7,7 +7,6 @@ it opens its own channel.
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.errors import LabelcastError
-from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.network.places import Place
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.opening.label_set import LabelSet, LabelSetFacts
+from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.pending_labels import LocalLabels, PendingLabels
 from labelcast.remote.calls import (
     BlobParts,
-    check_form,
     label_set_request,
     labels_request,
     read_label_set,
@@ -32,7 +30,7 @@ from labelcast.remote.calls import (
 )
 from labelcast.remote.node_cache.code_choice import CodeChoice
 from labelcast.remote.node_cache.code_stream import stream_codes
-from labelcast.remote.node_cache.kept_codes import KeptCodes
+from labelcast.remote.node_cache.kept_sets import KeptSets
 from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.requested_labels import RequestedLabels
 from labelcast.remote.retry import DECISIVE, UNPROVEN
@@ -41,7 +39,7 @@ from labelcast.remote.streams.listed import StreamExchange
 from labelcast.remote.streams.planned import PlanExchange
 from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
 from labelcast.remote.transport import RpcError, Transport
-from labelcast.representation import Form, Representation
+from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views, check_batches
 
@@ -55,7 +53,8 @@ class LabelClient(Session):
 
     def _begin(self) -> None:
         super()._begin()
-        self._kept = dict[Digest, KeptCodes]()
+        settings = self._settings
+        self._kept = KeptSets(settings.cache, settings.fetch_shards, self.blob, self._telemetry)
 
     def open(self, reference: str, *, expect: Expectation | None = None) -> RemoteLabelSet:
         """Resolve a tag or digest once, and check it against what the student expects.
@@ -148,7 +147,7 @@ class LabelClient(Session):
             StorageError, NetworkError: the call failed.
         """
         request = labels_request(label_set, views, representation)
-        kept = self._kept_codes(label_set, representation)
+        kept = self._kept.codes(label_set, representation)
         if kept is not None:
             if kept.decide() and (found := kept.read(views)) is not None:
                 return self._telemetry.delivered(found)
@@ -162,8 +161,10 @@ class LabelClient(Session):
 
     def ask(
         self, label_set: LabelSetFacts, views: Views, representation: Representation
-    ) -> RequestedLabels:
+    ) -> PendingLabels:
         """Request one batch and return at once; it travels while the caller does other things.
+
+        Codes of whole shards in the cache are gathered when the caller wants them.
 
         Raises:
             UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
@@ -171,6 +172,11 @@ class LabelClient(Session):
             ForkedChannelError: this process cannot use a channel.
         """
         request = labels_request(label_set, views, representation)
+        kept = self._kept.codes(label_set, representation)
+        if kept is not None:
+            if kept.decide():
+                return LocalLabels(lambda: self.labels(label_set, views, representation))
+            kept.count_asked(len(views))
         settings = self._settings
 
         def start() -> tuple[Place, Any]:
@@ -207,7 +213,7 @@ class LabelClient(Session):
         Raises:
             See `labels`.
         """
-        kept = self._kept_codes(label_set, representation)
+        kept = self._kept.codes(label_set, representation)
         if kept is None:
             return self._telemetry.over(self._stream(label_set, batches, representation))
         check_batches(batches)
@@ -223,29 +229,7 @@ class LabelClient(Session):
         Returns:
             The choice at present; None without a cache, or before any codes were asked for.
         """
-        kept = self._kept.get(label_set.digest)
-        return None if kept is None else kept.choice
-
-    def _kept_codes(
-        self, label_set: LabelSetFacts, representation: Representation
-    ) -> KeptCodes | None:
-        """Codes of a label set in the cache; None if these labels cannot come from there."""
-        cache = self._settings.cache
-        if cache is None:
-            return None
-        check_form(label_set, representation)
-        if representation.form is not Form.CODES or not isinstance(label_set, LabelSet):
-            return None
-        return self._kept.setdefault(
-            label_set.digest,
-            KeptCodes(
-                label_set,
-                cache,
-                self._settings.fetch_shards,
-                partial(self.blob, label_set),
-                self._telemetry,
-            ),
-        )
+        return self._kept.choice(label_set)
 
     def _stream(
         self, label_set: LabelSetFacts, batches: Iterable[Views], representation: Representation
@@ -287,8 +271,7 @@ class LabelClient(Session):
 
     def close(self) -> None:
         """Close every channel and file; the next call opens others."""
-        for kept in self._kept.values():
-            kept.release()
+        self._kept.release()
         for channel in self._servers.take_channels():
             channel.close()
 

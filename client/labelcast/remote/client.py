@@ -35,9 +35,7 @@ from labelcast.remote.remote_label_set import RemoteLabelSet
 from labelcast.remote.requested_labels import RequestedLabels
 from labelcast.remote.retry import DECISIVE, UNPROVEN
 from labelcast.remote.session import Session
-from labelcast.remote.streams.listed import StreamExchange
-from labelcast.remote.streams.planned import PlanExchange
-from labelcast.remote.streams.stalls import CHECKS, StallWatch, WatchedStream
+from labelcast.remote.streams.threaded import Requests, Watch, requests_of
 from labelcast.remote.transport import RpcError, Transport
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -94,7 +92,7 @@ class LabelClient(Session):
         """
         parts, retries = BlobParts(label_set, ref), self._retries()
         while not parts.done:
-            server, watch = self._servers.current, _Watch(parts, self._settings.reply_seconds)
+            server, watch = self._servers.current, Watch(parts, self._settings.reply_seconds)
             call: Any = None
             try:
                 call = server.unary_stream("GetBlob")(parts.request(), metadata=server.metadata)
@@ -237,8 +235,8 @@ class LabelClient(Session):
         exchange, retries = self._exchange(label_set, batches, representation), self._retries()
         condition, reading = threading.Condition(), threading.Lock()
         while not exchange.done:
-            server, requests = self._servers.current, _requests(exchange, condition, reading)
-            watch = _Watch(exchange, self._settings.reply_seconds)
+            server, requests = self._servers.current, requests_of(exchange, condition, reading)
+            watch = Watch(exchange, self._settings.reply_seconds)
             call: Any = None
             try:
                 call = _start(server, requests)
@@ -258,7 +256,7 @@ class LabelClient(Session):
             else:
                 continue
             finally:
-                if isinstance(requests, _Requests):
+                if isinstance(requests, Requests):
                     # After the rewind, the broken stream must request nothing more.
                     requests.close()
                 watch.close()
@@ -282,7 +280,7 @@ class LabelClient(Session):
         self.close()
 
     def _broken(
-        self, error: RpcError, watch: "_Watch", server: Transport, owed: str
+        self, error: RpcError, watch: Watch, server: Transport, owed: str
     ) -> LabelcastError:
         if watch.stalled:
             return self._stalled(server.place, owed)
@@ -307,105 +305,7 @@ class LabelClient(Session):
             time.sleep(pause)
 
 
-def _start(server: Transport, requests: "_Requests | pb.StreamPlanRequest") -> Any:
-    if isinstance(requests, _Requests):
+def _start(server: Transport, requests: Requests | pb.StreamPlanRequest) -> Any:
+    if isinstance(requests, Requests):
         return server.stream_stream("StreamLabels")(requests, metadata=server.metadata)
     return server.unary_stream("StreamPlan")(requests, metadata=server.metadata)
-
-
-class _Watch(StallWatch):
-    """Cancels a call that stalls, from a thread."""
-
-    def __init__(self, exchange: WatchedStream, seconds: float) -> None:
-        super().__init__(exchange, seconds)
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def over(self, call: Any) -> Iterator[bytes]:
-        """The replies of a call."""
-        self._thread = threading.Thread(
-            target=self._look, args=(call,), name="labelcast-stalls", daemon=True
-        )
-        self._thread.start()
-        while True:
-            self.waiting = True
-            reply = next(call, None)
-            self.waiting = False
-            if reply is None:
-                return
-            yield reply
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _look(self, call: Any) -> None:
-        while not self._closed.wait(self._seconds / CHECKS):
-            if self.look(time.monotonic()):
-                call.cancel()
-                return
-
-
-def _requests(
-    exchange: StreamExchange | PlanExchange, condition: threading.Condition, reading: threading.Lock
-) -> "_Requests | pb.StreamPlanRequest":
-    if isinstance(exchange, PlanExchange):
-        return exchange.request()
-    return _Requests(exchange, condition, reading)
-
-
-class _Requests:
-    """Request side of a synchronous stream, which gRPC iterates on its own thread.
-
-    Args:
-        exchange: exchange shared with the reply side.
-        condition: condition that guards the exchange.
-        reading: lock held while a batch is read and offered. Successive streams share both locks:
-            the thread of a broken one may still be reading when the next one begins.
-    """
-
-    def __init__(
-        self, exchange: StreamExchange, condition: threading.Condition, reading: threading.Lock
-    ) -> None:
-        self._exchange = exchange
-        self.condition = condition
-        self._reading = reading
-        self._opened = False
-        self._closed = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> pb.StreamLabelsRequest:
-        if not self._opened:
-            self._opened = True
-            return self._exchange.opening()
-        while True:
-            with self.condition:
-                self.condition.wait_for(lambda: self._closed or self._exchange.has_room)
-                if not self._closed and not self._exchange.wants_batch:
-                    request = self._exchange.next_request()
-                    if request is not None:
-                        return request
-                    self._closed = True
-                if self._closed:
-                    raise StopIteration
-            self._read_batch()
-
-    def _read_batch(self) -> None:
-        # The caller's iterable may be slow: replies must still be delivered meanwhile.
-        with self._reading:
-            with self.condition:
-                # The thread of a broken stream may have read the wanted batch, or the end.
-                if self._closed or not self._exchange.wants_batch:
-                    return
-            batch = self._exchange.read_batch()
-            with self.condition:
-                self._exchange.offer(batch)
-
-    def close(self) -> None:
-        with self.condition:
-            self._closed = True
-            self.condition.notify_all()

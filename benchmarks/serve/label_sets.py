@@ -74,12 +74,14 @@ def random_codec(*, codes: int) -> Codec:
     return VqaeCodec(header, shape, values(codes, 256, 2), layers)
 
 
-def coded(directory: Path, codec: Codec, *, samples: int, sparse: bool) -> Generated:
+def coded(
+    directory: Path, codec: Codec, *, samples: int, sparse: bool, seeds: int = SEEDS
+) -> Generated:
     """A label set of random codes; its sample IDs are 0 and up, or spread over 64 bits."""
     rng = np.random.default_rng(1)
 
     def blocks() -> Iterator[Rows]:
-        left = samples * SEEDS
+        left = samples * seeds
         while left:
             count = min(left, _BLOCK)
             yield rng.integers(0, 256, (count, codec.row_stride), dtype=np.uint8)
@@ -88,7 +90,7 @@ def coded(directory: Path, codec: Codec, *, samples: int, sparse: bool) -> Gener
     ids = np.arange(samples, dtype=np.uint64)
     if sparse:
         ids = np.unique(rng.integers(0, 2**63, samples + 64, dtype=np.uint64))[:samples]
-    return _written(directory, codec, ids, np.arange(SEEDS, dtype=np.uint32), blocks())
+    return _written(directory, codec, ids, np.arange(seeds, dtype=np.uint32), blocks())
 
 
 def raw(directory: Path, dense: NDArray[np.float16]) -> Generated:

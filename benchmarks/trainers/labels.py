@@ -94,5 +94,9 @@ def labels_of(settings: Settings) -> LoopLabels:
     """The labels that a process was told to train on."""
     if settings.array is not None:
         return InMemory(Path(settings.array), settings.samples)
-    cache = None if settings.cache is None else Path(settings.cache)
-    return Served(LabelClient(settings.address, cache_directory=cache), settings.tag)
+    client = LabelClient(
+        settings.address,
+        cache_directory=settings.cache,
+        fetch_shards="never" if settings.cache is None else "always",
+    )
+    return Served(client, settings.tag)

@@ -21,6 +21,8 @@ from labelcast.torch.label_reader import TorchLabelReader
 from labelcast_glyphs.local_service import LocalService, local_service
 
 _TAG = "bench:trainers"
+# A view of each sample for each of fifty epochs.
+_MANY = "bench:many"
 _LOOPS = (
     ("plain loop", Loop.PLAIN, 1, 1.05, 1.02),
     ("two DataLoader workers", Loop.WORKERS, 1, 1.05, None),
@@ -54,12 +56,17 @@ QUICK = Sizes(samples=256, epochs=2, batch_size=64, fit_steps=5, repetitions=1)
 def measure(directory: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Rows of the result, each as it is found."""
     fitted = fitted_codec(directory / "codec", codes=8, steps=sizes.fit_steps)
-    made = coded(directory / "set", fitted.codec, samples=sizes.samples, sparse=False).on_disk
+    codec, samples = fitted.codec, sizes.samples
+    made = coded(
+        directory / "set", codec, samples=samples, sparse=False, seeds=sizes.epochs
+    ).on_disk
+    many = coded(directory / "many", codec, samples=samples, sparse=False).on_disk
     array = directory / "dense.npy"
     np.save(array, _decoded(made, sizes))
     with local_service(directory / "service") as service:
         with service.registry() as registry:
             registry.push(made, _TAG)
+            registry.push(many, _MANY)
         asked = Settings(
             loop=Loop.PLAIN,
             array=None,
@@ -124,11 +131,11 @@ def _loop(
 
 
 def _bytes(cached: Settings) -> Iterator[dict[str, Any]]:
-    """Bytes a label in the first and the second epoch, of a client that keeps what it has read."""
+    """Bytes a label in the first and the second epoch, of a client that keeps whole shards."""
     (told,) = run(cached)
     for epoch, word in enumerate(("first", "second")):
         yield Measure(
-            name=f"bytes a label over the network in the {word} epoch",
+            name=f"bytes a label over the network in the {word} epoch, shards kept",
             unit="bytes",
             reach=0 if epoch else None,
             lower_is_better=True,
@@ -159,7 +166,7 @@ def _federated(service: LocalService, sizes: Sizes) -> dict[str, Any]:
 
     def moved(form: Representation) -> float:
         with LabelClient(service.grpc) as client:
-            label_set = client.open(_TAG)
+            label_set = client.open(_MANY)
             if form == Representation.codes():
                 label_set.decoder()
             for _ in label_set.stream(own, form):

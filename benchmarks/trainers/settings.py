@@ -22,7 +22,7 @@ class Settings:
         array: path of all labels as fp16, shape (epochs · samples, C); None to ask the service.
         address: of the service.
         tag: of the label set.
-        cache: directory that keeps codecs and shards; None for none.
+        cache: directory that keeps the codec and whole shards; None for none.
         samples: of the label set; each epoch takes one seed.
         epochs: of the run. The first is left out of times.
         batch_size: of this process.

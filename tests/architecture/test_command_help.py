@@ -20,7 +20,17 @@ PROGRAMS = {"labelcast": labelcast_app, "labelcast-server": server_app}
 PANELS = {
     "Use": ["pull", "decode", "info"],
     "Publish": ["push", "tag", "retire", "list"],
-    "Make": ["relabel", "fit", "encode", "inspect", "import", "stage", "export", "budget"],
+    "Make": [
+        "relabel",
+        "fit",
+        "encode",
+        "inspect",
+        "import",
+        "stage",
+        "federate",
+        "export",
+        "budget",
+    ],
 }
 
 

@@ -1,6 +1,6 @@
 """Views drawn from a policy and two integers, or recorded by other projects. Needs only numpy."""
 
-from labelcast.augmentation.kinds import ViewPolicy, policy_from_json
+from labelcast.augmentation.kinds import ViewPolicy, policy_from_json, shows_partners
 from labelcast.augmentation.recorded.packing import MIX_STRIDE, MixTable, RecordLayout
 from labelcast.augmentation.recorded.recorded_views import (
     NO_OPERATION,
@@ -33,4 +33,5 @@ __all__ = [
     "philox",
     "policy_from_json",
     "require_known",
+    "shows_partners",
 ]

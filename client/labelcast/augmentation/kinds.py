@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelcast.augmentation.recorded.recorded_views import RECORDED_NAME, RecordedPolicy
-from labelcast.augmentation.seeded.policy import AugmentationPolicy
+from labelcast.augmentation.seeded.policy import AugmentationPolicy, Mix
 from labelcast.augmentation.unrendered import ForeignPolicy, PositionPolicy
 from labelcast.errors import ManifestError
 
 ViewPolicy = AugmentationPolicy | RecordedPolicy | PositionPolicy | ForeignPolicy
+
+
+def shows_partners(policy: ViewPolicy | None) -> bool:
+    """Whether a view may show another sample's image beside its own."""
+    return isinstance(policy, AugmentationPolicy | RecordedPolicy) and policy.mix is not Mix.NONE
 
 
 def policy_from_json(value: Any) -> ViewPolicy:

@@ -12,7 +12,7 @@ from labelcast.label_set.contract import Expectation, LabelContract
 from labelcast.label_set.control_views import CONTROL_PART
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
-from labelcast.label_set.fingerprints import READING_PART, FingerprintKind
+from labelcast.label_set.fingerprints import READING_PART, SITES_PART, FingerprintKind
 from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from, required_features
 from labelcast.label_set.section import BlobRef
 from labelcast.label_set.segment import Segment
@@ -64,6 +64,11 @@ class Manifest:
     def has_control_views(self) -> bool:
         """Whether it holds thumbnails of a few views, with their labels."""
         return CONTROL_PART in dict(self.parts)
+
+    @property
+    def site_fingerprints(self) -> BlobRef | None:
+        """What it says of fingerprints that sites hold themselves; None where it has none."""
+        return dict(self.parts).get(SITES_PART)
 
     def require(self, expected: Expectation) -> None:
         """Refuse a label set that the student was not made for.
@@ -136,6 +141,8 @@ class Manifest:
             raise ManifestError(
                 f"parts.{READING_PART} comes with fingerprints of files, and only with those"
             )
+        if kind is not None and self.site_fingerprints is not None:
+            raise ManifestError(f"parts.{SITES_PART} is in place of fingerprints, not beside them")
 
     def _require_context(self, codec: Codec) -> None:
         if (self.contract.context is not None) != (codec.context_stride > 0):

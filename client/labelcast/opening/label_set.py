@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from labelcast.label_set import (
     stage_views,
 )
 from labelcast.label_set.control_views import ControlViews
-from labelcast.label_set.fingerprints import SampleFingerprints
+from labelcast.label_set.fingerprints import FileReading, SampleFingerprints, SiteFingerprints
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
@@ -38,8 +39,10 @@ from labelcast.opening.parts_from_blobs import (
     open_control_views,
     open_fingerprints,
     open_index,
+    open_reading,
     open_records,
     open_report,
+    open_sites,
 )
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
 from labelcast.representation import Representation
@@ -95,6 +98,36 @@ def check_opened(value: object) -> None:
             f"labels are asked of an opened label set, not of {type(value).__name__}"
             f" {value!r:.80}; open it first, with client.open(tag) or labelcast.open(directory)"
         )
+
+
+def check_not_for_sites(manifest: Manifest) -> None:
+    """Refuse to say that nothing need be compared, where sites hold what it is compared with.
+
+    Raises:
+        InvalidRequestError: says how a site compares its images.
+    """
+    if manifest.site_fingerprints is not None:
+        raise InvalidRequestError(
+            "the fingerprints of this label set are with its sites, each has those of its own"
+            " samples; give fingerprints=label_set.fingerprints_from(path) with the file that"
+            " labelcast federate wrote for yours",
+            field="fingerprints",
+        )
+
+
+def for_sites(sites: SiteFingerprints | None) -> SiteFingerprints:
+    """What a label set says of its sites.
+
+    Raises:
+        InvalidRequestError: it says nothing.
+    """
+    if sites is None:
+        raise InvalidRequestError(
+            "the label set names no fingerprints of sites; make it with labelcast federate, or"
+            " use label_set.fingerprints(), which has those of all samples",
+            field="fingerprints",
+        )
+    return sites
 
 
 class LabelSet(LabelSetFacts, ABC):
@@ -333,7 +366,12 @@ class LabelSet(LabelSetFacts, ABC):
         return self._records
 
     def fingerprints(self) -> SampleFingerprints | None:
-        """What images must be compared with; None where the label set has no fingerprints."""
+        """What images must be compared with; None where the label set has no fingerprints.
+
+        Raises:
+            InvalidRequestError: its sites hold their own.
+        """
+        check_not_for_sites(self.manifest)
         if self._fingerprints is None and self.manifest.fingerprints is not None:
             opening = open_fingerprints(self.manifest, self.index())
             self._fingerprints = run(opening, self.read_blob)
@@ -345,6 +383,23 @@ class LabelSet(LabelSetFacts, ABC):
             opening = open_control_views(self.manifest, self.index())
             self._control_views = run(opening, self.read_blob)
         return self._control_views
+
+    def fingerprints_from(self, path: Path | str) -> SampleFingerprints:
+        """What images of one site must be compared with, from its file of `labelcast federate`.
+
+        Args:
+            path: file; its digest must be one that the label set names.
+
+        Raises:
+            InvalidRequestError: the label set was not made for sites.
+            DigestMismatchError: the file is damaged, or of another label set.
+        """
+        sites = for_sites(run(open_sites(self.manifest), self.read_blob))
+        return sites.of(Path(path).read_bytes(), str(path))
+
+    def file_reading(self) -> FileReading | None:
+        """How files became samples; None where the label set does not say."""
+        return run(open_reading(self.manifest), self.read_blob)
 
     def decoder(self) -> LabelDecoder:
         """Make a decoder of this label set's rows, with numpy alone."""

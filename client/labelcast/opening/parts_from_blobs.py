@@ -31,9 +31,12 @@ from labelcast.label_set import (
 from labelcast.label_set.control_views import CONTROL_PART, MAX_CONTROL_BYTES, ControlViews
 from labelcast.label_set.fingerprints import (
     MAX_READING_BYTES,
+    MAX_SITES_BYTES,
     READING_PART,
+    SITES_PART,
     FileReading,
     SampleFingerprints,
+    SiteFingerprints,
     join_fingerprints,
 )
 from labelcast.label_set.view_records import ViewRecords, read_records, record_sections
@@ -123,11 +126,7 @@ def open_fingerprints(manifest: Manifest, index: ViewIndex) -> Opening[SampleFin
     if kind is None:
         return None
     sections = [segment.fingerprints()[kind] for segment in manifest.segments]
-    reading, ref = None, dict(manifest.parts).get(READING_PART)
-    if ref is not None:
-        if ref.size > MAX_READING_BYTES:
-            raise ManifestError(f"parts.{READING_PART} has more than {MAX_READING_BYTES} bytes")
-        reading = FileReading.from_bytes((yield ref))
+    reading = yield from open_reading(manifest)
     rows = yield from _whole(sections)
     values = [np.ascontiguousarray(rows[part]).view("<u8")[:, 0] for part in sections]
     found = join_fingerprints(
@@ -163,6 +162,37 @@ def open_control_views(manifest: Manifest, index: ViewIndex) -> Opening[ControlV
     except ViewNotFoundError as error:
         raise ManifestError(f"parts.{CONTROL_PART}: {error.message}") from None
     return control
+
+
+def open_reading(manifest: Manifest) -> Opening[FileReading | None]:
+    """How files become samples; None where the label set does not say.
+
+    Raises:
+        ManifestError: malformed.
+    """
+    if manifest.site_fingerprints is not None:
+        sites = yield from open_sites(manifest)
+        return None if sites is None else sites.reading
+    ref = dict(manifest.parts).get(READING_PART)
+    if ref is None:
+        return None
+    if ref.size > MAX_READING_BYTES:
+        raise ManifestError(f"parts.{READING_PART} has more than {MAX_READING_BYTES} bytes")
+    return FileReading.from_bytes((yield ref))
+
+
+def open_sites(manifest: Manifest) -> Opening[SiteFingerprints | None]:
+    """What the label set says of fingerprints that sites hold; None where it has none.
+
+    Raises:
+        ManifestError: malformed.
+    """
+    ref = manifest.site_fingerprints
+    if ref is None:
+        return None
+    if ref.size > MAX_SITES_BYTES:
+        raise ManifestError(f"parts.{SITES_PART} has more than {MAX_SITES_BYTES} bytes")
+    return SiteFingerprints.from_bytes((yield ref))
 
 
 def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:

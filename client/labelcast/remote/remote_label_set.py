@@ -1,6 +1,8 @@
 """Label sets of a service, as each client returns them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,12 @@ from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
-from labelcast.opening.label_set import LabelSet, LabelSetFacts
+from labelcast.opening.label_set import (
+    LabelSet,
+    LabelSetFacts,
+    check_not_for_sites,
+    for_sites,
+)
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -23,6 +30,7 @@ from labelcast.opening.parts_from_blobs import (
     open_fingerprints,
     open_index,
     open_records,
+    open_sites,
 )
 from labelcast.opening.pending_labels import PendingLabels
 from labelcast.remote.node_cache.code_choice import CodeChoice
@@ -151,6 +159,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
 
     async def fingerprints(self) -> SampleFingerprints | None:
         """As `LabelSet.fingerprints`."""
+        check_not_for_sites(self.manifest)
         if self._fingerprints is None and self.manifest.fingerprints is not None:
             opening = open_fingerprints(self.manifest, await self.index())
             self._fingerprints = await run_async(opening, self.read_blob)
@@ -162,6 +171,11 @@ class AsyncRemoteLabelSet(LabelSetFacts):
             opening = open_control_views(self.manifest, await self.index())
             self._control_views = await run_async(opening, self.read_blob)
         return self._control_views
+
+    async def fingerprints_from(self, path: Path | str) -> SampleFingerprints:
+        """See `LabelSet.fingerprints_from`."""
+        sites = for_sites(await run_async(open_sites(self.manifest), self.read_blob))
+        return sites.of(await asyncio.to_thread(Path(path).read_bytes), str(path))
 
     async def decoder(self) -> LabelDecoder:
         """See `LabelSet.decoder`."""

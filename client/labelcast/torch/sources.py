@@ -140,15 +140,17 @@ class LabelSetSource(LabelSource):
     def made_for(self) -> Side:
         """Of contract, index and, where codes were chosen under them, hard labels."""
         contract, context = self._label_set.contract, self._label_set.context()
-        fingerprints = self._label_set.fingerprints()
-        reading = None if fingerprints is None else fingerprints.reading
+        manifest, reading = self._label_set.manifest, self._label_set.file_reading()
+        parts = manifest.fingerprints, manifest.site_fingerprints
         return Side(
             policy=contract.policy,
             sample_ids=self._label_set.index().sample_ids,
             hard_labels=UNCHECKED if context is None else context.hard_labels,
             num_classes=contract.num_classes,
             class_list=class_list_of(
-                contract.class_list, contract.num_classes, from_images=fingerprints is not None
+                contract.class_list,
+                contract.num_classes,
+                from_images=any(part is not None for part in parts),
             ),
             id_scheme=UNCHECKED if reading is None else reading.sample_ids,
         )

@@ -2,10 +2,10 @@
 
 import typer
 
-from labelcast_producers.cli import budget, export, importing, produce, relabel, stage
+from labelcast_producers.cli import budget, export, federate, importing, produce, relabel, stage
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for group in (relabel, produce, importing, stage, export, budget):
+    for group in (relabel, produce, importing, stage, federate, export, budget):
         group.add_to(app)

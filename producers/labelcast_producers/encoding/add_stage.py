@@ -74,12 +74,12 @@ def add_stage(
         manifest = _combined(base, added, stage, dataset, prints)
         report = _reports(base, added)
     if not keep_fingerprints:
-        manifest = _without_fingerprints(manifest)
+        manifest = without_fingerprints(manifest)
     (out / "manifest.json").unlink(missing_ok=True)
     writer = LabelSetDirectoryWriter(out)
     for label_set in (base, added):
         if label_set is not None:
-            _bring(label_set, manifest, out)
+            bring_blobs(label_set, manifest, out)
     if report is not None:
         manifest = replace(manifest, report=writer.add_blob(to_canonical(report)))
     # Read back as every reader will: a contradictory set is not written.
@@ -163,7 +163,8 @@ def _named(fingerprints: SampleFingerprints | None) -> str:
     return f"those of {fingerprints.kind}{how}"
 
 
-def _without_fingerprints(manifest: Manifest) -> Manifest:
+def without_fingerprints(manifest: Manifest) -> Manifest:
+    """The same labels, with nothing to compare images with."""
     names = {kind.part for kind in FingerprintKind}
     segments = tuple(
         replace(segment, parts=tuple(part for part in segment.parts if part[0] not in names))
@@ -201,7 +202,8 @@ def _alike(first: Codec, second: Codec) -> bool:
     )
 
 
-def _bring(label_set: LabelSetDirectory, manifest: Manifest, out: Path) -> None:
+def bring_blobs(label_set: LabelSetDirectory, manifest: Manifest, out: Path) -> None:
+    """Link, or copy, those blobs of a label set that a manifest names too."""
     wanted = manifest.blobs()
     for digest, ref in label_set.manifest.blobs().items():
         target = blob_path(out, digest)

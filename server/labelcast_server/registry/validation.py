@@ -24,6 +24,7 @@ from labelcast.opening.parts_from_blobs import (
     open_index,
     open_records,
     open_report,
+    open_sites,
 )
 from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.verified_reads import (
@@ -75,6 +76,7 @@ async def _require_blobs(blobs: BlobStore, manifest: Manifest) -> None:
 async def _validate(blobs: BlobStore, manifest: Manifest) -> None:
     codec = await run_async(open_codec(manifest), reader(blobs))
     await run_async(open_report(manifest), reader(blobs))
+    await run_async(open_sites(manifest), reader(blobs))
     tables = _Tables(blobs)
     tables_of_context = {"hard_labels"} if manifest.contract.context is not None else set[str]()
     for number, segment in enumerate(manifest.segments):

@@ -21,14 +21,18 @@ from labelcast.label_set.fingerprints.samples import (
     SampleFingerprints,
     join_fingerprints,
 )
+from labelcast.label_set.fingerprints.sites import MAX_SITES_BYTES, SITES_PART, SiteFingerprints
 
 __all__ = [
     "FINGERPRINT_BYTES",
     "MAX_READING_BYTES",
+    "MAX_SITES_BYTES",
     "READING_PART",
+    "SITES_PART",
     "FileReading",
     "FingerprintKind",
     "SampleFingerprints",
+    "SiteFingerprints",
     "fingerprint",
     "join_fingerprints",
     "pixel_digest",

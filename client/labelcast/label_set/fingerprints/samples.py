@@ -1,6 +1,5 @@
 """Fingerprints of all samples of a data set, and the identity that they give it."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import ManifestError
-from labelcast.identifiers import Digest, digest_from_hash
+from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import to_canonical
+from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fingerprints.file_reading import FileReading
 
 
@@ -58,12 +58,40 @@ class SampleFingerprints:
 
     def digest(self) -> Digest:
         """Identity of the data set: over kind, decoding, sample IDs and fingerprints."""
-        hasher = hashlib.sha256(b"labelcast fingerprints\0")
-        decoding = None if self.reading is None else self.reading.decoding
-        hasher.update(to_canonical({"kind": str(self.kind), "decoding": decoding}) + b"\0")
-        hasher.update(self.sample_ids.astype("<u8").tobytes())
-        hasher.update(self.values.astype("<u8").tobytes())
-        return digest_from_hash(hasher.digest())
+        return digest_of(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What the digest is of."""
+        columns = [column.astype("<u8").tobytes() for column in (self.sample_ids, self.values)]
+        return self.heading(self.kind, self.reading) + b"".join(columns)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, kind: FingerprintKind, reading: FileReading | None) -> Self:
+        """Read what `to_bytes` gave.
+
+        Args:
+            content: proven by its digest.
+            kind: of the label set.
+            reading: of the label set.
+
+        Raises:
+            ManifestError: of another kind or decoding, or no such content.
+        """
+        heading = cls.heading(kind, reading)
+        columns = content.removeprefix(heading)
+        if len(columns) == len(content) or len(columns) % 16:
+            raise ManifestError("these are no fingerprints of the label set's kind and decoding")
+        ids, values = np.frombuffer(columns, "<u8").astype(np.uint64).reshape(2, -1)
+        if not len(ids) or (ids[1:] <= ids[:-1]).any():
+            raise ManifestError("sample IDs of fingerprints must strictly increase")
+        return cls(kind, ids, values, reading)
+
+    @staticmethod
+    def heading(kind: FingerprintKind, reading: FileReading | None) -> bytes:
+        """What comes before sample IDs and values."""
+        decoding = None if reading is None else reading.decoding
+        words = to_canonical({"kind": str(kind), "decoding": decoding})
+        return b"labelcast fingerprints\0" + words + b"\0"
 
     def known(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which samples are among these: bool, the shape of `sample_ids`."""

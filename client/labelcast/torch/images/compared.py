@@ -4,10 +4,15 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from labelcast.errors import DifferentImageError, InvalidRequestError
+from labelcast.errors import (
+    DifferentImageError,
+    InvalidRequestError,
+    MisalignedLabelsError,
+)
 from labelcast.label_set.fingerprints import (
     FingerprintKind,
     SampleFingerprints,
@@ -115,6 +120,25 @@ def _files_of(dataset: Any, fingerprints: SampleFingerprints) -> FileDataset | N
             f" as {files.reading.decoding}: give it the same size and channels"
         )
     return files
+
+
+def require_fingerprints(fingerprints: SampleFingerprints, sample_ids: NDArray[np.uint64]) -> None:
+    """Refuse fingerprints that leave an image uncompared.
+
+    Args:
+        fingerprints: those at hand.
+        sample_ids: uint64: samples whose images are shown.
+
+    Raises:
+        MisalignedLabelsError: one of them has none.
+    """
+    lacking = sample_ids[~fingerprints.known(sample_ids)]
+    if len(lacking):
+        raise MisalignedLabelsError(
+            f"the fingerprints given lack sample ID {lacking[0]} ({len(lacking)} of"
+            f" {len(sample_ids)} that are shown); name samples that they have, with"
+            " sample_ids=fingerprints.sample_ids"
+        )
 
 
 def compared(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known
+from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known, shows_partners
 from labelcast.canary import Canary, shown_classes
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
@@ -31,7 +31,7 @@ from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.data.ranks import agreed_ranks
 from labelcast.torch.data.state import with_labels, without_labels
 from labelcast.torch.images.batch import Batch
-from labelcast.torch.images.compared import compared
+from labelcast.torch.images.compared import compared, require_fingerprints
 from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
 from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
@@ -79,7 +79,8 @@ class SoftLabelLoader(IterableDataset[Batch]):
             default compares them with the agreement in the label set's report, if it has one.
         control_views: "compared" compares, before the first batch, looks and labels of the label
             set's control views with what it keeps of them; UNCHECKED compares none.
-        fingerprints: "compared" compares each image with the teacher's when it is first read;
+        fingerprints: "compared" compares each image with the teacher's when it is first read; those
+            of a federated site (`LabelSet.fingerprints_from`) do so too, and no others are fetched;
             UNCHECKED compares none, and says that positions of another number of samples are meant.
         start: position from which to resume; the beginning by default. The number of epochs and row
             0 are the end, where nothing is left.
@@ -116,7 +117,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
         sample_ids: NDArray[np.uint64] | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
         control_views: Unchecked | Literal["compared"] = "compared",
-        fingerprints: Unchecked | Literal["compared"] = "compared",
+        fingerprints: SampleFingerprints | Unchecked | Literal["compared"] = "compared",
         start: Position = START,
     ) -> None:
         table = SampleTable(dataset)
@@ -133,10 +134,13 @@ class SoftLabelLoader(IterableDataset[Batch]):
                 )
             require_known(sample_ids, table.sample_ids)
         self._chosen = sample_ids
-        known = UNCHECKED if source is None or fingerprints is UNCHECKED else source.fingerprints
+        known = _fingerprints(fingerprints, source)
         # Before any image is read: one that is missing is told from one that differs.
         if source is not None:
             require_same_side(self._side(table, sample_ids, known), source.made_for)
+        if isinstance(fingerprints, SampleFingerprints):
+            shown = None if shows_partners(policy) else sample_ids
+            require_fingerprints(fingerprints, table.sample_ids if shown is None else shown)
         self._table = compared(table, known)
         self._device = torch.device(device)
         any_size = isinstance(policy, RecordedPolicy)
@@ -357,6 +361,15 @@ def _agreed_policy(
             " is None for samples as they are"
         )
     return agreed
+
+
+def _fingerprints(
+    given: SampleFingerprints | Unchecked | Literal["compared"], source: LabelSource | None
+) -> SampleFingerprints | Unchecked | None:
+    """What images are compared with; fetched only if they are not given."""
+    if isinstance(given, SampleFingerprints):
+        return given
+    return UNCHECKED if source is None or isinstance(given, Unchecked) else source.fingerprints
 
 
 class _Wanted:

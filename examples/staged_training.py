@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -73,16 +72,15 @@ def train_through_stages(
         if kept.exists():
             student.load_state_dict(torch.load(kept, weights_only=True))
             continue
-        views = label_set.stage_views(number)
-        seeds, epochs = np.unique(views.seeds).tolist(), stage.epochs or defaults.epochs
+        grid = label_set.stage_grid(number)
         source = LabelSetSource(label_set, Representation.codes())
         loader = SoftLabelLoader(
             images,
             source,
             policy=label_set.contract.policy,
-            seeds=[seeds[epoch % len(seeds)] for epoch in range(epochs)],
+            seeds=grid.epochs(stage.epochs or defaults.epochs),
             batch_size=defaults.batch_size,
-            sample_ids=np.unique(views.sample_ids),
+            sample_ids=grid.sample_ids,
         )
         optimizer = torch.optim.AdamW(
             student.parameters(), lr=stage.learning_rate or defaults.learning_rate

@@ -31,7 +31,13 @@ from labelcast.label_set.section import (
     chunk_checksum,
 )
 from labelcast.label_set.segment import Augmentation, RowOrder, Segment
-from labelcast.label_set.stages import Stage, stage_segments, stage_views
+from labelcast.label_set.stages import (
+    Stage,
+    StageGrid,
+    stage_grid,
+    stage_segments,
+    stage_views,
+)
 
 __all__ = [
     "CHUNK_BYTES",
@@ -53,6 +59,7 @@ __all__ = [
     "SegmentIndex",
     "Shard",
     "Stage",
+    "StageGrid",
     "StoredViews",
     "ViewIndex",
     "check_chunk",
@@ -66,6 +73,7 @@ __all__ = [
     "index_of_cells",
     "policy_digest",
     "rows_per_chunk",
+    "stage_grid",
     "stage_segments",
     "stage_views",
     "table_sections",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.label_set.fields import Fields
@@ -54,6 +55,28 @@ class Stage:
         )
         fields.done()
         return read
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StageGrid:
+    """Samples and seeds of a stage, each sample under each seed: what plans and loaders take.
+
+    Attributes:
+        sample_ids: uint64, shape (S,), strictly increasing.
+        seeds: uint32, shape (K,), strictly increasing.
+    """
+
+    sample_ids: NDArray[np.uint64]
+    seeds: NDArray[np.uint32]
+
+    def epochs(self, count: int) -> list[int]:
+        """Seed of each epoch of a run, over and over from the first on.
+
+        Args:
+            count: epochs of the whole run.
+        """
+        seeds: list[int] = np.resize(self.seeds, count).tolist()
+        return seeds
 
 
 def check_stages(stages: Sequence[Stage], num_segments: int) -> None:
@@ -107,3 +130,30 @@ def stage_views(
         np.concatenate([part.sample_ids for part in parts]),
         np.concatenate([part.seeds for part in parts]),
     )
+
+
+def stage_grid(
+    stages: Sequence[Stage], index: ViewIndex, stage: int, *, new: bool = False
+) -> StageGrid:
+    """Samples and seeds of a stage, if each sample has a view under each seed.
+
+    Args:
+        stages: stages of a manifest.
+        index: index of its views.
+        stage: number of the stage, from 0.
+        new: only what the stage adds, instead of all up to it.
+
+    Raises:
+        InvalidRequestError: there is no such stage, or some sample lacks a seed that others have.
+    """
+    parts = [index.segments[number] for number in stage_segments(stages, stage, new=new)]
+    ids = np.unique(np.concatenate([part.sample_ids for part in parts]))
+    seeds = np.unique(np.concatenate([part.seeds for part in parts]))
+    if (views := sum(part.num_rows for part in parts)) != len(ids) * len(seeds):
+        raise InvalidRequestError(
+            f"stage {stage} has {views} views, not one of each of {len(ids)} samples under each of"
+            f" {len(seeds)} seeds; take what it adds, with new=True, or name its views one by one"
+            " with stage_views",
+            field="stage",
+        )
+    return StageGrid(ids, seeds)

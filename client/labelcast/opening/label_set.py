@@ -19,8 +19,10 @@ from labelcast.label_set import (
     LabelContract,
     Manifest,
     MissingViews,
+    StageGrid,
     StoredViews,
     ViewIndex,
+    stage_grid,
     stage_views,
 )
 from labelcast.label_set.control_views import ControlViews
@@ -416,3 +418,18 @@ class LabelSet(LabelSetFacts, ABC):
             InvalidRequestError: there is no such stage.
         """
         return stage_views(self.manifest.stages, self.index(), stage, new=new)
+
+    def stage_grid(self, stage: int, *, new: bool = False) -> StageGrid:
+        """Samples and seeds of a stage, for a plan or loader that trains it.
+
+        A later stage changes nothing of the earlier ones: their runs go on where they were.
+
+        Args:
+            stage: number of the stage, from 0.
+            new: leave out what earlier stages have.
+
+        Raises:
+            InvalidRequestError: there is no such stage, or some sample lacks a seed that others
+                have.
+        """
+        return stage_grid(self.manifest.stages, self.index(), stage, new=new)

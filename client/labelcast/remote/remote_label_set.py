@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.context.view_context import ViewContext
-from labelcast.label_set import BlobRef, Manifest, MissingViews, ViewIndex, stage_views
+from labelcast.label_set import (
+    BlobRef,
+    Manifest,
+    MissingViews,
+    StageGrid,
+    ViewIndex,
+    stage_grid,
+    stage_views,
+)
 from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
@@ -184,3 +192,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
     async def stage_views(self, stage: int, *, new: bool = False) -> Views:
         """See `LabelSet.stage_views`."""
         return stage_views(self.manifest.stages, await self.index(), stage, new=new)
+
+    async def stage_grid(self, stage: int, *, new: bool = False) -> StageGrid:
+        """See `LabelSet.stage_grid`."""
+        return stage_grid(self.manifest.stages, await self.index(), stage, new=new)

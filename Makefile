@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
+.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -41,6 +41,7 @@ demo: setup ## Run the whole path on the glyph task; DEMO_QUICK=1 is short, DEMO
 
 examples: setup $(EXAMPLES_STAMP) ## Make labels, serve them, and run the programs of examples/
 	$(BIN)/python -m examples --frameworks $(EXAMPLES_VENV)/bin/python
+	@$(MAKE) --no-print-directory example-flower
 
 # Other people's frameworks stay out of the environment that everything else runs in.
 $(EXAMPLES_STAMP): pyproject.toml constraints.txt examples/requirements-frameworks.txt
@@ -48,6 +49,17 @@ $(EXAMPLES_STAMP): pyproject.toml constraints.txt examples/requirements-framewor
 	@echo "installing the frameworks of examples/ into $(EXAMPLES_VENV)"
 	@$(EXAMPLES_VENV)/bin/pip install -qq --constraint constraints.txt --editable '.[torch]' \
 		--editable ./glyphs --requirement examples/requirements-frameworks.txt
+	@touch $@
+
+example-flower: setup .venv-flower/.setup-stamp ## Federate a student with Flower, which has .venv-flower to itself
+	$(BIN)/python -m examples.flower
+
+# Flower's versions contradict constraints.txt, and so those of the other frameworks.
+.venv-flower/.setup-stamp: examples/requirements-flower.txt pyproject.toml glyphs/pyproject.toml
+	@test -x .venv-flower/bin/python || $(PYTHON) -m venv .venv-flower
+	@echo "installing Flower and labelcast[torch] into .venv-flower"
+	@.venv-flower/bin/pip install -qq --requirement examples/requirements-flower.txt \
+		--editable '.[torch]' --editable ./glyphs
 	@touch $@
 
 test: setup ## Run the tests; PYTEST_ARGS adds arguments
@@ -123,7 +135,7 @@ report: setup ## Write the tables of README and docs from benchmarks/results and
 	$(BIN)/python -m benchmarks.report
 
 clean: ## Remove environments, caches and outputs
-	rm -rf .venv .venv-proto $(EXAMPLES_VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf .venv .venv-flower .venv-proto $(EXAMPLES_VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -prune -exec rm -rf {} +

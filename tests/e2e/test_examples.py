@@ -1,5 +1,6 @@
 """Examples run as `make examples` runs them all: real labels, a service, own processes."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.e2e.running_service import clean_environment
 ROOT = Path(__file__).parents[2]
 # The others take several processes, which tests of ranks start, or frameworks that are not here.
 RUN = ["plain_torch.py", "edge_numpy.py"]
+FLOWER = ROOT / ".venv-flower" / "bin" / "flwr"
 LONGEST = 60
 
 
@@ -35,7 +37,30 @@ def test_examples_run() -> None:
     assert "1,440 labels of 20 classes, 4 bytes each" in done.stdout
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not FLOWER.exists(), reason="make example-flower makes .venv-flower")
+def test_flower_federates_a_student() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.flower"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sites = re.findall(r"a site moved (\{.*\})", done.stdout)
+    assert len(sites) == 2 * 2  # in each of two rounds
+    for site in map(ast.literal_eval, sites):
+        # 20 classes as fp16; 8 bytes of codes, with what asks for them.
+        assert site["dense-bytes"] == 40 * site["labels"]
+        assert 8 * site["labels"] <= site["label-bytes"] < 11 * site["labels"]
+    (known,) = re.findall(r"(\d+)% of the whole images are known", done.stdout)
+    assert int(known) > 30
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "flower/client_app.py", "flower/server_app.py"])
 def test_an_example_is_short(name: str) -> None:
     assert len((ROOT / "examples" / name).read_text().splitlines()) < LONGEST
 

@@ -141,6 +141,8 @@ def test_the_service_has_nobodys_fingerprints(federation: Federation) -> None:
             published.read_blob(ref)
     # It is of the same data set all the same, and of the same labels.
     assert published.contract == whole.contract
+    shown = run_labelcast("info", str(federation.whole.directory.parent / "out" / "label-set"))
+    assert "with its sites" in shown.stdout
 
 
 def test_an_image_that_differs_is_refused_at_its_site(

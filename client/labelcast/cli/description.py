@@ -85,7 +85,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
             "total": sizes.total,
             "total_at": {str(count): value for count, value in sizes.total_at.items()},
         },
-        "fingerprints": None if manifest.fingerprints is None else str(manifest.fingerprints),
+        "fingerprints": _fingerprints(manifest),
         "control_views": manifest.has_control_views,
         "hard_labels": all(segment.hard_labels is not None for segment in manifest.segments),
         "report": report,
@@ -123,7 +123,15 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _fingerprints(manifest: Manifest) -> str | None:
+    if manifest.site_fingerprints is not None:
+        return "sites"
+    return None if manifest.fingerprints is None else str(manifest.fingerprints)
+
+
 def _of(fingerprints: str | None) -> str:
+    if fingerprints == "sites":
+        return "with its sites"
     return "none" if fingerprints is None else f"of {fingerprints}"
 
 

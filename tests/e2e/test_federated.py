@@ -21,8 +21,8 @@ from labelcast.errors import (
     ManifestError,
     MisalignedLabelsError,
 )
-from labelcast.label_set.fingerprints import SampleFingerprints
-from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.label_set.fingerprints import SITES_PART, SampleFingerprints
+from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast.torch import Batch, ImageFolder, LabelSetSource, SampleTable, SoftLabelLoader
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.add_stage import add_stage
@@ -231,3 +231,16 @@ def test_the_command_reads_sample_ids_from_text(federation: Federation, tmp_path
         assert "give NAME=FILE, with a text file of sample IDs" in " ".join(refused.stderr.split())
     refused = run_labelcast(*words, "--site", f"a={text}", "--site", f"a={text}")
     assert "is named twice; give each once" in refused.stderr
+
+
+def test_the_service_takes_no_label_set_that_says_nonsense_of_its_sites(
+    service: RunningService, federation: Federation, tmp_path: Path
+) -> None:
+    copy = tmp_path / "label-set"
+    shutil.copytree(federation.whole.directory.parent / "out" / "label-set", copy)
+    manifest = LabelSetDirectory(copy).manifest
+    wrong = LabelSetDirectoryWriter(copy).add_blob(b'{"digests":[]}')
+    parts = tuple((name, wrong if name == SITES_PART else ref) for name, ref in manifest.parts)
+    (copy / "manifest.json").write_bytes(replace(manifest, parts=parts).to_bytes())
+    with pytest.raises(ManifestError, match="site_fingerprints"):
+        service.push(LabelSetDirectory(copy), "federated:wrong")

@@ -10,12 +10,14 @@ import pytest
 from labelcast.errors import DigestMismatchError, ManifestError
 from labelcast.label_set import BlobRef, Manifest, digest_of, to_canonical
 from labelcast.label_set.fingerprints import (
+    MAX_SITES_BYTES,
     SITES_PART,
     FileReading,
     FingerprintKind,
     SampleFingerprints,
     SiteFingerprints,
 )
+from labelcast.label_set_directory import LabelSetDirectory
 from tests.factories.label_sets import make_label_set, with_fingerprints
 
 FILES, PIXELS = FingerprintKind.FILES, FingerprintKind.PIXELS
@@ -90,3 +92,12 @@ def test_sites_fingerprints_are_in_place_of_the_label_sets(tmp_path: Path) -> No
     told = replace(manifest, parts=tuple(sorted(both.items())))
     with pytest.raises(ManifestError, match="in place of fingerprints, not beside them"):
         Manifest.from_bytes(told.to_bytes())
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    label_set, _ = make_label_set(tmp_path)
+    large = ((SITES_PART, BlobRef(digest_of(b"a"), MAX_SITES_BYTES + 1)),)
+    told = replace(label_set.manifest, parts=large)
+    (label_set.directory / "manifest.json").write_bytes(told.to_bytes())
+    with pytest.raises(ManifestError, match=f"more than {MAX_SITES_BYTES} bytes"):
+        LabelSetDirectory(label_set.directory).fingerprints_from(tmp_path / "file")

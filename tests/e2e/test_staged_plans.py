@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -94,17 +93,29 @@ def test_a_set_that_grows_keeps_the_plan_of_its_earlier_stages(
 ) -> None:
     one, two = client.open("plans:one"), client.open("plans:two")
     whole = list(loader(one, images, 0))
+    grown = list(loader(two, images, 0))
+    assert seen(grown) == seen(whole)
+    check_labels(grown, staged[0])
     begun = loader(one, images, 0)
     taken(begun, 3)
     state = begun.state_dict()
-    grown = loader(two, images, 0)
-    grown.load_state_dict(state)
-    rest = list(grown)
-    assert seen(rest) == seen(whole[3:])
-    check_labels(rest, staged[0])
+    # The label set is another one; the run that began with the earlier one ends with it.
+    with pytest.raises(InvalidRequestError, match="open the label set by the digest") as refused:
+        loader(two, images, 0).load_state_dict(state)
+    assert one.digest in str(refused.value)
+    rest = loader(client.open(one.digest), images, 0)
+    rest.load_state_dict(state)
+    assert seen(list(rest)) == seen(whole[3:])
+
+
+def test_the_state_of_another_stage_is_refused(client: LabelClient, images: Path) -> None:
+    label_set = client.open("plans:two")
+    begun = loader(label_set, images, 0)
+    taken(begun, 3)
+    state = begun.state_dict()
     for which in ({"new": True}, {"new": False}):
         with pytest.raises(InvalidRequestError, match="cannot go on from the state"):
-            loader(two, images, 1, **which).load_state_dict(state)
+            loader(label_set, images, 1, **which).load_state_dict(state)
 
 
 def test_what_a_stage_adds_is_a_run_of_its_own(client: LabelClient, images: Path) -> None:
@@ -125,17 +136,17 @@ def test_a_stage_of_more_seeds_goes_on_where_the_last_one_ended(
         label_set = client.open("plans:seeds")
 
         def run(stage: int) -> SoftLabelLoader:
-            grid, options = label_set.stage_grid(stage), dict[str, Any](batch_size=2)
-            source = LabelSetSource(label_set, Representation.codes())
-            ids, seeds = grid.sample_ids, grid.seeds.tolist()
+            grid = label_set.stage_grid(stage)
             return SoftLabelLoader(
-                ImageFolder(images), source, seeds=seeds, sample_ids=ids, **options
+                ImageFolder(images),
+                LabelSetSource(label_set, Representation.codes()),
+                seeds=grid.seeds.tolist(),
+                sample_ids=grid.sample_ids,
+                batch_size=2,
             )
 
-        before = run(0)
-        earlier = seen(list(before))
-        after = run(1)
-        whole = seen(list(after))
+        before, after = run(0), run(1)
+        earlier, whole = seen(list(before)), seen(list(after))
         assert whole[: len(earlier)] == earlier
         after.load_state_dict(before.state_dict())
         assert seen(list(after)) == whole[len(earlier) :]

@@ -422,7 +422,7 @@ class LabelSet(LabelSetFacts, ABC):
     def stage_grid(self, stage: int, *, new: bool = False) -> StageGrid:
         """Samples and seeds of a stage, for a plan or loader that trains it.
 
-        A later stage changes nothing of the earlier ones: their runs go on where they were.
+        Whatever stages follow, it stays the same.
 
         Args:
             stage: number of the stage, from 0.

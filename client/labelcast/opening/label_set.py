@@ -26,7 +26,7 @@ from labelcast.label_set import (
     stage_views,
 )
 from labelcast.label_set.control_views import ControlViews
-from labelcast.label_set.fingerprints import FileReading, SampleFingerprints, SiteFingerprints
+from labelcast.label_set.fingerprints import FileReading, SampleFingerprints
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
@@ -47,6 +47,7 @@ from labelcast.opening.parts_from_blobs import (
     open_sites,
 )
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
+from labelcast.opening.sites import check_not_for_sites, for_sites
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -100,36 +101,6 @@ def check_opened(value: object) -> None:
             f"labels are asked of an opened label set, not of {type(value).__name__}"
             f" {value!r:.80}; open it first, with client.open(tag) or labelcast.open(directory)"
         )
-
-
-def check_not_for_sites(manifest: Manifest) -> None:
-    """Refuse to say that nothing need be compared, where sites hold what it is compared with.
-
-    Raises:
-        InvalidRequestError: says how a site compares its images.
-    """
-    if manifest.site_fingerprints is not None:
-        raise InvalidRequestError(
-            "the fingerprints of this label set are with its sites, each has those of its own"
-            " samples; give fingerprints=label_set.fingerprints_from(path) with the file that"
-            " labelcast federate wrote for yours",
-            field="fingerprints",
-        )
-
-
-def for_sites(sites: SiteFingerprints | None) -> SiteFingerprints:
-    """What a label set says of its sites.
-
-    Raises:
-        InvalidRequestError: it says nothing.
-    """
-    if sites is None:
-        raise InvalidRequestError(
-            "the label set names no fingerprints of sites; make it with labelcast federate, or"
-            " use label_set.fingerprints(), which has those of all samples",
-            field="fingerprints",
-        )
-    return sites
 
 
 class LabelSet(LabelSetFacts, ABC):

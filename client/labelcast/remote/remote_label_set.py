@@ -25,12 +25,7 @@ from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
-from labelcast.opening.label_set import (
-    LabelSet,
-    LabelSetFacts,
-    check_not_for_sites,
-    for_sites,
-)
+from labelcast.opening.label_set import LabelSet, LabelSetFacts
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -41,6 +36,7 @@ from labelcast.opening.parts_from_blobs import (
     open_sites,
 )
 from labelcast.opening.pending_labels import PendingLabels
+from labelcast.opening.sites import check_not_for_sites, for_sites
 from labelcast.remote.node_cache.code_choice import CodeChoice
 from labelcast.representation import Representation
 from labelcast.views import Views

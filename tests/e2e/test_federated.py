@@ -139,6 +139,9 @@ def test_the_service_has_nobodys_fingerprints(federation: Federation) -> None:
     for ref in prints.values():
         with pytest.raises(BlobNotFoundError):
             published.read_blob(ref)
+    # Nor thumbnails of anybody's images.
+    assert whole.has_control_views
+    assert not published.manifest.has_control_views
     # It is of the same data set all the same, and of the same labels.
     assert published.contract == whole.contract
     shown = run_labelcast("info", str(federation.whole.directory.parent / "out" / "label-set"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from labelcast.augmentation import shows_partners
 from labelcast.errors import InvalidRequestError, ManifestError
 from labelcast.files import write_whole
+from labelcast.label_set.control_views import CONTROL_PART
 from labelcast.label_set.fingerprints import SITES_PART, SampleFingerprints, SiteFingerprints
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter
 from labelcast_producers.encoding.add_stage import bring_blobs, without_fingerprints
@@ -24,7 +25,8 @@ def federate(
     """Take the fingerprints out of a label set, and give each site those of its own samples.
 
     Writes `out/label-set`, to be published, and for each site `out/NAME.fingerprints`, which is
-    for that site alone. The label set names the digest of each.
+    for that site alone. The label set names the digest of each. Control views are left out too:
+    they are thumbnails of some sites' images.
 
     Args:
         label_set: with fingerprints; its blobs are linked, if the disk can, or copied.
@@ -55,6 +57,7 @@ def federate(
     writer = LabelSetDirectoryWriter(directory)
     manifest = without_fingerprints(label_set.manifest)
     named = dict(manifest.parts) | {SITES_PART: writer.add_blob(told.to_bytes())}
+    named.pop(CONTROL_PART, None)
     manifest = replace(manifest, parts=tuple(sorted(named.items())))
     bring_blobs(label_set, manifest, directory)
     for name, part in parts.items():

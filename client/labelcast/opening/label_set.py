@@ -26,7 +26,7 @@ from labelcast.label_set import (
     stage_views,
 )
 from labelcast.label_set.control_views import ControlViews
-from labelcast.label_set.fingerprints import FileReading, SampleFingerprints
+from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
@@ -41,7 +41,6 @@ from labelcast.opening.parts_from_blobs import (
     open_control_views,
     open_fingerprints,
     open_index,
-    open_reading,
     open_records,
     open_report,
     open_sites,
@@ -370,10 +369,6 @@ class LabelSet(LabelSetFacts, ABC):
         sites = for_sites(run(open_sites(self.manifest), self.read_blob))
         return sites.of(Path(path).read_bytes(), str(path))
 
-    def file_reading(self) -> FileReading | None:
-        """How files became samples; None where the label set does not say."""
-        return run(open_reading(self.manifest), self.read_blob)
-
     def decoder(self) -> LabelDecoder:
         """Make a decoder of this label set's rows, with numpy alone."""
         return LabelDecoder(self.codec(), self.context())
@@ -393,14 +388,11 @@ class LabelSet(LabelSetFacts, ABC):
     def stage_grid(self, stage: int, *, new: bool = False) -> StageGrid:
         """Samples and seeds of a stage, for a plan or loader that trains it.
 
-        Whatever stages follow, it stays the same.
-
         Args:
             stage: number of the stage, from 0.
             new: leave out what earlier stages have.
 
         Raises:
-            InvalidRequestError: there is no such stage, or some sample lacks a seed that others
-                have.
+            InvalidRequestError: there is no such stage, or a sample lacks a seed of the others.
         """
         return stage_grid(self.manifest.stages, self.index(), stage, new=new)

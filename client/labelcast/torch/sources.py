@@ -24,7 +24,9 @@ from labelcast.label_set.student_side import (
     class_list_of,
 )
 from labelcast.label_set.view_records import ViewRecords
+from labelcast.opening.drivers import run
 from labelcast.opening.label_set import LabelSet, check_opened
+from labelcast.opening.parts_from_blobs import open_reading
 from labelcast.representation import Form, Representation
 from labelcast.torch.label_reader import TorchLabelReader
 from labelcast.views import Views
@@ -140,7 +142,9 @@ class LabelSetSource(LabelSource):
     def made_for(self) -> Side:
         """Of contract, index and, where codes were chosen under them, hard labels."""
         contract, context = self._label_set.contract, self._label_set.context()
-        manifest, reading = self._label_set.manifest, self._label_set.file_reading()
+        manifest = self._label_set.manifest
+        # Not with the fingerprints: a federated site is to read none but its own.
+        reading = run(open_reading(manifest), self._label_set.read_blob)
         parts = manifest.fingerprints, manifest.site_fingerprints
         return Side(
             policy=contract.policy,

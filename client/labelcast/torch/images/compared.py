@@ -1,7 +1,7 @@
 """Images that are compared with the teacher's when they are first read."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from labelcast.label_set.fingerprints import (
     fingerprint,
     pixel_fingerprint,
 )
-from labelcast.label_set.student_side import Unchecked
+from labelcast.label_set.student_side import UNCHECKED, Unchecked
 from labelcast.torch.images.file_dataset import FileDataset, as_file_dataset
 from labelcast.torch.images.sample_dataset import SampleDataset
 from labelcast.torch.images.samples import SampleTable
+from labelcast.torch.sources import LabelSource
 
 
 class UncomparedImagesWarning(UserWarning):
@@ -120,6 +121,15 @@ def _files_of(dataset: Any, fingerprints: SampleFingerprints) -> FileDataset | N
             f" as {files.reading.decoding}: give it the same size and channels"
         )
     return files
+
+
+def fingerprints_of(
+    source: LabelSource | None, given: SampleFingerprints | Unchecked | Literal["compared"]
+) -> SampleFingerprints | Unchecked | None:
+    """What images are compared with; fetched only if it is not given."""
+    if isinstance(given, SampleFingerprints):
+        return given
+    return UNCHECKED if source is None or isinstance(given, Unchecked) else source.fingerprints
 
 
 def require_fingerprints(fingerprints: SampleFingerprints, sample_ids: NDArray[np.uint64]) -> None:

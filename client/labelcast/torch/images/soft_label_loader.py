@@ -31,7 +31,7 @@ from labelcast.torch.data.prefetch import Prefetch
 from labelcast.torch.data.ranks import agreed_ranks
 from labelcast.torch.data.state import with_labels, without_labels
 from labelcast.torch.images.batch import Batch
-from labelcast.torch.images.compared import compared, require_fingerprints
+from labelcast.torch.images.compared import compared, fingerprints_of, require_fingerprints
 from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
 from labelcast.torch.images.samples import SampleTable
 from labelcast.torch.sources import LabelSource
@@ -134,7 +134,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
                 )
             require_known(sample_ids, table.sample_ids)
         self._chosen = sample_ids
-        known = _fingerprints(fingerprints, source)
+        known = fingerprints_of(source, fingerprints)
         # Before any image is read: one that is missing is told from one that differs.
         if source is not None:
             require_same_side(self._side(table, sample_ids, known), source.made_for)
@@ -361,15 +361,6 @@ def _agreed_policy(
             " is None for samples as they are"
         )
     return agreed
-
-
-def _fingerprints(
-    given: SampleFingerprints | Unchecked | Literal["compared"], source: LabelSource | None
-) -> SampleFingerprints | Unchecked | None:
-    """What images are compared with; fetched only if they are not given."""
-    if isinstance(given, SampleFingerprints):
-        return given
-    return UNCHECKED if source is None or isinstance(given, Unchecked) else source.fingerprints
 
 
 class _Wanted:

@@ -24,9 +24,9 @@ def train(message: Message, context: Context) -> Message:
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
 
     images = ImageFolder(site["images"], channels=1, ids="name")
-    # The codec is kept from round to round.
-    client = LabelClient(str(run["address"]), cache_directory=Path(site["cache"]))
-    with client:
+    # The codec is kept from round to round; whole shards would bring labels of other sites.
+    kept = Path(site["cache"])
+    with LabelClient(str(run["address"]), cache_directory=kept, fetch_shards="never") as client:
         label_set = client.open(str(run["label-set"]), expect=Expectation(temperature=1.0))
         own = label_set.fingerprints_from(site["fingerprints"])
         label_set.decoder()

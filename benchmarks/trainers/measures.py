@@ -112,10 +112,10 @@ def _loop(
     ranks: int,
 ) -> Iterator[dict[str, Any]]:
     about = {"student": DESCRIPTION, "threads": 1, "ranks": ranks}
-    walls = [(seconds_a_step(ours), seconds_a_step(memory)) for ours, memory in pairs]
+    walls = [(1000 * seconds_a_step(ours), 1000 * seconds_a_step(memory)) for ours, memory in pairs]
     measure = Measure(
         name=f"a step, {name}, beside labels in memory",
-        unit="seconds",
+        unit="milliseconds",
         reach=reach,
         aim=aim,
         lower_is_better=True,
@@ -132,10 +132,10 @@ def _loop(
         | about
     )
     if name.startswith("plain"):
-        first = [ours[0].first_label_seconds for ours, _ in pairs]
-        yield Measure(name="first label after start", unit="seconds", lower_is_better=True).alone(
-            statistics.median(first), spread=[min(first), max(first)]
-        )
+        first = [1000 * ours[0].first_label_seconds for ours, _ in pairs]
+        yield Measure(
+            name="first label after start", unit="milliseconds", lower_is_better=True
+        ).alone(statistics.median(first), spread=[min(first), max(first)])
 
 
 def _bytes(cached: Settings) -> Iterator[dict[str, Any]]:
@@ -157,13 +157,14 @@ def _resumed(asked: Settings, sizes: Sizes) -> Iterator[dict[str, Any]]:
     plan = TrainingPlan(samples, range(asked.epochs), batch_size=asked.batch_size)
     middle = list(plan.epoch(1))[len(plan.epoch(1)) // 2]
     going_on = replace(asked, state=plan.state_at(middle.position))
-    pairs = [
-        (run(going_on)[0].first_label_seconds, run(asked)[0].first_label_seconds)
-        for _ in range(sizes.repetitions)
-    ]
+
+    def first(settings: Settings) -> float:
+        return 1000 * run(settings)[0].first_label_seconds
+
+    pairs = [(first(going_on), first(asked)) for _ in range(sizes.repetitions)]
     yield Measure(
         name="first label after a resume in mid-epoch, beside one after a start",
-        unit="seconds",
+        unit="milliseconds",
         lower_is_better=True,
     ).of_turns(pairs)
 

@@ -265,9 +265,10 @@ def test_a_slow_loop_is_never_far_behind_what_travels(
             for step, (views, labels) in enumerate(islice(read, 25), start=1):
                 assert check(dense, labels, on_miss) == 0
                 assert views == labels.views == dense.views[(step - 1) * BATCH : step * BATCH]
-                least, most = step * BATCH + ahead // 2, step * BATCH + ahead + 2 * BATCH
+                # Beyond those ahead, a request of two batches, and one that came with the last.
+                least, most = step * BATCH + ahead // 2, step * BATCH + ahead + 3 * BATCH
                 eventually(partial(lambda n: relay.total - began > n * row_bytes, least), "ahead")
-                assert relay.total - began < most * row_bytes
+                assert relay.total - began < 1.05 * most * row_bytes  # Frames are counted too.
 
 
 def test_each_request_has_its_own_labels_however_large(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +12,18 @@ from labelcast.errors import InvalidRequestError
 MAX_SEED = 2**32 - 1
 _SHOWN = 3
 
+Column = TypeVar("Column", bound=np.generic)
+
 Rows: TypeAlias = NDArray[np.uint8]
 """Packed rows, one for each of N views: shape (N, stride)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Views:
-    """An ordered batch of views, the unit of every request.
+    """An ordered batch of views, the unit of every request; nobody can change it afterwards.
+
+    Columns that somebody could write to are copied: a buffer that is used again would otherwise ask
+    for other views than those that its labels are given for.
 
     Attributes:
         sample_ids: uint64, shape (N,).
@@ -40,6 +45,8 @@ class Views:
                 f"views need two columns of one length, got shapes {ids.shape} and {seeds.shape};"
                 " pairs become two columns with Views.of(*zip(*pairs))"
             )
+        object.__setattr__(self, "sample_ids", _unchanging(ids))
+        object.__setattr__(self, "seeds", _unchanging(seeds))
 
     @classmethod
     def of(cls, sample_ids: ArrayLike, seeds: ArrayLike) -> "Views":
@@ -82,7 +89,7 @@ class Views:
         same_ids = np.array_equal(self.sample_ids, other.sample_ids)
         return same_ids and np.array_equal(self.seeds, other.seeds)
 
-    # Arrays can be written to: no view of one may be a key.
+    # Equal by their values, which are too many to hash.
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
@@ -106,6 +113,15 @@ class Views:
             raise InvalidRequestError(f"a batch has at least one view, not {size}")
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+
+def _unchanging(column: NDArray[Column]) -> NDArray[Column]:
+    """The column itself if nobody can write to it, else a copy of which that is so."""
+    base = column.base
+    if column.flags.writeable or (isinstance(base, np.ndarray) and base.flags.writeable):
+        column = column.copy()
+        column.flags.writeable = False
+    return column
 
 
 def check_batches(value: object) -> None:

@@ -104,7 +104,10 @@ def test_how_a_column_lies_in_memory_is_no_matter() -> None:
     subject = LabelSubject(ZEROS, Representation.codes())
     expected = subject.checksum(VIEWS)
     ids, seeds = VIEWS.sample_ids, VIEWS.seeds
-    spaced = Views(np.repeat(ids, 2)[::2], np.repeat(seeds, 3)[::3])
+    twice, thrice = np.repeat(ids, 2), np.repeat(seeds, 3)
+    for column in (twice, thrice):
+        column.flags.writeable = False
+    spaced = Views(twice[::2], thrice[::3])
     assert not spaced.sample_ids.flags.c_contiguous
     assert subject.checksum(spaced) == expected
     assert subject.checksum(Views(ids[::-1].copy()[::-1], seeds[::-1].copy()[::-1])) == expected

@@ -46,7 +46,7 @@ from labelcast.opening.parts_from_blobs import (
     open_sites,
 )
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
-from labelcast.opening.sites import check_not_for_sites, for_sites
+from labelcast.opening.sites import check_not_for_sites, for_sites, read_site_file
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -363,11 +363,11 @@ class LabelSet(LabelSetFacts, ABC):
             path: file; its digest must be one that the label set names.
 
         Raises:
-            InvalidRequestError: the label set was not made for sites.
+            InvalidRequestError: the label set was not made for sites, or there is no such file.
             DigestMismatchError: the file is damaged, or of another label set.
         """
         sites = for_sites(run(open_sites(self.manifest), self.read_blob))
-        return sites.of(Path(path).read_bytes(), str(path))
+        return sites.of(read_site_file(path), str(path))
 
     def decoder(self) -> LabelDecoder:
         """Make a decoder of this label set's rows, with numpy alone."""

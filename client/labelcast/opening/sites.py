@@ -1,5 +1,7 @@
 """Label sets whose fingerprints are with federated sites, and those of which they are not."""
 
+from pathlib import Path
+
 from labelcast.errors import InvalidRequestError
 from labelcast.label_set import Manifest
 from labelcast.label_set.fingerprints import SiteFingerprints
@@ -33,3 +35,19 @@ def for_sites(sites: SiteFingerprints | None) -> SiteFingerprints:
             field="fingerprints",
         )
     return sites
+
+
+def read_site_file(path: Path | str) -> bytes:
+    """Read what `labelcast federate` wrote for a site.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{path} cannot be read ({error.strerror}); give the file that labelcast federate wrote"
+            " for this site",
+            field="fingerprints",
+        ) from None

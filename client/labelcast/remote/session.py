@@ -1,5 +1,6 @@
 """What both clients share: settings, retries, and reading replies. Opens nothing itself."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -44,6 +45,16 @@ class _Settings:
     cache: BlobCache | None
     fetch_shards: FetchShards
     metrics: bool
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_seconds", "reconnect_seconds", "reply_seconds"):
+            value: object = getattr(self, name)
+            # At the first outage it would be too late to say so.
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise InvalidRequestError(f"{name} is {value!r}, must be a number from 0 up")
+        rows: object = self.rows_in_flight
+        if rows is not None and not (isinstance(rows, int) and rows >= 1):
+            raise InvalidRequestError(f"rows_in_flight is {rows!r}, must be at least 1")
 
 
 class Session:
@@ -97,8 +108,8 @@ class Session:
                 this process; needs prometheus-client.
 
         Raises:
-            InvalidRequestError: an address or the token is impossible, plain text would leave this
-                machine and is not allowed, shards are to be fetched without a cache, or
+            InvalidRequestError: an address, a number or the token is impossible, plain text would
+                leave this machine and is not allowed, shards are to be fetched without a cache, or
                 prometheus-client is missing.
         """
         cache, fetch_shards = BlobCache.of(cache_directory, cache_mib), FetchShards.of(fetch_shards)

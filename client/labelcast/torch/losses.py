@@ -1,6 +1,8 @@
 """Distillation losses."""
 
+import math
 from enum import StrEnum
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from labelcast.codec import LabelKind
 from labelcast.errors import ContractMismatchError, InvalidRequestError
 
 EDC_HARD_WEIGHT = 0.025
+Word = TypeVar("Word", bound=StrEnum)
 
 
 class Loss(StrEnum):
@@ -53,9 +56,11 @@ def distillation_loss(
         Scalar.
 
     Raises:
-        InvalidRequestError: `label_temperature` or `hard_labels` is missing.
+        InvalidRequestError: `label_temperature` or `hard_labels` is missing, there is no such loss,
+            kind or temperature, or not a row of labels for each row of logits.
         ContractMismatchError: probabilities at another temperature, or where logits are needed.
     """
+    loss, label_kind = _word(Loss, loss, "loss"), _word(LabelKind, label_kind, "label_kind")
     if loss is Loss.MSE_HARD:
         if hard_labels is None:
             raise InvalidRequestError(f"the loss {loss} needs hard_labels")
@@ -110,8 +115,12 @@ def soft_label_loss(
 
     Raises:
         ContractMismatchError: probabilities at another temperature.
+        InvalidRequestError: there is no such kind or temperature, or not a row of labels for each
+            row of logits.
     """
+    label_kind = _word(LabelKind, label_kind, "label_kind")
     _require_temperature(label_kind, temperature, label_temperature)
+    _require_a_row_each(student_logits, labels)
     log_student = functional.log_softmax(student_logits / temperature, dim=1)
     labels = labels.to(student_logits.dtype)
     if label_kind is LabelKind.PROBABILITIES:
@@ -147,8 +156,12 @@ def soft_cross_entropy(
 
     Raises:
         ContractMismatchError: probabilities at another temperature.
+        InvalidRequestError: there is no such kind or temperature, or not a row of labels for each
+            row of logits.
     """
+    label_kind = _word(LabelKind, label_kind, "label_kind")
     _require_temperature(label_kind, temperature, label_temperature)
+    _require_a_row_each(student_logits, labels)
     labels = labels.to(student_logits.dtype)
     if label_kind is LabelKind.LOGITS:
         labels = torch.softmax(labels / temperature, dim=1)
@@ -182,6 +195,7 @@ def mse_hard_loss(
         ContractMismatchError: labels are probabilities.
     """
     _require_logits(label_kind)
+    _require_a_row_each(student_logits, labels)
     error = functional.mse_loss(student_logits, labels.to(student_logits.dtype))
     return error + hard_weight * functional.cross_entropy(student_logits, hard_labels)
 
@@ -206,6 +220,7 @@ def cosine_loss(
         ContractMismatchError: labels are probabilities.
     """
     _require_logits(label_kind)
+    _require_a_row_each(student_logits, labels)
     labels = labels.to(student_logits.dtype)
     return 1 - functional.cosine_similarity(student_logits, labels, dim=1).mean()
 
@@ -236,6 +251,10 @@ def mixed_hard_loss(
 def _require_temperature(
     label_kind: LabelKind, temperature: float, label_temperature: float | None
 ) -> None:
+    if not 0 < temperature < math.inf:
+        raise InvalidRequestError(
+            f"the temperature is {temperature}, and must be a number above 0", field="temperature"
+        )
     if label_kind is LabelKind.LOGITS or label_temperature in (None, temperature):
         return
     raise ContractMismatchError(
@@ -247,8 +266,24 @@ def _require_temperature(
     )
 
 
+def _require_a_row_each(student_logits: Tensor, labels: Tensor) -> None:
+    # Torch would take one label for the whole batch.
+    if labels.shape != student_logits.shape:
+        raise InvalidRequestError(
+            f"labels of shape {tuple(labels.shape)} are not those of logits of shape"
+            f" {tuple(student_logits.shape)}; give a row of labels for each row of logits"
+        )
+
+
+def _word(words: type[Word], value: str, what: str) -> Word:
+    """One of the words of an enumeration; its text will do."""
+    if value not in set(words):
+        raise InvalidRequestError(f"{what} is one of {', '.join(words)}, not {value!r}")
+    return words(value)
+
+
 def _require_logits(label_kind: LabelKind) -> None:
-    if label_kind is not LabelKind.LOGITS:
+    if _word(LabelKind, label_kind, "label_kind") is not LabelKind.LOGITS:
         raise ContractMismatchError(
             f"this loss compares logits, and these labels are {label_kind}",
             field="label_kind",

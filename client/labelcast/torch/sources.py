@@ -89,6 +89,19 @@ class LabelSource(ABC):
         """Yield float labels, shape (n, C), one tensor per batch."""
 
 
+def check_source(source: object) -> None:
+    """Refuse what gives no labels, such as a label set; None gives none on purpose.
+
+    Raises:
+        InvalidRequestError: says how to make a source.
+    """
+    if not isinstance(source, LabelSource | None):
+        raise InvalidRequestError(
+            "labels come from a LabelSource, such as LabelSetSource(label_set,"
+            f" Representation.codes()), not from {type(source).__name__}"
+        )
+
+
 class LabelSetSource(LabelSource):
     """Labels of a label set: dense ones, or codes that are decoded here.
 

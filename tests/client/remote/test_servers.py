@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -183,3 +184,19 @@ def refused(address: str, tls: Tls) -> tuple[type[LabelcastError], str]:
 
 def test_clients_ask_no_more_often_than_the_service_permits() -> None:
     assert 2 * keepalive.PERMITTED_PING_SECONDS <= keepalive.CLIENT_PING_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[
+            (name, value)
+            for name in ("deadline_seconds", "reconnect_seconds", "reply_seconds")
+            for value in (-1, float("nan"), float("inf"), "5", None)
+        ],
+        *[("rows_in_flight", value) for value in (0, -1, 1.5, float("nan"), "x")],
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_asked(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name} is .*, must be"):
+        LabelClient("127.0.0.1:1", **{name: value})

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -262,3 +263,51 @@ def test_gradients_are_finite(loss: Loss, scale: float, dtype: torch.dtype) -> N
     assert torch.isfinite(value)
     assert student.grad is not None
     assert torch.isfinite(student.grad).all()
+
+
+def test_words_mean_what_the_enumerations_mean() -> None:
+    logits, labels, hard = random(4, 5), random(4, 5, seed=1), torch.tensor([0, 1, 2, 3])
+    for loss in Loss:
+        told: dict[str, Any] = {"temperature": 2.0, "hard_labels": hard}
+        by_word = distillation_loss(Loss(str(loss)), logits, labels, LabelKind.LOGITS, **told)
+        text: Any = str(loss)
+        kind: Any = "logits"
+        assert torch.equal(distillation_loss(text, logits, labels, kind, **told), by_word)
+    shares: Any = labels.softmax(dim=1)
+    word: Any = "probabilities"
+    expected = soft_label_loss(logits, shares, LabelKind.PROBABILITIES)
+    assert torch.equal(soft_label_loss(logits, shares, word), expected)
+
+
+@pytest.mark.parametrize("word", ["nonsense", None, 3])
+def test_words_that_nobody_knows_are_refused(word: Any) -> None:
+    logits, labels = random(4, 5), random(4, 5, seed=1)
+    with pytest.raises(InvalidRequestError, match="loss is one of kl, kl-t2"):
+        distillation_loss(word, logits, labels, LabelKind.LOGITS, temperature=1.0)
+    for loss in (soft_label_loss, soft_cross_entropy):
+        with pytest.raises(InvalidRequestError, match="label_kind is one of logits, prob"):
+            loss(logits, labels, word)
+    for other in (cosine_loss, partial(mse_hard_loss, hard_labels=torch.zeros(4).long())):
+        with pytest.raises(InvalidRequestError, match="label_kind is one of"):
+            other(logits, labels, label_kind=word)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_temperatures_that_are_none_are_refused(temperature: float) -> None:
+    logits, labels = random(4, 5), random(4, 5, seed=1)
+    for loss in (soft_label_loss, soft_cross_entropy):
+        with pytest.raises(InvalidRequestError, match="must be a number above 0"):
+            loss(logits, labels, LabelKind.LOGITS, temperature=temperature)
+
+
+def test_one_label_is_not_taken_for_a_whole_batch() -> None:
+    logits, one, hard = random(4, 5), random(1, 5), torch.zeros(4).long()
+    calls: list[Callable[[], Tensor]] = [
+        lambda: soft_label_loss(logits, one, LabelKind.LOGITS),
+        lambda: soft_cross_entropy(logits, one, LabelKind.LOGITS),
+        lambda: cosine_loss(logits, one),
+        lambda: mse_hard_loss(logits, one, hard),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequestError, match="give a row of labels for each row"):
+            call()

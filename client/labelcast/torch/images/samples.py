@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from labelcast.augmentation import require_known
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
 from labelcast.label_set import class_list_digest, dataset_digest
@@ -142,3 +143,28 @@ class ImageReader:
         if self._kept is None:
             return self._table.images(sample_ids)
         return self._kept[np.searchsorted(self._table.sample_ids, sample_ids)]
+
+
+def chosen_samples(
+    sample_ids: ArrayLike | None, known: NDArray[np.uint64]
+) -> NDArray[np.uint64] | None:
+    """IDs of the samples that a run trains on.
+
+    Args:
+        sample_ids: integers, shape (N,); None for all.
+        known: uint64: IDs of the data set, in order.
+
+    Raises:
+        InvalidRequestError: there are none, or they are no IDs.
+        ViewNotFoundError: the data set lacks one.
+    """
+    if sample_ids is None:
+        return None
+    chosen = Views.of(sample_ids, 0).sample_ids
+    if not len(chosen):
+        raise InvalidRequestError(
+            "sample_ids is empty, so that there is nothing to train on; name at least one sample,"
+            " or leave it out for all"
+        )
+    require_known(chosen, known)
+    return chosen

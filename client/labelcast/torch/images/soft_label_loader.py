@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from labelcast.augmentation import RecordedPolicy, ViewPolicy, require_known, shows_partners
+from labelcast.augmentation import RecordedPolicy, ViewPolicy, shows_partners
 from labelcast.canary import Canary, shown_classes
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import Digest
@@ -33,8 +33,8 @@ from labelcast.torch.data.state import with_labels, without_labels
 from labelcast.torch.images.batch import Batch
 from labelcast.torch.images.compared import compared, fingerprints_of, require_fingerprints
 from labelcast.torch.images.rendering import Images, Renderer, choose_renderer
-from labelcast.torch.images.samples import SampleTable
-from labelcast.torch.sources import LabelSource
+from labelcast.torch.images.samples import SampleTable, chosen_samples
+from labelcast.torch.sources import LabelSource, check_source
 from labelcast.torch.start_check import check_at_start
 from labelcast.views import Views
 
@@ -114,7 +114,7 @@ class SoftLabelLoader(IterableDataset[Batch]):
         image_workers: int = 0,
         read_ahead: int = 8,
         missing: MissingViews = MissingViews.REFUSE,
-        sample_ids: NDArray[np.uint64] | None = None,
+        sample_ids: ArrayLike | None = None,
         canary: Canary | Literal["recorded"] | None = "recorded",
         control_views: Unchecked | Literal["compared"] = "compared",
         fingerprints: SampleFingerprints | Unchecked | Literal["compared"] = "compared",
@@ -122,17 +122,12 @@ class SoftLabelLoader(IterableDataset[Batch]):
     ) -> None:
         table = SampleTable(dataset)
         self._hard_labels = table.hard_labels()
+        check_source(source)
         self._source = source
         self._policy = policy = _agreed_policy(policy, source)
         self._records = None if source is None else source.view_records
         self._renderer = choose_renderer(policy, table.sample_ids, self._records)
-        if sample_ids is not None:
-            if not len(sample_ids):
-                raise InvalidRequestError(
-                    "sample_ids is empty, so that there is nothing to train on; name at least one"
-                    " sample, or leave it out for all"
-                )
-            require_known(sample_ids, table.sample_ids)
+        sample_ids = chosen_samples(sample_ids, table.sample_ids)
         self._chosen = sample_ids
         known = fingerprints_of(source, fingerprints)
         # Before any image is read: one that is missing is told from one that differs.
@@ -343,7 +338,8 @@ class SoftLabelLoader(IterableDataset[Batch]):
                 batch_size=None,
                 sampler=wanted,
                 num_workers=self._image_workers,
-                multiprocessing_context="forkserver" if self._image_workers else None,
+                # Its workers end with this process, however that ends; a fork server's do not.
+                multiprocessing_context="spawn" if self._image_workers else None,
             )
         )
 

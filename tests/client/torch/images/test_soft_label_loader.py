@@ -350,3 +350,19 @@ def test_the_policy_is_that_of_both_sides() -> None:
     for nobody in (naming_labels(UNCHECKED), None):
         with pytest.raises(InvalidRequestError, match="says how views are made"):
             loader(nobody)
+
+
+def test_samples_are_named_by_any_integers() -> None:
+    chosen = TABLE.sample_ids[[3, 0, 5]]
+    expected = [named(batch) for batch in loader_of(naming_labels(), sample_ids=chosen)]
+    for same in (chosen.tolist(), tuple(chosen.tolist()), torch.tensor(chosen.tolist())):
+        assert [named(batch) for batch in loader_of(naming_labels(), sample_ids=same)] == expected
+    for none in ([0.5], "x"):
+        with pytest.raises(InvalidRequestError):
+            loader_of(naming_labels(), sample_ids=none)
+
+
+def test_what_gives_no_labels_is_no_source() -> None:
+    source: Any = object()
+    with pytest.raises(InvalidRequestError, match="such as LabelSetSource"):
+        loader_of(source)

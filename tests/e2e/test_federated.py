@@ -187,6 +187,19 @@ def test_a_check_that_is_absent_does_not_pass(federation: Federation, tmp_path: 
         federation.whole.fingerprints_from(federation.files["north"])
 
 
+def test_a_file_of_a_site_that_cannot_be_read_is_named(
+    federation: Federation, tmp_path: Path
+) -> None:
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(
+            InvalidRequestError,
+            match=r"cannot be read .*; give the file that labelcast federate wrote for this site",
+        ):
+            federation.published.fingerprints_from(missing)
+    # What the advice says works.
+    assert len(federation.published.fingerprints_from(federation.files["north"]).sample_ids)
+
+
 def test_the_asynchronous_client_reads_a_sites_file_too(
     service: RunningService, federation: Federation
 ) -> None:

@@ -36,7 +36,7 @@ from labelcast.opening.parts_from_blobs import (
     open_sites,
 )
 from labelcast.opening.pending_labels import PendingLabels
-from labelcast.opening.sites import check_not_for_sites, for_sites
+from labelcast.opening.sites import check_not_for_sites, for_sites, read_site_file
 from labelcast.remote.node_cache.code_choice import CodeChoice
 from labelcast.representation import Representation
 from labelcast.views import Views
@@ -179,7 +179,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
     async def fingerprints_from(self, path: Path | str) -> SampleFingerprints:
         """See `LabelSet.fingerprints_from`."""
         sites = for_sites(await run_async(open_sites(self.manifest), self.read_blob))
-        return sites.of(await asyncio.to_thread(Path(path).read_bytes), str(path))
+        return sites.of(await asyncio.to_thread(read_site_file, path), str(path))
 
     async def decoder(self) -> LabelDecoder:
         """See `LabelSet.decoder`."""

@@ -1,11 +1,12 @@
-"""Identifiers: digests that pin, tags that people can remember and that may move, upload IDs.
+"""Identifiers: digests that pin, tags that people remember and that may move, upload IDs, words.
 
 Each is a type of its own, so that mypy finds one given for another. Text becomes one of them where
 it is checked; what people type stays `str` until then.
 """
 
 import re
-from typing import NewType, TypeGuard
+from enum import StrEnum
+from typing import NewType, TypeGuard, TypeVar
 
 from labelcast.errors import InvalidRequestError
 
@@ -17,6 +18,8 @@ Tag = NewType("Tag", str)
 
 UploadId = NewType("UploadId", str)
 """An upload session that the service has begun."""
+
+Word = TypeVar("Word", bound=StrEnum)
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,63})?")
@@ -84,3 +87,19 @@ def check_reference(reference: str) -> None:
         raise InvalidRequestError(
             f"{reference[:80]!r} is no tag and no digest; it holds what is not Unicode text"
         ) from None
+
+
+def one_of(words: type[Word], value: str, what: str) -> Word:
+    """The word that an argument says; its text will do.
+
+    Args:
+        words: words that it may be.
+        value: what was given.
+        what: name of the argument.
+
+    Raises:
+        InvalidRequestError: it is none of them.
+    """
+    if value not in set(words):
+        raise InvalidRequestError(f"{what} is one of {', '.join(words)}, not {value!r}")
+    return words(value)

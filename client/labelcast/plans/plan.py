@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import one_of
 from labelcast.plans.batches import PlanBatches
 from labelcast.plans.permutation import MAX_COUNT, FeistelPermutation
 from labelcast.views import MAX_SEED, Views
@@ -68,9 +69,7 @@ class Plan:
         self.order_key = None if order_key is None else _whole(order_key, 0, 2**64, "order_key")
         self.num_ranks = _whole(num_ranks, 1, 2**32, "num_ranks")
         self.rank = _whole(rank, 0, self.num_ranks, "rank")
-        if padding not in set(Padding):
-            raise InvalidRequestError(f"padding is one of {', '.join(Padding)}, not {padding!r}")
-        self.padding = Padding(padding)
+        self.padding = one_of(Padding, padding, "padding")
         self.rows_per_epoch = rows_of_rank(
             self.num_samples, rank=self.rank, num_ranks=self.num_ranks, padding=self.padding
         )

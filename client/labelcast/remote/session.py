@@ -11,6 +11,7 @@ from labelcast.errors import (
     LabelcastError,
     ServiceUnavailableError,
 )
+from labelcast.identifiers import one_of
 from labelcast.label_set import (
     BlobRef,
     check_digest,
@@ -112,7 +113,8 @@ class Session:
                 leave this machine and is not allowed, shards are to be fetched without a cache, or
                 prometheus-client is missing.
         """
-        cache, fetch_shards = BlobCache.of(cache_directory, cache_mib), FetchShards.of(fetch_shards)
+        cache = BlobCache.of(cache_directory, cache_mib)
+        fetch_shards = one_of(FetchShards, fetch_shards, "fetch_shards")
         if cache is None and fetch_shards is FetchShards.ALWAYS:
             raise InvalidRequestError(
                 "fetch_shards='always' needs a cache; give cache_directory=True, or a directory"

@@ -2,7 +2,6 @@
 
 import math
 from enum import StrEnum
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,9 +9,9 @@ from torch.nn import functional
 
 from labelcast.codec import LabelKind
 from labelcast.errors import ContractMismatchError, InvalidRequestError
+from labelcast.identifiers import one_of
 
 EDC_HARD_WEIGHT = 0.025
-Word = TypeVar("Word", bound=StrEnum)
 
 
 class Loss(StrEnum):
@@ -60,7 +59,7 @@ def distillation_loss(
             kind or temperature, or not a row of labels for each row of logits.
         ContractMismatchError: probabilities at another temperature, or where logits are needed.
     """
-    loss, label_kind = _word(Loss, loss, "loss"), _word(LabelKind, label_kind, "label_kind")
+    loss, label_kind = one_of(Loss, loss, "loss"), one_of(LabelKind, label_kind, "label_kind")
     if loss is Loss.MSE_HARD:
         if hard_labels is None:
             raise InvalidRequestError(f"the loss {loss} needs hard_labels")
@@ -118,7 +117,7 @@ def soft_label_loss(
         InvalidRequestError: there is no such kind or temperature, or not a row of labels for each
             row of logits.
     """
-    label_kind = _word(LabelKind, label_kind, "label_kind")
+    label_kind = one_of(LabelKind, label_kind, "label_kind")
     _require_temperature(label_kind, temperature, label_temperature)
     _require_a_row_each(student_logits, labels)
     log_student = functional.log_softmax(student_logits / temperature, dim=1)
@@ -159,7 +158,7 @@ def soft_cross_entropy(
         InvalidRequestError: there is no such kind or temperature, or not a row of labels for each
             row of logits.
     """
-    label_kind = _word(LabelKind, label_kind, "label_kind")
+    label_kind = one_of(LabelKind, label_kind, "label_kind")
     _require_temperature(label_kind, temperature, label_temperature)
     _require_a_row_each(student_logits, labels)
     labels = labels.to(student_logits.dtype)
@@ -275,15 +274,8 @@ def _require_a_row_each(student_logits: Tensor, labels: Tensor) -> None:
         )
 
 
-def _word(words: type[Word], value: str, what: str) -> Word:
-    """One of the words of an enumeration; its text will do."""
-    if value not in set(words):
-        raise InvalidRequestError(f"{what} is one of {', '.join(words)}, not {value!r}")
-    return words(value)
-
-
 def _require_logits(label_kind: LabelKind) -> None:
-    if _word(LabelKind, label_kind, "label_kind") is not LabelKind.LOGITS:
+    if one_of(LabelKind, label_kind, "label_kind") is not LabelKind.LOGITS:
         raise ContractMismatchError(
             f"this loss compares logits, and these labels are {label_kind}",
             field="label_kind",

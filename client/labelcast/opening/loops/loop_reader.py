@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import one_of
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drawn_views import DrawnViews
 from labelcast.opening.label_reader import LabelReader
@@ -83,9 +84,7 @@ class LoopReader:
         hard_labels: tuple[ArrayLike, ArrayLike] | None,
         in_flight: int,
     ) -> None:
-        if on_miss not in set(OnMiss):
-            raise InvalidRequestError(f"on_miss is one of {', '.join(OnMiss)}, not {on_miss!r}")
-        self._on_miss = OnMiss(on_miss)
+        self._on_miss = one_of(OnMiss, on_miss, "on_miss")
         if not 0 <= miss_seconds < math.inf:
             raise InvalidRequestError(f"miss_seconds is {miss_seconds}, must be 0 or more")
         if in_flight < 1:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from labelcast.errors import InvalidRequestError
-
 _MIB = 2**20
 
 
@@ -17,17 +15,6 @@ class FetchShards(StrEnum):
     """From the first codes on, if the cache may hold them."""
     NEVER = "never"
     """Codes are asked for row by row each time."""
-
-    @classmethod
-    def of(cls, value: "FetchShards | str") -> "FetchShards":
-        """What an argument says.
-
-        Raises:
-            InvalidRequestError: it is none of these words.
-        """
-        if value not in set(cls):
-            raise InvalidRequestError(f"fetch_shards is one of {', '.join(cls)}, not {value!r}")
-        return cls(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,25 @@ class Views:
         seed_column = _unsigned(seeds, MAX_SEED, "an augmentation seed").astype(np.uint32)
         if seed_column.ndim == 0:
             seed_column = np.full(ids.shape, seed_column, dtype=np.uint32)
-        return cls(np.atleast_1d(ids), np.atleast_1d(seed_column))
+        return cls.taking(np.atleast_1d(ids), np.atleast_1d(seed_column))
+
+    @classmethod
+    def taking(cls, sample_ids: NDArray[np.uint64], seeds: NDArray[np.uint32]) -> "Views":
+        """Build views of columns that were made for them, which nobody else writes to: no copies.
+
+        Raises:
+            InvalidRequestError: as of the columns themselves.
+        """
+        for column in (sample_ids, seeds):
+            column.flags.writeable = False
+        return cls(sample_ids, seeds)
 
     @classmethod
     def joined(cls, parts: Sequence["Views"]) -> "Views":
         """One after the other; of a single part, the part itself."""
         if len(parts) == 1:
             return parts[0]
-        return cls(
+        return cls.taking(
             np.concatenate([views.sample_ids for views in parts]),
             np.concatenate([views.seeds for views in parts]),
         )
@@ -101,7 +112,7 @@ class Views:
         return self.sample_ids[:_SHOWN].tolist(), self.seeds[:_SHOWN].tolist()
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> "Views":
-        return Views(self.sample_ids[rows], self.seeds[rows])
+        return Views.taking(self.sample_ids[rows], self.seeds[rows])
 
     def batches(self, size: int) -> Iterator["Views"]:
         """Cut into consecutive views of at most `size` rows.

@@ -125,11 +125,8 @@ def stage_views(
     Raises:
         InvalidRequestError: there is no such stage.
     """
-    parts = [index.segments[number].views() for number in stage_segments(stages, stage, new=new)]
-    return Views(
-        np.concatenate([part.sample_ids for part in parts]),
-        np.concatenate([part.seeds for part in parts]),
-    )
+    numbers = stage_segments(stages, stage, new=new)
+    return Views.joined([index.segments[number].views() for number in numbers])
 
 
 def stage_grid(

@@ -101,7 +101,7 @@ class Plan:
             ids[part] = self._ids(epoch, first, count)
             seeds[part] = self.seeds[epoch]
             row += count
-        return Views(ids, seeds)
+        return Views.taking(ids, seeds)
 
     def batches(self, size: int, *, start: int = 0, stop: int | None = None) -> PlanBatches:
         """Cut rows into batches, which never cross an epoch's end.

@@ -13,6 +13,7 @@ from labelcast.opening.label_set import LabelSet
 from labelcast.representation import Form, Representation
 from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.decoding import TorchDecoder, load_decoder
+from labelcast.views import Rows
 
 
 class TorchLabelReader(LabelReader):
@@ -52,12 +53,11 @@ class TorchLabelReader(LabelReader):
         if self._representation.form is not Form.CODES:
             # Copied: torch has no read-only tensors, and these bytes belong to the message.
             return self.placed(batch.values.copy())
-        return self._coded(batch).decode()
+        return self._loaded().decode(batch.rows, self._context_rows(batch))
 
-    def _coded(self, batch: DeliveredLabels) -> CodedLabels:
+    def _context_rows(self, batch: DeliveredLabels) -> Rows | None:
         context = self._label_set.context()
-        rows = None if context is None else context.rows(batch.views)
-        return CodedLabels.of(self._loaded(), batch.rows, rows)
+        return None if context is None else context.rows(batch.views)
 
     def placed(self, values: NDArray[Any]) -> Any:
         """See `LabelReader.placed`."""
@@ -93,7 +93,7 @@ class CodedLabelReader(TorchLabelReader):
 
     def decode(self, batch: DeliveredLabels) -> CodedLabels:
         """Codes of a delivered batch, on the device and not decoded."""
-        return self._coded(batch)
+        return CodedLabels.of(self._loaded(), batch.rows, self._context_rows(batch))
 
     def _joined(self, parts: list[CodedLabels]) -> CodedLabels:
         return CodedLabels.joined(parts)

@@ -151,12 +151,10 @@ def open_control_views(manifest: Manifest, index: ViewIndex) -> Opening[ControlV
     Raises:
         ManifestError: the part is too large or malformed, or names a view that the set lacks.
     """
-    ref = dict(manifest.parts).get(CONTROL_PART)
-    if ref is None:
+    content = yield from _part(manifest, CONTROL_PART, MAX_CONTROL_BYTES)
+    if content is None:
         return None
-    if ref.size > MAX_CONTROL_BYTES:
-        raise ManifestError(f"parts.{CONTROL_PART} has more than {MAX_CONTROL_BYTES} bytes")
-    control = ControlViews.from_bytes((yield ref), manifest.contract.num_classes)
+    control = ControlViews.from_bytes(content, manifest.contract.num_classes)
     try:
         index.locate(control.views)
     except ViewNotFoundError as error:
@@ -173,12 +171,8 @@ def open_reading(manifest: Manifest) -> Opening[FileReading | None]:
     if manifest.site_fingerprints is not None:
         sites = yield from open_sites(manifest)
         return None if sites is None else sites.reading
-    ref = dict(manifest.parts).get(READING_PART)
-    if ref is None:
-        return None
-    if ref.size > MAX_READING_BYTES:
-        raise ManifestError(f"parts.{READING_PART} has more than {MAX_READING_BYTES} bytes")
-    return FileReading.from_bytes((yield ref))
+    content = yield from _part(manifest, READING_PART, MAX_READING_BYTES)
+    return None if content is None else FileReading.from_bytes(content)
 
 
 def open_sites(manifest: Manifest) -> Opening[SiteFingerprints | None]:
@@ -187,12 +181,8 @@ def open_sites(manifest: Manifest) -> Opening[SiteFingerprints | None]:
     Raises:
         ManifestError: malformed.
     """
-    ref = manifest.site_fingerprints
-    if ref is None:
-        return None
-    if ref.size > MAX_SITES_BYTES:
-        raise ManifestError(f"parts.{SITES_PART} has more than {MAX_SITES_BYTES} bytes")
-    return SiteFingerprints.from_bytes((yield ref))
+    content = yield from _part(manifest, SITES_PART, MAX_SITES_BYTES)
+    return None if content is None else SiteFingerprints.from_bytes(content)
 
 
 def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
@@ -210,6 +200,16 @@ def open_report(manifest: Manifest) -> Opening[dict[str, Any]]:
     if not isinstance(report, dict):
         raise ManifestError("the fit report must be a JSON object")
     return report
+
+
+def _part(manifest: Manifest, name: str, max_bytes: int) -> Opening[bytes | None]:
+    """Content of an optional part; None where the label set has none."""
+    ref = dict(manifest.parts).get(name)
+    if ref is None:
+        return None
+    if ref.size > max_bytes:
+        raise ManifestError(f"parts.{name} has more than {max_bytes} bytes")
+    return (yield ref)
 
 
 def _whole(sections: Iterable[Section]) -> Opening[dict[Section, NDArray[np.uint8]]]:

@@ -47,17 +47,15 @@ class ControlImages:
             high = float(max(np.ceil(means.max()), low + 1))
         steps = np.rint((means - low) / (high - low) * _STEPS).astype(np.uint8)
         order = np.lexsort((views.seeds, views.sample_ids))
-        ordered = Views(views.sample_ids[order], views.seeds[order])
         height, width = rendered.shape[2:]
-        return cls(views=ordered, size=(height, width), low=low, high=high, steps=steps[order])
+        return cls(views=views[order], size=(height, width), low=low, high=high, steps=steps[order])
 
     def __len__(self) -> int:
         return len(self.views)
 
     def only(self, chosen: NDArray[np.bool_]) -> Self:
         """Those that are chosen: bool, shape (V,)."""
-        views = Views(self.views.sample_ids[chosen], self.views.seeds[chosen])
-        return replace(self, views=views, steps=self.steps[chosen])
+        return replace(self, views=self.views[np.flatnonzero(chosen)], steps=self.steps[chosen])
 
     def distances(self, rendered: NDArray[Any]) -> NDArray[np.float64]:
         """Largest difference of each view's means, in steps: float64, shape (V,).

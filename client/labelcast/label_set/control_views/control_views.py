@@ -162,8 +162,8 @@ class ControlViews:
         """
         chosen = np.isin(self.views.sample_ids, sample_ids)
         chosen &= np.isin(self.views.sample_ids, known)
-        own = self.views.sample_ids[chosen], self.views.seeds[chosen]
-        chosen[chosen] = np.isin(partners(Views(*own)).sample_ids, known)
+        own = self.views[np.flatnonzero(chosen)]
+        chosen[chosen] = np.isin(partners(own).sample_ids, known)
         return replace(
             self,
             images=self.images.only(chosen),

@@ -144,10 +144,8 @@ def check_form(label_set: LabelSetFacts, representation: Representation) -> None
         )
 
 
-def labels_request(
-    label_set: LabelSetFacts, views: Views, representation: Representation
-) -> pb.GetLabelsRequest:
-    """Request for one batch.
+def check_asked(label_set: LabelSetFacts, views: Views, representation: Representation) -> None:
+    """Refuse what is no request for one batch.
 
     Raises:
         InvalidRequestError: no views.
@@ -157,6 +155,17 @@ def labels_request(
     check_views(views)
     if not len(views):
         raise InvalidRequestError("ask for at least one view")
+
+
+def labels_request(
+    label_set: LabelSetFacts, views: Views, representation: Representation
+) -> pb.GetLabelsRequest:
+    """Request for one batch.
+
+    Raises:
+        As `check_asked`.
+    """
+    check_asked(label_set, views, representation)
     return pb.GetLabelsRequest(
         label_set=label_set.digest,
         representation=wire.representation_to_proto(representation),

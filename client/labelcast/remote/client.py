@@ -21,6 +21,7 @@ from labelcast.opening.label_set import LabelSetFacts
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
 from labelcast.remote.calls import (
     BlobParts,
+    check_asked,
     label_set_request,
     labels_request,
     read_label_set,
@@ -144,11 +145,12 @@ class LabelClient(Session):
             UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
             StorageError, NetworkError: the call failed.
         """
-        request = labels_request(label_set, views, representation)
+        check_asked(label_set, views, representation)
         kept = self._kept.codes(label_set, representation)
+        if kept is not None and kept.decide() and (found := kept.read(views)) is not None:
+            return self._telemetry.delivered(found)
+        request = labels_request(label_set, views, representation)
         if kept is not None:
-            if kept.decide() and (found := kept.read(views)) is not None:
-                return self._telemetry.delivered(found)
             kept.count_asked(len(views))
         labels = self._ask(
             "GetLabels",
@@ -169,13 +171,13 @@ class LabelClient(Session):
             InvalidRequestError: no views.
             ForkedChannelError: this process cannot use a channel.
         """
-        request = labels_request(label_set, views, representation)
+        check_asked(label_set, views, representation)
         kept = self._kept.codes(label_set, representation)
+        if kept is not None and kept.decide():
+            return LocalLabels(lambda: self.labels(label_set, views, representation))
+        request, settings = labels_request(label_set, views, representation), self._settings
         if kept is not None:
-            if kept.decide():
-                return LocalLabels(lambda: self.labels(label_set, views, representation))
             kept.count_asked(len(views))
-        settings = self._settings
 
         def start() -> tuple[Place, Any]:
             server = self._servers.current

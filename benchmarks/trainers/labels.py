@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.trainers.settings import Settings
-from labelcast import LabelClient, Representation, Views
-from labelcast.torch.label_reader import TorchLabelReader
+from labelcast import LabelClient, LabelReader, Views
 
 
 class LoopLabels(Protocol):
@@ -66,7 +65,7 @@ class Served:
 
     def __init__(self, client: LabelClient, tag: str) -> None:
         self._client, self._tag = client, tag
-        self._reader: TorchLabelReader | None = None
+        self._reader: LabelReader | None = None
         self.first_label_seconds = 0.0
 
     @property
@@ -82,9 +81,7 @@ class Served:
         """See `LoopLabels`."""
         began = time.perf_counter()
         if self._reader is None:
-            self._reader = TorchLabelReader(
-                self._client.open(self._tag), Representation.codes(), policy=None, device="cpu"
-            )
+            self._reader = self._client.open(self._tag).reader(device="cpu", policy=None)
         for labels in self._reader.over(batches):
             self.first_label_seconds = self.first_label_seconds or time.perf_counter() - began
             yield labels

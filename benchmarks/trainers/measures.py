@@ -17,7 +17,6 @@ from benchmarks.trainers.student import DESCRIPTION
 from labelcast import LabelClient, Representation, Views
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.torch import TrainingPlan
-from labelcast.torch.label_reader import TorchLabelReader
 from labelcast_glyphs.local_service import LocalService, local_service
 
 _TAG = "bench:trainers"
@@ -90,7 +89,7 @@ def measure(directory: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
 def _decoded(label_set: LabelSetDirectory, sizes: Sizes) -> np.ndarray[Any, np.dtype[np.float16]]:
     """Labels of every epoch: shape (epochs · samples, C)."""
-    reader = TorchLabelReader(label_set, Representation.codes(), policy=None, device="cpu")
+    reader = label_set.reader(device="cpu", policy=None)
     ids = range(sizes.samples)
     batches = [Views.of(ids, seed) for seed in range(sizes.epochs)]
     return torch.cat(list(reader.over(batches))).numpy().astype(np.float16)

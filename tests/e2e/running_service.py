@@ -149,6 +149,12 @@ class RunningService:
         self.wait()
         return left
 
+    def kill_all(self) -> None:
+        """SIGKILL to every process: the whole machine, as it were."""
+        for process in self.kill():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def processes_left(self) -> list[psutil.Process]:
         """Processes ever seen below a supervisor that are still alive."""
         return [process for process in self._started if is_alive(process)]

@@ -1,6 +1,5 @@
 """Two ranks train over a service, one is killed in mid-epoch, and the run goes on."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -187,12 +185,8 @@ def test_what_torch_says_of_ranks_is_compared(tmp_path: Path) -> None:
 
 
 def kill_everything(service: RunningService) -> None:
-    """The whole machine, as it were, and start it again."""
-    everyone = service.processes().all
-    service.kill()
-    for process in everyone:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    service.processes()  # All of them are up.
+    service.kill_all()
     service.start()
 
 

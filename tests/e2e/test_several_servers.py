@@ -159,12 +159,6 @@ def read_all(readings: Iterable[Reading], accidents: Mapping[int, Callable[[], o
     assert not due
 
 
-def kill_all(service: RunningService) -> None:
-    """SIGKILL to every process of a service."""
-    for process in service.kill():
-        process.kill()
-
-
 def kill_worker(service: RunningService) -> None:
     for worker in service.processes().workers:
         worker.kill()
@@ -277,6 +271,6 @@ def test_streams_outlive_a_killed_and_a_stopped_server(two: Two, leads_to: Leads
             planned(two.common, client.open("common")),
             over_asyncio(runner, two.common, asynchronous, "common"),
         ]
-        accidents = {20: lambda: kill_all(one), 30: one_comes_back, 50: other.stop}
+        accidents = {20: one.kill_all, 30: one_comes_back, 50: other.stop}
         read_all(readings, accidents)
         runner.run(asynchronous.close())

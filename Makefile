@@ -10,7 +10,7 @@ EXAMPLES_STAMP := $(EXAMPLES_VENV)/.setup-stamp
 
 # The one install step. `setup` calls it for a working copy, server/Dockerfile for the image.
 PIP ?= $(BIN)/pip
-EXTRAS ?= server,producers,torch,bench,dev
+EXTRAS ?= server,producers,language,torch,bench,dev
 EDITABLE ?= --editable
 # The glyph task is a distribution of its own: it is no part of what users install.
 ALSO ?= --editable ./glyphs

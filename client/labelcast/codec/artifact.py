@@ -71,7 +71,7 @@ def write_artifact(codec: Codec, golden_rows: Rows, golden_context: Rows | None 
     }
     tensors = codec.tensors() | {
         "golden.rows": np.ascontiguousarray(golden_rows),
-        "golden.labels": codec.decode(golden_rows, golden_context),
+        "golden.labels": codec.golden_values(golden_rows, golden_context),
     }
     if golden_context is not None:
         tensors["golden.context"] = np.ascontiguousarray(golden_context)
@@ -94,7 +94,10 @@ def read_artifact(content: bytes) -> Codec:
     for name in ("golden.rows", "golden.context"):
         if name in layout:
             expected[name] = ("U8", (golden_count, *layout[name][1][1:]))
-    expected["golden.labels"] = ("F32", (golden_count, header.num_classes))
+    expected["golden.labels"] = (
+        "F32",
+        (golden_count, codec_class.golden_columns(header, parameters)),
+    )
     if layout != expected:
         wrong = sorted(set(layout.items()) ^ set(expected.items()))
         raise CodecFormatError(f"the artifact's tensors do not fit its parameters: {wrong[:2]}")
@@ -106,7 +109,7 @@ def read_artifact(content: bytes) -> Codec:
     codec = codec_class.build(header, parameters, tensors)
     # Damaged weights may overflow; the comparison says so better than a warning.
     with np.errstate(over="ignore", invalid="ignore"):
-        decoded = codec.decode(tensors["golden.rows"], tensors.get("golden.context"))
+        decoded = codec.golden_values(tensors["golden.rows"], tensors.get("golden.context"))
         check_golden(decoded, tensors["golden.labels"], codec.name)
     return codec
 

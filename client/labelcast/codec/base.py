@@ -183,6 +183,15 @@ class Codec(ABC):
                 Otherwise as `check_rows`.
         """
 
+    @classmethod
+    def golden_columns(cls, header: CodecHeader, config: Mapping[str, Any]) -> int:
+        """Values of one golden row in the artifact: a label's, unless rows decode to less."""
+        return header.num_classes
+
+    def golden_values(self, rows: Rows, context: Rows | None = None) -> Labels:
+        """What every decoder must make of golden rows: float32, shape (G, `golden_columns`)."""
+        return self.decode(rows, context)
+
     def _check_shape(self, rows: Rows) -> None:
         if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != self.row_stride:
             raise CodecFormatError(

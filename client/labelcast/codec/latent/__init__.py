@@ -1,0 +1,6 @@
+"""Codecs whose rows hold a teacher's last hidden states, and the head that makes labels of them."""
+
+from labelcast.codec.latent.base import LatentCodec
+from labelcast.codec.latent.head import Head, HeadDtype, HeadSpec, head_digest
+
+__all__ = ["Head", "HeadDtype", "HeadSpec", "LatentCodec", "head_digest"]

@@ -19,6 +19,8 @@ from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.draws import MissingViews, StoredViews
 from labelcast.label_set.index.grid import GridIndex
 from labelcast.label_set.index.masked import MaskedIndex
+from labelcast.label_set.index.ragged import RaggedIndex
+from labelcast.label_set.index.sequences import index_of_sequences
 from labelcast.label_set.index.tables import index_of, index_of_cells, table_sections
 from labelcast.label_set.index.whole import ViewIndex
 from labelcast.label_set.manifest import MAX_REPORT_BYTES, Manifest
@@ -52,6 +54,7 @@ __all__ = [
     "Manifest",
     "MaskedIndex",
     "MissingViews",
+    "RaggedIndex",
     "RowOrder",
     "SampleOrder",
     "Section",
@@ -71,6 +74,7 @@ __all__ = [
     "from_canonical",
     "index_of",
     "index_of_cells",
+    "index_of_sequences",
     "policy_digest",
     "rows_per_chunk",
     "stage_grid",

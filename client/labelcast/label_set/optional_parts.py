@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from labelcast.errors import ManifestError
 from labelcast.label_set.fields import Fields
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES: frozenset[str] = frozenset({"language", "ragged"})
 """What a manifest may require of this version."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")

@@ -11,6 +11,10 @@ from labelcast.label_set.fingerprints import FINGERPRINT_BYTES, FingerprintKind
 from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from
 from labelcast.label_set.section import Section
 
+LENGTHS_PART = "lengths"
+RAGGED_FEATURE = "ragged"
+"""What a manifest requires of its reader if a segment has lengths."""
+
 
 class RowOrder(StrEnum):
     """How the views of a segment become row numbers."""
@@ -63,7 +67,7 @@ class Segment:
     Attributes:
         row_order: order of the rows of `codes`.
         sample_ids: rows of one little-endian uint64, strictly increasing.
-        seeds: rows of one little-endian uint32, strictly increasing.
+        seeds: rows of one little-endian uint32, strictly increasing. Of sequences, positions.
         codes: one packed row per existing view.
         hard_labels: rows of one little-endian uint32, in the order of `sample_ids`; or None.
         presence: one bit per view, in row order, eight to a row, the lowest first; None if every
@@ -80,6 +84,11 @@ class Segment:
     presence: Section | None = None
     augmentation: Augmentation | None = None
     parts: Parts[Section] = ()
+
+    @property
+    def lengths(self) -> Section | None:
+        """Rows of one little-endian uint32, the positions of each sample; None if all have one."""
+        return dict(self.parts).get(LENGTHS_PART)
 
     def fingerprints(self) -> dict[FingerprintKind, Section]:
         """Fingerprints of the samples; {} where there are none."""
@@ -143,16 +152,10 @@ class Segment:
         return segment
 
     def _check(self, path: str) -> None:
-        samples, seeds = self.sample_ids.rows, self.seeds.rows
+        samples = self.sample_ids.rows
         if self.sample_ids.stride != 8 or self.seeds.stride != 4:
             raise ManifestError(f"{path}: sample_ids must have stride 8 and seeds stride 4")
-        if self.presence is None and self.codes.rows != samples * seeds:
-            raise ManifestError(
-                f"{path}: {samples} samples × {seeds} seeds are not {self.codes.rows} rows of codes"
-            )
-        bits = self.presence
-        if bits is not None and (bits.stride, bits.rows) != (1, -(-samples * seeds // 8)):
-            raise ManifestError(f"{path}: presence must be one bit for each of the views")
+        self._check_rows(path)
         kept = self.augmentation
         if kept is not None and kept.records.rows != self.codes.rows:
             raise ManifestError(f"{path}: there must be one record for each row of codes")
@@ -161,10 +164,29 @@ class Segment:
             raise ManifestError(f"{path}: hard_labels must be one row of 4 bytes a sample")
         prints = self.fingerprints()
         if len(prints) > 1:
-            raise ManifestError(f"{path}: fingerprints are of files or of pixels, not of both")
+            raise ManifestError(f"{path}: all fingerprints are of one kind")
         for kind, section in prints.items():
             if (section.stride, section.rows) != (FINGERPRINT_BYTES, samples):
                 raise ManifestError(
                     f"{path}.parts.{kind.part} must be one row of {FINGERPRINT_BYTES} bytes a"
                     " sample"
                 )
+
+    def _check_rows(self, path: str) -> None:
+        """Which views have a row; of sequences, `index_of` compares what their lengths say."""
+        samples, seeds, bits = self.sample_ids.rows, self.seeds.rows, self.presence
+        lengths, views = self.lengths, samples * seeds
+        if lengths is not None:
+            if (lengths.stride, lengths.rows) != (4, samples):
+                raise ManifestError(f"{path}.parts.lengths must be one row of 4 bytes a sample")
+            if self.row_order is not RowOrder.SAMPLE_MAJOR:
+                raise ManifestError(f"{path}: sequences of different lengths are sample-major")
+            if bits is not None and bits.stride != 1:
+                raise ManifestError(f"{path}: presence must have stride 1")
+            return
+        if bits is None and self.codes.rows != views:
+            raise ManifestError(
+                f"{path}: {samples} samples × {seeds} seeds are not {self.codes.rows} rows of codes"
+            )
+        if bits is not None and (bits.stride, bits.rows) != (1, -(-views // 8)):
+            raise ManifestError(f"{path}: presence must be one bit for each of the views")

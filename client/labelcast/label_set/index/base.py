@@ -1,6 +1,7 @@
 """The contract of an index: which views a segment has, and which view each row holds.
 
-views ── cells of the grid samples × seeds, numbered in row order ── rows: those cells that exist
+views ── cells of the grid samples × seeds (or of sequences of their own lengths), numbered in row
+order ── rows: those cells that exist
 
 Rules:
   * rows are numbered in the order of their cells, without gaps;
@@ -50,7 +51,7 @@ class SegmentIndex(ABC):
 
     @property
     def num_cells(self) -> int:
-        """Samples × seeds."""
+        """Views that could exist: samples × seeds, unless samples differ in length."""
         return len(self.sample_ids) * len(self.seeds)
 
     @property
@@ -66,6 +67,10 @@ class SegmentIndex(ABC):
     @abstractmethod
     def pack_presence(self) -> NDArray[np.uint8] | None:
         """One bit per cell, the lowest bit of a byte first; None if every cell has a row."""
+
+    def lengths(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Cells of each sample, given by position: of a sequence, its positions: int64, (N,)."""
+        return np.full(len(samples), len(self.seeds), dtype=np.int64)
 
     @abstractmethod
     def rows(self, views: Views) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

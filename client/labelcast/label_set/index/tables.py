@@ -10,14 +10,15 @@ from labelcast.errors import ManifestError
 from labelcast.label_set.index.base import SegmentIndex
 from labelcast.label_set.index.grid import GridIndex
 from labelcast.label_set.index.masked import MaskedIndex
+from labelcast.label_set.index.ragged import RaggedIndex
 from labelcast.label_set.section import Section
 from labelcast.label_set.segment import RowOrder, Segment
 
 
 def table_sections(segment: Segment) -> list[Section]:
     """The sections that say which rows a segment has."""
-    presence = [] if segment.presence is None else [segment.presence]
-    return [segment.sample_ids, segment.seeds, *presence]
+    others = (segment.lengths, segment.presence)
+    return [segment.sample_ids, segment.seeds, *(each for each in others if each is not None)]
 
 
 def index_of(segment: Segment, read: Callable[[Section], NDArray[np.uint8]]) -> SegmentIndex:
@@ -32,11 +33,14 @@ def index_of(segment: Segment, read: Callable[[Section], NDArray[np.uint8]]) -> 
     """
     sample_ids = _column(read(segment.sample_ids), "<u8").astype(np.uint64)
     seeds = _column(read(segment.seeds), "<u4").astype(np.uint32)
+    presence = None if segment.presence is None else read(segment.presence)[:, 0]
     index: SegmentIndex
-    if segment.presence is None:
+    if segment.lengths is not None:
+        lengths = _column(read(segment.lengths), "<u4").astype(np.uint32)
+        index = RaggedIndex(sample_ids, seeds, lengths, presence)
+    elif presence is None:
         index = GridIndex(sample_ids, seeds, segment.row_order)
     else:
-        presence = read(segment.presence)[:, 0]
         index = MaskedIndex(sample_ids, seeds, segment.row_order, presence)
     if index.num_rows != segment.codes.rows:
         raise ManifestError(

@@ -37,6 +37,24 @@ class ViewIndex:
             return first
         return np.unique(np.concatenate([first, *others]))
 
+    def lengths(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Positions of sequences: int64, shape (N,); ignored ones count.
+
+        Args:
+            sample_ids: uint64, shape (N,).
+
+        Raises:
+            ViewNotFoundError: the label set lacks a sample.
+        """
+        lengths = np.zeros(len(sample_ids), dtype=np.int64)
+        for segment in self.segments:
+            samples, known = segment.sample_positions(sample_ids)
+            lengths[known] = segment.lengths(samples[known])
+        if not lengths.all():
+            at = int(np.argmin(lengths))
+            self._refuse(Views.of(sample_ids[at : at + 1], 0), 0, at)
+        return lengths
+
     def locate(
         self, views: Views, *, first_row: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

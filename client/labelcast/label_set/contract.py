@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from labelcast.augmentation import ViewPolicy, policy_from_json
+from labelcast.augmentation import PositionPolicy, ViewPolicy, policy_from_json
 from labelcast.codec import LabelKind, TemperatureRange
 from labelcast.errors import ContractMismatchError, InvalidRequestError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import to_canonical
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
+from labelcast.label_set.language import LanguageContract
 
 ID_SCHEME = "uint64"
 # The manifest's name for the derivation in `labelcast.context.view_context`; another derivation
@@ -77,6 +78,7 @@ class LabelContract:
         codec: digest of the codec artifact.
         context: context that decoding needs besides the codes; None if it needs none.
         sample_order: how the sample IDs are known.
+        language: what labels of token sequences mean besides; None for others.
     """
 
     teacher: Digest
@@ -90,6 +92,7 @@ class LabelContract:
     codec: Digest
     context: ContextRef | None = None
     sample_order: SampleOrder = SampleOrder.GIVEN
+    language: LanguageContract | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON value that `from_fields` reads back."""
@@ -110,6 +113,8 @@ class LabelContract:
             value["context"] = self.context.as_json()
         if self.sample_order is not SampleOrder.GIVEN:
             value["sample_order"] = str(self.sample_order)
+        if self.language is not None:
+            value["language"] = self.language.as_json()
         return value
 
     @classmethod
@@ -119,6 +124,7 @@ class LabelContract:
         classes, augmentation = contract.object("classes"), contract.object("augmentation")
         policy_json, ends = augmentation.take("policy"), contract.take("temperatures")
         context = contract.optional_object("context")
+        language = contract.optional_object("language")
         order = contract.optional_text("sample_order") or SampleOrder.GIVEN
         if order not in set(SampleOrder):
             raise ManifestError(f"contract.sample_order {order!r} is unknown")
@@ -134,7 +140,10 @@ class LabelContract:
             codec=contract.digest("codec"),
             context=None if context is None else ContextRef.from_fields(context),
             sample_order=SampleOrder(order),
+            language=None if language is None else LanguageContract.from_fields(language),
         )
+        if read.language is not None and not isinstance(read.policy, PositionPolicy):
+            raise ManifestError("contract.language is of token positions, the policy is not")
         if dataset.text("id_scheme") != ID_SCHEME:
             raise ManifestError(f"contract.dataset.id_scheme must be {ID_SCHEME!r}")
         if augmentation.digest("digest") != policy_digest(read.policy):
@@ -163,6 +172,7 @@ class LabelContract:
             "augmentation": policy_digest(self.policy),
             "label_kind": self.label_kind,
             "codec": self.codec,
+            "tokenizer": None if self.language is None else self.language.tokenizer,
         }
         for name, value in actual.items():
             wanted = getattr(expected, name)
@@ -194,6 +204,7 @@ class Expectation:
         augmentation: digest of the policy, from `policy_digest`.
         label_kind: logits or probabilities.
         codec: digest of the codec's artifact.
+        tokenizer: digest of the tokenizer, from `tokenizer_digest`.
         temperature: softmax temperature of the student.
     """
 
@@ -204,6 +215,7 @@ class Expectation:
     augmentation: Digest | None = None
     label_kind: LabelKind | None = None
     codec: Digest | None = None
+    tokenizer: Digest | None = None
     temperature: float | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from labelcast.augmentation import AugmentationPolicy, Mix, RecordedPolicy
 from labelcast.codec import Codec
+from labelcast.codec.latent import LatentCodec
 from labelcast.errors import ContractMismatchError, ManifestError
 from labelcast.identifiers import Digest
 from labelcast.label_set.canonical_json import from_canonical, to_canonical
@@ -13,9 +14,10 @@ from labelcast.label_set.control_views import CONTROL_PART
 from labelcast.label_set.digests import digest_of
 from labelcast.label_set.fields import Fields
 from labelcast.label_set.fingerprints import READING_PART, SITES_PART, FingerprintKind
+from labelcast.label_set.language import LANGUAGE_FEATURE
 from labelcast.label_set.optional_parts import Parts, parts_as_json, parts_from, required_features
-from labelcast.label_set.section import BlobRef
-from labelcast.label_set.segment import Segment
+from labelcast.label_set.section import BlobRef, Section
+from labelcast.label_set.segment import RAGGED_FEATURE, Segment
 from labelcast.label_set.stages import Stage, check_stages
 
 FORMAT = "labelcast/label-set/1"
@@ -34,6 +36,8 @@ class Manifest:
         report: report on how well the codes keep the labels, canonical JSON; or None.
         stages: stages of a staged set, in order; () for others.
         parts: optional blobs, by name; see `label_set.optional_parts`.
+        head: the teacher's head, a row for each token; None where the contract names none, or only
+            names it.
         requires: features that a reader must know, in order.
     """
 
@@ -43,6 +47,7 @@ class Manifest:
     report: BlobRef | None
     stages: tuple[Stage, ...] = ()
     parts: Parts[BlobRef] = ()
+    head: Section | None = None
     requires: tuple[str, ...] = ()
 
     @property
@@ -108,6 +113,13 @@ class Manifest:
                     f" the codec's rows have {codec.row_stride}"
                 )
         self._require_context(codec)
+        language = contract.language
+        spec = None if language is None else language.head
+        if isinstance(codec, LatentCodec) and (spec is None or spec.width != codec.width):
+            raise ManifestError(
+                f"the codec's rows are states of {codec.width} channels, the contract names"
+                f" {'no head' if spec is None else f'a head of {spec.width}'}"
+            )
 
     def _check_augmentation(self) -> None:
         policy, first = self.contract.policy, self.segments[0]
@@ -144,6 +156,24 @@ class Manifest:
         if kind is not None and self.site_fingerprints is not None:
             raise ManifestError(f"parts.{SITES_PART} is in place of fingerprints, not beside them")
 
+    def _check_sequences(self) -> None:
+        language, head = self.contract.language, self.head
+        used = {
+            LANGUAGE_FEATURE: language is not None,
+            RAGGED_FEATURE: any(segment.lengths is not None for segment in self.segments),
+        }
+        for feature, is_used in used.items():
+            if (feature in self.requires) != is_used:
+                raise ManifestError(
+                    f"the manifest {'uses' if is_used else 'requires'} {feature} without"
+                    f" {'requiring' if is_used else 'using'} it"
+                )
+        spec = None if language is None else language.head
+        if head is None:
+            return
+        if spec is None or (head.rows, head.stride) != (self.contract.num_classes, spec.stride):
+            raise ManifestError("the manifest's head is not the one that its contract names")
+
     def _require_context(self, codec: Codec) -> None:
         if (self.contract.context is not None) != (codec.context_stride > 0):
             raise ManifestError(
@@ -168,6 +198,7 @@ class Manifest:
         """Every blob by digest."""
         refs = [self.codec, *([] if self.report is None else [self.report])]
         refs += [ref for _, ref in self.parts]
+        refs += [] if self.head is None else self.head.blobs()
         for segment in self.segments:
             for section in segment.sections().values():
                 refs += section.blobs()
@@ -184,6 +215,8 @@ class Manifest:
         }
         if self.stages:
             value["stages"] = [stage.as_json() for stage in self.stages]
+        if self.head is not None:
+            value["head"] = self.head.as_json()
         if self.requires:
             value["requires"] = list(self.requires)
         return to_canonical(value | parts_as_json(self.parts, BlobRef.as_json))
@@ -206,7 +239,7 @@ class Manifest:
             raise ManifestError(f"the manifest's format is unknown; this labelcast reads {FORMAT}")
         # First, so that a newer manifest is not called malformed.
         requires = required_features(fields)
-        report = fields.take("report")
+        report, head = fields.take("report"), fields.optional_object("head")
         manifest = cls(
             contract=LabelContract.from_fields(fields.object("contract")),
             segments=tuple(Segment.from_fields(entry) for entry in fields.objects("segments")),
@@ -214,6 +247,7 @@ class Manifest:
             report=None if report is None else BlobRef.from_fields(Fields(report, "report")),
             stages=tuple(Stage.from_fields(stage) for stage in fields.optional_objects("stages")),
             parts=parts_from(fields, BlobRef.from_fields),
+            head=None if head is None else Section.from_fields(head),
             requires=requires,
         )
         fields.done()
@@ -222,6 +256,7 @@ class Manifest:
         check_stages(manifest.stages, len(manifest.segments))
         manifest._check_augmentation()
         manifest._check_fingerprints()
+        manifest._check_sequences()
         if manifest.contract.codec != manifest.codec.digest:
             raise ManifestError("contract.codec is not the digest of the codec beside it")
         if manifest.to_bytes() != content:

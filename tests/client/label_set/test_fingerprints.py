@@ -125,7 +125,7 @@ def _segment_parts(change: Callable[[Any], Any]) -> Callable[[Manifest], Manifes
         ),
         (
             _segment_parts(lambda parts: (*parts, ("pixel_fingerprints", parts[0][1]))),
-            "of files or of pixels, not of both",
+            "all fingerprints are of one kind",
         ),
         (_segment_parts(lambda _: ()), "comes with fingerprints of files"),
         (lambda manifest: replace(manifest, parts=()), "comes with fingerprints of files"),

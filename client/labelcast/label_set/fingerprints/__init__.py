@@ -1,4 +1,4 @@
-"""Fingerprints of samples: whether an image is the one that the teacher was shown.
+"""Fingerprints of samples: whether an image or text is the one that the teacher was shown.
 
 Eight bytes a sample, a part of each segment in the order of its sample IDs. A data set that has
 them is identified by the digest over them, so that whoever compares images one by one, as they are
@@ -15,6 +15,7 @@ from labelcast.label_set.fingerprints.hashing import (
     fingerprint,
     pixel_digest,
     pixel_fingerprint,
+    token_fingerprint,
 )
 from labelcast.label_set.fingerprints.samples import (
     FingerprintKind,
@@ -37,4 +38,5 @@ __all__ = [
     "join_fingerprints",
     "pixel_digest",
     "pixel_fingerprint",
+    "token_fingerprint",
 ]

@@ -23,3 +23,12 @@ def pixel_digest(pixels: NDArray[Any]) -> bytes:
     """The SHA-256 that `pixel_fingerprint` is the beginning of."""
     shape = repr(tuple(pixels.shape)).encode()
     return hashlib.sha256(shape + np.ascontiguousarray(pixels).astype("<f4").tobytes()).digest()
+
+
+def token_fingerprint(token_ids: NDArray[np.integer]) -> int:
+    """Fingerprint of a sequence: over its token IDs as little-endian uint32.
+
+    Args:
+        token_ids: integers from 0 to 2³² − 1, shape (n,).
+    """
+    return fingerprint(np.ascontiguousarray(token_ids).astype("<u4").tobytes())

@@ -20,11 +20,12 @@ class FingerprintKind(StrEnum):
 
     FILES = "files"  # the bytes of each image's file
     PIXELS = "pixels"  # shape and float32 values of each image
+    TOKENS = "tokens"  # the token IDs of each sequence
 
     @property
     def part(self) -> str:
         """Name of the part of a segment that holds them."""
-        return {"files": "file_fingerprints", "pixels": "pixel_fingerprints"}[self.value]
+        return f"{self.value.removesuffix('s')}_fingerprints"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,7 +36,7 @@ class SampleFingerprints:
         kind: what they are of.
         sample_ids: uint64, shape (S,), strictly increasing.
         values: uint64, shape (S,), in that order; from `fingerprint`.
-        reading: how files become samples; None for fingerprints of pixels.
+        reading: how files become samples; None for fingerprints of pixels or tokens.
 
     Raises:
         ManifestError: not one value for each sample, or files of which nobody says how they are

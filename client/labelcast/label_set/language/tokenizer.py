@@ -1,0 +1,33 @@
+"""The identity of a tokenizer: which token each ID is."""
+
+import hashlib
+from collections.abc import Sequence
+
+from labelcast.errors import InvalidRequestError
+from labelcast.identifiers import Digest, digest_from_hash
+
+
+def tokenizer_digest(tokens: Sequence[str]) -> Digest:
+    """Digest of a vocabulary: length-prefixed UTF-8 tokens in the order of their IDs.
+
+    How text becomes tokens is no part of it: labels belong to token IDs, which fingerprints compare
+    sequence by sequence.
+
+    Args:
+        tokens: token of each ID from 0 on, as `tokenizer.convert_ids_to_tokens(range(V))` of
+            `transformers` gives them.
+
+    Raises:
+        InvalidRequestError: an ID without a token.
+    """
+    hasher = hashlib.sha256(b"labelcast tokenizer\0")
+    for number, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise InvalidRequestError(
+                f"the token of ID {number} is {token!r}, no text; give a token for each ID, or"
+                " declare the IDs after the last token as padding"
+            )
+        # Pieces of characters are lone surrogates in some tokenizers.
+        encoded = token.encode("utf-8", "surrogatepass")
+        hasher.update(len(encoded).to_bytes(4, "little") + encoded)
+    return digest_from_hash(hasher.digest())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labelcast import wire
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.remote.calls import (
     BlobParts,
     label_set_request,

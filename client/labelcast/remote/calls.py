@@ -20,7 +20,7 @@ from labelcast.label_set import (
 )
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run
-from labelcast.opening.label_set import LabelSetFacts, check_opened
+from labelcast.opening.parts.label_set_parts import LabelSetFacts, check_opened
 from labelcast.opening.parts_from_blobs import open_report
 from labelcast.plans import PlanBatches
 from labelcast.remote.streams.listed import StreamExchange

@@ -17,7 +17,7 @@ from labelcast.errors import LabelcastError
 from labelcast.label_set import BlobRef, Expectation, MissingViews
 from labelcast.network.places import Place
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
 from labelcast.remote.calls import (
     BlobParts,

@@ -6,7 +6,7 @@ from labelcast.errors import DigestMismatchError
 from labelcast.files import file_digest, whole_file
 from labelcast.label_set import BlobRef
 from labelcast.label_set_directory import LabelSetDirectory, LabelSetDirectoryWriter, blob_path
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.progress import Progress, unwatched
 from labelcast.remote.client import LabelClient
 

@@ -25,7 +25,8 @@ from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
-from labelcast.opening.label_set import LabelSet, LabelSetFacts
+from labelcast.opening.label_set import LabelSet
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,

@@ -19,7 +19,7 @@ from labelcast.label_set import (
 from labelcast.network.endpoint import addresses_of
 from labelcast.network.places import Place
 from labelcast.network.tls import Tls
-from labelcast.opening.label_set import LabelSetFacts
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.remote.calls import label_exchange
 from labelcast.remote.node_cache.blob_cache import DEFAULT_MIB, BlobCache
 from labelcast.remote.node_cache.code_choice import FetchShards

@@ -25,7 +25,8 @@ from labelcast.label_set.student_side import (
 )
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.drivers import run
-from labelcast.opening.label_set import LabelSet, check_opened
+from labelcast.opening.label_set import LabelSet
+from labelcast.opening.parts.label_set_parts import check_opened
 from labelcast.opening.parts_from_blobs import open_reading
 from labelcast.representation import Form, Representation
 from labelcast.torch.label_reader import TorchLabelReader

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef
-from labelcast.opening.label_set import LabelSet, LabelSetFacts
+from labelcast.opening.label_set import LabelSet
+from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.remote.calls import check_form
 from labelcast.remote.node_cache.blob_cache import BlobCache
 from labelcast.remote.node_cache.code_choice import CodeChoice, FetchShards

@@ -1,0 +1,1 @@
+"""The contents of an opened label set."""

@@ -19,7 +19,7 @@ from labelcast.errors import (
     DigestMismatchError,
     ManifestError,
 )
-from labelcast.files import write_whole
+from labelcast.files import file_digest, write_whole
 from labelcast.identifiers import Digest
 from labelcast.label_set.chunking import rows_per_chunk
 from labelcast.label_set.digests import digest_of
@@ -165,6 +165,19 @@ class LabelSetDirectory(LabelSet):
                 f"{path} is damaged; {_MAKE_AGAIN}", expected=ref.digest, actual=found
             )
         return content
+
+    def map_shard(self, shard: Shard) -> Rows:
+        """See `LabelSet.map_shard`; read once to be verified, and never held in memory whole.
+
+        Raises:
+            DigestMismatchError: it is damaged.
+        """
+        path = self.path(shard.data)
+        if (found := file_digest(path)) != shard.data.digest:
+            raise DigestMismatchError(
+                f"{path} is damaged; {_MAKE_AGAIN}", expected=shard.data.digest, actual=found
+            )
+        return np.memmap(path, dtype=np.uint8, mode="r").reshape(shard.rows, -1)
 
     def column(self, section: Section, dtype: str) -> NDArray[Any]:
         """Read a whole section of one integer per row."""

@@ -4,15 +4,19 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from labelcast.codec import Codec
+import numpy as np
+
+from labelcast.codec import Codec, Rows
 from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.codec.latent import Head, LatentCodec
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError
-from labelcast.label_set import BlobRef, LabelContract, Manifest, StoredViews, ViewIndex
+from labelcast.label_set import BlobRef, LabelContract, Manifest, Shard, StoredViews, ViewIndex
 from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.drivers import run
+from labelcast.opening.parts.heads import named_head, open_head, with_head
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -93,10 +97,11 @@ class LabelSetParts(LabelSetFacts, ABC):
         self._records: ViewRecords | None = None
         self._fingerprints: SampleFingerprints | None = None
         self._control_views: ControlViews | None = None
+        self._head: Head | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_artifact", "_codec", "_index", "_context", "_records", "_fingerprints")
-        return self.__dict__ | dict.fromkeys((*kept, "_control_views"))
+        kept = ("artifact", "codec", "index", "context", "records", "fingerprints", "control_views")
+        return self.__dict__ | {f"_{part}": None for part in (*kept, "head")}
 
     @abstractmethod
     def read_blob(self, ref: BlobRef) -> bytes:
@@ -120,10 +125,38 @@ class LabelSetParts(LabelSetFacts, ABC):
         return self._artifact
 
     def codec(self) -> Codec:
-        """The codec, proven on its golden rows and against the manifest."""
+        """The codec, proven on its golden rows and against the manifest.
+
+        One whose rows are hidden states has the head, if it is at hand.
+        """
         if self._codec is None:
-            self._codec = run(open_codec(self.manifest), lambda _: self.artifact())
+            codec = run(open_codec(self.manifest), lambda _: self.artifact())
+            head = self.head() if isinstance(codec, LatentCodec) else None
+            self._codec = codec if head is None else with_head(codec, head)
         return self._codec
+
+    def head(self) -> Head | None:
+        """The head that turns states into logits; None if there is none, or it is only named."""
+        if self._head is None and self.manifest.head is not None:
+            parts = [self.map_shard(shard) for shard in self.manifest.head.shards]
+            self._head = open_head(self.manifest, parts)
+        return self._head
+
+    def use_head(self, head: Head) -> None:
+        """Decode with a head that is at hand, where the label set only names one.
+
+        Args:
+            head: the teacher's.
+
+        Raises:
+            CodecFormatError: it is not the one that the labels were made with.
+        """
+        self._head, self._codec = named_head(self.manifest, head), None
+
+    def map_shard(self, shard: Shard) -> Rows:
+        """Rows of a shard, verified: uint8, shape (rows, stride); a mapped file where it is one."""
+        content = np.frombuffer(self.read_blob(shard.data), dtype=np.uint8)
+        return content.reshape(shard.rows, -1)
 
     def index(self) -> ViewIndex:
         """The index of its views."""

@@ -1,0 +1,56 @@
+"""Heads of label sets: shipped as rows in shards, or given by whoever has the teacher."""
+
+from collections.abc import Sequence
+
+from labelcast.codec import Codec, Rows
+from labelcast.codec.latent import Head, HeadSpec, LatentCodec
+from labelcast.errors import CodecFormatError, InvalidRequestError
+from labelcast.label_set import Manifest
+
+
+def open_head(manifest: Manifest, parts: Sequence[Rows]) -> Head:
+    """The head that a label set has.
+
+    Args:
+        manifest: manifest.
+        parts: rows of the shards of `manifest.head`: uint8, shape (n, stride) each.
+
+    Raises:
+        CodecFormatError: its values are not those that the contract names.
+    """
+    head = Head(_spec(manifest), parts)
+    head.verify()
+    return head
+
+
+def named_head(manifest: Manifest, head: Head) -> Head:
+    """A given head, if it is the one that the contract names.
+
+    Raises:
+        CodecFormatError: it is another.
+        InvalidRequestError: the labels need none.
+    """
+    given = Head(_spec(manifest), head.parts)
+    if given.vocabulary != manifest.contract.num_classes:
+        raise CodecFormatError(
+            f"the head has {given.vocabulary} tokens, the labels are of"
+            f" {manifest.contract.num_classes}; use the teacher's own, without padding"
+        )
+    given.verify()
+    return given
+
+
+def with_head(codec: Codec, head: Head) -> Codec:
+    """A codec with its head, if it decodes by one.
+
+    Raises:
+        CodecFormatError: the head is of other rows.
+    """
+    return codec.with_head(head) if isinstance(codec, LatentCodec) else codec
+
+
+def _spec(manifest: Manifest) -> HeadSpec:
+    language = manifest.contract.language
+    if language is None or language.head is None:
+        raise InvalidRequestError("these labels need no head; decode them without")
+    return language.head

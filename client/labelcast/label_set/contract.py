@@ -106,7 +106,9 @@ class LabelContract:
                 "digest": policy_digest(self.policy),
             },
             "label_kind": str(self.label_kind),
-            "temperatures": None if ends is None else {"low": ends.low, "high": ends.high},
+            "temperatures": None
+            if ends is None
+            else {"low": float(ends.low), "high": float(ends.high)},
             "codec": self.codec,
         }
         if self.context is not None:

@@ -92,7 +92,8 @@ def test_a_manifest_that_hides_what_it_needs_is_refused(tmp_path: Path) -> None:
         "augmentation": {"policy": None, "digest": contract["augmentation"]["digest"]}
     }
     refused({"contract": seeded}, "is not")
-    for change in ({"labels": "this-token"}, {"padding": -1}, {"head": {}}):
+    changes: list[dict[str, Any]] = [{"labels": "this-token"}, {"padding": -1}, {"head": {}}]
+    for change in changes:
         language = contract["language"] | change
         refused({"contract": contract | {"language": language}}, "language")
     (segment,) = tree["segments"]

@@ -1,4 +1,4 @@
-"""Integers of 1 to 16 bits ⇄ bytes."""
+"""Integers of 1 to 32 bits ⇄ bytes."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import CodecFormatError, CodeRangeError
+
+# Widths whose bits are those of an integer type.
+WHOLE = (8, 16, 32)
 
 
 def packed_bytes(bits: int, count: int) -> int:
@@ -23,7 +26,7 @@ def pack_codes(codes: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:
 
     Args:
         codes: any integer dtype, shape (N, M), values below 2**bits.
-        bits: width of one code, 1 to 16.
+        bits: width of one code, 1 to 32.
 
     Returns:
         uint8, shape (N, ceil(M * bits / 8)); bits past the last code are zero.
@@ -33,13 +36,10 @@ def pack_codes(codes: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:
     """
     if codes.size and (codes.min() < 0 or codes.max() >= 1 << bits):
         raise CodeRangeError(f"a code does not fit into {bits} bits")
-    if bits in (8, 16):
+    if bits in WHOLE:
         whole = np.ascontiguousarray(codes, dtype=f"<u{bits // 8}")
         return whole.view(np.uint8).reshape(len(codes), packed_bytes(bits, codes.shape[1]))
-    wide = np.ascontiguousarray(codes, dtype="<u2")
-    planes = np.unpackbits(wide.view(np.uint8).reshape(*wide.shape, 2), axis=2, bitorder="little")
-    used = planes[:, :, :bits].reshape(len(codes), bits * codes.shape[1])
-    return np.packbits(used, axis=1, bitorder="little")
+    return np.packbits(bits_of(codes, bits=bits), axis=1, bitorder="little")
 
 
 def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray[np.uint32]:
@@ -47,7 +47,7 @@ def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray
 
     Args:
         packed: uint8, shape (N, ceil(count * bits / 8)).
-        bits: width of one code, 1 to 16.
+        bits: width of one code, 1 to 32.
         count: codes per row (M); stored beside the bytes because the last byte may be padded.
 
     Returns:
@@ -61,13 +61,34 @@ def unpack_codes(packed: NDArray[np.uint8], *, bits: int, count: int) -> NDArray
             f"{count} codes of {bits} bits need {packed_bytes(bits, count)} bytes a row,"
             f" got shape {packed.shape}"
         )
-    if bits in (8, 16):
+    if bits in WHOLE:
         whole = np.ascontiguousarray(packed).view(f"<u{bits // 8}")
         return whole.reshape(len(packed), count).astype(np.uint32)
     planes = np.unpackbits(packed, axis=1, bitorder="little")
     if planes[:, bits * count :].any():
         raise CodecFormatError("padding bits after the last code are not zero")
+    return codes_of(planes[:, : bits * count], bits=bits)
+
+
+def bits_of(codes: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:
+    """Write integers as bits, lowest first, one after the other.
+
+    Args:
+        codes: any integer dtype, shape (N, M), values below 2**bits.
+        bits: width of one code, 1 to 32.
+
+    Returns:
+        uint8 of 0 and 1, shape (N, M * bits).
+    """
+    width = 2 if bits <= 16 else 4
+    wide = np.ascontiguousarray(codes, dtype=f"<u{width}").view(np.uint8)
+    planes = np.unpackbits(wide.reshape(*codes.shape, width), axis=2, bitorder="little")
+    return planes[:, :, :bits].reshape(len(codes), bits * codes.shape[1])
+
+
+def codes_of(planes: NDArray[np.uint8], *, bits: int) -> NDArray[np.uint32]:
+    """Read the integers that `bits_of` wrote: uint32, shape (N, M), newly allocated."""
     weights = np.uint32(1) << np.arange(bits, dtype=np.uint32)
-    columns = planes[:, : bits * count].reshape(len(packed), count, bits)
+    columns = planes.reshape(len(planes), planes.shape[1] // bits, bits)
     codes: NDArray[np.uint32] = (columns * weights).sum(axis=2, dtype=np.uint32)
     return codes

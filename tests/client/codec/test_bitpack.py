@@ -13,7 +13,7 @@ from labelcast.errors import CodecFormatError, CodeRangeError
 
 @st.composite
 def code_tables(draw: st.DrawFn) -> tuple[int, NDArray[np.int64]]:
-    bits = draw(st.integers(1, 16))
+    bits = draw(st.integers(1, 32))
     rows, count = draw(st.integers(0, 4)), draw(st.integers(1, 20))
     code = st.integers(0, 2**bits - 1)
     table = draw(
@@ -38,6 +38,7 @@ def test_unpacking_recovers_what_was_packed(table: tuple[int, NDArray[np.int64]]
         (8, [1, 255], b"\x01\xff"),
         (10, [1, 1023], b"\x01\xfc\x0f"),
         (16, [258], b"\x02\x01"),
+        (18, [262_143, 1], b"\xff\xff\x07\x00\x00"),
     ],
 )
 def test_the_layout_of_bits_is_fixed(bits: int, codes: list[int], expected: bytes) -> None:

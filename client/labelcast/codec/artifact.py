@@ -28,6 +28,7 @@ from labelcast.codec.base import (
     integer,
     only_keys,
 )
+from labelcast.codec.latent import HiddenCodec
 from labelcast.codec.raw import RawCodec
 from labelcast.codec.topk import TopKCodec
 from labelcast.codec.vqae import VqaeCodec
@@ -40,7 +41,9 @@ MAX_HEADER_BYTES = 2**20
 MAX_ARTIFACT_BYTES = 2**31
 MAX_GOLDEN_ROWS = 64
 
-CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (RawCodec, TopKCodec, VqaeCodec)}
+CODECS: dict[str, type[Codec]] = {
+    codec.name: codec for codec in (RawCodec, TopKCodec, VqaeCodec, HiddenCodec)
+}
 
 
 def write_artifact(codec: Codec, golden_rows: Rows, golden_context: Rows | None = None) -> bytes:

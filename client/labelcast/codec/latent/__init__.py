@@ -2,5 +2,14 @@
 
 from labelcast.codec.latent.base import LatentCodec
 from labelcast.codec.latent.head import Head, HeadDtype, HeadSpec, head_digest
+from labelcast.codec.latent.hidden import HiddenCodec, StatePrecision
 
-__all__ = ["Head", "HeadDtype", "HeadSpec", "LatentCodec", "head_digest"]
+__all__ = [
+    "Head",
+    "HeadDtype",
+    "HeadSpec",
+    "HiddenCodec",
+    "LatentCodec",
+    "StatePrecision",
+    "head_digest",
+]

@@ -5,7 +5,7 @@ Shape letters: `T` tokens, `V` tokens of the vocabulary, `d` width of hidden sta
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,8 @@ class Takes(StrEnum):
 class TokenEncoder(ABC):
     """Makes packed rows of a teacher's exact predictions.
 
-    A row MUST depend on nothing but its own values, sample ID and position: neither on its
-    neighbours nor on how tokens are cut into blocks. Encoding again gives the same bytes.
+    A row depends on nothing but its own values, sample ID and position: neither on its neighbours
+    nor on how tokens are cut into blocks. Encoding again gives the same bytes.
 
     Attributes:
         codec: codec of the rows.
@@ -85,11 +85,10 @@ class TokenEncoder(ABC):
 
     def _unusable(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Rows that say nothing: shape (T,)."""
-        if self.takes is Takes.STATES:
-            return ~np.isfinite(values).all(axis=1)
-        # NaN and +inf are never a largest value below infinity; -inf is, where all are -inf.
-        largest: NDArray[Any] = values.max(axis=1)
-        return ~np.isfinite(largest)
+        # The largest logit is NaN or +inf if any is, and -inf if all are.
+        said = values if self.takes is Takes.STATES else values.max(axis=1, keepdims=True)
+        unusable: NDArray[np.bool_] = np.logical_or.reduce(~np.isfinite(said), axis=1)
+        return unusable
 
     @abstractmethod
     def _encode(

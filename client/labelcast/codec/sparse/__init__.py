@@ -1,5 +1,7 @@
 """Codecs whose rows name a few classes, and a rule for the others."""
 
 from labelcast.codec.sparse.base import SparseCodec, SparseLabels
+from labelcast.codec.sparse.missing_mass import MissingMass
+from labelcast.codec.sparse.packed_top_k import PackedTopKCodec
 
-__all__ = ["SparseCodec", "SparseLabels"]
+__all__ = ["MissingMass", "PackedTopKCodec", "SparseCodec", "SparseLabels"]

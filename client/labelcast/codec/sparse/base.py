@@ -1,13 +1,18 @@
 """The contract of codecs whose rows name a few classes."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.codec.base import Codec, Labels
+from labelcast.codec.base import Codec, CodecHeader, Labels
 from labelcast.views import Rows
+
+# Class IDs are compared in two halves: a tolerance relative to the whole would let neighbours pass.
+ID_BASE = 2**10
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -27,6 +32,17 @@ class SparseLabels:
     rest: NDArray[np.float32]
     lumped: bool = False
 
+    def proof(self) -> NDArray[np.float32]:
+        """Everything that a decoder must get right, in columns that a tolerance can compare.
+
+        Returns:
+            float32, shape (N, 3k + 1): for each place the upper and the lower 10 bits of its class
+            and its probability, all places at a time; then `rest`.
+        """
+        upper, lower = np.divmod(self.ids, ID_BASE)
+        columns = [upper, lower, self.probabilities, self.rest[:, None]]
+        return np.concatenate(columns, axis=1, dtype=np.float32, casting="unsafe")
+
     def dense(self, num_classes: int) -> Labels:
         """Probabilities of all classes: float32, shape (N, C), newly allocated."""
         labels = np.empty((len(self.ids), num_classes), dtype=np.float32)
@@ -37,7 +53,20 @@ class SparseLabels:
 
 
 class SparseCodec(Codec):
-    """Rows name a few classes with their probabilities, or what these follow from."""
+    """Rows name a few classes with their probabilities, or what these follow from.
+
+    Besides the rules of every codec: the artifact proves what its golden rows name, since labels of
+    a large vocabulary would take more bytes than all else.
+    """
+
+    @classmethod
+    @abstractmethod
+    def named_classes(cls, header: CodecHeader, config: Mapping[str, Any]) -> int:
+        """Places for classes in a row, k.
+
+        Raises:
+            As `tensor_specs`.
+        """
 
     @abstractmethod
     def sparse(self, rows: Rows) -> SparseLabels:
@@ -53,3 +82,11 @@ class SparseCodec(Codec):
     def decode(self, rows: Rows, context: Rows | None = None) -> Labels:
         self._check_context(rows, context)
         return self.sparse(rows).dense(self.header.num_classes)
+
+    @classmethod
+    def golden_columns(cls, header: CodecHeader, config: Mapping[str, Any]) -> int:
+        return 3 * cls.named_classes(header, config) + 1
+
+    def golden_values(self, rows: Rows, context: Rows | None = None) -> Labels:
+        self._check_context(rows, context)
+        return self.sparse(rows).proof()

@@ -33,7 +33,10 @@ def encoded(encoder: HiddenEncoder, states: NDArray[np.float32]) -> Rows:
 def states() -> NDArray[np.float32]:
     # One channel is always large, as in real models.
     sizes = np.array([1, 1, 30, 1, 0.5, 1, 2])
-    return (np.random.default_rng(0).normal(size=(200, D)) * sizes).astype(np.float32)
+    drawn: NDArray[np.float32] = (np.random.default_rng(0).normal(size=(200, D)) * sizes).astype(
+        "f4"
+    )
+    return drawn
 
 
 @given(arrays.arrays(np.float32, (3, D), elements=st.floats(-(2.0**100), 2.0**100, width=32)))

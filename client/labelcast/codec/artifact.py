@@ -30,7 +30,7 @@ from labelcast.codec.base import (
 )
 from labelcast.codec.latent import HiddenCodec
 from labelcast.codec.raw import RawCodec
-from labelcast.codec.sparse import PackedTopKCodec
+from labelcast.codec.sparse import PackedTopKCodec, SampledCodec
 from labelcast.codec.topk import TopKCodec
 from labelcast.codec.vqae import VqaeCodec
 from labelcast.errors import CodecFormatError, GoldenRowsError
@@ -43,7 +43,8 @@ MAX_ARTIFACT_BYTES = 2**31
 MAX_GOLDEN_ROWS = 64
 
 CODECS: dict[str, type[Codec]] = {
-    codec.name: codec for codec in (RawCodec, TopKCodec, VqaeCodec, HiddenCodec, PackedTopKCodec)
+    codec.name: codec
+    for codec in (RawCodec, TopKCodec, VqaeCodec, HiddenCodec, PackedTopKCodec, SampledCodec)
 }
 
 

@@ -1,6 +1,6 @@
 """States → rows of the `hidden` codec."""
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from labelcast.codec import CodecHeader, LabelKind, Rows
 from labelcast.codec.latent import HiddenCodec, StatePrecision
 from labelcast.errors import LabelValueError
 from labelcast_producers.encoding.tokens.base import Positions, SampleIds, Takes, TokenEncoder
+from labelcast_producers.encoding.tokens.bf16 import bf16_nearest
 
 # On states of SmolLM2-135M, half the KL of one scale a row for 2 % more bytes.
 BLOCK = 64
@@ -21,7 +22,6 @@ _LARGEST = {
     StatePrecision.FP16: 65504.0,
     StatePrecision.FP32: np.inf,
 }
-_SMALLEST_NORMAL = np.float32(2.0**-126)
 
 
 class HiddenEncoder(TokenEncoder):
@@ -79,7 +79,7 @@ class HiddenEncoder(TokenEncoder):
         relative = values / self.codec.channels
         starts = np.arange(0, self.width, self.codec.block)
         largest = np.maximum.reduceat(np.abs(relative), starts, axis=1)
-        scales = _bf16(largest / np.float32(127))
+        scales = bf16_nearest(largest / np.float32(127))
         # Nothing is clipped: the largest of a block is at most 127 · (1 + 2⁻⁸) of its scale.
         divisors = np.where(scales > 0, scales, 1)
         spread = np.repeat(divisors, self.codec.block, axis=1)[:, : self.width]
@@ -104,11 +104,3 @@ class HiddenEncoder(TokenEncoder):
                 f" {sizes[first]:.4g}, beyond the {_LARGEST[precision]:.4g} of {precision}; keep"
                 " fp32 states"
             )
-
-
-def _bf16(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Round values of at least 0 to the nearest bf16; what is above 0 stays above it."""
-    positive = np.where(values > 0, np.maximum(values, _SMALLEST_NORMAL), 0)
-    bits = positive.astype(np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return rounded.astype(np.uint32).view(np.float32)

@@ -15,12 +15,12 @@ loses precision.
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from labelcast_producers.formats.distillkit.config import FLOAT_BYTES, ResidualBin, Settings
 
 Bytes = NDArray[np.uint8]
+_FUNCTIONS = {"sqrt": np.sqrt, "exp": np.exp}
 
 
 def unpack_integers(packed: Bytes, *, bits: int, count: int) -> NDArray[np.int64]:
@@ -103,21 +103,49 @@ class _Cut:
 
 
 def _fitted(coefficients: NDArray[Any], settings: Settings) -> NDArray[np.float32]:
-    dtype: torch.dtype = getattr(torch, settings.term_dtype)
-    points = (
-        torch.linspace(0, 1, settings.tail, dtype=dtype)
-        if settings.normalize_t
-        else torch.arange(settings.tail, dtype=dtype)
-    )
+    name = settings.term_dtype
+    places = np.arange(settings.tail)
+    points = _up_to_one(places, name) if settings.normalize_t else as_stored(places, name)
+    points = points.astype(np.float64)
     terms = [
-        points**term if isinstance(term, int) else getattr(torch, term)(points)
+        points**term if isinstance(term, int) else _FUNCTIONS[term](points)
         for term in settings.polynomial_terms
     ]
-    weights = torch.from_numpy(coefficients).to(dtype)
     # (1, tail, terms) · (n, 1, terms), summed over the terms
-    fitted = (torch.stack(terms, dim=-1) * weights[:, None, :]).sum(dim=-1)
-    result: NDArray[np.float32] = fitted.float().numpy()
-    return result
+    products = as_stored(np.stack(terms, axis=-1), name) * coefficients[:, None, :]
+    # Half precision is rounded after every step, but summed in fp32, as torch does it.
+    fitted = as_stored(as_stored(products, name).sum(axis=-1), name)
+    return fitted.astype(np.float32)
+
+
+def _up_to_one(places: NDArray[np.int64], name: str) -> NDArray[Any]:
+    """Places divided by the last one, as torch's `linspace` divides: from both ends."""
+    last = max(len(places) - 1, 1)
+    step = as_stored(np.array(1 / last), name)
+
+    def steps(count: NDArray[np.int64]) -> NDArray[Any]:
+        whole = step * as_stored(count, name).astype(np.float64)
+        return as_stored(whole, name) if FLOAT_BYTES[name] == 2 else whole
+
+    from_both = np.where(places <= (last - 1) // 2, steps(places), 1 - steps(last - places))
+    return as_stored(from_both, name)
+
+
+def as_stored(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Round numbers to a type, a key of `FLOAT_BYTES`: float32, or float64 for that."""
+    if name == "float64":
+        return values.astype(np.float64)
+    # Damaged files hold what overflows; the reader refuses the result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype(np.float32)
+        if name == "float16":
+            return narrow.astype(np.float16).astype(np.float32)
+    if name == "bfloat16":
+        bits = narrow.view(np.uint32)
+        # To the nearest, ties to even; infinity and NaN as they are.
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+        return np.where(np.isfinite(narrow), rounded.astype(np.uint32).view(np.float32), narrow)
+    return narrow
 
 
 def _residuals(cut: _Cut, each: ResidualBin) -> NDArray[np.float32]:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from labelcast.augmentation import PositionPolicy
 from labelcast.codec import LabelKind
+from labelcast.codec.sparse.distillkit.decompress import unpack_integers
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.label_set import RowOrder
 from labelcast_producers.formats.distillkit import DistillKitImporter, DistillKitSource
 from labelcast_producers.formats.distillkit import source as scanned
 from labelcast_producers.formats.distillkit.config import settings_beside
-from labelcast_producers.formats.distillkit.decompress import unpack_integers
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
 from labelcast_producers.formats.importing import Import
 from labelcast_producers.formats.source import ImportOptions

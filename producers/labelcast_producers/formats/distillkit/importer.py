@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from labelcast.codec import LabelKind
+from labelcast.codec.sparse.distillkit.settings import Settings
 from labelcast.codec.topk import Recovery
 from labelcast.errors import InvalidRequestError, LabelFileError
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, Settings, settings_beside
+from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, settings_beside
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, is_distillkit
 from labelcast_producers.formats.distillkit.source import FORMAT, DistillKitSource
 from labelcast_producers.formats.source import Finding, Importer, ImportOptions

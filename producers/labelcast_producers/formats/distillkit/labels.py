@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from labelcast.codec.sparse.distillkit.decompress import class_ids, log_probabilities
+from labelcast.codec.sparse.distillkit.settings import Settings
 from labelcast.codec.topk import Recovery
 from labelcast.errors import LabelFileError, LabelValueError
-from labelcast_producers.formats.distillkit.config import SETTINGS_NAME, Settings
-from labelcast_producers.formats.distillkit.decompress import class_ids, log_probabilities
+from labelcast_producers.formats.distillkit.config import SETTINGS_NAME
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences, locate
 
 MAX_SCALED_TOTAL = 1.01

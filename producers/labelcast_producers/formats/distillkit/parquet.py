@@ -13,9 +13,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from labelcast.codec.sparse.distillkit.decompress import Bytes
+from labelcast.codec.sparse.distillkit.settings import Settings
 from labelcast.errors import LabelFileError
-from labelcast_producers.formats.distillkit.config import Settings
-from labelcast_producers.formats.distillkit.decompress import Bytes
 from labelcast_producers.formats.shared.stamps import Stamps
 
 TOKENS, VALUES, INDICES = "input_ids", "compressed_logprobs", "bytepacked_indices"

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from labelcast.augmentation import PositionPolicy, RecordedViews
 from labelcast.codec import LabelKind
+from labelcast.codec.sparse.distillkit.settings import Settings
 from labelcast.codec.topk import MAX_TOTAL, Recovery
 from labelcast.errors import LabelFileError
 from labelcast.label_set import RowOrder, SampleOrder, SegmentIndex, index_of_cells
 from labelcast.progress import Progress, unwatched
-from labelcast_producers.formats.distillkit.config import Settings
 from labelcast_producers.formats.distillkit.labels import decoded
 from labelcast_producers.formats.distillkit.parquet import SequenceFile, Sequences
 from labelcast_producers.formats.distillkit.tokens import write_tokens

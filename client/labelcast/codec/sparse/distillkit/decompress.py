@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast_producers.formats.distillkit.config import FLOAT_BYTES, ResidualBin, Settings
+from labelcast.codec.sparse.distillkit.settings import FLOAT_BYTES, ResidualBin, Settings
 
 Bytes = NDArray[np.uint8]
 _FUNCTIONS = {"sqrt": np.sqrt, "exp": np.exp}

@@ -1,0 +1,1 @@
+"""DistillKit's compressed log-probabilities, one token a row."""

@@ -66,8 +66,11 @@ class CodedLabels:
     def __repr__(self) -> str:
         return f"<CodedLabels: {len(self)} rows of {self.decoder.name}, {self.decoder.device}>"
 
-    def decode(self, part: slice = slice(None)) -> Tensor:
+    def decode(self, part: slice | Tensor = slice(None)) -> Tensor:
         """Decode all rows or some: float32, shape (n, C), newly allocated, without gradient.
+
+        Args:
+            part: which rows: a slice, or an int64 tensor of their places.
 
         Raises:
             Those of `TorchDecoder.decode`.

@@ -1,0 +1,48 @@
+"""Labels of a batch that are still rows, as the teacher's side of a loss."""
+
+from torch import Tensor
+
+from labelcast.errors import InvalidRequestError
+from labelcast.torch.coded_labels import CodedLabels
+from labelcast.torch.tokens.divergences import Compared, Objective
+from labelcast.torch.tokens.sparse_rows import Part
+from labelcast.torch.tokens.teachers import Teacher, compare_dense
+
+
+class CodedTeacher(Teacher):
+    """Rows, of which a slice is decoded at a time.
+
+    Args:
+        codes: from `label_set.code_reader()`.
+    """
+
+    def __init__(self, codes: CodedLabels) -> None:
+        header = codes.decoder.header
+        self._codes = codes
+        self.vocabulary, self.temperatures = header.num_classes, header.temperatures
+        self.device = codes.rows.device
+        self.kept = (codes.rows,) if codes.context is None else (codes.rows, codes.context)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def compare(self, objective: Objective, student: Tensor, part: Part) -> Compared:
+        """See `Teacher.compare`."""
+        labels = self._codes.decode(part)
+        return compare_dense(objective, student, labels, self._codes.decoder.header.label_kind)
+
+
+def teacher_of(labels: CodedLabels | Teacher) -> Teacher:
+    """The teacher's side of what a loss was given.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    if isinstance(labels, Teacher):
+        return labels
+    if isinstance(labels, CodedLabels):
+        return CodedTeacher(labels)
+    raise InvalidRequestError(
+        f"labels come as CodedLabels, not {type(labels).__name__}; take them from"
+        " label_set.code_reader(), or make DenseLabels of decoded ones"
+    )

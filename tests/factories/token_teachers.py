@@ -105,16 +105,21 @@ def head_of(
     return Head(spec, parts)
 
 
-def states(
+def states_of(
     width: int = WIDTH, count: int = TOKENS
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.random.default_rng(12).normal(0, 1, (count, width)).astype(np.float32)
 
 
+def teacher_head(device: str = "cpu") -> TeacherHead:
+    """The head of `state_labels`."""
+    return TeacherHead(head_of(), device)
+
+
 def state_labels(temperature: float, device: str, head: Head | None = None) -> Reference:
     head = head_of() if head is None else head
-    labels = StateLabels(torch.tensor(states(), device=device), TeacherHead(head, device))
-    logits = torch.tensor(head.logits(states()), device=device).double()
+    labels = StateLabels(torch.tensor(states_of(), device=device), TeacherHead(head, device))
+    logits = torch.tensor(head.logits(states_of()), device=device).double()
     return Reference(labels, torch.softmax(logits / temperature, dim=1), fixed=False)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelcast.codec import Recovery, TemperatureRange
 from labelcast.errors import CodeRangeError, ContractMismatchError, InvalidRequestError
@@ -21,6 +20,7 @@ from tests.factories.codecs import (
     top_k,
     vqae,
 )
+from tests.factories.torch_memory import LargeTensors
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 every_device = pytest.mark.parametrize("device", DEVICES)
@@ -133,28 +133,6 @@ def test_it_can_be_gone_through_twice() -> None:
     loss = coded_label_loss(student, codes, slice_bytes=ROW)
     first = torch.autograd.grad(loss, student, retain_graph=True)
     assert torch.equal(*first, *torch.autograd.grad(loss, student))
-
-
-class LargeTensors(TorchDispatchMode):
-    """Elements of every floating tensor that an operation allocates, besides those given."""
-
-    def __init__(self, *given: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.sizes: list[int] = []
-        # Held, so that no address comes again.
-        self._storages: list[Any] = [tensor.untyped_storage() for tensor in given]
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, given: Any = (), named: Any = None
-    ) -> Any:
-        made = operation(*given, **(named or {}))
-        if isinstance(made, Tensor) and made.is_floating_point():
-            storage = made.untyped_storage()
-            known = {kept.data_ptr() for kept in self._storages}
-            if storage.data_ptr() not in known:
-                self._storages.append(storage)
-                self.sizes.append(storage.nbytes() // made.itemsize)
-        return made
 
 
 @pytest.mark.parametrize("kind", ["vqae", "topk-spread", "raw-fp32", "hidden"])

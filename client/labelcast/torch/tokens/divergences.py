@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from labelcast.errors import InvalidRequestError
-from labelcast.identifiers import one_of
 from labelcast.torch.tokens.sparse_rows import SparseRows
 
 # Stands for the logarithm of 0 where its product with 0 must be 0.
@@ -48,7 +47,7 @@ class Objective:
         beta: the teacher's weight β of JENSEN_SHANNON.
 
     Raises:
-        InvalidRequestError: there is no such loss, temperature or β.
+        InvalidRequestError: there is no such temperature or β.
     """
 
     loss: TokenLoss
@@ -56,7 +55,6 @@ class Objective:
     beta: float = 0.5
 
     def __post_init__(self) -> None:
-        one_of(TokenLoss, self.loss, "loss")
         # Written so that NaN fails.
         if not 0 < self.temperature < math.inf:
             raise InvalidRequestError(f"temperature {self.temperature} is not a number above 0")

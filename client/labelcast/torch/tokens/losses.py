@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from labelcast.errors import ContractMismatchError, InvalidRequestError
+from labelcast.identifiers import one_of
 from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.tokens.coded_teachers import teacher_of
 from labelcast.torch.tokens.divergences import Objective, TokenLoss
@@ -67,9 +68,8 @@ def token_loss_of_states(
         )
     _require_vocabulary(len(head.weight), head.padding, teacher.vocabulary)
     tensors = (states, head.weight) if head.bias is None else (states, head.weight, head.bias)
-    comparison = _comparison(
-        teacher, Objective(loss, temperature, beta), tensors, mask, slice_bytes
-    )
+    objective = Objective(one_of(TokenLoss, loss, "loss"), temperature, beta)
+    comparison = _comparison(teacher, objective, tensors, mask, slice_bytes)
     function: Any = LossOfStates.apply
     mean: Tensor = function(states, head.weight, head.bias, head, comparison, *teacher.kept)
     return mean * temperature**2 if scale_by_temperature_squared else mean
@@ -113,7 +113,7 @@ def token_loss(
             " flatten the batch with logits.flatten(0, 1)"
         )
     _require_vocabulary(student_logits.shape[1], padding, teacher.vocabulary)
-    objective = Objective(loss, temperature, beta)
+    objective = Objective(one_of(TokenLoss, loss, "loss"), temperature, beta)
     comparison = _comparison(teacher, objective, (student_logits,), mask, slice_bytes)
     function: Any = LossOfLogits.apply
     mean: Tensor = function(student_logits, comparison, *teacher.kept)

@@ -99,16 +99,16 @@ class NamedLabels(Teacher):
         self, rows: SparseRows, vocabulary: int, *, temperature: float = 1.0, drawn: bool = False
     ) -> None:
         rows.check(vocabulary)
-        self._rows, self.vocabulary, self.drawn = rows, vocabulary, drawn
+        self.rows, self.vocabulary, self.drawn = rows, vocabulary, drawn
         self.temperatures = TemperatureRange(temperature, temperature)
         self.device, self.kept = rows.ids.device, (rows.ids, rows.probabilities, rows.rest)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def compare(self, objective: Objective, student: Tensor, part: Part) -> Compared:
         """See `Teacher.compare`."""
-        return compare_sparse(objective, student, self._rows.at(part).to(student.dtype))
+        return compare_sparse(objective, student, self.rows.at(part).to(student.dtype))
 
 
 class DenseLabels(Teacher):

@@ -5,6 +5,7 @@ decoding happen there.
 """
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,8 @@ from labelcast.codec import (
     golden_rows,
     read_artifact,
 )
+from labelcast.codec.latent import Head, LatentCodec
+from labelcast.codec.sparse import SparseCodec
 from labelcast.codec.topk import MAX_TOTAL, MISSING_LOGIT
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
 from labelcast.torch.context_rows import context_values, unpack_context
@@ -36,14 +39,24 @@ _MAX_BLOCK_ROWS = 2**16
 Bytes = torch.Tensor | NDArray[np.uint8]
 
 
-def load_decoder(content: bytes, device: torch.device | str) -> "TorchDecoder":
+def load_decoder(
+    content: bytes, device: torch.device | str, *, head: Head | None = None
+) -> "TorchDecoder":
     """Read an artifact, build its decoder on `device` and prove it on the golden rows.
 
+    Args:
+        content: artifact.
+        device: device that decodes.
+        head: teacher's head, for rows that hold its states; others need none.
+
     Raises:
-        CodecFormatError: the artifact is malformed.
+        CodecFormatError: the artifact is malformed, or the head does not fit it.
         GoldenRowsError: numpy or the device does not reproduce the golden rows.
     """
-    decoder = TorchDecoder.from_codec(read_artifact(content), device)
+    codec = read_artifact(content)
+    if head is not None and isinstance(codec, LatentCodec):
+        codec = codec.with_head(head)
+    decoder = TorchDecoder.from_codec(codec, device)
     decoder.prove(content)
     return decoder
 
@@ -78,10 +91,13 @@ class TorchDecoder(ABC):
         Raises:
             CodecFormatError: this codec has no torch decoder.
         """
-        decoder_class = TorchDecoder._by_codec.get(type(codec))
-        if decoder_class is None:
-            raise CodecFormatError(f"codec {codec.name!r} has no torch decoder")
-        return decoder_class(codec, torch.device(device))
+        if isinstance(codec, LatentCodec | SparseCodec):
+            # They register themselves; whoever trains on images does without them.
+            import_module("labelcast.torch.tokens.decoders")
+        for known in type(codec).__mro__:
+            if known in TorchDecoder._by_codec:
+                return TorchDecoder._by_codec[known](codec, torch.device(device))
+        raise CodecFormatError(f"codec {codec.name!r} has no torch decoder")
 
     def __call__(self, rows: Bytes, context: Bytes | None = None) -> torch.Tensor:
         """See `decode`."""

@@ -66,7 +66,9 @@ class TorchLabelReader(LabelReader):
     def _loaded(self) -> TorchDecoder:
         if self._decoder is None:
             # Proven on this device: it may compute differently from the numpy decoder.
-            self._decoder = load_decoder(self._label_set.artifact(), self._device)
+            self._decoder = load_decoder(
+                self._label_set.artifact(), self._device, head=self._label_set.head()
+            )
         return self._decoder
 
     def _joined(self, parts: list[Any]) -> Any:

@@ -4,13 +4,22 @@ from torch import Tensor
 
 from labelcast.errors import InvalidRequestError
 from labelcast.torch.coded_labels import CodedLabels
-from labelcast.torch.tokens.divergences import Compared, Objective
+from labelcast.torch.tokens.decoders import LatentDecoder, SparseDecoder
+from labelcast.torch.tokens.divergences import (
+    Compared,
+    Objective,
+    compare_logits,
+    compare_sparse,
+)
 from labelcast.torch.tokens.sparse_rows import Part
 from labelcast.torch.tokens.teachers import Teacher, compare_dense
 
+# Codecs whose labels are random samples.
+DRAWN = frozenset({"sampled"})
+
 
 class CodedTeacher(Teacher):
-    """Rows, of which a slice is decoded at a time.
+    """Rows, of which a slice is decoded at a time, and only to what a loss needs.
 
     Args:
         codes: from `label_set.code_reader()`.
@@ -22,14 +31,23 @@ class CodedTeacher(Teacher):
         self.vocabulary, self.temperatures = header.num_classes, header.temperatures
         self.device = codes.rows.device
         self.kept = (codes.rows,) if codes.context is None else (codes.rows, codes.context)
+        self.drawn = codes.decoder.name in DRAWN
 
     def __len__(self) -> int:
         return len(self._codes)
 
     def compare(self, objective: Objective, student: Tensor, part: Part) -> Compared:
         """See `Teacher.compare`."""
+        decoder = self._codes.decoder
+        if isinstance(decoder, SparseDecoder):
+            named = decoder.sparse(self._codes.rows[part])
+            return compare_sparse(objective, student, named.to(student.dtype))
+        if isinstance(decoder, LatentDecoder):
+            states = decoder.latents(self._codes.rows[part])
+            logits = decoder.require_head().logits(states)
+            return compare_logits(objective, student, logits.to(student.dtype))
         labels = self._codes.decode(part)
-        return compare_dense(objective, student, labels, self._codes.decoder.header.label_kind)
+        return compare_dense(objective, student, labels, decoder.header.label_kind)
 
 
 def teacher_of(labels: CodedLabels | Teacher) -> Teacher:

@@ -1,0 +1,1 @@
+"""What a loss over a vocabulary costs that never holds its logits."""

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-trainers chaos report clean
+.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -110,6 +110,9 @@ bench-fingerprints: setup ## What it costs to compare images with the teacher's,
 
 bench-code-loss: setup ## What a loss costs that decodes its labels itself, a slice at a time
 	$(BIN)/python -m benchmarks.code_loss
+
+bench-token-loss: setup ## What a loss over a vocabulary costs that never holds its logits; QUICK=1
+	$(BIN)/python -m benchmarks.token_loss $(if $(filter 1,$(QUICK)),--quick)
 
 bench-control-views: setup ## What control views notice when a training loop starts, and whether they do so for nothing
 	$(BIN)/python -m benchmarks.control_views

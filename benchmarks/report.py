@@ -291,6 +291,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "store": store_table,
     "subject": subject_table,
     "systems": systems_table,
+    "token_loss": measures_table,
     "trainers": measures_table,
 }
 

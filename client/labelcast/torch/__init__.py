@@ -28,24 +28,39 @@ if TYPE_CHECKING:
         soft_label_loss,
     )
     from labelcast.torch.sources import ArrayLabels, LabelSetSource, LabelSource
+    from labelcast.torch.tokens.divergences import TokenLoss
+    from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
+    from labelcast.torch.tokens.readout import TokenReadout
+    from labelcast.torch.tokens.sparse_rows import SparseRows
+    from labelcast.torch.tokens.student_head import StudentHead
+    from labelcast.torch.tokens.teacher_head import TeacherHead
+    from labelcast.torch.tokens.teachers import DenseLabels, NamedLabels, StateLabels
 
 __all__ = [
     "ArrayLabels",
     "Batch",
     "CodedLabels",
     "ComparedDataset",
+    "DenseLabels",
     "FileDataset",
     "ImageFolder",
     "ImageReader",
     "LabelSetSource",
     "LabelSource",
     "Loss",
+    "NamedLabels",
     "PlannedBatch",
     "Position",
     "RecordedRenderer",
     "SampleDataset",
     "SampleTable",
     "SoftLabelLoader",
+    "SparseRows",
+    "StateLabels",
+    "StudentHead",
+    "TeacherHead",
+    "TokenLoss",
+    "TokenReadout",
     "TorchDecoder",
     "TrainingPlan",
     "UncomparedImagesWarning",
@@ -59,10 +74,22 @@ __all__ = [
     "mse_hard_loss",
     "soft_cross_entropy",
     "soft_label_loss",
+    "token_loss",
+    "token_loss_of_states",
 ]
 
 # Imported on first use: decoding on a device needs no grpc, which the loader's sources do.
 _HOMES = {
+    "DenseLabels": "labelcast.torch.tokens.teachers",
+    "NamedLabels": "labelcast.torch.tokens.teachers",
+    "StateLabels": "labelcast.torch.tokens.teachers",
+    "SparseRows": "labelcast.torch.tokens.sparse_rows",
+    "StudentHead": "labelcast.torch.tokens.student_head",
+    "TeacherHead": "labelcast.torch.tokens.teacher_head",
+    "TokenLoss": "labelcast.torch.tokens.divergences",
+    "TokenReadout": "labelcast.torch.tokens.readout",
+    "token_loss": "labelcast.torch.tokens.losses",
+    "token_loss_of_states": "labelcast.torch.tokens.losses",
     "ArrayLabels": "labelcast.torch.sources",
     "Batch": "labelcast.torch.images.batch",
     "CodedLabels": "labelcast.torch.coded_labels",

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from labelcast.codec.sparse import SampledCodec
 from labelcast.errors import InvalidRequestError
 from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.tokens.decoders import LatentDecoder, SparseDecoder
@@ -15,7 +16,7 @@ from labelcast.torch.tokens.sparse_rows import Part
 from labelcast.torch.tokens.teachers import Teacher, compare_dense
 
 # Codecs whose labels are random samples.
-DRAWN = frozenset({"sampled"})
+DRAWN = frozenset({SampledCodec.name})
 
 
 class CodedTeacher(Teacher):

@@ -15,7 +15,7 @@ from labelcast_producers.encoding.tokens.base import TokenEncoder
 from labelcast_producers.encoding.tokens.hidden import HiddenEncoder
 from labelcast_producers.encoding.tokens.packed_top_k import PackedTopKEncoder
 from labelcast_producers.encoding.tokens.sampled import SampledEncoder
-from tests.factories.token_codecs import logits_header, probabilities_header
+from tests.factories.token_codecs import probabilities_header
 from tests.factories.token_teachers import TOKENS, VOCABULARY, head_of, states_of
 
 

@@ -1,8 +1,11 @@
 """Labels of a batch that are still rows, as the teacher's side of a loss."""
 
+import torch
 from torch import Tensor
 
+from labelcast.codec import LabelKind, TopKCodec
 from labelcast.codec.sparse import SampledCodec
+from labelcast.codec.topk import MISSING_LOGIT
 from labelcast.errors import InvalidRequestError
 from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.tokens.decoders import LatentDecoder, SparseDecoder
@@ -48,6 +51,10 @@ class CodedTeacher(Teacher):
             logits = decoder.require_head().logits(states)
             return compare_logits(objective, student, logits.to(student.dtype))
         labels = self._codes.decode(part)
+        if decoder.name == TopKCodec.name and decoder.header.label_kind is LabelKind.LOGITS:
+            # Its stand-in for a token that is not named is finite, and so would losses be that are
+            # not.
+            labels.masked_fill_(labels <= MISSING_LOGIT, -torch.inf)
         return compare_dense(objective, student, labels, decoder.header.label_kind)
 
 

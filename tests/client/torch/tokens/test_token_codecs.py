@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelcast.codec import Rows, write_artifact
+from labelcast.codec import Recovery, Rows, TopKCodec, write_artifact
 from labelcast.codec.latent import HiddenCodec, StatePrecision
 from labelcast.codec.sparse import MissingMass, PackedTopKCodec, SampledCodec
 from labelcast.errors import CodecFormatError, ContractMismatchError, LabelValueError
@@ -15,7 +15,7 @@ from labelcast_producers.encoding.tokens.base import TokenEncoder
 from labelcast_producers.encoding.tokens.hidden import HiddenEncoder
 from labelcast_producers.encoding.tokens.packed_top_k import PackedTopKEncoder
 from labelcast_producers.encoding.tokens.sampled import SampledEncoder
-from tests.factories.token_codecs import probabilities_header
+from tests.factories.token_codecs import logits_header, probabilities_header
 from tests.factories.token_teachers import TOKENS, VOCABULARY, head_of, states_of
 
 
@@ -94,3 +94,17 @@ def test_a_head_of_another_vocabulary_does_not_fit() -> None:
     content = write_artifact(encoder.codec, encoded(encoder, states_of())[:4])
     with pytest.raises(CodecFormatError, match="use the teacher's own"):
         load_decoder(content, "cpu", head=head_of(vocabulary=VOCABULARY + 1))
+
+
+def test_logits_of_a_few_tokens_exclude_the_others() -> None:
+    codec = TopKCodec(logits_header(VOCABULARY), 3, Recovery.RENORMALISE)
+    ids = np.tile(np.array([0, 4, 7], dtype="<u2"), (TOKENS, 1))
+    values = states_of()[:, :3].astype("<f2")
+    rows = np.concatenate([ids.view(np.uint8), values.view(np.uint8)], axis=1)
+    codes = CodedLabels.of(load_decoder(write_artifact(codec, rows[:4]), "cpu"), rows)
+    labels = torch.softmax(torch.from_numpy(values.astype(np.float32)), dim=1)
+    log_p = torch.log_softmax(student(), dim=1)[:, [0, 4, 7]]
+    value = (labels * (labels.log() - log_p)).sum(dim=1).mean()
+    assert token_loss(student(), codes).item() == pytest.approx(value.item(), rel=1e-5)
+    with pytest.raises(LabelValueError, match="probability of 0"):
+        token_loss(student(), codes, loss=TokenLoss.REVERSE_KL)

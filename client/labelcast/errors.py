@@ -12,6 +12,7 @@
     ├── StateError                   right request, wrong moment
     │   ├── ContractMismatchError    label set is not the one the student was made for
     │   ├── DifferentImageError      an image is not the one that the teacher was shown
+    │   ├── DifferentTokensError     a token sequence is not the one that the teacher was shown
     │   ├── LabelSetRetiredError
     │   ├── TransitionError          the life cycle has no such step
     │   ├── UploadOffsetError        bytes out of order
@@ -148,6 +149,12 @@ class DifferentImageError(StateError):
     """An image is not the one that the labels were made of; `facts["sample_id"]` says whose."""
 
     reason = "different_image"
+
+
+class DifferentTokensError(StateError):
+    """A token sequence is not the one that the labels were made of; `facts["sample_id"]`: whose."""
+
+    reason = "different_tokens"
 
 
 class LabelSetRetiredError(StateError):

@@ -1,0 +1,1 @@
+"""What a student of a language model reads: sequences, packed rows, their order and labels."""

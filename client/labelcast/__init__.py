@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from labelcast.codec import LabelKind, Precision
     from labelcast.errors import LabelcastError
     from labelcast.label_set import Expectation, LabelContract, MissingViews
+    from labelcast.label_set.language import tokenizer_digest
     from labelcast.label_set.student_side import UNCHECKED
     from labelcast.network.tls import Tls
     from labelcast.opening.delivered import DeliveredLabels
@@ -66,6 +67,7 @@ __all__ = [
     "Tls",
     "Views",
     "open",
+    "tokenizer_digest",
 ]
 
 # Imported on first use: an edge that only decodes has numpy and safetensors, and no grpc.
@@ -96,6 +98,7 @@ _HOMES = {
     "Tls": "labelcast.network.tls",
     "Views": "labelcast.views",
     "open": "labelcast.opening.directory_or_service",
+    "tokenizer_digest": "labelcast.label_set.language",
 }
 
 

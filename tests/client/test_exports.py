@@ -32,6 +32,7 @@ def test_public_names_of_labelcast() -> None:
         "Tls",
         "Views",
         "open",
+        "tokenizer_digest",
     ]
 
 
@@ -47,6 +48,7 @@ def test_public_names_of_labelcast_torch() -> None:
         "ImageReader",
         "LabelSetSource",
         "LabelSource",
+        "LabelcastTrainer",
         "Loss",
         "NamedLabels",
         "PlannedBatch",
@@ -59,11 +61,15 @@ def test_public_names_of_labelcast_torch() -> None:
         "StateLabels",
         "StudentHead",
         "TeacherHead",
+        "TokenBatch",
+        "TokenLoader",
         "TokenLoss",
         "TokenReadout",
+        "TokenSequences",
         "TorchDecoder",
         "TrainingPlan",
         "UncomparedImagesWarning",
+        "UncomparedTokensWarning",
         "ViewRenderer",
         "choose_renderer",
         "coded_label_loss",

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
         soft_label_loss,
     )
     from labelcast.torch.sources import ArrayLabels, LabelSetSource, LabelSource
+    from labelcast.torch.tokens.data.batch import TokenBatch
+    from labelcast.torch.tokens.data.sequences import TokenSequences
+    from labelcast.torch.tokens.data.student_side import UncomparedTokensWarning
+    from labelcast.torch.tokens.data.token_loader import TokenLoader
     from labelcast.torch.tokens.divergences import TokenLoss
+    from labelcast.torch.tokens.hugging_face import LabelcastTrainer
     from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
     from labelcast.torch.tokens.readout import TokenReadout
     from labelcast.torch.tokens.sparse_rows import SparseRows
@@ -47,6 +52,7 @@ __all__ = [
     "ImageReader",
     "LabelSetSource",
     "LabelSource",
+    "LabelcastTrainer",
     "Loss",
     "NamedLabels",
     "PlannedBatch",
@@ -59,11 +65,15 @@ __all__ = [
     "StateLabels",
     "StudentHead",
     "TeacherHead",
+    "TokenBatch",
+    "TokenLoader",
     "TokenLoss",
     "TokenReadout",
+    "TokenSequences",
     "TorchDecoder",
     "TrainingPlan",
     "UncomparedImagesWarning",
+    "UncomparedTokensWarning",
     "ViewRenderer",
     "choose_renderer",
     "coded_label_loss",
@@ -98,6 +108,7 @@ _HOMES = {
     "ImageFolder": "labelcast.torch.images.image_folder",
     "ImageReader": "labelcast.torch.images.samples",
     "LabelSource": "labelcast.torch.sources",
+    "LabelcastTrainer": "labelcast.torch.tokens.hugging_face",
     "Loss": "labelcast.torch.losses",
     "PlannedBatch": "labelcast.torch.data.plan",
     "Position": "labelcast.torch.data.position",
@@ -106,9 +117,15 @@ _HOMES = {
     "SampleTable": "labelcast.torch.images.samples",
     "LabelSetSource": "labelcast.torch.sources",
     "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",
+    "StudentHead": "labelcast.torch.tokens.student_head",
+    "TokenBatch": "labelcast.torch.tokens.data.batch",
+    "TokenLoader": "labelcast.torch.tokens.data.token_loader",
+    "TokenLoss": "labelcast.torch.tokens.divergences",
+    "TokenSequences": "labelcast.torch.tokens.data.sequences",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
     "UncomparedImagesWarning": "labelcast.torch.images.compared",
+    "UncomparedTokensWarning": "labelcast.torch.tokens.data.student_side",
     "ViewRenderer": "labelcast.torch.images.render_seeded",
     "choose_renderer": "labelcast.torch.images.rendering",
     "coded_label_loss": "labelcast.torch.code_loss",
@@ -119,6 +136,8 @@ _HOMES = {
     "mse_hard_loss": "labelcast.torch.losses",
     "soft_cross_entropy": "labelcast.torch.losses",
     "soft_label_loss": "labelcast.torch.losses",
+    "token_loss": "labelcast.torch.tokens.losses",
+    "token_loss_of_states": "labelcast.torch.tokens.losses",
 }
 
 

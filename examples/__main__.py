@@ -22,7 +22,7 @@ from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
 
 HERE = Path(__file__).parent
 CLASSES, EPOCHS = 20, 8
-TAG, UNMIXED_TAG = "examples:v1", "examples:unmixed"
+TAG, UNMIXED_TAG, LANGUAGE_TAG = "examples:v1", "examples:unmixed", "examples:language"
 POLICY: dict[str, object] = {
     "policy": "seeded/1",
     "view_height": 32,
@@ -119,6 +119,20 @@ def hugging_face_trainer(setting: Setting, python: str) -> None:
     run("hugging_face_trainer.py", setting.service.grpc, TAG, setting.images, out, python=python)
 
 
+def language_model(setting: Setting, python: str) -> None:
+    """A tiny teacher labels text of its own making: most of a label set's bytes are its head."""
+    from examples.tiny_teacher import write_teacher
+
+    out = setting.directory / "language"
+    write_teacher(out / "teacher", out / "tokens.npy")
+    text = "--model", out / "teacher", "--text", out / "tokens.npy", "--codec", "hidden:fp16"
+    labelcast("relabel-text", *text, "--out", out / "label-set", "--quiet")
+    by = "--admin", setting.service.admin, "--token-file", setting.service.token_file
+    labelcast("push", out / "label-set", "--tag", LANGUAGE_TAG, *by)
+    where = setting.service.grpc, LANGUAGE_TAG
+    run("language_model.py", *where, out / "teacher", out / "tokens.npy", out, python=python)
+
+
 PROGRAMS = {
     "plain_torch.py": plain_torch,
     "edge_numpy.py": edge_numpy,
@@ -126,6 +140,7 @@ PROGRAMS = {
     "own_augmentation.py": own_augmentation,
     "lightning_trainer.py": lightning_trainer,
     "hugging_face_trainer.py": hugging_face_trainer,
+    "language_model.py": language_model,
 }
 
 

@@ -69,5 +69,7 @@ def test_frameworks_stay_out_of_the_main_environment() -> None:
     named = (ROOT / "examples" / "requirements-frameworks.txt").read_text()
     frameworks = re.findall(r"^([\w-]+)==", named, re.MULTILINE)
     assert {"kornia", "lightning", "transformers"} <= set(frameworks)
+    # What reads a teacher reads a student's model, too: the extra `language`.
+    frameworks = [name for name in frameworks if name not in {"accelerate", "transformers"}]
     ours = (ROOT / "constraints.txt").read_text() + (ROOT / "pyproject.toml").read_text()
     assert [name for name in frameworks if re.search(rf'^"?{name}[=>]', ours, re.MULTILINE)] == []

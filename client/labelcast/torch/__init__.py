@@ -117,10 +117,8 @@ _HOMES = {
     "SampleTable": "labelcast.torch.images.samples",
     "LabelSetSource": "labelcast.torch.sources",
     "SoftLabelLoader": "labelcast.torch.images.soft_label_loader",
-    "StudentHead": "labelcast.torch.tokens.student_head",
     "TokenBatch": "labelcast.torch.tokens.data.batch",
     "TokenLoader": "labelcast.torch.tokens.data.token_loader",
-    "TokenLoss": "labelcast.torch.tokens.divergences",
     "TokenSequences": "labelcast.torch.tokens.data.sequences",
     "TorchDecoder": "labelcast.torch.decoding",
     "TrainingPlan": "labelcast.torch.data.plan",
@@ -136,8 +134,6 @@ _HOMES = {
     "mse_hard_loss": "labelcast.torch.losses",
     "soft_cross_entropy": "labelcast.torch.losses",
     "soft_label_loss": "labelcast.torch.losses",
-    "token_loss": "labelcast.torch.tokens.losses",
-    "token_loss_of_states": "labelcast.torch.tokens.losses",
 }
 
 

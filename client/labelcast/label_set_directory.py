@@ -80,7 +80,9 @@ class LabelSetDirectoryWriter:
         shard_rows = max(self._shard_bytes // (per_chunk * stride), 1) * per_chunk
         shards, pending, rows = [], bytearray(), 0
         for block in blocks:
-            pending += np.ascontiguousarray(block).data.cast("B")
+            # Memory without bytes cannot be cast.
+            if len(block):
+                pending += np.ascontiguousarray(block).data.cast("B")
             rows += len(block)
             while len(pending) >= shard_rows * stride:
                 shards.append(self._add_shard(pending[: shard_rows * stride], stride, per_chunk))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import CodecFormatError
-from labelcast.identifiers import Digest
+from labelcast.identifiers import Digest, digest_from_hash
 
 MAX_WIDTH = 2**16
 # Rows of the head whose values are widened to fp32 at once.
@@ -104,7 +104,7 @@ def head_digest(
     content = hashlib.sha256(json.dumps(shape, sort_keys=True, separators=(",", ":")).encode())
     for part in parts:
         content.update(np.ascontiguousarray(part).data)
-    return Digest(f"sha256:{content.hexdigest()}")
+    return digest_from_hash(content.digest())
 
 
 class Head:

@@ -1,6 +1,8 @@
 """Predictions of a made-up language model, and an encoder of every kind for them."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,9 @@ from numpy.typing import NDArray
 from labelcast.codec import CodecHeader, LabelKind, Rows, TemperatureRange
 from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
 from labelcast.codec.sparse import MissingMass, PackedTopKCodec
+from labelcast.codec.sparse.distillkit import DistillKitCodec
 from labelcast_producers.encoding.tokens.base import TokenEncoder
+from labelcast_producers.encoding.tokens.distillkit import DistillKitEncoder, recommended
 from labelcast_producers.encoding.tokens.packed_top_k import PackedTopKEncoder
 from labelcast_producers.encoding.tokens.sampled import SampledEncoder
 
@@ -56,8 +60,16 @@ def packed(
     return PackedTopKEncoder(PackedTopKCodec(header_of(vocabulary), k, bits, missing))
 
 
+def distillkit(
+    vocabulary: int = 50, missing: MissingMass = MissingMass.RENORMALISE
+) -> DistillKitEncoder:
+    settings = replace(recommended(vocabulary), k=20, exact_k=8)
+    return DistillKitEncoder(DistillKitCodec(header_of(vocabulary), settings, missing))
+
+
 SPARSE: dict[str, Callable[[int], TokenEncoder]] = {
-    **{f"packed-{rule}": lambda v, rule=rule: packed(rule, v) for rule in MissingMass},
+    **{f"packed-{rule}": partial(packed, rule) for rule in MissingMass},
+    "distillkit": distillkit,
     "sampled": lambda v: SampledEncoder.drawing(header_of(v)),
     "sampled-weighted": lambda v: SampledEncoder.drawing(header_of(v), 5, proposal=1.5),
 }

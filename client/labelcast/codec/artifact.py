@@ -31,6 +31,7 @@ from labelcast.codec.base import (
 from labelcast.codec.latent import HiddenCodec
 from labelcast.codec.raw import RawCodec
 from labelcast.codec.sparse import PackedTopKCodec, SampledCodec
+from labelcast.codec.sparse.distillkit import DistillKitCodec
 from labelcast.codec.topk import TopKCodec
 from labelcast.codec.vqae import VqaeCodec
 from labelcast.errors import CodecFormatError, GoldenRowsError
@@ -42,10 +43,16 @@ MAX_HEADER_BYTES = 2**20
 MAX_ARTIFACT_BYTES = 2**31
 MAX_GOLDEN_ROWS = 64
 
-CODECS: dict[str, type[Codec]] = {
-    codec.name: codec
-    for codec in (RawCodec, TopKCodec, VqaeCodec, HiddenCodec, PackedTopKCodec, SampledCodec)
-}
+_CLASSES: list[type[Codec]] = [
+    RawCodec,
+    TopKCodec,
+    VqaeCodec,
+    HiddenCodec,
+    PackedTopKCodec,
+    SampledCodec,
+    DistillKitCodec,
+]
+CODECS = {codec.name: codec for codec in _CLASSES}
 
 
 def write_artifact(codec: Codec, golden_rows: Rows, golden_context: Rows | None = None) -> bytes:

@@ -1,7 +1,11 @@
 """Which values of a row are the largest; of equal ones, those that come first."""
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.floating[Any])
 
 
 def largest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -26,13 +30,13 @@ def largest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def in_order(
-    ids: NDArray[np.int64], values: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids: NDArray[np.int64], values: NDArray[Number]
+) -> tuple[NDArray[np.int64], NDArray[Number]]:
     """Sort the values of each row, the largest first; of equal ones, the lower ID first.
 
     Args:
         ids: int64, shape (N, k).
-        values: float32 without NaN, shape (N, k).
+        values: floating without NaN, shape (N, k).
     """
     order = np.lexsort((ids, -values), axis=1)
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)

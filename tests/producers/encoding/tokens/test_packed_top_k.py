@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelcast.codec import Rows
 from labelcast.codec.sparse import MissingMass, PackedTopKCodec
 from labelcast.codec.sparse.rising_ids import RisingIds
 from labelcast.errors import CodecFormatError, CodeRangeError, LabelValueError
@@ -83,7 +84,7 @@ def test_the_whole_vocabulary_can_be_named() -> None:
     np.testing.assert_allclose(labels, softmax(logits), atol=1e-4)
 
 
-def row_of(ids: list[int], levels: list[int], mass: int) -> tuple[PackedTopKCodec, np.ndarray]:  # type: ignore[type-arg]
+def row_of(ids: list[int], levels: list[int], mass: int) -> tuple[PackedTopKCodec, Rows]:
     codec = PackedTopKCodec(header_of(50), len(ids), 3, MissingMass.SPREAD)
     packed_rows = codec.pack(np.array([ids]), np.array([levels]), np.array([mass], np.uint8))
     return codec, packed_rows

@@ -17,7 +17,7 @@ DRAWN = 6_000
 def test_labels_are_the_teachers_on_average(slots: int, proposal: float) -> None:
     """Each probability within 5 standard errors, over that many samples with the same logits."""
     # The least likely token has 0.003, and comes often enough to tell its deviation.
-    logits = logits_of(1, 30) / 3
+    logits = (logits_of(1, 30) / 3).astype(np.float32)
     exact = softmax(logits)[0]
     encoder = SampledEncoder.drawing(header_of(30), slots, proposal=proposal)
     labels = encoder.codec.decode(encode(encoder, np.repeat(logits, DRAWN, axis=0)))

@@ -67,7 +67,7 @@ def log_probabilities(values: Bytes, settings: Settings) -> NDArray[np.float32]:
         exact = cut.floats(settings.exact_k, settings.exact_dtype).astype(np.float32)
         tail = np.zeros((len(values), settings.tail), dtype=np.float32)
         if settings.polynomial_terms:
-            tail += _fitted(
+            tail += fitted(
                 cut.floats(len(settings.polynomial_terms), settings.term_dtype), settings
             )
         start = 0
@@ -102,7 +102,23 @@ class _Cut:
         return taken.view(np.dtype(name).newbyteorder("<")).astype(name)
 
 
-def _fitted(coefficients: NDArray[Any], settings: Settings) -> NDArray[np.float32]:
+def fitted(coefficients: NDArray[Any], settings: Settings) -> NDArray[np.float32]:
+    """The polynomials through the tail: float32, shape (n, tail).
+
+    Args:
+        coefficients: as `as_stored` in the terms' type, shape (n, number of terms).
+        settings: settings with polynomial terms.
+    """
+    name = settings.term_dtype
+    # (1, tail, terms) · (n, 1, terms), summed over the terms
+    products = term_values(settings) * coefficients[:, None, :]
+    # Half precision is rounded after every step, but summed in fp32, as torch does it.
+    sums = as_stored(as_stored(products, name).sum(axis=-1), name)
+    return sums.astype(np.float32)
+
+
+def term_values(settings: Settings) -> NDArray[Any]:
+    """Every term at every place of the tail, rounded to the terms' type: shape (tail, terms)."""
     name = settings.term_dtype
     places = np.arange(settings.tail)
     points = _up_to_one(places, name) if settings.normalize_t else as_stored(places, name)
@@ -111,11 +127,7 @@ def _fitted(coefficients: NDArray[Any], settings: Settings) -> NDArray[np.float3
         points**term if isinstance(term, int) else _FUNCTIONS[term](points)
         for term in settings.polynomial_terms
     ]
-    # (1, tail, terms) · (n, 1, terms), summed over the terms
-    products = as_stored(np.stack(terms, axis=-1), name) * coefficients[:, None, :]
-    # Half precision is rounded after every step, but summed in fp32, as torch does it.
-    fitted = as_stored(as_stored(products, name).sum(axis=-1), name)
-    return fitted.astype(np.float32)
+    return as_stored(np.stack(terms, axis=-1), name)
 
 
 def _up_to_one(places: NDArray[np.int64], name: str) -> NDArray[Any]:

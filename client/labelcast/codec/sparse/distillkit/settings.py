@@ -1,11 +1,17 @@
 """How DistillKit cuts the log-probabilities and indices of a token into bytes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from labelcast.codec.base import integer
+from labelcast.errors import CodecFormatError
 
 FLOAT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 SPECIAL_TERMS = ("sqrt", "exp")
 # DistillKit allows 64, but float32 scales hold no more than 24 bits and none were seen above 16.
 MAX_ELEMENT_BITS = 32
+MAX_LISTED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +82,83 @@ class Settings:
     def index_bytes(self) -> int:
         """Length of one byte string of `bytepacked_indices`."""
         return -(-self.index_bits * self.k // 8)
+
+    @classmethod
+    def json_keys(cls) -> list[str]:
+        """Keys of `as_json`."""
+        return [field.name for field in fields(cls) if field.name != "d"]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON value of everything but `d`."""
+        value = asdict(self) | {
+            "polynomial_terms": list(self.polynomial_terms),
+            "residual_bins": [asdict(each) for each in self.residual_bins],
+        }
+        return {name: value[name] for name in self.json_keys()}
+
+    @classmethod
+    def from_json(cls, d: int, value: Mapping[str, Any]) -> Self:
+        """Parse and check.
+
+        Raises:
+            CodecFormatError: missing, of another type, out of bounds, or contradicting each other.
+        """
+        k = integer(value, "k", 1, d)
+        exact_k = integer(value, "exact_k", 0, k)
+        terms, bins = _listed(value, "polynomial_terms"), _listed(value, "residual_bins")
+        settings = cls(
+            d=d,
+            k=k,
+            exact_k=exact_k,
+            exact_dtype=_float_name(value, "exact_dtype"),
+            polynomial_terms=tuple(_term(each) for each in terms),
+            term_dtype=_float_name(value, "term_dtype"),
+            residual_bins=tuple(_bin(each, k - exact_k) for each in bins),
+            delta_encoding=_flag(value, "delta_encoding"),
+            normalize_t=_flag(value, "normalize_t"),
+        )
+        covered = sum(each.num_elements for each in settings.residual_bins)
+        if covered > settings.tail or (settings.tail and not (terms or bins)):
+            raise CodecFormatError(
+                f"polynomial_terms and {covered} elements of residual_bins do not fit a tail of"
+                f" {settings.tail}"
+            )
+        return settings
+
+
+def _listed(value: Mapping[str, Any], name: str) -> list[Any]:
+    found = value.get(name)
+    if not isinstance(found, list) or len(found) > MAX_LISTED:
+        raise CodecFormatError(f"codec parameter {name} is not a list of at most {MAX_LISTED}")
+    return found
+
+
+def _term(value: object) -> int | str:
+    if (type(value) is int and 0 <= value < MAX_LISTED) or value in SPECIAL_TERMS:
+        return value
+    raise CodecFormatError(f"polynomial term {value!r} is unknown")
+
+
+def _bin(value: object, tail: int) -> ResidualBin:
+    names = {field.name for field in fields(ResidualBin)}
+    if not isinstance(value, Mapping) or set(value) != names:
+        raise CodecFormatError(f"residual bin {value!r} is none of DistillKit's")
+    return ResidualBin(
+        _float_name(value, "scale_dtype"),
+        integer(value, "element_bits", 1, MAX_ELEMENT_BITS),
+        integer(value, "num_elements", 1, max(tail, 1)),
+    )
+
+
+def _float_name(value: Mapping[str, Any], name: str) -> str:
+    found = value.get(name)
+    if not isinstance(found, str) or found not in FLOAT_BYTES:
+        raise CodecFormatError(f"codec parameter {name} is {found!r}, no type of numbers")
+    return found
+
+
+def _flag(value: Mapping[str, Any], name: str) -> bool:
+    found = value.get(name)
+    if type(found) is not bool:
+        raise CodecFormatError(f"codec parameter {name} is {found!r}, must be true or false")
+    return found

@@ -114,6 +114,8 @@ class Readout(ABC):
             )
         wanted = wanted.astype(np.int64)
         values = np.empty(wanted.shape, dtype=np.float32)
+        if not wanted.size:
+            return values
         for part in self._blocks(wanted.shape[1]):
             values[part] = self._at(part, wanted[part])
         return values

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labelcast.codec import VqaeCodec, pack_codes, read_artifact, write_artifact
+from labelcast.codec.artifact import CODECS
 from labelcast.label_set import chunk_checksum
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")
@@ -52,6 +53,12 @@ def test_the_artifact_is_written_as_printed(
     assert isinstance(codec, VqaeCodec)
     first = np.frombuffer(next(iter(example_rows)), dtype=np.uint8)[None]
     assert write_artifact(codec, first) == artifact
+
+
+def test_the_codecs_are_those_listed() -> None:
+    listed = re.search(r"^\| `codec` \| (.*) \|$", FORMAT, re.MULTILINE)
+    assert listed is not None
+    assert set(re.findall("`(.*?)`", listed[1])) == set(CODECS)
 
 
 def test_the_chunk_index_is_as_printed(example_rows: dict[bytes, list[float]]) -> None:

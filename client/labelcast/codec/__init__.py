@@ -13,7 +13,24 @@ from labelcast.codec.base import (
 )
 from labelcast.codec.bitpack import pack_codes, unpack_codes
 from labelcast.codec.context_shape import ContextShape
+from labelcast.codec.latent import (
+    Head,
+    HeadDtype,
+    HeadSpec,
+    HiddenCodec,
+    LatentCodec,
+    StatePrecision,
+)
 from labelcast.codec.raw import RawCodec
+from labelcast.codec.readout import Readout
+from labelcast.codec.sparse import (
+    MissingMass,
+    PackedTopKCodec,
+    SampledCodec,
+    SparseCodec,
+    SparseLabels,
+)
+from labelcast.codec.sparse.distillkit import DistillKitCodec
 from labelcast.codec.topk import Recovery, TopKCodec
 from labelcast.codec.vqae import VqaeCodec, VqaeShape
 from labelcast.context.rows import Context
@@ -25,12 +42,25 @@ __all__ = [
     "CodecHeader",
     "Context",
     "ContextShape",
+    "DistillKitCodec",
+    "Head",
+    "HeadDtype",
+    "HeadSpec",
+    "HiddenCodec",
     "LabelKind",
     "Labels",
+    "LatentCodec",
+    "MissingMass",
+    "PackedTopKCodec",
     "Precision",
     "RawCodec",
+    "Readout",
     "Recovery",
     "Rows",
+    "SampledCodec",
+    "SparseCodec",
+    "SparseLabels",
+    "StatePrecision",
     "TemperatureRange",
     "Tolerance",
     "TopKCodec",

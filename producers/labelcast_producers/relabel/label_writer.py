@@ -1,4 +1,4 @@
-"""Writes `labels.npy` in any order from any number of processes.
+"""Writes rows of a `.npy` file in any order from any number of processes.
 
 Rows are written, not mapped: a full disk is then an error and does not end the process, and two
 machines never write back the same page.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +19,22 @@ from labelcast.errors import LabelFileError, StoreFullError
 from labelcast.files import sync_descriptor
 from labelcast_producers.dense.sole_writer import claim
 
-_DTYPE = np.dtype("<f2")
+_HALF = np.dtype("<f2")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelWriter:
-    """A `.npy` file of fp16 rows, with its full size from the beginning.
+    """A `.npy` file of rows, with its full size from the beginning.
 
     Attributes:
         path: path of the file.
         shape: shape of the array; the last axis holds the classes, the others are rows.
+        dtype: type of the values, little-endian.
     """
 
     path: Path
     shape: tuple[int, ...]
+    dtype: np.dtype[Any] = _HALF
 
     def check_room(self) -> None:
         """Refuse labels that the disk cannot hold.
@@ -39,14 +42,14 @@ class LabelWriter:
         Raises:
             StoreFullError: the disk is too full; says how much is needed and free.
         """
-        needed = int(np.prod(self.shape, dtype=object)) * _DTYPE.itemsize
+        needed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
         # An earlier run's file is replaced, or is part of what is needed.
         freed = self.path.stat().st_blocks * 512 if self.path.exists() else 0
         available = shutil.disk_usage(self.path.parent).free + freed
         if needed > available:
             raise StoreFullError(
                 f"the labels need {needed} bytes, {self.path.parent} has room for {available}; take"
-                " fewer seeds or another disk",
+                " fewer views or another disk",
                 needed=needed,
                 available=available,
             )
@@ -63,9 +66,9 @@ class LabelWriter:
         # A process that has mapped the old file keeps it.
         self.path.unlink(missing_ok=True)
         with self.path.open("xb") as file:
-            header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=_DTYPE))
+            header = np.lib.format.header_data_from_array_1_0(np.empty(0, dtype=self.dtype))
             np.lib.format.write_array_header_1_0(file, header | {"shape": self.shape})
-            file.truncate(file.tell() + int(np.prod(self.shape)) * _DTYPE.itemsize)
+            file.truncate(file.tell() + int(np.prod(self.shape)) * self.dtype.itemsize)
 
     def exists(self) -> bool:
         """Whether the file exists with this shape."""
@@ -75,8 +78,8 @@ class LabelWriter:
                 if version != (1, 0):
                     return False
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                size = file.tell() + int(np.prod(self.shape)) * _DTYPE.itemsize
-                return (shape, dtype) == (self.shape, _DTYPE) and size == os.fstat(
+                size = file.tell() + int(np.prod(self.shape)) * self.dtype.itemsize
+                return (shape, dtype) == (self.shape, self.dtype) and size == os.fstat(
                     file.fileno()
                 ).st_size
         except (OSError, ValueError):
@@ -96,7 +99,7 @@ class LabelWriter:
             claim(file, shared=True)
             np.lib.format.read_magic(file)
             np.lib.format.read_array_header_1_0(file)
-            yield OpenLabels(file.fileno(), file.tell(), self.shape[-1], self.path)
+            yield OpenLabels(file.fileno(), file.tell(), self.shape[-1], self.dtype, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +110,27 @@ class OpenLabels:
         descriptor: descriptor of the open file.
         offset: offset of the first row in bytes.
         num_classes: values per row.
+        dtype: type of the values.
         path: path of the file.
     """
 
     descriptor: int
     offset: int
     num_classes: int
+    dtype: np.dtype[Any]
     path: Path
 
-    def write(self, first_row: int, labels: NDArray[np.float16]) -> None:
+    def write(self, first_row: int, labels: NDArray[Any]) -> None:
         """Write consecutive rows.
 
         Args:
             first_row: number of the first row.
-            labels: float16, shape (N, C).
+            labels: shape (N, C), of the file's type.
 
         Raises:
             StoreFullError: the disk is full.
         """
-        content = memoryview(labels.astype(_DTYPE).tobytes())
+        content = memoryview(labels.astype(self.dtype).tobytes())
         at = self._at(first_row)
         try:
             while content:
@@ -134,11 +139,11 @@ class OpenLabels:
         except OSError as error:
             raise StoreFullError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def read(self, first_row: int, count: int) -> NDArray[np.float16]:
-        """Read consecutive rows: float16, shape (count, C), newly allocated."""
-        size = count * self.num_classes * _DTYPE.itemsize
+    def read(self, first_row: int, count: int) -> NDArray[Any]:
+        """Read consecutive rows: shape (count, C), of the file's type, newly allocated."""
+        size = count * self.num_classes * self.dtype.itemsize
         content = os.pread(self.descriptor, size, self._at(first_row))
-        rows = np.frombuffer(content, dtype=_DTYPE).astype(np.float16)
+        rows = np.frombuffer(content, dtype=self.dtype).copy()
         return rows.reshape(-1, self.num_classes)
 
     def sync(self) -> None:
@@ -150,4 +155,4 @@ class OpenLabels:
         sync_descriptor(self.descriptor, self.path)
 
     def _at(self, row: int) -> int:
-        return self.offset + row * self.num_classes * _DTYPE.itemsize
+        return self.offset + row * self.num_classes * self.dtype.itemsize

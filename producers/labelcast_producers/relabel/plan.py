@@ -36,6 +36,11 @@ class Plan:
         object.__setattr__(self, "_first_batches", batches)
         object.__setattr__(self, "num_batches", int(batches[-1]))
 
+    @property
+    def num_rows(self) -> int:
+        """Number of views."""
+        return self.index.num_rows
+
     def rows(self, batch: int) -> tuple[int, int]:
         """First row of a batch, and the one after its last."""
         seed = int(np.searchsorted(self._first_batches, batch, side="right")) - 1

@@ -1,5 +1,6 @@
 """Runs a teacher over every view of a data set, in one process or several."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,18 @@ from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.relabel.control_views import take_control_images
 from labelcast_producers.relabel.finished_batches import START_ANEW, FinishedBatches
 from labelcast_producers.relabel.label_writer import LabelWriter
-from labelcast_producers.relabel.labelling_loop import Labeller, LabellingLoop
+from labelcast_producers.relabel.labelling_loop import LabellingLoop
 from labelcast_producers.relabel.plan import Plan
 from labelcast_producers.relabel.recipes import RECIPE_NAME, Recipe
+from labelcast_producers.relabel.same_settings import expect_same_settings
 from labelcast_producers.relabel.teacher import Teacher, module_digest
 
 _KEEP_IMAGE_BYTES = 2**30
 _MAX_SEEDS = 2**32 - 1
 # Another device rounds differently; another network or another forward pass differs by more.
 _SAME_LABELS = 0.05
+
+Labeller = Callable[[Views], NDArray[np.float16]]
 
 
 def relabel(
@@ -140,7 +144,7 @@ def relabel(
         file_reading=fingerprints.reading,
     )
     kept = FinishedBatches(out, _settings(description, plan, network))
-    _expect_the_same(workers, kept.settings)
+    expect_same_settings(workers, kept.settings)
     renderer = ViewRenderer(policy, table.sample_ids)
     # An image that changes while the teacher labels would belong to no fingerprint.
     read = compared(table, fingerprints).reader(keep_bytes=_KEEP_IMAGE_BYTES)
@@ -153,8 +157,13 @@ def relabel(
 
     done = _take_up(kept, writer, plan, workers, label, fresh=fresh)
     with writer.opened() as labels:
-        loop = LabellingLoop(plan, done, workers, kept, labels)
-        loop.work(label, save_seconds=save_seconds, progress=progress)
+
+        def write_batch(batch: int) -> None:
+            first, end = plan.rows(batch)
+            labels.write(first, label(index.views_at(np.arange(first, end))))
+
+        loop = LabellingLoop(plan, done, workers, kept, [labels])
+        loop.work(write_batch, save_seconds=save_seconds, progress=progress)
     workers.wait()
     if workers.is_first:
         kept_views = control_views and getattr(table.dataset, "control_views", True)
@@ -204,17 +213,6 @@ def _settings(description: Description, plan: Plan, teacher: Teacher) -> Digest:
     if teacher.from_probabilities:
         value["from_probabilities"] = True
     return digest_of(to_canonical(value))
-
-
-def _expect_the_same(workers: Workers, settings: str) -> None:
-    own = torch.frombuffer(bytearray(settings.encode()), dtype=torch.uint8)
-    first = own.clone()
-    workers.broadcast_([first])
-    if workers.any(not torch.equal(own, first)):
-        raise InvalidRequestError(
-            "the processes hold different teachers, data sets or settings; a teacher's weights must"
-            " be loaded, not drawn"
-        )
 
 
 def _take_up(

@@ -152,7 +152,7 @@ CASES: list[Case[Path]] = [
     ),
     to_be_checked(lambda out: run(out, pictures=with_pixels(lambda each: each.mul_(255**2)))),
     Case(
-        "take fewer seeds or another disk",
+        "take fewer views or another disk",
         lambda out: run(out, seeds=2**32 - 1),
         run,
     ),
@@ -168,6 +168,6 @@ def test_the_advice_works(case: Case[Path], tmp_path: Path) -> None:
 def test_another_disk_has_room(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "tiny", mib=1) as disk:
         disk.fill()
-        with pytest.raises(StoreFullError, match="take fewer seeds or another disk"):
+        with pytest.raises(StoreFullError, match="take fewer views or another disk"):
             run(disk.path)
         run(tmp_path / "another")

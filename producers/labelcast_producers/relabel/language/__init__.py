@@ -1,0 +1,1 @@
+"""Runs a causal language model over text and writes a label set, in bounded memory."""

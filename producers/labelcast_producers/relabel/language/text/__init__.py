@@ -1,0 +1,1 @@
+"""What is labelled: text or token files, as sequences of tokens."""

@@ -1,0 +1,1 @@
+"""Who labels: a causal language model, its head, and what it predicts."""

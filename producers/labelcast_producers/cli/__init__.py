@@ -2,10 +2,19 @@
 
 import typer
 
-from labelcast_producers.cli import budget, export, federate, importing, produce, relabel, stage
+from labelcast_producers.cli import (
+    budget,
+    export,
+    federate,
+    importing,
+    produce,
+    relabel,
+    relabel_text,
+    stage,
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for group in (relabel, produce, importing, stage, federate, export, budget):
+    for group in (relabel, relabel_text, produce, importing, stage, federate, export, budget):
         group.add_to(app)

@@ -1,0 +1,84 @@
+"""Debian packages whose texts the benchmark reads: fetched once, checked, unpacked, not installed."""
+
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_READ = 2**20
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package at one version.
+
+    Attributes:
+        name: of the package.
+        version: as apt knows it.
+        sha256: of the .deb, hexadecimal.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+PACKAGES = (
+    Package(
+        "debian-handbook",
+        "11.20220922",
+        "3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
+    ),
+    Package(
+        "debian-policy",
+        "4.6.2.0",
+        "ef9d01b625c3b87c3a845c2cd1b66f1a16e9240b2b9e5bee53472a00e8457a39",
+    ),
+    # What `linux-doc` stands for in this release.
+    Package(
+        "linux-doc-6.1",
+        "6.1.176-1",
+        "0d843674607703b9ef8c1db5e715c38ed52ff23574feabfe0d961d552126859f",
+    ),
+)
+
+
+def unpacked(package: Package, cache: Path) -> Path:
+    """The root of a package's files.
+
+    Args:
+        package: which.
+        cache: directory that keeps what was fetched.
+
+    Raises:
+        ValueError: apt brings another file than the one that was pinned.
+        CalledProcessError: apt or dpkg failed, and has said why on stderr.
+    """
+    root = cache / f"{package.name}_{package.version}"
+    if root.is_dir():
+        return root
+    cache.mkdir(parents=True, exist_ok=True)
+    archive = _fetched(package, cache)
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != package.sha256:
+        archive.unlink()
+        raise ValueError(
+            f"{package.name} {package.version} has digest {found}, not {package.sha256};"
+            " it was deleted"
+        )
+    partial = root.with_suffix(".part")
+    subprocess.run(["dpkg-deb", "-x", str(archive), str(partial)], check=True)
+    partial.rename(root)
+    return root
+
+
+def _fetched(package: Package, cache: Path) -> Path:
+    def there() -> list[Path]:
+        # apt writes the colon of an epoch as %3a; none of ours has one.
+        return sorted(cache.glob(f"{package.name}_{package.version}_*.deb"))
+
+    if not there():
+        wanted = f"{package.name}={package.version}"
+        subprocess.run(["apt-get", "-qq", "download", wanted], cwd=cache, check=True)
+    return there()[0]

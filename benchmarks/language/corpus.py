@@ -1,4 +1,4 @@
-"""What students read: documents split into training and held out, then cut into sequences of tokens."""
+"""What students read: documents split into two parts, then cut into sequences of tokens."""
 
 import hashlib
 from collections.abc import Callable, Iterator

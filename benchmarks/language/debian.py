@@ -1,4 +1,4 @@
-"""Debian packages whose texts the benchmark reads: fetched once, checked, unpacked, not installed."""
+"""Debian packages whose texts are read: fetched once, checked, unpacked, not installed."""
 
 import hashlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Leaves out what was there before: licences and copyright files say the same things over and over."""
+"""Leaves out what was there before: licences and copyright files say the same things again."""
 
 import re
 from dataclasses import dataclass, replace

@@ -10,7 +10,9 @@ from benchmarks.language.debian import PACKAGES, unpacked
 from benchmarks.language.plain_text import text_of_html
 
 # Other people's packages, and tests, whose text is mostly tables of values.
-_LEFT_OUT = frozenset(("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"))
+_LEFT_OUT = frozenset(
+    ("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__")
+)
 _LICENCES = Path("/usr/share/common-licenses")
 _COPYRIGHTS = Path("/usr/share/doc")
 
@@ -65,9 +67,7 @@ def _as_it_is(text: str) -> str:
 def _standard_library(cache: Path) -> _Files:
     root = Path(sysconfig.get_path("stdlib"))
     paths = [
-        path
-        for path in root.rglob("*.py")
-        if _LEFT_OUT.isdisjoint(path.relative_to(root).parts)
+        path for path in root.rglob("*.py") if _LEFT_OUT.isdisjoint(path.relative_to(root).parts)
     ]
     return _Files(root, paths, _as_it_is)
 

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 
 # Where a paragraph ends.
 _BLOCKS = frozenset(
-    "p div section article h1 h2 h3 h4 h5 h6 li ul ol dl dt dd pre table tr blockquote br hr"
-    " figure figcaption".split()
+    (
+        *("p", "div", "section", "article", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ul", "ol"),
+        *("dl", "dt", "dd", "pre", "table", "tr", "blockquote", "br", "hr", "figure", "figcaption"),
+    )
 )
 _SKIPPED = frozenset(("script", "style", "head", "nav", "footer", "svg", "button"))
 # Navigation of Sphinx and of Publican, and the signs that link to a heading.

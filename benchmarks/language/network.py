@@ -16,17 +16,13 @@ class Student(nn.Module):
         width: of the states; a multiple of 2 · heads.
         layers: of attention and a gated feed-forward network.
         heads: of each attention.
-        dropout: probability, of embeddings and of what layers add.
     """
 
-    def __init__(
-        self, *, vocabulary: int, width: int, layers: int, heads: int, dropout: float
-    ) -> None:
+    def __init__(self, *, vocabulary: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
-        self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
-        self.dropout = nn.Dropout(dropout)
         self._half = width // heads // 2
         for parameter in self.parameters():
             if parameter.dim() > 1:
@@ -39,7 +35,7 @@ class Student(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Hidden states, shape (B, L, width), of token IDs (B, L)."""
-        states = self.dropout(self.embedding(tokens))
+        states = self.embedding(tokens)
         turns = _turns(tokens.shape[1], self._half)
         for layer in self.layers:
             states = layer(states, turns)
@@ -48,7 +44,7 @@ class Student(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
         self.attention_norm, self.feed_norm = nn.RMSNorm(width), nn.RMSNorm(width)
@@ -56,12 +52,11 @@ class _Layer(nn.Module):
         self.mixed = nn.Linear(width, width, bias=False)
         self.widened = nn.Linear(width, 8 * width // 3 * 2, bias=False)
         self.narrowed = nn.Linear(8 * width // 3, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-        states = states + self.dropout(self._attend(self.attention_norm(states), turns))
+        states = states + self._attend(self.attention_norm(states), turns)
         gate, value = self.widened(self.feed_norm(states)).chunk(2, dim=-1)
-        added: Tensor = self.dropout(self.narrowed(functional.silu(gate) * value))
+        added: Tensor = self.narrowed(functional.silu(gate) * value)
         return states + added
 
     def _attend(self, states: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from labelcast_producers.encoding.tokens.base import Takes, TokenEncoder
+from labelcast_producers.encoding.tokens.base import Takes
 from labelcast_producers.encoding.tokens.through_head import ThroughHead
+from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 from numpy.typing import NDArray
 
 from benchmarks.language.corpus import Sequences
@@ -39,7 +40,7 @@ def make_labels(point: Point, place: Place) -> dict[str, Any]:
     if point.name == HARD:
         return {"payload_bytes_per_token": 0}
     encode_seconds = None
-    if point.encoder is not None:
+    if point.codec is not None:
         encode_seconds = _encode(point, place)
     encoding_peak = peak_rss_bytes()
     label_set = place.label_set(point)
@@ -70,12 +71,14 @@ def _encode(point: Point, place: Place) -> float:
     codec, head = exact.codec(), exact.head()
     assert isinstance(codec, LatentCodec)
     assert head is not None
-    assert point.encoder is not None
+    assert point.codec is not None
     numbers = np.arange(len(train.lengths))
     views, seconds = views_of(numbers, train.lengths), 0.0
     sampled = np.linspace(0, len(views) - 1, min(_CALIBRATED_ON, len(views))).astype(np.int64)
     chosen = Views.of(views.sample_ids[sampled], views.seeds[sampled])
-    encoder: TokenEncoder = point.encoder(head.vocabulary, codec.latents(exact.gather(chosen)))
+    encoder = choose_token_encoder(
+        point.codec, head.vocabulary, lambda: codec.latents(exact.gather(chosen)), temperature=1.0
+    )
     keeps_states = encoder.takes is Takes.STATES
     if not keeps_states:
         encoder = ThroughHead(encoder, head)

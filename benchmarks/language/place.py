@@ -60,7 +60,7 @@ class Place:
     def label_set(self, point: Point) -> LabelSetDirectory:
         """Labels of a point, if it has been encoded; those of `dense` are the exact ones."""
         return LabelSetDirectory(
-            self.exact if point.encoder is None else self.of(point) / "label-set"
+            self.exact if point.codec is None else self.of(point) / "label-set"
         )
 
     def units(self, point: Point, seeds: int) -> list[Unit]:

@@ -1,4 +1,4 @@
-"""language.json: what was measured, merged with what was committed, and all that follows from it."""
+"""language.json: what was measured, merged with what was committed, and what follows from it."""
 
 import json
 import math

@@ -108,7 +108,9 @@ def _labels(
         return None
     lengths = place.train.lengths - 1
     views = (views_of(numbers, lengths[numbers]) for numbers in batches)
-    found: Iterator[CodedLabels] = place.label_set(point).code_reader(policy=None).over(views)
+    label_set = place.label_set(point)
+    reader = label_set.code_reader(policy=label_set.contract.policy)
+    found: Iterator[CodedLabels] = reader.over(views)
     return found
 
 

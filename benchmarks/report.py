@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.control_views.table import clean_table
 from benchmarks.control_views.table import faults_table as control_faults_table
+from benchmarks.language.table import corpus_table, fidelity_table, students_table
 from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
 from benchmarks.serve.table import curve_table
@@ -282,6 +283,10 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "fingerprints-ids": ids_table,
     "import": import_table,
     "import-sizes": import_sizes_table,
+    "language": students_table,
+    "language-corpus": corpus_table,
+    "language-fidelity": fidelity_table,
+    "language-measures": measures_table,
     "memory": memory_table,
     "serve": measures_table,
     **{

@@ -48,7 +48,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     name="language-quick",
-    corpus=CorpusSize(train=5_000, held_out=1_500, sequence=256, document=512),
+    corpus=CorpusSize(train=3_000, held_out=1_000, sequence=256, document=512),
     epochs=2,
     fidelity_rows=256,
 )

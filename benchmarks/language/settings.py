@@ -43,7 +43,7 @@ class Scale:
 
 FULL = Scale(
     name="language",
-    corpus=CorpusSize(train=100_000, held_out=20_000, sequence=256, document=1024),
+    corpus=CorpusSize(train=90_000, held_out=20_000, sequence=256, document=1024),
     epochs=4,
 )
 QUICK = Scale(

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from labelcast_producers.encoding.tokens.base import Takes
-from labelcast_producers.encoding.tokens.through_head import ThroughHead
 from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 from numpy.typing import NDArray
 
@@ -22,6 +20,8 @@ from labelcast.label_set.fingerprints.hashing import token_fingerprint
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.views import Views
 from labelcast_producers.encoding.sequence_set import SequenceSet, write_sequence_set
+from labelcast_producers.encoding.tokens.base import Takes
+from labelcast_producers.encoding.tokens.through_head import ThroughHead
 
 # States that scales of channels are taken from.
 _CALIBRATED_ON = 1024

@@ -42,8 +42,9 @@ def prepare(place: Place, teacher: Path, debian: Path, *, jobs: int) -> None:
 
     Raises:
         CalledProcessError: a command failed, and has said why on stderr.
+        ValueError: the work directory is of other settings.
     """
-    place.directory.mkdir(parents=True, exist_ok=True)
+    _require_same_settings(place)
     if not (place.directory / "corpus.json").is_file():
         _prepare_corpus(place, teacher, debian)
     for name, tokens, processes in (
@@ -53,6 +54,15 @@ def prepare(place: Place, teacher: Path, debian: Path, *, jobs: int) -> None:
     ):
         if not (place.directory / f"{name}.json").is_file():
             _relabel(place, name, tokens, teacher, processes)
+
+
+def _require_same_settings(place: Place) -> None:
+    """Points of other settings that lie there must not be taken for these."""
+    path, settings = place.directory / "settings.json", place.scale.as_json()
+    if not path.is_file():
+        write_result(path, settings)
+    elif json.loads(path.read_text()) != settings:
+        raise ValueError(f"{place.directory} is of a run with other settings; delete it")
 
 
 def _prepare_corpus(place: Place, teacher: Path, debian: Path) -> None:

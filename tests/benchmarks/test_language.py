@@ -12,8 +12,11 @@ from benchmarks.language import sources
 from benchmarks.language.corpus import CorpusSize, Sequences, read_corpus
 from benchmarks.language.duplicates import Duplicates, Left
 from benchmarks.language.label_sets import views_of
+from benchmarks.language.place import Place
 from benchmarks.language.plain_text import text_of_html
+from benchmarks.language.preparation import prepare
 from benchmarks.language.results import derive, merged, paired, shares
+from benchmarks.language.settings import QUICK
 from benchmarks.language.sources import Document
 from benchmarks.language.table import corpus_table, fidelity_table, students_table
 
@@ -79,6 +82,12 @@ def test_views_are_all_positions_of_the_sequences_asked_for() -> None:
     views = views_of(np.array([5, 2]), np.array([3, 2]))
     assert views.sample_ids.tolist() == [5, 5, 5, 2, 2]
     assert views.seeds.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_points_of_other_settings_are_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps(QUICK.as_json() | {"epochs": 9}))
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        prepare(Place(QUICK, tmp_path), tmp_path / "teacher", tmp_path, jobs=1)
 
 
 def point(name: str, *losses: list[float]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 from numpy.typing import NDArray
 
 from benchmarks.language.corpus import Sequences
+from benchmarks.language.encoders import make_encoder
 from benchmarks.language.memory import peak_rss_bytes
 from benchmarks.language.place import Place
 from benchmarks.language.points import DENSE, HARD, Point
@@ -76,8 +76,8 @@ def _encode(point: Point, place: Place) -> float:
     views, seconds = views_of(numbers, train.lengths), 0.0
     sampled = np.linspace(0, len(views) - 1, min(_CALIBRATED_ON, len(views))).astype(np.int64)
     chosen = Views.of(views.sample_ids[sampled], views.seeds[sampled])
-    encoder = choose_token_encoder(
-        point.codec, head.vocabulary, lambda: codec.latents(exact.gather(chosen)), temperature=1.0
+    encoder = make_encoder(
+        point.codec, head.vocabulary, lambda: codec.latents(exact.gather(chosen))
     )
     keeps_states = encoder.takes is Takes.STATES
     if not keeps_states:

@@ -10,7 +10,8 @@ class Point:
     Attributes:
         name: on the command line.
         title: for people.
-        codec: as `labelcast relabel-text --codec` takes it; None for the yardsticks.
+        codec: as `labelcast relabel-text --codec` takes it, or `DISTILLKIT`; None for the
+            yardsticks.
     """
 
     name: str
@@ -18,11 +19,12 @@ class Point:
     codec: str | None
 
 
-HARD, DENSE = "hard", "dense"
+HARD, DENSE, DISTILLKIT = "hard", "dense", "distillkit"
 _TABLE = (
     Point(HARD, "hard labels", None),
     Point(DENSE, "dense: fp32 states and head", None),
     Point("hidden-int8", "states, int8", "hidden:int8"),
+    Point(DISTILLKIT, "DistillKit, as recommended", DISTILLKIT),
     Point("topk-114", "top-k in 114 B", "topk:114B:lumped"),
     Point("topk-80", "top-k in 80 B", "topk:80B:lumped"),
     Point("rskd-36", "sampled (RSKD), 12 × 3 B", "sampled:12"),

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 from numpy.typing import NDArray
 
 from benchmarks.language.points import DISTILLKIT
@@ -12,6 +11,7 @@ from labelcast.codec.sparse import MissingMass
 from labelcast.codec.sparse.distillkit import DistillKitCodec
 from labelcast_producers.encoding.tokens.base import TokenEncoder
 from labelcast_producers.encoding.tokens.distillkit import DistillKitEncoder, recommended
+from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 
 TEMPERATURE = 1.0
 

@@ -160,7 +160,7 @@ def _measures(result: Record, gain: dict[str, float] | None) -> list[Record]:
     rows = [
         Measure(name="dense KD beats hard labels by", unit="standard errors", reach=DECIDED),
         Measure(name="mean KL of int8 states", unit="nats", reach=_HIDDEN_KL, lower_is_better=True),
-        Measure(name="relabelling, one process of one thread", unit="tokens/s"),
+        Measure(name="relabelling by one thread, its start included", unit="tokens/s"),
         Measure(name="relabelling, peak resident", unit="MiB", lower_is_better=True),
         Measure(name="the teacher's own held-out perplexity", unit="", lower_is_better=True),
     ]

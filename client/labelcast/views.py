@@ -71,6 +71,38 @@ class Views:
         return cls.taking(np.atleast_1d(ids), np.atleast_1d(seed_column))
 
     @classmethod
+    def of_spans(cls, sample_ids: ArrayLike, firsts: ArrayLike, lengths: ArrayLike) -> "Views":
+        """Build views of consecutive positions of sequences, whose seeds are positions.
+
+        Args:
+            sample_ids: non-negative integers, shape (S,).
+            firsts: position of the first view of each span: shape (S,), or one for all.
+            lengths: views of each span, at least 1: shape (S,), or one for all.
+
+        Returns:
+            Span after span, each from its first position on: as many views as lengths add up to.
+
+        Raises:
+            InvalidRequestError: a value is no non-negative integer, a span is empty, or a position
+                does not fit 32 bits.
+        """
+        starts = cls.of(sample_ids, firsts)
+        counts = _unsigned(lengths, MAX_SEED + 1, "a span's length").astype(np.int64)
+        if counts.ndim and counts.shape != starts.sample_ids.shape:
+            raise InvalidRequestError(
+                f"{len(starts)} spans need a length each, or one for all, got shape {counts.shape}"
+            )
+        counts = np.broadcast_to(counts, starts.sample_ids.shape)
+        if (counts < 1).any():
+            raise InvalidRequestError("a span has at least one view; leave empty ones out")
+        if (starts.seeds + counts > MAX_SEED + 1).any():
+            raise InvalidRequestError(f"a span ends beyond position {MAX_SEED}")
+        ends = np.cumsum(counts)
+        positions = np.arange(ends[-1] if len(ends) else 0)
+        positions += np.repeat(starts.seeds - (ends - counts), counts)
+        return cls.taking(np.repeat(starts.sample_ids, counts), positions.astype(np.uint32))
+
+    @classmethod
     def taking(cls, sample_ids: NDArray[np.uint64], seeds: NDArray[np.uint32]) -> "Views":
         """Build views of columns that were made for them, which nobody else writes to: no copies.
 

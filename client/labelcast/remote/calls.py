@@ -166,10 +166,12 @@ def labels_request(
         As `check_asked`.
     """
     check_asked(label_set, views, representation)
+    listed, spans = wire.named_views(views, spans=wire.knows_spans(label_set.manifest))
     return pb.GetLabelsRequest(
         label_set=label_set.digest,
         representation=wire.representation_to_proto(representation),
-        views=wire.views_to_proto(views),
+        views=listed,
+        spans=spans,
     )
 
 
@@ -224,6 +226,7 @@ def label_exchange(
         row_stride=row_stride,
         num_classes=contract.num_classes,
         batches=batches,
+        spans=wire.knows_spans(label_set.manifest),
         rows_in_flight=rows_in_flight,
     )
 

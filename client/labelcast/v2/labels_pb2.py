@@ -24,57 +24,59 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19labelcast/v2/labels.proto\x12\x0clabelcast.v2\"%\n\x06\x43olumn\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"e\n\x05Views\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12(\n\nsample_ids\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\x12#\n\x05seeds\x18\x03 \x01(\x0b\x32\x14.labelcast.v2.Column\"%\n\x05Range\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\";\n\x04List\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12$\n\x06values\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\"\xb5\x02\n\x04Plan\x12+\n\x0csample_range\x18\x01 \x01(\x0b\x32\x13.labelcast.v2.RangeH\x00\x12)\n\x0bsample_list\x18\x02 \x01(\x0b\x32\x12.labelcast.v2.ListH\x00\x12)\n\nseed_range\x18\x03 \x01(\x0b\x32\x13.labelcast.v2.RangeH\x01\x12\'\n\tseed_list\x18\x04 \x01(\x0b\x32\x12.labelcast.v2.ListH\x01\x12\x16\n\torder_key\x18\x05 \x01(\x06H\x02\x88\x01\x01\x12\x0c\n\x04rank\x18\x06 \x01(\r\x12\x11\n\tnum_ranks\x18\x07 \x01(\r\x12&\n\x07padding\x18\x08 \x01(\x0e\x32\x15.labelcast.v2.PaddingB\t\n\x07samplesB\x07\n\x05seedsB\x0c\n\n_order_key\"~\n\x0eRepresentation\x12 \n\x04\x66orm\x18\x01 \x01(\x0e\x32\x12.labelcast.v2.Form\x12*\n\tprecision\x18\x02 \x01(\x0e\x32\x17.labelcast.v2.Precision\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\x12\t\n\x01k\x18\x04 \x01(\r\"\'\n\x12GetLabelSetRequest\x12\x11\n\treference\x18\x01 \x01(\t\"Z\n\x13GetLabelSetResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0e\n\x06report\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\t\"A\n\x0eGetBlobRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x0c\n\x04\x62lob\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"D\n\x0fGetBlobResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"t\n\x13ResolveViewsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\"\n\x05views\x18\x02 \x01(\x0b\x32\x13.labelcast.v2.Views\x12&\n\x07missing\x18\x03 \x01(\x0e\x32\x15.labelcast.v2.Missing\"u\n\x14ResolveViewsResponse\x12\"\n\x05views\x18\x01 \x01(\x0b\x32\x13.labelcast.v2.Views\x12\"\n\x04rows\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\x12\x15\n\rsubject_crc32\x18\x03 \x01(\x07\"\x88\x01\n\x10GetLabelsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12$\n\x05views\x18\x03 \x01(\x0b\x32\x13.labelcast.v2.ViewsH\x00\x42\x05\n\x03\x61sk\";\n\x11GetLabelsResponse\x12&\n\x05parts\x18\x01 \x03(\x0b\x32\x17.labelcast.v2.LabelRows\"\x9e\x01\n\x13StreamLabelsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12\x11\n\tfirst_row\x18\x03 \x01(\x04\x12$\n\x05views\x18\x04 \x01(\x0b\x32\x13.labelcast.v2.ViewsH\x00\x42\x05\n\x03\x61sk\"\xa3\x01\n\x11StreamPlanRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12 \n\x04plan\x18\x03 \x01(\x0b\x32\x12.labelcast.v2.Plan\x12\x11\n\tfirst_row\x18\x04 \x01(\x04\x12\x10\n\x08num_rows\x18\x05 \x01(\x04\"=\n\x14StreamLabelsResponse\x12%\n\x04rows\x18\x01 \x01(\x0b\x32\x17.labelcast.v2.LabelRows\"l\n\tLabelRows\x12\x11\n\tfirst_row\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rpayload_crc32\x18\x03 \x01(\x07\x12\x15\n\rsubject_crc32\x18\x04 \x01(\x07\x12\x0f\n\x07payload\x18\x05 \x01(\x0c*\\\n\x07Padding\x12\x17\n\x13PADDING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPADDING_DROP\x10\x01\x12\x12\n\x0ePADDING_REPEAT\x10\x02\x12\x12\n\x0ePADDING_UNEVEN\x10\x03*e\n\x04\x46orm\x12\x14\n\x10\x46ORM_UNSPECIFIED\x10\x00\x12\x0e\n\nFORM_CODES\x10\x01\x12\x0f\n\x0b\x46ORM_LOGITS\x10\x02\x12\x16\n\x12\x46ORM_PROBABILITIES\x10\x03\x12\x0e\n\nFORM_TOP_K\x10\x04*N\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP16\x10\x01\x12\x12\n\x0ePRECISION_FP32\x10\x02*p\n\x07Missing\x12\x17\n\x13MISSING_UNSPECIFIED\x10\x00\x12\x12\n\x0eMISSING_REFUSE\x10\x01\x12\x10\n\x0cMISSING_DROP\x10\x02\x12\x10\n\x0cMISSING_DRAW\x10\x03\x12\x14\n\x10MISSING_DRAW_ALL\x10\x04\x32\x81\x04\n\x0cLabelService\x12R\n\x0bGetLabelSet\x12 .labelcast.v2.GetLabelSetRequest\x1a!.labelcast.v2.GetLabelSetResponse\x12H\n\x07GetBlob\x12\x1c.labelcast.v2.GetBlobRequest\x1a\x1d.labelcast.v2.GetBlobResponse0\x01\x12U\n\x0cResolveViews\x12!.labelcast.v2.ResolveViewsRequest\x1a\".labelcast.v2.ResolveViewsResponse\x12L\n\tGetLabels\x12\x1e.labelcast.v2.GetLabelsRequest\x1a\x1f.labelcast.v2.GetLabelsResponse\x12Y\n\x0cStreamLabels\x12!.labelcast.v2.StreamLabelsRequest\x1a\".labelcast.v2.StreamLabelsResponse(\x01\x30\x01\x12S\n\nStreamPlan\x12\x1f.labelcast.v2.StreamPlanRequest\x1a\".labelcast.v2.StreamLabelsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19labelcast/v2/labels.proto\x12\x0clabelcast.v2\"%\n\x06\x43olumn\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"e\n\x05Views\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12(\n\nsample_ids\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\x12#\n\x05seeds\x18\x03 \x01(\x0b\x32\x14.labelcast.v2.Column\"\x8d\x01\n\x05Spans\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12(\n\nsample_ids\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\x12$\n\x06\x66irsts\x18\x03 \x01(\x0b\x32\x14.labelcast.v2.Column\x12%\n\x07lengths\x18\x04 \x01(\x0b\x32\x14.labelcast.v2.Column\"%\n\x05Range\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\";\n\x04List\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12$\n\x06values\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\"\xd0\x02\n\x04Plan\x12+\n\x0csample_range\x18\x01 \x01(\x0b\x32\x13.labelcast.v2.RangeH\x00\x12)\n\x0bsample_list\x18\x02 \x01(\x0b\x32\x12.labelcast.v2.ListH\x00\x12)\n\nseed_range\x18\x03 \x01(\x0b\x32\x13.labelcast.v2.RangeH\x01\x12\'\n\tseed_list\x18\x04 \x01(\x0b\x32\x12.labelcast.v2.ListH\x01\x12\x19\n\x0fsequence_epochs\x18\t \x01(\rH\x01\x12\x16\n\torder_key\x18\x05 \x01(\x06H\x02\x88\x01\x01\x12\x0c\n\x04rank\x18\x06 \x01(\r\x12\x11\n\tnum_ranks\x18\x07 \x01(\r\x12&\n\x07padding\x18\x08 \x01(\x0e\x32\x15.labelcast.v2.PaddingB\t\n\x07samplesB\x07\n\x05seedsB\x0c\n\n_order_key\"~\n\x0eRepresentation\x12 \n\x04\x66orm\x18\x01 \x01(\x0e\x32\x12.labelcast.v2.Form\x12*\n\tprecision\x18\x02 \x01(\x0e\x32\x17.labelcast.v2.Precision\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\x12\t\n\x01k\x18\x04 \x01(\r\"\'\n\x12GetLabelSetRequest\x12\x11\n\treference\x18\x01 \x01(\t\"Z\n\x13GetLabelSetResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0e\n\x06report\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\t\"A\n\x0eGetBlobRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x0c\n\x04\x62lob\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"D\n\x0fGetBlobResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"t\n\x13ResolveViewsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\"\n\x05views\x18\x02 \x01(\x0b\x32\x13.labelcast.v2.Views\x12&\n\x07missing\x18\x03 \x01(\x0e\x32\x15.labelcast.v2.Missing\"u\n\x14ResolveViewsResponse\x12\"\n\x05views\x18\x01 \x01(\x0b\x32\x13.labelcast.v2.Views\x12\"\n\x04rows\x18\x02 \x01(\x0b\x32\x14.labelcast.v2.Column\x12\x15\n\rsubject_crc32\x18\x03 \x01(\x07\"\xae\x01\n\x10GetLabelsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12$\n\x05views\x18\x03 \x01(\x0b\x32\x13.labelcast.v2.ViewsH\x00\x12$\n\x05spans\x18\x04 \x01(\x0b\x32\x13.labelcast.v2.SpansH\x00\x42\x05\n\x03\x61sk\";\n\x11GetLabelsResponse\x12&\n\x05parts\x18\x01 \x03(\x0b\x32\x17.labelcast.v2.LabelRows\"\xc4\x01\n\x13StreamLabelsRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12\x11\n\tfirst_row\x18\x03 \x01(\x04\x12$\n\x05views\x18\x04 \x01(\x0b\x32\x13.labelcast.v2.ViewsH\x00\x12$\n\x05spans\x18\x05 \x01(\x0b\x32\x13.labelcast.v2.SpansH\x00\x42\x05\n\x03\x61sk\"\xa3\x01\n\x11StreamPlanRequest\x12\x11\n\tlabel_set\x18\x01 \x01(\t\x12\x34\n\x0erepresentation\x18\x02 \x01(\x0b\x32\x1c.labelcast.v2.Representation\x12 \n\x04plan\x18\x03 \x01(\x0b\x32\x12.labelcast.v2.Plan\x12\x11\n\tfirst_row\x18\x04 \x01(\x04\x12\x10\n\x08num_rows\x18\x05 \x01(\x04\"=\n\x14StreamLabelsResponse\x12%\n\x04rows\x18\x01 \x01(\x0b\x32\x17.labelcast.v2.LabelRows\"l\n\tLabelRows\x12\x11\n\tfirst_row\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rpayload_crc32\x18\x03 \x01(\x07\x12\x15\n\rsubject_crc32\x18\x04 \x01(\x07\x12\x0f\n\x07payload\x18\x05 \x01(\x0c*\\\n\x07Padding\x12\x17\n\x13PADDING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPADDING_DROP\x10\x01\x12\x12\n\x0ePADDING_REPEAT\x10\x02\x12\x12\n\x0ePADDING_UNEVEN\x10\x03*e\n\x04\x46orm\x12\x14\n\x10\x46ORM_UNSPECIFIED\x10\x00\x12\x0e\n\nFORM_CODES\x10\x01\x12\x0f\n\x0b\x46ORM_LOGITS\x10\x02\x12\x16\n\x12\x46ORM_PROBABILITIES\x10\x03\x12\x0e\n\nFORM_TOP_K\x10\x04*N\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP16\x10\x01\x12\x12\n\x0ePRECISION_FP32\x10\x02*p\n\x07Missing\x12\x17\n\x13MISSING_UNSPECIFIED\x10\x00\x12\x12\n\x0eMISSING_REFUSE\x10\x01\x12\x10\n\x0cMISSING_DROP\x10\x02\x12\x10\n\x0cMISSING_DRAW\x10\x03\x12\x14\n\x10MISSING_DRAW_ALL\x10\x04\x32\x81\x04\n\x0cLabelService\x12R\n\x0bGetLabelSet\x12 .labelcast.v2.GetLabelSetRequest\x1a!.labelcast.v2.GetLabelSetResponse\x12H\n\x07GetBlob\x12\x1c.labelcast.v2.GetBlobRequest\x1a\x1d.labelcast.v2.GetBlobResponse0\x01\x12U\n\x0cResolveViews\x12!.labelcast.v2.ResolveViewsRequest\x1a\".labelcast.v2.ResolveViewsResponse\x12L\n\tGetLabels\x12\x1e.labelcast.v2.GetLabelsRequest\x1a\x1f.labelcast.v2.GetLabelsResponse\x12Y\n\x0cStreamLabels\x12!.labelcast.v2.StreamLabelsRequest\x1a\".labelcast.v2.StreamLabelsResponse(\x01\x30\x01\x12S\n\nStreamPlan\x12\x1f.labelcast.v2.StreamPlanRequest\x1a\".labelcast.v2.StreamLabelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelcast.v2.labels_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PADDING']._serialized_start=1932
-  _globals['_PADDING']._serialized_end=2024
-  _globals['_FORM']._serialized_start=2026
-  _globals['_FORM']._serialized_end=2127
-  _globals['_PRECISION']._serialized_start=2129
-  _globals['_PRECISION']._serialized_end=2207
-  _globals['_MISSING']._serialized_start=2209
-  _globals['_MISSING']._serialized_end=2321
+  _globals['_PADDING']._serialized_start=2179
+  _globals['_PADDING']._serialized_end=2271
+  _globals['_FORM']._serialized_start=2273
+  _globals['_FORM']._serialized_end=2374
+  _globals['_PRECISION']._serialized_start=2376
+  _globals['_PRECISION']._serialized_end=2454
+  _globals['_MISSING']._serialized_start=2456
+  _globals['_MISSING']._serialized_end=2568
   _globals['_COLUMN']._serialized_start=43
   _globals['_COLUMN']._serialized_end=80
   _globals['_VIEWS']._serialized_start=82
   _globals['_VIEWS']._serialized_end=183
-  _globals['_RANGE']._serialized_start=185
-  _globals['_RANGE']._serialized_end=222
-  _globals['_LIST']._serialized_start=224
-  _globals['_LIST']._serialized_end=283
-  _globals['_PLAN']._serialized_start=286
-  _globals['_PLAN']._serialized_end=595
-  _globals['_REPRESENTATION']._serialized_start=597
-  _globals['_REPRESENTATION']._serialized_end=723
-  _globals['_GETLABELSETREQUEST']._serialized_start=725
-  _globals['_GETLABELSETREQUEST']._serialized_end=764
-  _globals['_GETLABELSETRESPONSE']._serialized_start=766
-  _globals['_GETLABELSETRESPONSE']._serialized_end=856
-  _globals['_GETBLOBREQUEST']._serialized_start=858
-  _globals['_GETBLOBREQUEST']._serialized_end=923
-  _globals['_GETBLOBRESPONSE']._serialized_start=925
-  _globals['_GETBLOBRESPONSE']._serialized_end=993
-  _globals['_RESOLVEVIEWSREQUEST']._serialized_start=995
-  _globals['_RESOLVEVIEWSREQUEST']._serialized_end=1111
-  _globals['_RESOLVEVIEWSRESPONSE']._serialized_start=1113
-  _globals['_RESOLVEVIEWSRESPONSE']._serialized_end=1230
-  _globals['_GETLABELSREQUEST']._serialized_start=1233
-  _globals['_GETLABELSREQUEST']._serialized_end=1369
-  _globals['_GETLABELSRESPONSE']._serialized_start=1371
-  _globals['_GETLABELSRESPONSE']._serialized_end=1430
-  _globals['_STREAMLABELSREQUEST']._serialized_start=1433
-  _globals['_STREAMLABELSREQUEST']._serialized_end=1591
-  _globals['_STREAMPLANREQUEST']._serialized_start=1594
-  _globals['_STREAMPLANREQUEST']._serialized_end=1757
-  _globals['_STREAMLABELSRESPONSE']._serialized_start=1759
-  _globals['_STREAMLABELSRESPONSE']._serialized_end=1820
-  _globals['_LABELROWS']._serialized_start=1822
-  _globals['_LABELROWS']._serialized_end=1930
-  _globals['_LABELSERVICE']._serialized_start=2324
-  _globals['_LABELSERVICE']._serialized_end=2837
+  _globals['_SPANS']._serialized_start=186
+  _globals['_SPANS']._serialized_end=327
+  _globals['_RANGE']._serialized_start=329
+  _globals['_RANGE']._serialized_end=366
+  _globals['_LIST']._serialized_start=368
+  _globals['_LIST']._serialized_end=427
+  _globals['_PLAN']._serialized_start=430
+  _globals['_PLAN']._serialized_end=766
+  _globals['_REPRESENTATION']._serialized_start=768
+  _globals['_REPRESENTATION']._serialized_end=894
+  _globals['_GETLABELSETREQUEST']._serialized_start=896
+  _globals['_GETLABELSETREQUEST']._serialized_end=935
+  _globals['_GETLABELSETRESPONSE']._serialized_start=937
+  _globals['_GETLABELSETRESPONSE']._serialized_end=1027
+  _globals['_GETBLOBREQUEST']._serialized_start=1029
+  _globals['_GETBLOBREQUEST']._serialized_end=1094
+  _globals['_GETBLOBRESPONSE']._serialized_start=1096
+  _globals['_GETBLOBRESPONSE']._serialized_end=1164
+  _globals['_RESOLVEVIEWSREQUEST']._serialized_start=1166
+  _globals['_RESOLVEVIEWSREQUEST']._serialized_end=1282
+  _globals['_RESOLVEVIEWSRESPONSE']._serialized_start=1284
+  _globals['_RESOLVEVIEWSRESPONSE']._serialized_end=1401
+  _globals['_GETLABELSREQUEST']._serialized_start=1404
+  _globals['_GETLABELSREQUEST']._serialized_end=1578
+  _globals['_GETLABELSRESPONSE']._serialized_start=1580
+  _globals['_GETLABELSRESPONSE']._serialized_end=1639
+  _globals['_STREAMLABELSREQUEST']._serialized_start=1642
+  _globals['_STREAMLABELSREQUEST']._serialized_end=1838
+  _globals['_STREAMPLANREQUEST']._serialized_start=1841
+  _globals['_STREAMPLANREQUEST']._serialized_end=2004
+  _globals['_STREAMLABELSRESPONSE']._serialized_start=2006
+  _globals['_STREAMLABELSRESPONSE']._serialized_end=2067
+  _globals['_LABELROWS']._serialized_start=2069
+  _globals['_LABELROWS']._serialized_end=2177
+  _globals['_LABELSERVICE']._serialized_start=2571
+  _globals['_LABELSERVICE']._serialized_end=3084
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,18 @@ class Views(_message.Message):
     seeds: Column
     def __init__(self, count: _Optional[int] = ..., sample_ids: _Optional[_Union[Column, _Mapping]] = ..., seeds: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
 
+class Spans(_message.Message):
+    __slots__ = ("count", "sample_ids", "firsts", "lengths")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    FIRSTS_FIELD_NUMBER: _ClassVar[int]
+    LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    sample_ids: Column
+    firsts: Column
+    lengths: Column
+    def __init__(self, count: _Optional[int] = ..., sample_ids: _Optional[_Union[Column, _Mapping]] = ..., firsts: _Optional[_Union[Column, _Mapping]] = ..., lengths: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+
 class Range(_message.Message):
     __slots__ = ("first", "count")
     FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -87,11 +99,12 @@ class List(_message.Message):
     def __init__(self, count: _Optional[int] = ..., values: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("sample_range", "sample_list", "seed_range", "seed_list", "order_key", "rank", "num_ranks", "padding")
+    __slots__ = ("sample_range", "sample_list", "seed_range", "seed_list", "sequence_epochs", "order_key", "rank", "num_ranks", "padding")
     SAMPLE_RANGE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_LIST_FIELD_NUMBER: _ClassVar[int]
     SEED_RANGE_FIELD_NUMBER: _ClassVar[int]
     SEED_LIST_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     ORDER_KEY_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_RANKS_FIELD_NUMBER: _ClassVar[int]
@@ -100,11 +113,12 @@ class Plan(_message.Message):
     sample_list: List
     seed_range: Range
     seed_list: List
+    sequence_epochs: int
     order_key: int
     rank: int
     num_ranks: int
     padding: Padding
-    def __init__(self, sample_range: _Optional[_Union[Range, _Mapping]] = ..., sample_list: _Optional[_Union[List, _Mapping]] = ..., seed_range: _Optional[_Union[Range, _Mapping]] = ..., seed_list: _Optional[_Union[List, _Mapping]] = ..., order_key: _Optional[int] = ..., rank: _Optional[int] = ..., num_ranks: _Optional[int] = ..., padding: _Optional[_Union[Padding, str]] = ...) -> None: ...
+    def __init__(self, sample_range: _Optional[_Union[Range, _Mapping]] = ..., sample_list: _Optional[_Union[List, _Mapping]] = ..., seed_range: _Optional[_Union[Range, _Mapping]] = ..., seed_list: _Optional[_Union[List, _Mapping]] = ..., sequence_epochs: _Optional[int] = ..., order_key: _Optional[int] = ..., rank: _Optional[int] = ..., num_ranks: _Optional[int] = ..., padding: _Optional[_Union[Padding, str]] = ...) -> None: ...
 
 class Representation(_message.Message):
     __slots__ = ("form", "precision", "temperature", "k")
@@ -177,14 +191,16 @@ class ResolveViewsResponse(_message.Message):
     def __init__(self, views: _Optional[_Union[Views, _Mapping]] = ..., rows: _Optional[_Union[Column, _Mapping]] = ..., subject_crc32: _Optional[int] = ...) -> None: ...
 
 class GetLabelsRequest(_message.Message):
-    __slots__ = ("label_set", "representation", "views")
+    __slots__ = ("label_set", "representation", "views", "spans")
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     label_set: str
     representation: Representation
     views: Views
-    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+    spans: Spans
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., views: _Optional[_Union[Views, _Mapping]] = ..., spans: _Optional[_Union[Spans, _Mapping]] = ...) -> None: ...
 
 class GetLabelsResponse(_message.Message):
     __slots__ = ("parts",)
@@ -193,16 +209,18 @@ class GetLabelsResponse(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[LabelRows, _Mapping]]] = ...) -> None: ...
 
 class StreamLabelsRequest(_message.Message):
-    __slots__ = ("label_set", "representation", "first_row", "views")
+    __slots__ = ("label_set", "representation", "first_row", "views", "spans")
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
     REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     label_set: str
     representation: Representation
     first_row: int
     views: Views
-    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., first_row: _Optional[int] = ..., views: _Optional[_Union[Views, _Mapping]] = ...) -> None: ...
+    spans: Spans
+    def __init__(self, label_set: _Optional[str] = ..., representation: _Optional[_Union[Representation, _Mapping]] = ..., first_row: _Optional[int] = ..., views: _Optional[_Union[Views, _Mapping]] = ..., spans: _Optional[_Union[Spans, _Mapping]] = ...) -> None: ...
 
 class StreamPlanRequest(_message.Message):
     __slots__ = ("label_set", "representation", "plan", "first_row", "num_rows")

@@ -2,6 +2,7 @@
 
 columns   messages from bytes, and integers of many rows
 views     which labels are asked for
+spans     the same where they are consecutive positions of sequences
 requests  in which form, of which label set; what becomes of views that are missing
 replies   rows of labels
 """
@@ -23,6 +24,7 @@ from labelcast.wire.requests import (
     resolved_from_proto,
     resolved_to_proto,
 )
+from labelcast.wire.spans import AskedSpans, asked_from_proto, knows_spans, named_views
 from labelcast.wire.views import (
     MAX_VIEWS_PER_REQUEST,
     AskedViews,
@@ -33,13 +35,17 @@ from labelcast.wire.views import (
 __all__ = [
     "MAX_VIEWS_PER_REQUEST",
     "MESSAGE_BYTES",
+    "AskedSpans",
     "AskedViews",
     "ReceivedRows",
+    "asked_from_proto",
     "column_from_proto",
     "column_to_proto",
+    "knows_spans",
     "label_set_from_proto",
     "missing_from_proto",
     "missing_to_proto",
+    "named_views",
     "parse",
     "reply_of_rows",
     "reply_rows",

@@ -13,7 +13,7 @@ from labelcast.context.view_context import ViewContext
 from labelcast.errors import InvalidRequestError, ServiceUnavailableError
 from labelcast.representation import Form, Representation
 from labelcast.views import Views
-from labelcast.wire import AskedViews
+from labelcast.wire import AskedSpans, AskedViews
 from labelcast_server.background import end
 from labelcast_server.decoder.client import DecodedRows, PackedRows
 from labelcast_server.delivery.block import Block
@@ -87,7 +87,7 @@ class BlockReader:
             message_bytes=message_bytes,
         )
 
-    async def read_whole(self, views: AskedViews) -> list[Block]:
+    async def read_whole(self, views: AskedViews | AskedSpans) -> list[Block]:
         """Read labels of a bounded batch, all at once.
 
         Raises:
@@ -141,7 +141,7 @@ class BlockReader:
         self._unit_rows.observe(stop - start)
         began = time.perf_counter()
         # Expanding a plan takes as long as a look-up, and may take an epoch's tables first.
-        is_quick = isinstance(asked, AskedViews) and self._is_quick(stop - start)
+        is_quick = isinstance(asked, AskedViews | AskedSpans) and self._is_quick(stop - start)
         found, blocks = (
             self._begin(asked, start, stop, message_rows)
             if is_quick

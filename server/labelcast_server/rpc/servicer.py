@@ -126,7 +126,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         representation = wire.representation_from_proto(request.representation)
         digest = wire.label_set_from_proto(request.label_set)
         _require_labels(caller, digest)
-        views = await _asked(request.views)
+        views = await _asked(request)
         reader = await self._service.reader(digest, representation)
         row, num_bytes, parts = 0, 0, list[bytes]()
         for block in await reader.read_whole(views):
@@ -238,7 +238,7 @@ def _require_labels(caller: Caller, reference: str) -> None:
 
 async def _asked_in_order(
     opening: pb.StreamLabelsRequest, requests: AsyncIterator[StreamRequest]
-) -> AsyncIterator[wire.AskedViews]:
+) -> AsyncIterator[wire.AskedViews | wire.AskedSpans]:
     """What a stream asks for, request after request.
 
     Raises:
@@ -253,7 +253,7 @@ async def _asked_in_order(
                 " lost on its way, or came twice; open the stream again"
             )
         if request.WhichOneof("ask") is not None:
-            views = await _asked(request.views)
+            views = await _asked(request)
             row += len(views)
             # Until their labels are sent, the columns need be in memory once only.
             del request
@@ -286,10 +286,12 @@ async def _only(asked: wire_plan.AskedPlan) -> AsyncIterator[wire_plan.AskedPlan
     yield asked
 
 
-async def _asked(views: pb.Views) -> wire.AskedViews:
-    if views.count > _VIEWS_ON_THE_LOOP:
-        return await asyncio.to_thread(wire.AskedViews, views)
-    return wire.AskedViews(views)
+async def _asked(
+    request: pb.GetLabelsRequest | pb.StreamLabelsRequest,
+) -> wire.AskedViews | wire.AskedSpans:
+    if max(request.views.count, request.spans.count) > _VIEWS_ON_THE_LOOP:
+        return await asyncio.to_thread(wire.asked_from_proto, request)
+    return wire.asked_from_proto(request)
 
 
 def _reply(first_row: int, block: Block) -> bytes:

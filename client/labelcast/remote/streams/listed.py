@@ -48,6 +48,7 @@ class StreamExchange(Exchange):
         num_classes: number of classes, C.
         batches: batches of views to deliver, in order; read lazily, ahead of delivery, so it must
             not wait for delivery.
+        spans: whether the service knows spans of consecutive positions.
         rows_in_flight: number of rows to request ahead, at least 1; None for `DEFAULT_WINDOW_BYTES`
             of them, but at least `DEFAULT_WINDOW_ROWS`.
 
@@ -63,6 +64,7 @@ class StreamExchange(Exchange):
         row_stride: int,
         num_classes: int,
         batches: Iterable[Views],
+        spans: bool,
         rows_in_flight: int | None,
     ) -> None:
         if rows_in_flight is None:
@@ -77,6 +79,7 @@ class StreamExchange(Exchange):
             first_row=0,
         )
         self._batches = iter(batches)
+        self._names_spans = spans
         self._rows_in_flight = rows_in_flight
         # The service decodes as many at once as it likes, and sends as many as a message holds. The
         # window admits two: the second tells the service if the first was lost.
@@ -167,7 +170,8 @@ class StreamExchange(Exchange):
         first_row = self._asked_rows
         self._unanswered.append(views)
         self._asked_rows += len(views)
-        return pb.StreamLabelsRequest(first_row=first_row, views=wire.views_to_proto(views))
+        listed, spans = wire.named_views(views, spans=self._names_spans)
+        return pb.StreamLabelsRequest(first_row=first_row, views=listed, spans=spans)
 
     def accept(self, message: pb.LabelRows | wire.ReceivedRows) -> Iterator[DeliveredLabels]:
         """Accept a reply; yields the batches that it completes.

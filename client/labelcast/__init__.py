@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from labelcast.opening.loops.asked_labels import AskedLabels
     from labelcast.opening.loops.loop_reader import LoopReader
     from labelcast.opening.loops.read_labels import OnMiss, ReadLabels
-    from labelcast.plans import Padding, Plan
+    from labelcast.plans import Padding, Plan, SequencePlan
     from labelcast.remote.async_client import AsyncLabelClient
     from labelcast.remote.client import LabelClient
     from labelcast.remote.remote_label_set import AsyncRemoteLabelSet, RemoteLabelSet
@@ -64,6 +64,7 @@ __all__ = [
     "ReadLabels",
     "RemoteLabelSet",
     "Representation",
+    "SequencePlan",
     "Tls",
     "Views",
     "open",
@@ -95,6 +96,7 @@ _HOMES = {
     "ReadLabels": "labelcast.opening.loops.read_labels",
     "RemoteLabelSet": "labelcast.remote.remote_label_set",
     "Representation": "labelcast.representation",
+    "SequencePlan": "labelcast.plans",
     "Tls": "labelcast.network.tls",
     "Views": "labelcast.views",
     "open": "labelcast.opening.directory_or_service",

@@ -1,6 +1,6 @@
 """Plans ⇄ messages."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from google.protobuf.message import Message
@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from labelcast import wire
 from labelcast.errors import InvalidRequestError
-from labelcast.plans import MAX_COUNT, MAX_EPOCHS, Padding, Plan
+from labelcast.plans import (
+    MAX_COUNT,
+    MAX_EPOCHS,
+    Padding,
+    Plan,
+    SequencePlan,
+    StoredPositions,
+)
 from labelcast.v2 import labels_pb2 as pb
 from labelcast.views import Views
 
@@ -25,6 +32,13 @@ _PADDINGS = {
 }
 
 
+class _Shared(TypedDict):
+    order_key: int | None
+    rank: int
+    num_ranks: int
+    padding: Padding
+
+
 class AskedPlan:
     """The rows of a plan that a stream asks for, expanded when needed.
 
@@ -37,7 +51,7 @@ class AskedPlan:
         InvalidRequestError: no rows, or some that the plan does not have.
     """
 
-    def __init__(self, plan: Plan, first_row: int, num_rows: int) -> None:
+    def __init__(self, plan: Plan | SequencePlan, first_row: int, num_rows: int) -> None:
         if not 1 <= num_rows <= len(plan) - first_row:
             raise InvalidRequestError(
                 f"the request asks for {num_rows} rows from row {first_row} on of a plan of"
@@ -46,11 +60,9 @@ class AskedPlan:
         self.plan = plan
         self.first_row = first_row
         self._num_rows = num_rows
-        self.num_bytes = sum(
-            values.nbytes for values in (plan.samples, plan.seeds) if not isinstance(values, range)
-        )
-        """Memory that the lists of the plan take."""
-        self.most_rows = _EPOCHS_AT_ONCE * plan.rows_per_epoch
+        self.num_bytes = plan.num_bytes
+        """Memory that the plan takes."""
+        self.most_rows = _EPOCHS_AT_ONCE * plan.least_rows
         """Rows to expand at once: each epoch needs tables, even an epoch of two samples."""
 
     def __len__(self) -> int:
@@ -61,31 +73,41 @@ class AskedPlan:
         return self.plan.views(self.first_row + start, self.first_row + stop)
 
 
-def can_be_sent(plan: Plan) -> bool:
+def can_be_sent(plan: Plan | SequencePlan) -> bool:
     """Whether a plan's lists are short enough for a request."""
+    order = plan.order if isinstance(plan, SequencePlan) else plan
     return all(
         isinstance(values, range) or len(values) <= MAX_LISTED
-        for values in (plan.samples, plan.seeds)
+        for values in (order.samples, order.seeds)
     )
 
 
-def plan_to_proto(plan: Plan) -> pb.Plan:
+def plan_to_proto(plan: Plan | SequencePlan) -> pb.Plan:
     """Pack a plan that can be sent."""
+    order = plan.order if isinstance(plan, SequencePlan) else plan
     message = pb.Plan(
-        order_key=plan.order_key,
-        rank=plan.rank,
-        num_ranks=plan.num_ranks,
-        padding=_PADDINGS[plan.padding],
+        order_key=order.order_key,
+        rank=order.rank,
+        num_ranks=order.num_ranks,
+        padding=_PADDINGS[order.padding],
     )
-    _set_values(message, "sample", plan.samples)
-    _set_values(message, "seed", plan.seeds)
+    _set_values(message, "sample", order.samples)
+    if isinstance(plan, SequencePlan):
+        message.sequence_epochs = order.num_epochs
+    else:
+        _set_values(message, "seed", order.seeds)
     return message
 
 
-def asked_plan_from_proto(request: pb.StreamPlanRequest) -> AskedPlan:
-    """Read what a stream asks for.
+def asked_plan_from_proto(request: pb.StreamPlanRequest, stored: StoredPositions) -> AskedPlan:
+    """Read what a stream asks for; takes time with the sequences of a plan.
+
+    Args:
+        request: the request.
+        stored: which labels sequences have.
 
     Raises:
+        ViewNotFoundError: a plan of sequences has one without labels.
         InvalidRequestError: an impossible plan, rows that it does not have, or a field of a later
             version, without which the plan would mean something else.
     """
@@ -94,14 +116,18 @@ def asked_plan_from_proto(request: pb.StreamPlanRequest) -> AskedPlan:
     padding = next((rule for rule, number in _PADDINGS.items() if number == message.padding), None)
     if padding is None:
         raise InvalidRequestError(f"say a plan's padding rule: {', '.join(Padding)}")
-    plan = Plan(
-        _read_values(message, "sample", MAX_COUNT),
-        _read_values(message, "seed", MAX_EPOCHS),
-        order_key=message.order_key if message.HasField("order_key") else None,
-        rank=message.rank,
-        num_ranks=message.num_ranks,
-        padding=padding,
-    )
+    samples = _read_values(message, "sample", MAX_COUNT)
+    shared: _Shared = {
+        "order_key": message.order_key if message.HasField("order_key") else None,
+        "rank": message.rank,
+        "num_ranks": message.num_ranks,
+        "padding": padding,
+    }
+    plan: Plan | SequencePlan
+    if message.WhichOneof("seeds") == "sequence_epochs":
+        plan = SequencePlan(samples, stored, epochs=message.sequence_epochs, **shared)
+    else:
+        plan = Plan(samples, _read_values(message, "seed", MAX_EPOCHS), **shared)
     return AskedPlan(plan, request.first_row, request.num_rows)
 
 

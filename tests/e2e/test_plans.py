@@ -64,7 +64,9 @@ def plan_of(label_set: SpellingSet, seeds: list[int] | range = SEEDS, **more: An
 class Reading:
     """A client that reads a plan, and how many rows it has been given."""
 
-    def __init__(self, label_set: SpellingSet, batches: PlanBatches, client: str = "sync") -> None:
+    def __init__(
+        self, label_set: SpellingSet, batches: PlanBatches[Plan], client: str = "sync"
+    ) -> None:
         self._label_set = label_set
         self._batches = batches
         self._client = client

@@ -24,6 +24,7 @@ from labelcast.opening.loops.loop_reader import LoopReader
 from labelcast.opening.loops.read_labels import OnMiss
 from labelcast.opening.parts.label_set_parts import LabelSetParts
 from labelcast.opening.pending_labels import LocalLabels, PendingLabels
+from labelcast.plans import Padding, SequencePlan
 from labelcast.representation import Representation
 from labelcast.views import Views
 
@@ -198,6 +199,39 @@ class LabelSet(LabelSetParts):
         torch_reader: Any = import_module("labelcast.torch.label_reader")
         read: LabelReader = torch_reader.CodedLabelReader(self, policy=policy, device=device)
         return read
+
+    def sequence_plan(
+        self,
+        sample_ids: range | ArrayLike | None = None,
+        *,
+        epochs: int,
+        order_key: int | None = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+        padding: Padding = Padding.REPEAT,
+    ) -> SequencePlan:
+        """Plan a run over whole sequences; a service expands it from a few bytes.
+
+        Args:
+            sample_ids: sequences; None for all of the label set.
+            epochs: see `SequencePlan`, as all that follow.
+            order_key: selects the orders of the epochs; None for none.
+            rank: whose share this is.
+            num_ranks: ranks that share each epoch.
+            padding: what happens to sequences that cannot be dealt out evenly.
+
+        Raises:
+            As `SequencePlan`.
+        """
+        return SequencePlan(
+            self.index().sample_ids if sample_ids is None else sample_ids,
+            self.stored_views(),
+            epochs=epochs,
+            order_key=order_key,
+            rank=rank,
+            num_ranks=num_ranks,
+            padding=padding,
+        )
 
     def stage_views(self, stage: int, *, new: bool = False) -> Views:
         """Views of a staged label set up to a stage, or only those that it adds.

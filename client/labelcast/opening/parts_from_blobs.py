@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelcast.augmentation import RecordedPolicy, UnrenderedPolicy
+from labelcast.augmentation import PositionPolicy, RecordedPolicy, UnrenderedPolicy
 from labelcast.codec import Codec, read_artifact
 from labelcast.context.view_context import ViewContext
 from labelcast.errors import ManifestError, ViewNotFoundError
@@ -68,7 +68,10 @@ def open_index(manifest: Manifest) -> Opening[ViewIndex]:
     tables = yield from _whole(
         part for segment in manifest.segments for part in table_sections(segment)
     )
-    return ViewIndex([index_of(segment, tables.__getitem__) for segment in manifest.segments])
+    return ViewIndex(
+        [index_of(segment, tables.__getitem__) for segment in manifest.segments],
+        of_sequences=isinstance(manifest.contract.policy, PositionPolicy),
+    )
 
 
 def open_context(manifest: Manifest, index: ViewIndex) -> Opening[ViewContext | None]:

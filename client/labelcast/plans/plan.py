@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelcast.errors import InvalidRequestError
 from labelcast.identifiers import one_of
-from labelcast.plans.batches import PlanBatches
+from labelcast.plans.batches import SizedBatches
 from labelcast.plans.permutation import MAX_COUNT, FeistelPermutation
 from labelcast.views import MAX_SEED, Views
 
@@ -103,7 +103,32 @@ class Plan:
             row += count
         return Views.taking(ids, seeds)
 
-    def batches(self, size: int, *, start: int = 0, stop: int | None = None) -> PlanBatches:
+    @property
+    def num_bytes(self) -> int:
+        """Memory that its lists take."""
+        listed = (values for values in (self.samples, self.seeds) if not isinstance(values, range))
+        return sum(values.nbytes for values in listed)
+
+    @property
+    def least_rows(self) -> int:
+        """Rows of its smallest epoch."""
+        return self.rows_per_epoch
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Epoch of a row, and its number in that epoch."""
+        return divmod(row, self.rows_per_epoch)
+
+    def epoch_start(self, epoch: int) -> int:
+        """First row of an epoch; of the one after the last, the number of rows."""
+        return epoch * self.rows_per_epoch
+
+    def num_sized(self, first_epoch: int, last_epoch: int, size: int) -> int:
+        """Batches of so many rows in the epochs from one to before another."""
+        return (last_epoch - first_epoch) * -(-self.rows_per_epoch // size)
+
+    def batches(
+        self, size: int, *, start: int = 0, stop: int | None = None
+    ) -> "SizedBatches[Plan]":
         """Cut rows into batches, which never cross an epoch's end.
 
         Args:
@@ -115,7 +140,7 @@ class Plan:
         Raises:
             InvalidRequestError: an impossible size, or rows that the plan does not have.
         """
-        return PlanBatches(self, size, start=start, stop=len(self) if stop is None else stop)
+        return SizedBatches(self, size, start=start, stop=len(self) if stop is None else stop)
 
     def _ids(self, epoch: int, first: int, count: int) -> NDArray[np.uint64]:
         """IDs of consecutive rows of one epoch: uint64, shape (count,)."""

@@ -152,8 +152,9 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
             digest = wire.label_set_from_proto(request.label_set)
             _require_labels(caller, digest)
             representation = wire.representation_from_proto(request.representation)
-            asked = await asyncio.to_thread(wire_plan.asked_plan_from_proto, request)
             reader = await self._service.reader(digest, representation)
+            stored = reader.label_set.stored
+            asked = await asyncio.to_thread(wire_plan.asked_plan_from_proto, request, stored)
             async for reply in _replies(
                 reader.read(_only(asked)), request.first_row, representation.form
             ):

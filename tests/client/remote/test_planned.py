@@ -20,9 +20,10 @@ from tests.client.remote.test_stream import labels_for, row_of
 
 DIGEST = digest_from_hash(bytes(32))
 STRIDE = 16
+UNASKED: Any = None  # plans of views need no index
 
 
-def exchange_of(batches: PlanBatches) -> PlanExchange:
+def exchange_of(batches: PlanBatches[Plan]) -> PlanExchange:
     return PlanExchange(
         label_set=DIGEST,
         representation=Representation.codes(),
@@ -35,7 +36,7 @@ def exchange_of(batches: PlanBatches) -> PlanExchange:
 def asked(exchange: PlanExchange) -> wire_plan.AskedPlan:
     """What a service reads of the exchange's request."""
     sent = exchange.request().SerializeToString()
-    return wire_plan.asked_plan_from_proto(pb.StreamPlanRequest.FromString(sent))
+    return wire_plan.asked_plan_from_proto(pb.StreamPlanRequest.FromString(sent), UNASKED)
 
 
 def answer(asked: wire_plan.AskedPlan, start: int, count: int) -> pb.LabelRows:
@@ -44,7 +45,7 @@ def answer(asked: wire_plan.AskedPlan, start: int, count: int) -> pb.LabelRows:
 
 
 @st.composite
-def some_batches(draw: st.DrawFn) -> PlanBatches:
+def some_batches(draw: st.DrawFn) -> PlanBatches[Plan]:
     count = draw(st.integers(1, 40))
     ids = draw(st.just(range(7, 7 + count)) | st.permutations(range(0, 3 * count, 3)))
     num_ranks = draw(st.integers(1, count))

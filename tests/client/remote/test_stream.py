@@ -89,7 +89,11 @@ class Peer:
 
 
 def exchange_of(
-    batches: Iterator[Views] | list[Views], *, stride: int = 16, rows_in_flight: int = 64
+    batches: Iterator[Views] | list[Views],
+    *,
+    stride: int = 16,
+    rows_in_flight: int = 64,
+    spans: bool = False,
 ) -> StreamExchange:
     return StreamExchange(
         label_set=DIGEST,
@@ -97,6 +101,7 @@ def exchange_of(
         row_stride=stride,
         num_classes=10,
         batches=batches,
+        spans=spans,
         rows_in_flight=rows_in_flight,
     )
 

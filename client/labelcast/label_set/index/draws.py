@@ -82,28 +82,68 @@ class StoredViews:
         Raises:
             ViewNotFoundError: a sample has no stored view.
         """
-        segments = self._index.segments
-        positions = np.empty((len(segments), len(sample_ids)), dtype=np.int64)
-        counts = np.empty_like(positions)
-        for number, segment in enumerate(segments):
-            positions[number], known = segment.sample_positions(sample_ids)
-            counts[number] = np.where(known, segment.count_views(positions[number]), 0)
+        positions, counts = self._counts(sample_ids)
         total = counts.sum(axis=0)
-        if not total.all():
-            stranger = int(sample_ids[int(np.argmin(total > 0))])
-            raise ViewNotFoundError(
-                f"the label set has no view of sample ID {stranger}", sample_id=stranger
-            )
         low = (sample_ids & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         high = (sample_ids >> np.uint64(32)).astype(np.uint32)
         words = philox((low, high, draws, np.full_like(draws, _LAST_WORD)), 0)
         chosen = ((words[0].astype(np.uint64) * total.astype(np.uint64)) >> np.uint64(32)).astype(
             np.int64
         )
-        seeds = np.zeros(len(sample_ids), dtype=np.uint32)
-        for segment, position, count in zip(segments, positions, counts, strict=True):
-            inside = np.flatnonzero((chosen >= 0) & (chosen < count))
-            seeds[inside] = segment.nth_seeds(position[inside], chosen[inside])
+        return Views(sample_ids, self._nth_seeds(positions, counts, chosen))
+
+    def count_views(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Stored views of each sample, of a sequence its labels: int64, shape (N,).
+
+        Raises:
+            ViewNotFoundError: a sample has no stored view.
+        """
+        counted: NDArray[np.int64] = self._counts(sample_ids)[1].sum(axis=0)
+        return counted
+
+    def nth_seeds(
+        self, sample_ids: NDArray[np.uint64], numbers: NDArray[np.int64]
+    ) -> NDArray[np.uint32]:
+        """Seed of each sample's n-th stored view, segment after segment: uint32, shape (N,).
+
+        Args:
+            sample_ids: uint64, shape (N,).
+            numbers: int64, shape (N,), each from 0 to the sample's `count_views` − 1.
+
+        Raises:
+            ViewNotFoundError: a sample has no stored view.
+        """
+        positions, counts = self._counts(sample_ids)
+        return self._nth_seeds(positions, counts, numbers)
+
+    def _counts(
+        self, sample_ids: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Position of each sample in each segment, and its views there: int64, (segments, N)."""
+        segments = self._index.segments
+        positions = np.empty((len(segments), len(sample_ids)), dtype=np.int64)
+        counts = np.empty_like(positions)
+        for number, segment in enumerate(segments):
+            positions[number], known = segment.sample_positions(sample_ids)
+            counts[number] = np.where(known, segment.count_views(positions[number]), 0)
+        some = counts.any(axis=0)
+        if not some.all():
+            stranger = int(sample_ids[int(np.argmin(some))])
+            raise ViewNotFoundError(
+                f"the label set has no view of sample ID {stranger}", sample_id=stranger
+            )
+        return positions, counts
+
+    def _nth_seeds(
+        self,
+        positions: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+    ) -> NDArray[np.uint32]:
+        seeds = np.zeros(len(numbers), dtype=np.uint32)
+        for segment, position, count in zip(self._index.segments, positions, counts, strict=True):
+            inside = np.flatnonzero((numbers >= 0) & (numbers < count))
+            seeds[inside] = segment.nth_seeds(position[inside], numbers[inside])
             # What was found turns negative, and stays negative.
-            chosen = np.where(chosen >= 0, chosen - count, chosen)
-        return Views(sample_ids, seeds)
+            numbers = np.where(numbers >= 0, numbers - count, numbers)
+        return seeds

@@ -17,13 +17,15 @@ class ViewIndex:
 
     Args:
         segments: one index for each segment of the manifest, in its order.
+        of_sequences: whether samples are sequences, and seeds positions in them; for errors.
 
     Raises:
         ManifestError: two segments hold one view, so its label would be a matter of luck.
     """
 
-    def __init__(self, segments: Sequence[SegmentIndex]) -> None:
+    def __init__(self, segments: Sequence[SegmentIndex], *, of_sequences: bool = False) -> None:
         self.segments = tuple(segments)
+        self._of_sequences = of_sequences
         for at, first in enumerate(self.segments):
             for second in self.segments[at + 1 :]:
                 if _overlap(first, second):
@@ -108,19 +110,32 @@ class ViewIndex:
 
     def _refuse(self, views: Views, at: int, first_row: int) -> None:
         sample_id, seed = int(views.sample_ids[at]), int(views.seeds[at])
-        known = any(sample_id in segment.sample_ids for segment in self.segments)
-        what = (
-            f"no augmentation seed {seed} for sample ID {sample_id}"
-            if known
-            else f"no sample ID {sample_id}"
-        )
+        length = self._length(views.sample_ids[at : at + 1])
+        facts = {"sample_id": sample_id, "seed": seed, "row": first_row + at}
+        if not length:
+            what = f"no sample ID {sample_id}"
+        elif self._of_sequences:
+            facts["length"] = length
+            what = (
+                f"no label at position {seed} of sample ID {sample_id}, a sequence of {length}"
+                f" positions{' of which some are ignored' if seed < length else ''}"
+            )
+        else:
+            what = f"no augmentation seed {seed} for sample ID {sample_id}"
         raise ViewNotFoundError(
             f"the label set has {what} (row {first_row + at} of the request);"
             " ask only for views that were labelled, or draw a stored one (`resolve`)",
-            sample_id=sample_id,
-            seed=seed,
-            row=first_row + at,
+            **facts,
         )
+
+    def _length(self, sample_id: NDArray[np.uint64]) -> int:
+        """Seeds, or positions, of one sample; 0 where there is no such sample."""
+        found = 0
+        for segment in self.segments:
+            position, known = segment.sample_positions(sample_id)
+            if known[0]:
+                found = max(found, int(segment.lengths(position)[0]))
+        return found
 
 
 def _overlap(first: SegmentIndex, second: SegmentIndex) -> bool:

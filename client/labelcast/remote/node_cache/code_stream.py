@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.plans import PlanBatches
+from labelcast.plans import Plan, PlanBatches, SequencePlan
 from labelcast.remote.node_cache.kept_codes import KeptCodes
 from labelcast.views import Views
 
@@ -30,7 +30,9 @@ def stream_codes(
     return _listed(kept, batches, ask)
 
 
-def _planned(kept: KeptCodes, batches: PlanBatches, ask: AskService) -> Generator[DeliveredLabels]:
+def _planned(
+    kept: KeptCodes, batches: PlanBatches[Plan] | PlanBatches[SequencePlan], ask: AskService
+) -> Generator[DeliveredLabels]:
     row = batches.start
     if kept.decide(len(batches.plan) - row):
         for views in batches:
@@ -40,8 +42,7 @@ def _planned(kept: KeptCodes, batches: PlanBatches, ask: AskService) -> Generato
             yield labels
             row += len(views)
     if row < batches.stop:
-        rest = batches.plan.batches(batches.size, start=row, stop=batches.stop)
-        with contextlib.closing(ask(rest)) as asked:
+        with contextlib.closing(ask(batches.rest(row))) as asked:
             for labels in asked:
                 kept.count_asked(len(labels.rows))
                 yield labels

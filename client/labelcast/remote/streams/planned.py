@@ -14,7 +14,7 @@ from labelcast import wire, wire_plan
 from labelcast.codec import Rows
 from labelcast.identifiers import Digest
 from labelcast.opening.delivered import DeliveredLabels
-from labelcast.plans import PlanBatches
+from labelcast.plans import Plan, PlanBatches, SequencePlan
 from labelcast.remote.streams.exchange import Exchange
 from labelcast.representation import Representation
 from labelcast.v2 import labels_pb2 as pb
@@ -39,7 +39,7 @@ class PlanExchange(Exchange):
         representation: Representation,
         row_stride: int,
         num_classes: int,
-        batches: PlanBatches,
+        batches: PlanBatches[Plan] | PlanBatches[SequencePlan],
     ) -> None:
         super().__init__(
             label_set=label_set,

@@ -19,6 +19,7 @@ from labelcast_server.delivery.cache.chunks import ChunkCache
 from labelcast_server.delivery.cache.tables import SharedTables
 from labelcast_server.delivery.open_label_set import OpenLabelSet, Tables
 from labelcast_server.delivery.resolving import ReadableLabelSets
+from labelcast_server.delivery.stored_labels import check_served
 from labelcast_server.delivery.unsent_room import UnsentRoom
 from labelcast_server.store.store import Store
 from labelcast_server.store.verified_reads import read_blob
@@ -102,7 +103,7 @@ class LabelService:
         if known is not None and known.label_set is label_set:
             return known
         if representation.form is not Form.CODES:
-            representation.check(label_set.codec.header)
+            check_served(label_set.codec, representation)
         if len(self._readers) >= _READERS:
             self._readers.clear()
         made = self._readers[digest, representation] = BlockReader(

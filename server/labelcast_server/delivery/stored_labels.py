@@ -1,9 +1,30 @@
-"""Labels that go out as they are stored: codes, and raw labels in the form that was asked for."""
+"""Labels that go out as they are stored, and such as never leave in another form."""
 
 from labelcast.codec import Codec, LabelKind, RawCodec
+from labelcast.codec.latent import LatentCodec
+from labelcast.errors import UnsupportedFormError
 from labelcast.representation import Form, Representation
 
 _FORMS = {LabelKind.LOGITS: Form.LOGITS, LabelKind.PROBABILITIES: Form.PROBABILITIES}
+
+
+def check_served(codec: Codec, representation: Representation) -> None:
+    """Refuse a form that rows of a codec are not decoded to here.
+
+    Args:
+        codec: of the label set.
+        representation: a form of decoded labels.
+
+    Raises:
+        UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
+    """
+    representation.check(codec.header)
+    if isinstance(codec, LatentCodec):
+        raise UnsupportedFormError(
+            f"rows of this label set are hidden states, which a service sends as codes and not as"
+            f" {representation.form}; read codes, and decode them where the head is, as"
+            " label_set.labels and label_set.reader() do"
+        )
 
 
 def are_stored(codec: Codec, representation: Representation) -> bool:

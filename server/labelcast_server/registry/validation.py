@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
+from labelcast.codec.latent import HeadHasher
 from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
@@ -15,6 +16,7 @@ from labelcast.errors import (
 from labelcast.identifiers import Digest, is_digest
 from labelcast.label_set import BlobRef, Manifest, Section, Shard
 from labelcast.label_set.fingerprints import FingerprintKind
+from labelcast.label_set.segment import LENGTHS_PART
 from labelcast.opening.drivers import run_async
 from labelcast.opening.parts_from_blobs import (
     open_codec,
@@ -36,7 +38,7 @@ from labelcast_server.store.verified_reads import (
 )
 
 # Sections that openings ask for; any that is missing here would merely be read twice.
-_TABLES = {"sample_ids", "seeds", "presence", "records", "mixes"} | {
+_TABLES = {"sample_ids", "seeds", "presence", "records", "mixes", f"parts.{LENGTHS_PART}"} | {
     f"parts.{kind.part}" for kind in FingerprintKind
 }
 
@@ -91,6 +93,7 @@ async def _validate(blobs: BlobStore, manifest: Manifest) -> None:
     await run_async(open_context(manifest, index), tables.blob)
     await run_async(open_fingerprints(manifest, index), tables.blob)
     await run_async(open_control_views(manifest, index), tables.blob)
+    await _check_head(blobs, manifest)
     records = await run_async(open_records(manifest, index), tables.blob)
     if records is not None:
         await asyncio.to_thread(records.check)
@@ -118,6 +121,19 @@ class _Tables:
         """For an opening: what was kept, and is given away so that nobody holds it any longer."""
         content = self._kept.pop(ref.digest, None)
         return await read_blob(self._blobs, ref) if content is None else content
+
+
+async def _check_head(blobs: BlobStore, manifest: Manifest) -> None:
+    """Refuse a shipped head that is not the one that the contract names; it may be a gigabyte."""
+    language = manifest.contract.language
+    spec = None if language is None else language.head
+    if manifest.head is None or spec is None:
+        return
+    hasher = HeadHasher(manifest.head.rows, spec.width, spec.dtype, bias=spec.bias)
+    async for rows in read_rows(blobs, manifest.head):
+        await asyncio.to_thread(hasher.add, rows)
+    if (found := hasher.digest()) != spec.digest:
+        raise ManifestError(f"the shipped head is {found}, the contract names {spec.digest}")
 
 
 def _check_hard_labels(rows: NDArray[np.uint8], manifest: Manifest, number: int) -> None:

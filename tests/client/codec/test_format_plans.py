@@ -7,7 +7,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from labelcast.plans import FeistelPermutation, Padding, Plan
+from labelcast.plans import FeistelPermutation, Padding, Plan, SequencePlan
+from labelcast.label_set import StoredViews, ViewIndex, index_of_sequences
 from tests.client.augmentation.test_philox import reference
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")
@@ -17,6 +18,8 @@ ORDERS = re.findall(
     rf"^\| (\d+) \| (\d+) \| (\d+) \| {NUMBERS} \| {NUMBERS} \|$", SECTION, re.MULTILINE
 )
 PLANS = re.findall(rf"^\| `(\w+)` \| {NUMBERS} \| {NUMBERS} \|$", SECTION, re.MULTILINE)
+
+SEQUENCES = re.findall(rf"^\| (\d) of 2 \| {NUMBERS} \| {NUMBERS} \|$", SECTION, re.MULTILINE)
 
 
 def numbers(text: str) -> list[int]:
@@ -58,6 +61,25 @@ def test_golden_plans(padding: str, sample_ids: str, seeds: str) -> None:
     assert views.seeds.tolist() == numbers(seeds)
 
 
+@pytest.mark.parametrize(("rank", "sample_ids", "positions"), SEQUENCES)
+def test_golden_plans_of_sequences(rank: str, sample_ids: str, positions: str) -> None:
+    lengths = np.array([2, 1, 3, 1, 2], dtype=np.uint32)
+    index = index_of_sequences(np.arange(100, 105, dtype=np.uint64), lengths)
+    plan = SequencePlan(
+        range(100, 105),
+        StoredViews(ViewIndex([index])),
+        epochs=2,
+        order_key=3,
+        rank=int(rank),
+        num_ranks=2,
+        padding=Padding.UNEVEN,
+    )
+    views = plan.views(0, len(plan))
+    assert views.sample_ids.tolist() == numbers(sample_ids)
+    assert views.seeds.tolist() == numbers(positions)
+
+
 def test_the_tables_are_read_whole() -> None:
     assert len(ORDERS) == 8
     assert {rule for rule, _, _ in PLANS} == set(Padding)
+    assert len(SEQUENCES) == 2

@@ -100,11 +100,28 @@ def head_digest(
         parts: rows in the order of the tokens, as `HeadSpec` has them: uint8, shape (n, stride).
         bias: whether rows end with a bias.
     """
-    shape = {"bias": bias, "dtype": str(dtype), "shape": [vocabulary, width]}
-    content = hashlib.sha256(json.dumps(shape, sort_keys=True, separators=(",", ":")).encode())
+    hasher = HeadHasher(vocabulary, width, dtype, bias=bias)
     for part in parts:
-        content.update(np.ascontiguousarray(part).data)
-    return digest_from_hash(content.digest())
+        hasher.add(part)
+    return hasher.digest()
+
+
+class HeadHasher:
+    """Makes the digest of a head whose rows come a part at a time; see `head_digest`."""
+
+    def __init__(self, vocabulary: int, width: int, dtype: HeadDtype, *, bias: bool) -> None:
+        shape = {"bias": bias, "dtype": str(dtype), "shape": [vocabulary, width]}
+        self._content = hashlib.sha256(
+            json.dumps(shape, sort_keys=True, separators=(",", ":")).encode()
+        )
+
+    def add(self, part: HeadRows) -> None:
+        """Add the rows that come next: uint8, shape (n, stride)."""
+        self._content.update(np.ascontiguousarray(part).data)
+
+    def digest(self) -> Digest:
+        """Digest of all rows."""
+        return digest_from_hash(self._content.digest())
 
 
 class Head:

@@ -55,7 +55,7 @@ class Job:
     leave_at: int | None
     read_pauses: frozenset[int]
     use_pauses: frozenset[int]
-    planned: PlanBatches | None
+    planned: PlanBatches[Plan] | None
 
     @property
     def pause_seconds(self) -> float:
@@ -118,7 +118,9 @@ def _listed(
     return [at[start : start + size] for start in range(0, total, size)]
 
 
-def _planned(random: np.random.Generator, known: SpelledSet, total: int, size: int) -> PlanBatches:
+def _planned(
+    random: np.random.Generator, known: SpelledSet, total: int, size: int
+) -> PlanBatches[Plan]:
     """Of all samples or some, by one of several ranks, from anywhere on."""
     samples = np.arange(known.num_samples)
     if random.random() < 0.5:

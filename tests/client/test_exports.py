@@ -29,6 +29,7 @@ def test_public_names_of_labelcast() -> None:
         "ReadLabels",
         "RemoteLabelSet",
         "Representation",
+        "SequencePlan",
         "Tls",
         "Views",
         "open",

@@ -88,6 +88,7 @@ def describe(manifest: Manifest, codec_name: str, report: dict[str, Any] | None)
         "fingerprints": _fingerprints(manifest),
         "control_views": manifest.has_control_views,
         "hard_labels": all(segment.hard_labels is not None for segment in manifest.segments),
+        "language": _language(manifest),
         "report": report,
     }
 
@@ -104,7 +105,8 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("digest", described["digest"]),
         ("labels", f"{described['labels']:,} of {described['num_classes']:,} classes"),
-        ("samples × seeds", " + ".join(grids)),
+        *_language_pairs(described["language"], described["segments"]),
+        *([] if described["language"] else [("samples × seeds", " + ".join(grids))]),
         ("label kind", kind),
         ("teacher", teacher["name"]),
         *_stage_pairs(described["stages"]),
@@ -120,6 +122,32 @@ def pairs_of(described: dict[str, Any]) -> list[tuple[str, str]]:
         *([("augmentation bytes", f"{size['augmentation']:.1f}")] if size["augmentation"] else []),
         ("total bytes a label", f"{size['total']:.1f} ({', '.join(totals)} labels)"),
         *_report_pairs(described["report"]),
+    ]
+
+
+def _language(manifest: Manifest) -> dict[str, Any] | None:
+    language = manifest.contract.language
+    if language is None:
+        return None
+    return language.as_json() | {"head_is_shipped": manifest.head is not None}
+
+
+def _language_pairs(
+    language: dict[str, Any] | None, segments: list[dict[str, Any]]
+) -> list[tuple[str, str]]:
+    if language is None:
+        return []
+    tokenizer, head, padding = language["tokenizer"], language["head"], language["padding"]
+    sequences = [f"{each['samples']:,} of up to {each['seeds']:,} tokens" for each in segments]
+    named = "none"
+    if head is not None:
+        where = "shipped" if language["head_is_shipped"] else "named only"
+        named = f"{head['width']:,} channels, {head['dtype']}, {where}, {head['digest']}"
+    without = f", without {padding:,} columns of padding" if padding else ""
+    return [
+        ("sequences", " + ".join(sequences)),
+        ("tokenizer", f"{tokenizer['name']}{without}, {tokenizer['digest']}"),
+        ("head", named),
     ]
 
 

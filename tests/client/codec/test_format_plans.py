@@ -7,8 +7,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from labelcast.plans import FeistelPermutation, Padding, Plan, SequencePlan
 from labelcast.label_set import StoredViews, ViewIndex, index_of_sequences
+from labelcast.plans import FeistelPermutation, Padding, Plan, SequencePlan
 from tests.client.augmentation.test_philox import reference
 
 FORMAT = resources.files("labelcast.codec").joinpath("FORMAT.md").read_text("utf-8")

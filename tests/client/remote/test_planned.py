@@ -63,7 +63,7 @@ def some_batches(draw: st.DrawFn) -> PlanBatches[Plan]:
 
 
 @given(some_batches(), st.integers(0, 2**32))
-def test_every_row_comes_once_and_in_order(batches: PlanBatches, choices: int) -> None:
+def test_every_row_comes_once_and_in_order(batches: PlanBatches[Plan], choices: int) -> None:
     chance, exchange = random.Random(choices), exchange_of(batches)
     delivered: list[DeliveredLabels] = []
     while not exchange.done:

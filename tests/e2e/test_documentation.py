@@ -93,6 +93,12 @@ CASES = {
     },
     ("guides/reader.md", 1): {
         ", tls=True": "",
+        "my-text:v1": "mine:v1",  # Whose samples are as sequences of three.
+        "epochs=3": "label_set.index().sample_ids[:1], epochs=3",
+        "...  # batch": "print(batch.views.sample_ids, tuple(batch.values.shape))  # batch",
+    },
+    ("guides/reader.md", 2): {
+        ", tls=True": "",
         "label_set.index().sample_ids": "IDS",
         "range(300)": "SEEDS",
         "...  # train on": "print(labels.views.sample_ids, labels.values.shape)  # train on",

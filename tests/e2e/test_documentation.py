@@ -95,7 +95,7 @@ CASES = {
         ", tls=True": "",
         "my-text:v1": "mine:v1",  # Whose samples are as sequences of three.
         "epochs=3": "label_set.index().sample_ids[:1], epochs=3",
-        "...  # batch": "print(batch.views.sample_ids, tuple(batch.values.shape))  # batch",
+        "...  # views": "print(views.sample_ids, labels.values.shape)  # views",
     },
     ("guides/reader.md", 2): {
         ", tls=True": "",

@@ -1,6 +1,5 @@
 """Label sets of token sequences over a service: by spans, by plan, and what is refused of them."""
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,16 @@ from numpy.typing import NDArray
 from labelcast import (
     AsyncLabelClient,
     LabelClient,
-    Precision,
     Representation,
     SequencePlan,
     Views,
 )
-from labelcast.codec import CodecHeader, LabelKind
-from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
-from labelcast.codec.latent.hidden import HiddenCodec, StatePrecision
-from labelcast.errors import ManifestError, UnsupportedFormError, ViewNotFoundError
-from labelcast.label_set.language import LanguageContract, tokenizer_digest
+from labelcast.errors import ViewNotFoundError
 from labelcast.label_set_directory import LabelSetDirectory
-from labelcast_producers.encoding.sequence_set import write_sequence_set
 from tests.e2e import tampering as do
 from tests.e2e.hostile_peer import Fault, hostile_peer
 from tests.e2e.running_service import RunningService
-from tests.factories.sequence_sets import describe, make_sequence_set, token_ids
+from tests.factories.sequence_sets import make_sequence_set
 
 pytestmark = pytest.mark.e2e
 
@@ -198,72 +191,3 @@ def test_ignored_positions_are_told_from_such_beyond(
     ).tolist()
     with service.client() as client, pytest.raises(ViewNotFoundError, match="some are ignored"):
         client.labels(client.open(known.digest), Views.of([10], lacking[:1]), CODES)
-
-
-@pytest.fixture(scope="module")
-def states(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelSetDirectory, Head]:
-    """A label set of hidden states, with its head."""
-    random = np.random.default_rng(3)
-    weights = random.normal(size=(VOCABULARY, WIDTH)).astype("<f2").view(np.uint8)
-    spec = HeadSpec(
-        digest=head_digest(VOCABULARY, WIDTH, HeadDtype.FP16, [weights]),
-        width=WIDTH,
-        dtype=HeadDtype.FP16,
-    )
-    language = LanguageContract(
-        tokenizer=tokenizer_digest([str(token) for token in range(VOCABULARY)]),
-        tokenizer_name="fifty",
-        head=spec,
-    )
-    codec = HiddenCodec(CodecHeader(VOCABULARY, LabelKind.LOGITS, None), WIDTH, StatePrecision.FP16)
-    lengths = (5, 2, 9)
-    rows = random.normal(size=(sum(lengths), WIDTH)).astype("<f2").view(np.uint8)
-    head = Head(spec, [weights])
-    return (
-        write_sequence_set(
-            describe(token_ids(lengths), language=language),
-            codec,
-            [rows],
-            tmp_path_factory.mktemp("states"),
-            report={},
-            head=head,
-        ),
-        head,
-    )
-
-
-@pytest.mark.parametrize(
-    "form",
-    [Representation.logits(Precision.FP16), Representation.top_k(3, 1.0)],
-    ids=["logits", "top-k"],
-)
-def test_states_are_sent_as_codes_and_decoded_where_the_head_is(
-    service: RunningService, states: tuple[LabelSetDirectory, Head], form: Representation
-) -> None:
-    made, head = states
-    service.push(made, "states")
-    views = made.index().segments[0].views()
-    with service.client() as client:
-        label_set = client.open(made.digest)
-        with pytest.raises(UnsupportedFormError, match=r"read codes, and decode them where the h"):
-            client.labels(label_set, views, form)
-        # What the error says.
-        labels = label_set.labels(views.sample_ids, views.seeds)
-    latents = made.gather(views).view("<f2").astype(np.float32)
-    np.testing.assert_allclose(labels, head.logits(latents), rtol=1e-5, atol=1e-5)
-
-
-def test_a_head_that_is_another_is_refused_when_it_is_pushed(
-    service: RunningService, states: tuple[LabelSetDirectory, Head], tmp_path: Path
-) -> None:
-    made, head = states
-    swapped = np.roll(head.parts[0], 1, axis=0)
-    # As a producer that lies about its digest would.
-    other = Head(head.spec, [np.ascontiguousarray(swapped)])
-    language = made.contract.language
-    assert language is not None
-    described = replace(describe(token_ids((5, 2, 9))), language=language)
-    rows = made.gather(made.index().segments[0].views())
-    lying = write_sequence_set(described, made.codec(), [rows], tmp_path, report={}, head=other)
-    with pytest.raises(ManifestError, match="the shipped head is sha256:"):
-        service.push(lying, "swapped")

@@ -6,6 +6,7 @@ Unix socket in a private directory. The messages: `labelcast_server.decoder.prot
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from labelcast_server.decoder.connection import (
     DecodedRows,
     Request,
 )
-from labelcast_server.decoder.protocol import PING_BYTES, Kind, pack_subject
+from labelcast_server.decoder.heads import HeadFiles
+from labelcast_server.decoder.protocol import PING_BYTES, Kind, pack_load, pack_subject
 
 __all__ = ["DecodedRows", "DecoderClient", "PackedRows"]
 
@@ -38,11 +40,13 @@ class PackedRows:
     """Rows to decode, and into what.
 
     Attributes:
-        codec: digest of the artifact.
+        codec: key of the decoder: `decoder_key` of artifact and head.
         artifact: sent to a decoder process that does not hold the codec.
         representation: any form but codes.
         rows: the packed rows, each followed by its context row if the codec is conditioned.
         label_bytes: bytes of all their labels.
+        head: gets the head's files ready for a decoder process that does not hold it; None for
+            codecs without.
     """
 
     codec: Digest
@@ -50,6 +54,7 @@ class PackedRows:
     representation: Representation
     rows: bytes
     label_bytes: int
+    head: Callable[[], Awaitable[HeadFiles]] | None = None
 
 
 class DecoderClient:
@@ -86,7 +91,7 @@ class DecoderClient:
         budget = self._under_way.setdefault(subject, ByteBudget(_UNDER_WAY_BYTES))
         await budget.take(size)
         try:
-            return await self._decode(wanted.codec, wanted.artifact, request)
+            return await self._decode(wanted, request)
         finally:
             budget.give(size)
             if budget.idle:
@@ -106,26 +111,29 @@ class DecoderClient:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _decode(self, codec: Digest, artifact: bytes, request: Request) -> DecodedRows:
+    async def _decode(self, wanted: PackedRows, request: Request) -> DecodedRows:
         for _ in range(_LOADS_FOR_ONE_DECODE):
             connection = await self._connected()
             try:
                 return await connection.ask(request, self._answer_seconds)
             except CodecMissingError:
                 # Never loaded, or evicted since: the decoder holds a bounded number of codecs.
-                await self._load(codec, artifact)
+                await self._load(wanted)
         raise ServiceUnavailableError(
             "the decoder process drops codecs before it has used them: too many label sets are read"
             " at once; retry, or read fewer at a time"
         )
 
-    async def _load(self, codec: Digest, artifact: bytes) -> None:
+    async def _load(self, wanted: PackedRows) -> None:
+        codec = wanted.codec
         lock = self._loading.setdefault(codec, asyncio.Lock())
         first = not lock.locked()
         async with lock:
             # Callers that waited find it loaded.
             if first:
-                load = Request(Kind.LOAD, codec.encode("ascii"), artifact)
+                files = b"" if wanted.head is None else (await wanted.head()).to_bytes()
+                body = pack_load(files, wanted.artifact)
+                load = Request(Kind.LOAD, codec.encode("ascii"), body)
                 await (await self._connected()).ask(load, self._answer_seconds)
         self._loading.pop(codec, None)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
 from labelcast.checksums import crc32
 from labelcast.codec import Rows
+from labelcast.codec.latent import Head
 from labelcast.identifiers import Digest
 from labelcast.representation import Form, Representation
 from labelcast.torch.decoding import TorchDecoder
@@ -23,11 +25,19 @@ class Loaded:
 
     Attributes:
         decoder: decoder of the codec, on the device.
+        head_bytes: memory that its head takes; 0 without.
         paces: pace of each form.
     """
 
     decoder: TorchDecoder
+    head_bytes: int = 0
     paces: dict[Form, Pace] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, decoder: TorchDecoder, head: Head | None) -> Self:
+        """A decoder with its head."""
+        parts = () if head is None else head.parts
+        return cls(decoder, sum(part.nbytes for part in parts))
 
     @property
     def stride(self) -> int:

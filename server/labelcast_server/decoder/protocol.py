@@ -2,17 +2,19 @@
 
     frame    header: payload bytes u64, request number u32, kind u8, CRC-32 of these u32
              + payload; everything little-endian
-    subject  codec digest (71 ASCII bytes), form u8, precision u8, k u32, temperature f64,
+    key      digest of the codec, or of codec and head (71 ASCII bytes)
+    subject  key, form u8, precision u8, k u32, temperature f64,
              place: offset u64, generation u64 of a slot in the shared memory; 0, 0 for none
 
     SHARE    reference to memory, see `labelcast_server.decoder.shared_memory`
                                           → DONE     the same reference
-    LOAD     codec digest + artifact      → DONE     digest of what was loaded
+    LOAD     key + length of a head's files u32 (0 for none) + these, see `decoder.heads`
+             + artifact                   → DONE     the same key
     DECODE   subject + packed rows, each followed by its context row if the codec is conditioned
                                           → DONE     subject, CRC-32 of the rows that were decoded,
                                                      CRC-32 of the labels; labels, unless they
                                                      are in the slot that was named
-                                          → MISSING  codec digest: send LOAD first
+                                          → MISSING  key: send LOAD first
     PING     8 bytes                      → DONE     the same 8 bytes, once labels have decoded
     any      …                            → ERROR    CRC-32 of the request's payload, CRC-32 of the
                                                      rest, canonical JSON {reason, message, facts}
@@ -28,7 +30,12 @@ from enum import IntEnum
 
 from labelcast.checksums import crc32
 from labelcast.codec import Precision
-from labelcast.errors import LabelcastError, ServiceUnavailableError, error_from_reason
+from labelcast.errors import (
+    InvalidRequestError,
+    LabelcastError,
+    ServiceUnavailableError,
+    error_from_reason,
+)
 from labelcast.identifiers import Digest, digest_from
 from labelcast.representation import Form, Representation
 
@@ -37,6 +44,7 @@ _CHECKSUM = struct.Struct("<I")
 _SUBJECT = struct.Struct("<71sBBId")
 _PLACE = struct.Struct("<QQ")
 _CHECKSUMS = struct.Struct("<II")
+_LENGTH = struct.Struct("<I")
 
 HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 DIGEST_BYTES = 71
@@ -44,8 +52,9 @@ SUBJECT_BYTES = _SUBJECT.size + _PLACE.size
 ANSWER_HEAD_BYTES = SUBJECT_BYTES + _CHECKSUMS.size
 PING_BYTES = 8
 MAX_REFERENCE_BYTES = 256
+MAX_HEAD_FILES_BYTES = 2**20
 # An artifact has at most 2**31 bytes; a block of rows or labels has far fewer.
-MAX_LOAD_BYTES = 2**31 + DIGEST_BYTES
+MAX_LOAD_BYTES = 2**31 + DIGEST_BYTES + _LENGTH.size + MAX_HEAD_FILES_BYTES
 MAX_ROWS_BYTES = 2**28
 MAX_ERROR_BYTES = 2**16
 
@@ -134,6 +143,31 @@ def unpack_subject(subject: bytes) -> tuple[Digest, Representation, Place]:
     )
     place = Place(*_PLACE.unpack_from(subject, _SUBJECT.size))
     return digest_from(codec.decode("ascii")), representation, place
+
+
+def pack_load(head_files: bytes, artifact: bytes) -> bytes:
+    """Pack what follows the key of a LOAD.
+
+    Args:
+        head_files: where the head lies; b"" for none.
+        artifact: of the codec.
+    """
+    return _LENGTH.pack(len(head_files)) + head_files + artifact
+
+
+def unpack_load(body: bytes) -> tuple[bytes, bytes]:
+    """Unpack head's files and artifact.
+
+    Raises:
+        InvalidRequestError: there are fewer bytes than it says.
+    """
+    if len(body) < _LENGTH.size:
+        raise InvalidRequestError("a codec to load says how long its head's files are")
+    (length,) = _LENGTH.unpack_from(body)
+    end = _LENGTH.size + length
+    if length > MAX_HEAD_FILES_BYTES or len(body) < end:
+        raise InvalidRequestError(f"a codec to load has no {length} bytes of head's files")
+    return body[_LENGTH.size : end], body[end:]
 
 
 def pack_answer_head(subject: bytes, rows_crc32: int, labels_crc32: int) -> bytes:

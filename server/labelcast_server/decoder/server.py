@@ -23,11 +23,13 @@ from labelcast.errors import (
     NetworkError,
 )
 from labelcast.identifiers import Digest
-from labelcast.label_set import check_digest, digest_of
+from labelcast.label_set import digest_of
+from labelcast.label_set.digests import require_digest
 from labelcast.representation import Form
-from labelcast.torch.decoding import TorchDecoder, load_decoder
+from labelcast.torch.decoding import load_decoder
 from labelcast_server.byte_budget import ByteBudget
 from labelcast_server.decoder.fair_queue import FairQueue, Part
+from labelcast_server.decoder.heads import HeadFiles, decoder_key
 from labelcast_server.decoder.jobs import Group, Job, Loaded, decode, keep
 from labelcast_server.decoder.landing import TURNS_AT_ONCE, landing_for
 from labelcast_server.decoder.probe import DeviceProbe
@@ -45,6 +47,7 @@ from labelcast_server.decoder.protocol import (
     pack_error,
     pack_header,
     unpack_header,
+    unpack_load,
     unpack_subject,
 )
 from labelcast_server.decoder.shared_memory import Slot, open_shared
@@ -52,6 +55,8 @@ from labelcast_server.error_catalog import publicise
 from labelcast_server.telemetry.metrics import QUEUED_UNITS, TURN_ROWS
 
 _LOADED_CODECS = 16
+# Of all heads together, beside the one that is used: each may have a gigabyte.
+_HELD_HEAD_BYTES = 2**31
 _BUFFER_BYTES = 2**20
 # Requests that wait and answers that have not been read yet. Above it, no further request is read;
 # a worker keeps far less in flight for one codec.
@@ -294,20 +299,31 @@ class DecoderServer:
             QUEUED_UNITS.set(len(self._queue))
             raise
 
-    async def _load(self, codec: str, artifact: bytes) -> None:
-        def load() -> tuple[Digest, TorchDecoder | None]:
-            digest = check_digest(artifact, codec, "the codec artifact")
+    async def _load(self, key: str, body: bytes) -> None:
+        def load() -> tuple[Digest, Loaded | None]:
+            files, artifact = unpack_load(body)
+            where = HeadFiles.from_bytes(files) if files else None
+            found = decoder_key(digest_of(artifact), None if where is None else where.spec)
+            digest = require_digest(found, key, "the codec artifact")
             # Another worker may have sent it a moment ago.
-            known = digest in self._loaded
-            return digest, None if known else load_decoder(artifact, self._device)
+            if digest in self._loaded:
+                return digest, None
+            head = None if where is None else where.read()
+            return digest, Loaded.of(load_decoder(artifact, self._device, head=head), head)
 
-        digest, decoder = await asyncio.get_running_loop().run_in_executor(self._loader, load)
-        if decoder is not None:
-            self._loaded[digest] = Loaded(decoder)
+        digest, loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+        if loaded is not None:
+            self._loaded[digest] = loaded
         if digest in self._loaded:
             self._loaded.move_to_end(digest)
-        while len(self._loaded) > _LOADED_CODECS:
+        while self._holds_too_much():
             self._loaded.popitem(last=False)
+
+    def _holds_too_much(self) -> bool:
+        if len(self._loaded) > _LOADED_CODECS:
+            return True
+        heads = sum(loaded.head_bytes for loaded in self._loaded.values())
+        return len(self._loaded) > 1 and heads > _HELD_HEAD_BYTES
 
     async def _work(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +17,10 @@ from labelcast.views import Views
 from labelcast.wire import AskedSpans, AskedViews
 from labelcast_server.background import end
 from labelcast_server.decoder.client import DecodedRows, PackedRows
+from labelcast_server.decoder.heads import decoder_key
 from labelcast_server.delivery.block import Block
 from labelcast_server.delivery.cache.chunks import ChunkCache
+from labelcast_server.delivery.cache.heads import head_files, shipped_head
 from labelcast_server.delivery.open_label_set import OpenLabelSet
 from labelcast_server.delivery.pace import Pace
 from labelcast_server.delivery.read_ahead import ReadAhead
@@ -79,6 +82,9 @@ class BlockReader:
         self._room = room
         self._rows = RowFinder(label_set, representation, chunks)
         self._stored = are_stored(label_set.codec, representation)
+        spec = shipped_head(label_set.manifest)
+        self._key = decoder_key(label_set.manifest.codec.digest, spec)
+        self._head = None if spec is None else partial(head_files, chunks, label_set.manifest)
         self._unit_rows = UNIT_ROWS.labels(representation.form)
         self._sizes = UnitSizes.of(
             representation,
@@ -218,11 +224,12 @@ class BlockReader:
             packed = await asyncio.to_thread(_beside_context, packed, context, views)
         began = time.perf_counter()
         wanted = PackedRows(
-            self.label_set.manifest.codec.digest,
+            self._key,
             self.label_set.artifact,
             self._representation,
             packed.tobytes(),
             len(packed) * self._sizes.row_bytes,
+            self._head,
         )
         decoded = await self._decoder.decode(wanted)
         DECODE_SECONDS.observe(time.perf_counter() - began)

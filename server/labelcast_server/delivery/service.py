@@ -103,7 +103,7 @@ class LabelService:
         if known is not None and known.label_set is label_set:
             return known
         if representation.form is not Form.CODES:
-            check_served(label_set.codec, representation)
+            check_served(label_set.codec, label_set.manifest, representation)
         if len(self._readers) >= _READERS:
             self._readers.clear()
         made = self._readers[digest, representation] = BlockReader(

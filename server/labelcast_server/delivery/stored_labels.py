@@ -3,27 +3,29 @@
 from labelcast.codec import Codec, LabelKind, RawCodec
 from labelcast.codec.latent import LatentCodec
 from labelcast.errors import UnsupportedFormError
+from labelcast.label_set import Manifest
 from labelcast.representation import Form, Representation
 
 _FORMS = {LabelKind.LOGITS: Form.LOGITS, LabelKind.PROBABILITIES: Form.PROBABILITIES}
 
 
-def check_served(codec: Codec, representation: Representation) -> None:
-    """Refuse a form that rows of a codec are not decoded to here.
+def check_served(codec: Codec, manifest: Manifest, representation: Representation) -> None:
+    """Refuse a form that rows of a label set are not decoded to here.
 
     Args:
         codec: of the label set.
+        manifest: of the label set.
         representation: a form of decoded labels.
 
     Raises:
         UnsupportedFormError, ContractMismatchError: the labels do not come in that form.
     """
     representation.check(codec.header)
-    if isinstance(codec, LatentCodec):
+    if isinstance(codec, LatentCodec) and manifest.head is None:
         raise UnsupportedFormError(
-            f"rows of this label set are hidden states, which a service sends as codes and not as"
-            f" {representation.form}; read codes, and decode them where the head is, as"
-            " label_set.labels and label_set.reader() do"
+            "rows of this label set are hidden states, and it names its teacher's head without"
+            f" having it, so a service cannot send {representation.form}; read codes, and decode"
+            " them where the head is, with label_set.use_head(head)"
         )
 
 

@@ -42,7 +42,7 @@ class LanguageContract:
             "labels": _LABELS,
             "tokenizer": {"name": self.tokenizer_name, "digest": self.tokenizer},
             "padding": self.padding,
-            "head": None if self.head is None else _head_as_json(self.head),
+            "head": None if self.head is None else head_as_json(self.head),
         }
 
     @classmethod
@@ -55,14 +55,15 @@ class LanguageContract:
             tokenizer=tokenizer.digest("digest"),
             tokenizer_name=tokenizer.text("name"),
             padding=fields.integer("padding", 0, _MAX_PADDING),
-            head=None if head is None else _head_from(Fields(head, f"{fields.path}.head")),
+            head=None if head is None else head_from_fields(Fields(head, f"{fields.path}.head")),
         )
         tokenizer.done()
         fields.done()
         return read
 
 
-def _head_as_json(head: HeadSpec) -> dict[str, Any]:
+def head_as_json(head: HeadSpec) -> dict[str, Any]:
+    """JSON value that `head_from_fields` reads back."""
     return {
         "digest": head.digest,
         "width": head.width,
@@ -73,7 +74,12 @@ def _head_as_json(head: HeadSpec) -> dict[str, Any]:
     }
 
 
-def _head_from(fields: Fields) -> HeadSpec:
+def head_from_fields(fields: Fields) -> HeadSpec:
+    """Read strictly.
+
+    Raises:
+        ManifestError: a field is missing, unknown or out of range.
+    """
     dtype, bias, softcap = fields.text("dtype"), fields.take("bias"), fields.take("softcap")
     if (
         dtype not in set(HeadDtype)

@@ -24,6 +24,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,9 @@ from labelcast.codec import Rows
 from labelcast.errors import LabelcastError, StoreFullError
 from labelcast.identifiers import Digest
 from labelcast.label_set import Section, Shard, digest_of
+from labelcast_server.delivery.cache.bounds import no_room
 from labelcast_server.delivery.cache.directory import CacheDirectory
-from labelcast_server.delivery.cache.shard_file import ShardFile
+from labelcast_server.delivery.cache.shard_file import ShardFile, file_name
 from labelcast_server.delivery.cache.shard_rows import ShardRows, by_owner, by_shard
 from labelcast_server.store.blob_store import BlobStore
 from labelcast_server.store.verified_reads import (
@@ -152,6 +154,21 @@ class ChunkCache:
             return content
         # Damage that fits the checksums: the file's, if the store has other bytes.
         return await read_shard(self._blobs, section, shard)
+
+    async def file_with(self, section: Section, shard: Shard) -> Path:
+        """A file that begins with all rows of a shard, each chunk compared with its checksum.
+
+        Raises:
+            StoreFullError: there is no room for it.
+            Otherwise as `gather`.
+        """
+        cached = self._shards.get(shard.data.digest) or await self._open(section, shard)
+        file = await self._file_of(cached)
+        if file is None:
+            raise no_room(shard.data.size, self._directory.path)
+        await self._make_ready(cached, file, np.arange(len(cached.checksums)))
+        file.used = True
+        return self._directory.path / file_name(shard)
 
     def shards_with_files(self) -> list[CachedShard]:
         """Every shard that has a file, for the scrubber."""

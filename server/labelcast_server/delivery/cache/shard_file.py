@@ -98,8 +98,7 @@ class ShardFile:
         """
         opened = partial(cls._opened, section=section, shard=shard, directory=directory.path)
         new = None if checksums is None else (checksums.tobytes(), shard.data.size)
-        name = shard.data.digest.replace(":", "-")
-        return directory.open(name, _whole_size(shard), opened, new)
+        return directory.open(file_name(shard), _whole_size(shard), opened, new)
 
     @classmethod
     def _opened(
@@ -212,6 +211,11 @@ class ShardFile:
         except OSError:
             return False
         return len(content) == length and crc32(content) == int(self.checksums[number])
+
+
+def file_name(shard: Shard) -> str:
+    """Name of a shard's file in the directory of the cache."""
+    return shard.data.digest.replace(":", "-")
 
 
 def _whole_size(shard: Shard) -> int:

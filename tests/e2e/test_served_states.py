@@ -1,0 +1,149 @@
+"""Hidden states over a service: labels by the head of their label set, or codes where it is not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from labelcast import Precision, Representation
+from labelcast.codec import CodecHeader, LabelKind, Rows
+from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
+from labelcast.codec.latent.hidden import HiddenCodec, StatePrecision
+from labelcast.errors import CodecFormatError, ManifestError, UnsupportedFormError
+from labelcast.label_set.language import LanguageContract, tokenizer_digest
+from labelcast.label_set_directory import LabelSetDirectory
+from labelcast_producers.encoding.sequence_set import SequenceSet, write_sequence_set
+from tests.e2e.running_service import RunningService
+from tests.factories.sequence_sets import describe, token_ids
+
+pytestmark = pytest.mark.e2e
+
+WIDTH, VOCABULARY = 8, 50
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Hidden states of three sequences, and the head that makes logits of them."""
+
+    described: SequenceSet
+    codec: HiddenCodec
+    rows: Rows
+    head: Head
+
+    @classmethod
+    def make(cls, vocabulary: int = VOCABULARY, *, softcap: float | None = None) -> Self:
+        random = np.random.default_rng(3)
+        weights = random.normal(size=(vocabulary, WIDTH)).astype("<f2").view(np.uint8)
+        digest = head_digest(vocabulary, WIDTH, HeadDtype.FP16, [weights])
+        spec = HeadSpec(digest=digest, width=WIDTH, dtype=HeadDtype.FP16, softcap=softcap)
+        tokens = [str(token) for token in range(vocabulary)]
+        language = LanguageContract(
+            tokenizer=tokenizer_digest(tokens), tokenizer_name="numbers", head=spec
+        )
+        header = CodecHeader(vocabulary, LabelKind.LOGITS, None)
+        lengths = (5, 2, 9)
+        return cls(
+            describe(token_ids(lengths), language=language),
+            HiddenCodec(header, WIDTH, StatePrecision.FP16),
+            random.normal(size=(sum(lengths), WIDTH)).astype("<f2").view(np.uint8),
+            Head(spec, [weights]),
+        )
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """The states themselves, in the order of the rows."""
+        return self.rows.view("<f2").astype(np.float32)
+
+    def write(self, out: Path, *, shipped: bool, head: Head | None = None) -> LabelSetDirectory:
+        """Write their label set, with its head or without."""
+        head = (head or self.head) if shipped else None
+        return write_sequence_set(
+            self.described, self.codec, [self.rows], out, report={}, head=head
+        )
+
+
+def likeliest(logits: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The k likeliest tokens of each row, as a set."""
+    return np.sort(np.argsort(-logits, axis=1, kind="stable")[:, :k], axis=1)
+
+
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, 2**18])
+def test_clients_without_torch_get_labels_of_states(
+    service: RunningService, tmp_path: Path, vocabulary: int
+) -> None:
+    """The service makes them by the head that the label set has, in slices of a turn."""
+    states = States.make(vocabulary)
+    made = states.write(tmp_path, shipped=True)
+    service.push(made, f"states-of-{vocabulary}")
+    views, exact = made.index().segments[0].views(), states.head.logits(states.latents)
+    backwards = np.arange(len(views))[::-1]
+    with service.client() as client:
+        label_set = client.open(made.digest)
+        logits = client.labels(label_set, views[backwards], Representation.logits(Precision.FP32))
+        np.testing.assert_allclose(logits.values, exact[backwards], rtol=1e-4, atol=1e-4)
+        streamed = label_set.stream(views.batches(5), Representation.top_k(3, 1.0))
+        named = [batch.top_k() for batch in streamed]
+        ids = np.sort(np.concatenate([ids for ids, _ in named]), axis=1)
+        np.testing.assert_array_equal(ids, likeliest(exact, 3))
+        weights = np.exp(exact.astype(np.float64))
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        best = np.sort(np.concatenate([values for _, values in named]), axis=1)
+        np.testing.assert_allclose(best, np.sort(shares, axis=1)[:, -3:], rtol=2e-3, atol=1e-6)
+        # Where the head comes to the client, it decodes the codes itself.
+        own = label_set.labels(views.sample_ids, views.seeds)
+    np.testing.assert_allclose(own, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_one_codec_goes_with_several_heads(service: RunningService, tmp_path: Path) -> None:
+    """Codes of the same bytes are labels of the head of their own label set."""
+    plain, capped = States.make(), States.make(softcap=1.5)
+    sets = [plain.write(tmp_path / "a", shipped=True), capped.write(tmp_path / "b", shipped=True)]
+    assert sets[0].contract.codec == sets[1].contract.codec
+    for number, made in enumerate(sets):
+        service.push(made, f"head-{number}")
+    views = sets[0].index().segments[0].views()
+    with service.client() as client:
+        for _ in range(2):
+            for made, states in zip(sets, (plain, capped), strict=True):
+                label_set = client.open(made.digest)
+                got = client.labels(label_set, views, Representation.logits(Precision.FP32))
+                exact = states.head.logits(states.latents)
+                np.testing.assert_allclose(got.values, exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [Representation.logits(Precision.FP16), Representation.top_k(3, 1.0)],
+    ids=["logits", "top-k"],
+)
+def test_states_whose_head_is_only_named_are_sent_as_codes(
+    service: RunningService, tmp_path: Path, form: Representation
+) -> None:
+    states = States.make()
+    made = states.write(tmp_path, shipped=False)
+    service.push(made, "headless")
+    views = made.index().segments[0].views()
+    with service.client() as client:
+        label_set = client.open(made.digest)
+        with pytest.raises(UnsupportedFormError, match=r"read codes, and decode them where the h"):
+            client.labels(label_set, views, form)
+        with pytest.raises(CodecFormatError, match=r"the teacher's head is not at hand; give it w"):
+            label_set.labels(views.sample_ids, views.seeds)
+        # What the errors say: with label_set.use_head(head).
+        label_set.use_head(states.head)
+        labels = label_set.labels(views.sample_ids, views.seeds)
+    np.testing.assert_allclose(labels, states.head.logits(states.latents), rtol=1e-5, atol=1e-5)
+
+
+def test_a_head_that_is_another_is_refused_when_it_is_pushed(
+    service: RunningService, tmp_path: Path
+) -> None:
+    states = States.make()
+    swapped = np.ascontiguousarray(np.roll(states.head.parts[0], 1, axis=0))
+    # As a producer that lies about its digest would.
+    lying = states.write(tmp_path, shipped=True, head=Head(states.head.spec, [swapped]))
+    with pytest.raises(ManifestError, match="the shipped head is sha256:"):
+        service.push(lying, "swapped")

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.language.corpus import Sequences
-from benchmarks.language.encoders import make_encoder
 from benchmarks.language.memory import peak_rss_bytes
 from benchmarks.language.place import Place
 from benchmarks.language.points import DENSE, HARD, Point
@@ -22,7 +21,9 @@ from labelcast.views import Views
 from labelcast_producers.encoding.sequence_set import SequenceSet, write_sequence_set
 from labelcast_producers.encoding.tokens.base import Takes
 from labelcast_producers.encoding.tokens.through_head import ThroughHead
+from labelcast_producers.relabel.language.chosen_encoder import choose_token_encoder
 
+_TEMPERATURE = 1.0
 # States that scales of channels are taken from.
 _CALIBRATED_ON = 1024
 # Tokens that are encoded and decoded at a time.
@@ -76,8 +77,11 @@ def _encode(point: Point, place: Place) -> float:
     views, seconds = views_of(numbers, train.lengths), 0.0
     sampled = np.linspace(0, len(views) - 1, min(_CALIBRATED_ON, len(views))).astype(np.int64)
     chosen = Views.of(views.sample_ids[sampled], views.seeds[sampled])
-    encoder = make_encoder(
-        point.codec, head.vocabulary, lambda: codec.latents(exact.gather(chosen))
+    encoder = choose_token_encoder(
+        point.codec,
+        head.vocabulary,
+        lambda: codec.latents(exact.gather(chosen)),
+        temperature=_TEMPERATURE,
     )
     keeps_states = encoder.takes is Takes.STATES
     if not keeps_states:

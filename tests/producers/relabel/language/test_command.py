@@ -101,7 +101,7 @@ def test_a_truncated_gguf_file_is_refused(
 def test_codecs_of_probabilities(
     model_directories: dict[str, Path], text: Path, tmp_path: Path
 ) -> None:
-    for codec in ("topk:8:lumped", "topk:20B", "sampled"):
+    for codec in ("topk:8:lumped", "topk:20B", "sampled", "distillkit"):
         words = ("--model", model_directories["llama"], "--text", text, "--codec", codec)
         printed = run(*words, "--temperature", 2, "--out", tmp_path / codec)
         assert "the next token has a log-probability of" in printed
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     assert "lacks lm_head.weight, which would be drawn at random" in bare
     assert "save the model with its head" in bare
     assert "cut them with --max-length 64" in refused(*usual, "--max-length", 80)
-    for codec in ("hidden:int4", "topk", "topk:x", "raw:fp16", "sampled:x"):
+    for codec in ("hidden:int4", "topk", "topk:x", "raw:fp16", "sampled:x", "distillkit:x"):
         assert "is no codec of token labels; use" in refused(*usual, "--codec", codec)
     assert "leave --temperature out with hidden" in refused(*usual, "--temperature", 2)
     assert "is not there; give a directory of a transformers model" in refused(

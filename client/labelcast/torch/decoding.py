@@ -196,7 +196,7 @@ class _RawDecoder(TorchDecoder, codec=RawCodec):
     def _decode_block(
         self, rows: torch.Tensor, context: torch.Tensor | None, labels: torch.Tensor
     ) -> None:
-        labels.copy_(_floats(rows, self._dtype))
+        labels.copy_(floats(rows, self._dtype))
         if not torch.isfinite(labels).all():
             raise LabelValueError("raw rows hold NaN or infinity; relabel or drop those views")
 
@@ -219,7 +219,7 @@ class _TopKDecoder(TorchDecoder, codec=TopKCodec):
     ) -> None:
         width = self._k * self._id_bytes
         ids = _little_endian(rows[:, :width].reshape(len(rows), self._k, self._id_bytes))
-        values = _floats(rows[:, width:], torch.float16).float()
+        values = floats(rows[:, width:], torch.float16).float()
         total = values.sum(dim=1, keepdim=True)
         self._check(ids, values, total)
         if self._logits:
@@ -334,8 +334,13 @@ def _little_endian(digits: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _floats(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Reinterpret bytes; copied first if they are not aligned to the value's size."""
+def floats(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Reinterpret bytes; copied first if they are not aligned to the value's size.
+
+    Args:
+        rows: uint8, shape (N, a multiple of the value's size).
+        dtype: type of the values.
+    """
     rows = rows.contiguous()
     if rows.data_ptr() % dtype.itemsize or rows.storage_offset() % dtype.itemsize:
         rows = rows.clone()

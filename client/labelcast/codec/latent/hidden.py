@@ -17,6 +17,10 @@ from labelcast.errors import CodecFormatError, LabelValueError
 from labelcast.views import Rows
 
 SCALE_BYTES = 2
+NOT_FINITE = "a row holds states that are not finite"
+BAD_SCALE = "the scale of a row is negative, infinite or NaN"
+BAD_LEVEL = "a row holds the level -128, which no encoder writes"
+LOST_LEVELS = "a row holds levels whose scale is 0"
 # From here on a bf16 number is infinite, NaN or negative.
 _NO_SCALE = 0x7F80
 
@@ -122,18 +126,18 @@ class HiddenCodec(LatentCodec):
                 states *= self._scales(rows[:, :start], values)
                 states *= self.channels
         if not np.isfinite(states).all():
-            raise LabelValueError("a row holds states that are not finite")
+            raise LabelValueError(NOT_FINITE)
         return states
 
     def _scales(self, stored: Rows, levels: NDArray[np.int8]) -> NDArray[np.float32]:
         """Scale of every value in a row: shape (N, d)."""
         if (np.ascontiguousarray(stored).view("<u2") >= _NO_SCALE).any():
-            raise LabelValueError("the scale of a row is negative, infinite or NaN")
+            raise LabelValueError(BAD_SCALE)
         if levels.size and levels.min() < -127:
-            raise LabelValueError("a row holds the level -128, which no encoder writes")
+            raise LabelValueError(BAD_LEVEL)
         scales = HeadDtype.BF16.widened(stored)
         if ((scales == 0) & _any_level(levels, self.block)).any():
-            raise LabelValueError("a row holds levels whose scale is 0")
+            raise LabelValueError(LOST_LEVELS)
         return np.repeat(scales, self.block, axis=1)[:, : self.width]
 
 

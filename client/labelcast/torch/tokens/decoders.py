@@ -1,20 +1,24 @@
 """Decoders of rows that hold states or name a few tokens: to less than logits of a vocabulary.
 
-Rows are unpacked by the numpy codec, which takes a few hundred bytes a token; what they hold goes
-to the device, and everything over the vocabulary happens there.
+Rows of `hidden` are unpacked on the device. Those of other codecs are unpacked by the numpy codec,
+which takes a few hundred bytes a token, and what they hold goes to the device. Everything over the
+vocabulary happens there.
 """
 
 import torch
 from torch import Tensor
 
 from labelcast.codec import Codec, check_golden, golden_rows
-from labelcast.codec.latent import LatentCodec
+from labelcast.codec.latent import HiddenCodec, LatentCodec, StatePrecision
+from labelcast.codec.latent.hidden import BAD_LEVEL, BAD_SCALE, LOST_LEVELS, NOT_FINITE
 from labelcast.codec.sparse import SparseCodec
-from labelcast.errors import CodecFormatError
-from labelcast.torch.decoding import Bytes, TorchDecoder
+from labelcast.errors import CodecFormatError, LabelValueError
+from labelcast.torch.decoding import Bytes, TorchDecoder, floats
 from labelcast.torch.tokens.sparse_rows import SparseRows
 from labelcast.torch.tokens.teacher_head import TeacherHead
 from labelcast.views import Rows
+
+_STORED = {StatePrecision.FP16: torch.float16, StatePrecision.FP32: torch.float32}
 
 
 class LatentDecoder(TorchDecoder, codec=LatentCodec):  # type: ignore[type-abstract]
@@ -30,6 +34,7 @@ class LatentDecoder(TorchDecoder, codec=LatentCodec):  # type: ignore[type-abstr
             raise CodecFormatError(f"codec {codec.name!r} does not keep states")
         super().__init__(codec, device)
         self._codec = codec
+        self.width = codec.width
         self._head = None if codec.head is None else TeacherHead(codec.head, device)
 
     def require_head(self) -> TeacherHead:
@@ -64,6 +69,51 @@ class LatentDecoder(TorchDecoder, codec=LatentCodec):  # type: ignore[type-abstr
 
     def _decode_block(self, rows: Tensor, context: Tensor | None, labels: Tensor) -> None:
         self.require_head().logits(self.latents(rows), out=labels)
+
+
+class HiddenDecoder(LatentDecoder, codec=HiddenCodec):
+    """Decodes rows of `hidden` on the device, to the very states that numpy gives.
+
+    Args:
+        codec: codec of the rows.
+        device: device of states and head.
+    """
+
+    def __init__(self, codec: Codec, device: torch.device) -> None:
+        super().__init__(codec, device)
+        if not isinstance(codec, HiddenCodec):
+            raise CodecFormatError(f"codec {codec.name!r} is not hidden")
+        self._layout = codec
+        channels = codec.channels
+        self._channels = None if channels is None else torch.tensor(channels, device=device)
+
+    def latents(self, rows: Bytes) -> Tensor:
+        """See `LatentDecoder.latents`."""
+        rows, _ = self.place(rows)
+        if self._channels is None:
+            states = floats(rows, _STORED[self._layout.precision]).float()
+            if not torch.isfinite(states).all():
+                raise LabelValueError(NOT_FINITE)
+            return states
+        start, width, block = 2 * self._layout.num_scales, self.width, self._layout.block
+        scales = floats(rows[:, :start], torch.bfloat16).float()
+        levels = rows[:, start:].contiguous().view(torch.int8)
+        spread = scales.repeat_interleave(block, dim=1)[:, :width]
+        states = levels.float().mul_(spread).mul_(self._channels)
+        # One transfer for all findings: each would stall the device by itself.
+        wrong = torch.stack(
+            [
+                # Of −0 only the sign tells, and written so that NaN fails.
+                ~((scales >= 0) & ~scales.signbit()).all() | ~torch.isfinite(scales).all(),
+                (levels < -127).any(),
+                ((spread == 0) & (levels != 0)).any(),
+                ~torch.isfinite(states).all(),
+            ]
+        ).tolist()
+        for found, what in zip(wrong, (BAD_SCALE, BAD_LEVEL, LOST_LEVELS, NOT_FINITE), strict=True):
+            if found:
+                raise LabelValueError(what)
+        return states
 
 
 class SparseDecoder(TorchDecoder, codec=SparseCodec):  # type: ignore[type-abstract]

@@ -1,15 +1,18 @@
 """Rows of tokens on a device: decoded to what is needed, and what losses make of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from labelcast.codec import Rows, write_artifact
-from labelcast.codec.latent import HeadDtype
+from labelcast.codec import CodecHeader, LabelKind, Rows, write_artifact
+from labelcast.codec.latent import HeadDtype, HiddenCodec, StatePrecision
 from labelcast.codec.sparse import SparseLabels
 from labelcast.errors import (
+    CodecError,
     CodecFormatError,
     CodeRangeError,
     GoldenRowsError,
@@ -17,7 +20,7 @@ from labelcast.errors import (
     LabelValueError,
 )
 from labelcast.torch import CodedLabels, TorchDecoder
-from labelcast.torch.tokens.decoders import LatentDecoder, SparseDecoder
+from labelcast.torch.tokens.decoders import HiddenDecoder, LatentDecoder, SparseDecoder
 from labelcast.torch.tokens.divergences import TokenLoss
 from labelcast.torch.tokens.losses import token_loss
 from labelcast.torch.tokens.readout import TokenReadout
@@ -185,3 +188,37 @@ def test_decoders_prove_themselves_on_golden_rows() -> None:
         content[at : at + right[:4].size] = other[:4].tobytes()
         with pytest.raises(GoldenRowsError, match="do not train with it"):
             decoder.prove(bytes(content))
+
+
+@every_device
+@pytest.mark.parametrize("precision", StatePrecision)
+def test_any_bytes_are_the_states_of_numpy_or_refused_alike(
+    device: str, precision: StatePrecision
+) -> None:
+    header = CodecHeader(11, LabelKind.LOGITS, None)
+    scales: dict[str, Any] = {}
+    if precision is StatePrecision.INT8:
+        scales = {"block": 3, "channels": np.array([1, 2, 0.3, 8, 16], np.float32)}
+    codec = HiddenCodec(header, 5, precision, **scales)
+    decoder = TorchDecoder.from_codec(codec, device)
+    assert isinstance(decoder, HiddenDecoder)
+    random = np.random.default_rng(0)
+    rows = random.integers(0, 256, (400, codec.row_stride), dtype=np.uint8)
+    # Scales as encoders write them, so that most rows are right.
+    rows[::2, 1 : 2 * codec.num_scales : 2] = 0x3F
+    outcomes = set()
+    for row in rows:
+        here, there = _outcome(codec.latents, row), _outcome(decoder.latents, row)
+        assert here == there
+        outcomes.add(here if isinstance(here, str) else "states")
+    assert len(outcomes) >= 2
+    with pytest.raises(CodecFormatError, match="must have shape"):
+        decoder.latents(rows[:, 1:])
+
+
+def _outcome(latents: Callable[[Rows], Any], row: NDArray[np.uint8]) -> str | list[float]:
+    """The states of a row, or what is said against it."""
+    try:
+        return np.asarray(torch.as_tensor(latents(row[None])).cpu())[0].tolist()
+    except CodecError as error:
+        return error.message

@@ -219,6 +219,7 @@ def test_any_bytes_are_the_states_of_numpy_or_refused_alike(
 def _outcome(latents: Callable[[Rows], Any], row: NDArray[np.uint8]) -> str | list[float]:
     """The states of a row, or what is said against it."""
     try:
-        return np.asarray(torch.as_tensor(latents(row[None])).cpu())[0].tolist()
+        states: list[float] = torch.as_tensor(latents(row[None])).cpu()[0].tolist()
     except CodecError as error:
         return error.message
+    return states

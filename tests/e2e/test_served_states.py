@@ -21,7 +21,8 @@ from tests.factories.sequence_sets import describe, token_ids
 
 pytestmark = pytest.mark.e2e
 
-WIDTH, VOCABULARY = 8, 50
+# Rows of 24 bytes, which do not fill a chunk of the usual size.
+WIDTH, VOCABULARY = 12, 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class Sizes:
         """Compute them."""
         labels = manifest.num_labels
         report = 0 if manifest.report is None else manifest.report.size
-        fixed = manifest.codec.size + report + len(manifest.to_bytes())
+        head = 0 if manifest.head is None else manifest.head.payload_bytes
+        fixed = manifest.codec.size + report + head + len(manifest.to_bytes())
         growing = (manifest.total_bytes - fixed) / labels
         return cls(
             payload=sum(segment.codes.payload_bytes for segment in manifest.segments) / labels,

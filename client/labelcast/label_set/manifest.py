@@ -198,11 +198,13 @@ class Manifest:
         """Every blob by digest."""
         refs = [self.codec, *([] if self.report is None else [self.report])]
         refs += [ref for _, ref in self.parts]
-        refs += [] if self.head is None else self.head.blobs()
-        for segment in self.segments:
-            for section in segment.sections().values():
-                refs += section.blobs()
+        refs += [ref for section in self.sections() for ref in section.blobs()]
         return {ref.digest: ref for ref in refs}
+
+    def sections(self) -> list[Section]:
+        """Every section: those of all segments, and the head."""
+        found = [each for segment in self.segments for each in segment.sections().values()]
+        return found if self.head is None else [*found, self.head]
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""

@@ -302,8 +302,7 @@ def _chunk_bytes(manifest: Manifest) -> dict[Digest, int]:
     """Chunk size of every blob of rows; all others are stored in `CHUNK_BYTES`."""
     return {
         shard.data.digest: section.chunk_bytes
-        for segment in manifest.segments
-        for section in segment.sections().values()
+        for section in manifest.sections()
         for shard in section.shards
     }
 

@@ -121,6 +121,9 @@ def measure(directory: Path) -> MeasuredLabelSet:
             ]
         ),
         manifest_bytes=(directory / MANIFEST_NAME).stat().st_size,
-        codec_bytes=sizes([manifest.codec]),
+        # Decoding needs the head as it needs the codec.
+        codec_bytes=sizes(
+            [manifest.codec, *([] if manifest.head is None else manifest.head.blobs())]
+        ),
         report_bytes=0 if manifest.report is None else sizes([manifest.report]),
     )

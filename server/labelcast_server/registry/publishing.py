@@ -63,8 +63,7 @@ class Publisher:
             BlobNotFoundError: there was one.
             ManifestError: another label set needs it as it is.
         """
-        sections = [each for part in manifest.segments for each in part.sections().values()]
-        for section, shard in [(each, shard) for each in sections for shard in each.shards]:
+        for section, shard in [(each, one) for each in manifest.sections() for one in each.shards]:
             try:
                 with contextlib.suppress(BlobNotFoundError):
                     await shard_blob(self._blobs, section, shard)

@@ -161,7 +161,9 @@ class LabelcastTrainer(Trainer):
     def _loader(self, sequences: TokenSequences) -> TokenLoader:
         arguments, options = self.args, dict(self._loader_options)
         if options["row_length"] is None:
-            most = self.model.config.to_dict().get("max_position_embeddings")
+            config = self.model.config.get_text_config()
+            # GPT-2 has it under another name, which the attribute finds and a dictionary does not.
+            most = getattr(config, "max_position_embeddings", None)
             longest = int(sequences.lengths.max())
             options["row_length"] = longest if most is None else min(longest, int(most))
         label_set, seed = options.pop("label_set"), arguments.data_seed

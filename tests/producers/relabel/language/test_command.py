@@ -124,7 +124,9 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     bare = refused("--model", model_directories["bare"], "--text", text, *out)
     assert "lacks lm_head.weight, which would be drawn at random" in bare
     assert "save the model with its head" in bare
-    assert "cut them with --max-length 64" in refused(*usual, "--max-length", 80)
+    for family in ("llama", "gpt2"):
+        longer = ("--model", model_directories[family], "--text", text, *out, "--max-length", 80)
+        assert "cut them with --max-length 64" in refused(*longer)
     for codec in ("hidden:int4", "topk", "topk:x", "raw:fp16", "sampled:x", "distillkit:x"):
         assert "is no codec of token labels; use" in refused(*usual, "--codec", codec)
     assert "leave --temperature out with hidden" in refused(*usual, "--temperature", 2)

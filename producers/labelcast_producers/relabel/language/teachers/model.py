@@ -111,7 +111,8 @@ def _from_files(path: Path, dtype: str) -> CausalModel:
 
 
 def _of_transformers(module: Any, name: str) -> CausalModel:
-    settings = module.config.get_text_config().to_dict()
+    config = module.config.get_text_config()
+    settings = config.to_dict()
     module.config.use_cache = False
     head = module.get_output_embeddings()
     if head is None:
@@ -119,7 +120,8 @@ def _of_transformers(module: Any, name: str) -> CausalModel:
             f"the model {name} ({type(module).__name__}) has no lm_head: it gives states, not"
             " predictions; save the model with its head"
         )
-    positions = settings.get("max_position_embeddings")
+    # GPT-2 has it under another name, which the attribute finds and the dictionary does not.
+    positions = getattr(config, "max_position_embeddings", None)
     return CausalModel(
         module.eval(),
         name,

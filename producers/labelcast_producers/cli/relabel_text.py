@@ -117,7 +117,10 @@ def relabel_text(
     from labelcast_producers.relabel.language.relabeller import relabel_text as run
     from labelcast_producers.relabel.language.teachers.model import load_model
     from labelcast_producers.relabel.language.text.read_text import read_sequences
-    from labelcast_producers.relabel.language.text.tokenizer import load_tokenizer
+    from labelcast_producers.relabel.language.text.tokenizer import (
+        load_tokenizer,
+        refuse_other_tokens,
+    )
 
     if tokenizer is None and not Path(model).exists():
         raise InvalidRequestError(
@@ -127,6 +130,8 @@ def relabel_text(
         loaded = load_model(model, arguments=model_args, dtype=dtype)
         loaded = replace(loaded, name=model_name or loaded.name)
         tokens = load_tokenizer(Path(model) if tokenizer is None else tokenizer)
+        if tokenizer is not None:
+            refuse_other_tokens(tokens, Path(model))
         longest = min(1024, loaded.positions or 1024) if max_length is None else max_length
         sequences = read_sequences(text, tokens, longest, per=document_per, pattern=pattern)
         with progress_bar("relabel", "token", quiet=quiet or not workers.is_first) as progress:
@@ -160,7 +165,7 @@ def _print(done: "RelabelledText", as_json: bool) -> None:
         return
     if done.is_no_better_than_chance:
         typer.echo(
-            "note: the labels call the text's own next token no likelier than a guess would; is"
+            "note: the model calls the text's own next token no likelier than a guess would; is"
             " this the model's tokenizer, and a text of its language?",
             err=True,
         )

@@ -43,6 +43,9 @@ class PackedTopKCodec(SparseCodec):
         k: classes of a row, 1 to C.
         bits: bits of a level, 1 to 16.
         missing: what the other classes get.
+
+    Raises:
+        CodecFormatError: logits, or a number out of range.
     """
 
     name = "topk-packed"
@@ -51,6 +54,7 @@ class PackedTopKCodec(SparseCodec):
         super().__init__(header)
         if header.label_kind is not LabelKind.PROBABILITIES:
             raise CodecFormatError(f"{self.name} rows give probabilities, not {header.label_kind}")
+        _parsed(header, {"k": k, "bits": bits, "missing": missing})
         self.k = k
         self.bits = bits
         self.missing = missing

@@ -34,6 +34,9 @@ class SampledCodec(SparseCodec):
         header: probabilities.
         slots: classes of a row at most.
         weighted: whether slots hold importance weights.
+
+    Raises:
+        CodecFormatError: logits, or a number out of range.
     """
 
     name = "sampled"
@@ -42,6 +45,7 @@ class SampledCodec(SparseCodec):
         super().__init__(header)
         if header.label_kind is not LabelKind.PROBABILITIES:
             raise CodecFormatError(f"{self.name} rows give probabilities, not {header.label_kind}")
+        _parsed({"slots": slots, "weighted": weighted})
         self.slots = slots
         self.weighted = weighted
 

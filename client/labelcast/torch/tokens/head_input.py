@@ -1,6 +1,7 @@
 """What a model's head is given: its last hidden states, without logits of all of them."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -56,12 +57,16 @@ def head_of(model: Any, *, padding: int) -> tuple[nn.Linear, StudentHead] | None
     if type(module) is not nn.Linear:
         return None
     told = model.config.to_dict()
-    scale = float(told.get("logit_scale") or 1.0) / float(told.get("logits_scaling") or 1.0)
-    softcap = told.get("final_logit_softcapping")
-    head = StudentHead(
-        module.weight, module.bias, scale, None if softcap is None else float(softcap), padding
-    )
+    scale = _number(told, "logit_scale", 1.0) / _number(told, "logits_scaling", 1.0)
+    softcap = _number(told, "final_logit_softcapping", 0.0) or None
+    head = StudentHead(module.weight, module.bias, scale, softcap, padding)
     return module, head
+
+
+def _number(settings: Mapping[str, Any], name: str, otherwise: float) -> float:
+    """A setting that is a number; MPT's factor may be a word, which the first batch finds out."""
+    value = settings.get(name)
+    return float(value) if isinstance(value, int | float) and value else otherwise
 
 
 def makes_logits(head: StudentHead, states: Tensor, logits: Tensor) -> bool:

@@ -6,12 +6,13 @@ the exact one: the text's own next token and the teacher's likeliest. Codecs tha
 tokens change single positions much and the mean hardly; codecs of states change no position much.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.errors import LabelValueError
+from labelcast.label_set.language import NextTokenMeter
 
 WATCHED = 1024
 """Labels that are watched."""
@@ -29,10 +30,12 @@ class FirstLabels:
     Attributes:
         of_states: whether labels keep the teacher's states.
         watched: labels so far.
+        next_token: how likely the teacher itself calls the next token of theirs.
     """
 
     of_states: bool = False
     watched: int = 0
+    next_token: NextTokenMeter = field(default_factory=NextTokenMeter)
     _count: int = 0
     _exact: float = 0.0
     _gap: float = 0.0

@@ -111,6 +111,8 @@ def _compare(
 ) -> None:
     likeliest = logits.argmax(axis=1)
     ids = np.stack([likeliest, np.where(following >= 0, following, likeliest)], axis=1)
-    exact = np.exp(log_probabilities_at(logits, ids, temperature_of(codec)).astype(np.float64))
+    told = log_probabilities_at(logits, ids, temperature_of(codec))
+    first.next_token.add(told[following >= 0, 1])
+    exact = np.exp(told.astype(np.float64))
     decoded = np.exp(_decoded(codec, rows, ids).astype(np.float64))
     first.add(exact.reshape(-1), decoded.reshape(-1), len(rows))

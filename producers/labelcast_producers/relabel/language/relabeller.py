@@ -44,10 +44,13 @@ class RelabelledText:
     Attributes:
         label_set: the label set.
         padding: columns of the model's logits that no token has.
+        teacher: log-probability of the first next tokens under the teacher's own predictions; None
+            where this process has made none.
     """
 
     label_set: LabelSetDirectory
     padding: int
+    teacher: NextTokenFigure | None
 
     @property
     def next_token(self) -> NextTokenFigure:
@@ -58,8 +61,12 @@ class RelabelledText:
 
     @property
     def is_no_better_than_chance(self) -> bool:
-        """Whether labels call the text no likelier than a guess among all tokens would."""
-        return self.next_token.mean <= -float(np.log(self.label_set.manifest.contract.num_classes))
+        """Whether the teacher calls the text no likelier than a guess among all tokens would.
+
+        Labels that name few tokens may call it less likely, and be right.
+        """
+        guess = -float(np.log(self.label_set.manifest.contract.num_classes))
+        return self.teacher is not None and self.teacher.mean <= guess
 
 
 def relabel_text(
@@ -141,6 +148,8 @@ def relabel_text(
         )
     workers.wait()
     if workers.is_first:
+        # Those of an earlier run would be a text that nobody means to give away.
+        (out / TOKENS_NAME).unlink(missing_ok=True)
         if keep_tokens:
             write_kept_tokens(sequences, out / TOKENS_NAME)
         head = teacher.head if ship_head and described.language.head is not None else None
@@ -157,7 +166,7 @@ def relabel_text(
     workers.wait()
     if workers.is_first:
         unfinished.discard()
-    return RelabelledText(label_set, teacher.padding)
+    return RelabelledText(label_set, teacher.padding, labeller.first.next_token.figure())
 
 
 class _Labeller:
@@ -165,7 +174,8 @@ class _Labeller:
 
     def __init__(self, plan: SequencePlan, teacher: LanguageTeacher, encoder: TokenEncoder) -> None:
         self._plan, self._teacher, self._encoder = plan, teacher, encoder
-        self._first = FirstLabels(of_states=encoder.takes is Takes.STATES)
+        self.first = FirstLabels(of_states=encoder.takes is Takes.STATES)
+        """The first labels of this process."""
 
     def label(self, batch: int) -> TokenRows:
         """Rows of one batch."""
@@ -179,7 +189,7 @@ class _Labeller:
             sample_ids=np.repeat(np.array(numbers, dtype=np.uint64), lengths),
             positions=np.concatenate([np.arange(n, dtype=np.uint32) for n in lengths]),
             following=np.concatenate(following),
-            first=self._first,
+            first=self.first,
         )
 
 

@@ -253,6 +253,8 @@ def test_tokens_of_a_larger_vocabulary_are_refused() -> None:
         (lambda: TokenSequences.of([[1.5]]), "give each as integers of shape"),
         (lambda: TokenSequences.of([[-1]]), "give what a tokenizer gives"),
         (lambda: TokenSequences.of([[1, 2]], counted=[[True]]), "give one bool for each token"),
+        (lambda: TokenSequences.of([[1, 2]], counted=[[-100, 2]]), "give labels != -100"),
+        (lambda: TokenSequences.of([[1, 2]], counted=[["no", "no"]]), "give labels != -100"),
         (lambda: TokenSequences.of([[1, 2]], sample_ids=[1, 2]), "give one of each for every"),
         (
             lambda: TokenSequences([1], np.arange(3), [2]),
@@ -268,6 +270,16 @@ def test_tokens_of_a_larger_vocabulary_are_refused() -> None:
 def test_what_cannot_be_read_is_refused(make, advice) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InvalidRequestError, match=advice):
         make()
+
+
+def test_of_a_column_of_labels_those_that_are_no_label_do_not_count() -> None:
+    """What the refusal says, and numbers that can mean one thing alone."""
+    labels = np.array([-100, 5, 0])
+    by_labels = TokenSequences.of([[1, 5, 0]], counted=[labels != -100])
+    by_numbers = TokenSequences.of([[1, 5, 0]], counted=[[0, 1, 1]])
+    for known in (by_labels.counted, by_numbers.counted):
+        assert known is not None
+        assert known.tolist() == [False, True, True]
 
 
 def test_unpacked_rows_are_as_long_as_the_longest() -> None:

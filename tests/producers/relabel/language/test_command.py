@@ -1,6 +1,7 @@
 """`labelcast relabel-text` with models of transformers and GGUF files."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,18 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     for family in ("llama", "gpt2"):
         longer = ("--model", model_directories[family], "--text", text, *out, "--max-length", 80)
         assert "cut them with --max-length 64" in refused(*longer)
-    for codec in ("hidden:int4", "topk", "topk:x", "raw:fp16", "sampled:x", "distillkit:x"):
+    for codec in (
+        "hidden:int4",
+        "topk",
+        "topk:x",
+        "raw:fp16",
+        "sampled:x",
+        "distillkit:x",
+        "sampled:-1",
+    ):
         assert "is no codec of token labels; use" in refused(*usual, "--codec", codec)
+    for codec in ("topk:0", "topk:298", "sampled:0"):
+        assert "must be 1 to" in refused(*usual, "--codec", codec)
     assert "leave --temperature out with hidden" in refused(*usual, "--temperature", 2)
     assert "is not there; give a directory of a transformers model" in refused(
         "--model", tmp_path / "none", "--tokenizer", llama, "--text", text, *out
@@ -159,6 +170,26 @@ def test_a_torch_module_by_import_path(
     read = LabelSetDirectory(tmp_path / "out")
     assert read.manifest.contract.teacher_name == "recurrent"
     assert head_spec(read).width == 32
+
+
+def test_another_tokenizer_than_the_model_s_is_refused(
+    model_directories: dict[str, Path], text: Path, tmp_path: Path
+) -> None:
+    """As many tokens under other IDs: nothing else would tell."""
+    llama, others = model_directories["llama"], tmp_path / "others"
+    shutil.copytree(llama, others)
+    path = others / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = [token for token, number in vocabulary.items() if number in (60, 61)]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    path.write_text(json.dumps(tokenizer))
+    words = ("--text", text, "--out", tmp_path / "out", "--codec", "hidden:fp32")
+    said = refused("--model", llama, "--tokenizer", others, *words)
+    assert "leave --tokenizer out, or move away the one that is not the model's" in said
+    # What it says.
+    run("--model", llama, *words)
+    run("--model", llama, "--tokenizer", llama, *words)
 
 
 def test_a_guess_is_told(model_directories: dict[str, Path], text: Path, tmp_path: Path) -> None:

@@ -168,6 +168,9 @@ def test_tokens_are_kept_on_request_alone(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "with" / "tokens.parquet").to_pylist()
     assert [row["sample_id"] for row in rows] == list(range(len(sequences)))
     assert [row["input_ids"] for row in rows] == [each.tolist() for each in sequences]
+    # Nor are those of an earlier run left where a later one does not mean to keep any.
+    label(tmp_path / "with")
+    assert not (tmp_path / "with" / "tokens.parquet").exists()
 
 
 def test_nothing_of_a_run_is_left(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class TokenSequences:
             InvalidRequestError: as of the class.
         """
         parts = [_token_ids(part) for part in sequences]
-        marks = None if counted is None else [np.asarray(part, np.bool_) for part in counted]
+        marks = None if counted is None else [_marks(part) for part in counted]
         if marks is not None and [len(part) for part in marks] != [len(part) for part in parts]:
             raise InvalidRequestError(
                 "counted says of other tokens than the sequences have; give one bool for each token"
@@ -133,3 +133,13 @@ def _token_ids(sequence: ArrayLike) -> NDArray[np.uint32]:
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _MAX_TOKEN:
         raise InvalidRequestError("a token ID is below 0 or above 2³²; give what a tokenizer gives")
     return ids.reshape(-1).astype(np.uint32)
+
+
+def _marks(part: ArrayLike) -> NDArray[np.bool_]:
+    marks = np.asarray(part)
+    # A column of labels, in which -100 stands for "ignored", would count every token.
+    if marks.size and marks.dtype != np.bool_ and not np.isin(marks, (0, 1)).all():
+        raise InvalidRequestError(
+            "counted says True or False of each token; of a column of labels give labels != -100"
+        )
+    return marks.astype(np.bool_)

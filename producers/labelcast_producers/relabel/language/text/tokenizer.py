@@ -61,6 +61,27 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer(path.name, tokens, lambda text: list(found(text).input_ids))
 
 
+def refuse_other_tokens(tokenizer: Tokenizer, model: Path) -> None:
+    """Refuse a tokenizer that is not the one beside a model, if there is one.
+
+    As many tokens under other IDs would give labels of a text that nobody wrote.
+
+    Raises:
+        InvalidRequestError: it has other tokens.
+    """
+    if not model.exists():
+        return
+    try:
+        own = load_tokenizer(model)
+    except InvalidRequestError:
+        return
+    if own.tokens != tokenizer.tokens:
+        raise InvalidRequestError(
+            f"the tokenizer {tokenizer.name} has other tokens than the one beside the model"
+            f" {model.name}; leave --tokenizer out, or move away the one that is not the model's"
+        )
+
+
 def _tokens_in_gguf(path: Path) -> int:
     """Tokens that the file has: the library adds special ones, which its model lacks."""
     from gguf import GGUFReader

@@ -19,8 +19,8 @@ from benchmarks.language.place import Place
 from benchmarks.language.points import HARD, Point
 from benchmarks.language.settings import Scale
 from labelcast.torch import CodedLabels
+from labelcast.torch.tokens.heads.student_head import StudentHead
 from labelcast.torch.tokens.losses import token_loss_of_states
-from labelcast.torch.tokens.student_head import StudentHead
 
 _WARM_UP, _WEIGHT_DECAY, _BETAS, _CLIP = 0.1, 0.1, (0.9, 0.95), 1.0
 # Tokens of the text whose logits are held at once, for their own next token.

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
+from labelcast.torch.tokens.heads.student_head import StudentHead
+from labelcast.torch.tokens.heads.teacher_head import TeacherHead
 from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
 from labelcast.torch.tokens.sparse_rows import SparseRows
-from labelcast.torch.tokens.student_head import StudentHead
-from labelcast.torch.tokens.teacher_head import TeacherHead
 from labelcast.torch.tokens.teachers import NamedLabels, StateLabels
 
 # Columns of a slice over the vocabulary: their logits take as much as a slice of tokens.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labelcast.torch.tokens.student_head import StudentHead
+from labelcast.torch.tokens.heads.student_head import StudentHead
 from tests.factories.token_teachers import TOKENS, VOCABULARY
 
 STUDENT_WIDTH = 5

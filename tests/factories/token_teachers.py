@@ -11,8 +11,8 @@ from labelcast.codec import LabelKind
 from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
 from labelcast.codec.latent.head import HeadRows
 from labelcast.torch.tokens.divergences import TokenLoss
+from labelcast.torch.tokens.heads.teacher_head import TeacherHead
 from labelcast.torch.tokens.sparse_rows import SparseRows
-from labelcast.torch.tokens.teacher_head import TeacherHead
 from labelcast.torch.tokens.teachers import DenseLabels, NamedLabels, StateLabels, Teacher
 
 TOKENS, VOCABULARY, WIDTH, NAMED = 11, 13, 4, 5

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from labelcast.torch.tokens.data.student_side import UncomparedTokensWarning
     from labelcast.torch.tokens.data.token_loader import TokenLoader
     from labelcast.torch.tokens.divergences import TokenLoss
+    from labelcast.torch.tokens.heads.student_head import StudentHead
+    from labelcast.torch.tokens.heads.teacher_head import TeacherHead
     from labelcast.torch.tokens.hugging_face import LabelcastTrainer
     from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
     from labelcast.torch.tokens.readout import TokenReadout
     from labelcast.torch.tokens.sparse_rows import SparseRows
-    from labelcast.torch.tokens.student_head import StudentHead
-    from labelcast.torch.tokens.teacher_head import TeacherHead
     from labelcast.torch.tokens.teachers import DenseLabels, NamedLabels, StateLabels
 
 __all__ = [
@@ -94,8 +94,8 @@ _HOMES = {
     "NamedLabels": "labelcast.torch.tokens.teachers",
     "StateLabels": "labelcast.torch.tokens.teachers",
     "SparseRows": "labelcast.torch.tokens.sparse_rows",
-    "StudentHead": "labelcast.torch.tokens.student_head",
-    "TeacherHead": "labelcast.torch.tokens.teacher_head",
+    "StudentHead": "labelcast.torch.tokens.heads.student_head",
+    "TeacherHead": "labelcast.torch.tokens.heads.teacher_head",
     "TokenLoss": "labelcast.torch.tokens.divergences",
     "TokenReadout": "labelcast.torch.tokens.readout",
     "token_loss": "labelcast.torch.tokens.losses",

@@ -14,8 +14,8 @@ from labelcast.codec.latent.hidden import BAD_LEVEL, BAD_SCALE, LOST_LEVELS, NOT
 from labelcast.codec.sparse import SparseCodec
 from labelcast.errors import CodecFormatError, LabelValueError
 from labelcast.torch.decoding import Bytes, TorchDecoder, floats
+from labelcast.torch.tokens.heads.teacher_head import TeacherHead
 from labelcast.torch.tokens.sparse_rows import SparseRows
-from labelcast.torch.tokens.teacher_head import TeacherHead
 from labelcast.views import Rows
 
 _STORED = {StatePrecision.FP16: torch.float16, StatePrecision.FP32: torch.float32}

@@ -22,7 +22,7 @@ from labelcast.torch.tokens.data.sequences import TokenSequences
 from labelcast.torch.tokens.data.student_side import require_same_tokenizer
 from labelcast.torch.tokens.data.token_loader import TokenLoader
 from labelcast.torch.tokens.divergences import TokenLoss
-from labelcast.torch.tokens.head_input import HeadInput, head_of, logger, makes_logits
+from labelcast.torch.tokens.heads.head_input import HeadInput, head_of, logger, makes_logits
 from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
 
 _SOFT = "soft_labels"

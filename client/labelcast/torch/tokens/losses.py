@@ -10,8 +10,8 @@ from labelcast.identifiers import one_of
 from labelcast.torch.coded_labels import CodedLabels
 from labelcast.torch.tokens.coded_teachers import teacher_of
 from labelcast.torch.tokens.divergences import Objective, TokenLoss
+from labelcast.torch.tokens.heads.student_head import StudentHead
 from labelcast.torch.tokens.sliced import Comparison, LossOfLogits, LossOfStates
-from labelcast.torch.tokens.student_head import StudentHead
 from labelcast.torch.tokens.teachers import Teacher
 
 # Logits of a slice: 170 tokens of a vocabulary of 49,152. Fewer tokens make slower products.

@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from labelcast.errors import LabelValueError
 from labelcast.torch.tokens.divergences import Objective, TokenLoss
+from labelcast.torch.tokens.heads.student_head import HeadProducts, StudentHead
 from labelcast.torch.tokens.sparse_rows import Part
-from labelcast.torch.tokens.student_head import HeadProducts, StudentHead
 from labelcast.torch.tokens.teachers import Teacher
 
 # Gradients of half-precision logits are kept as much larger, lest the smallest become 0 before a

@@ -18,8 +18,8 @@ from labelcast.torch.tokens.divergences import (
     compare_probabilities,
     compare_sparse,
 )
+from labelcast.torch.tokens.heads.teacher_head import TeacherHead
 from labelcast.torch.tokens.sparse_rows import Part, SparseRows
-from labelcast.torch.tokens.teacher_head import TeacherHead
 
 
 class Teacher(ABC):

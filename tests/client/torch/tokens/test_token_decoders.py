@@ -22,9 +22,9 @@ from labelcast.errors import (
 from labelcast.torch import CodedLabels, TorchDecoder
 from labelcast.torch.tokens.decoders import HiddenDecoder, LatentDecoder, SparseDecoder
 from labelcast.torch.tokens.divergences import TokenLoss
+from labelcast.torch.tokens.heads.teacher_head import TeacherHead
 from labelcast.torch.tokens.losses import token_loss
 from labelcast.torch.tokens.readout import TokenReadout
-from labelcast.torch.tokens.teacher_head import TeacherHead
 from labelcast.torch.tokens.teachers import NamedLabels
 from tests.factories.token_codecs import (
     FloatStates,
@@ -100,7 +100,9 @@ def test_labels_are_those_of_numpy(device: str) -> None:
 def test_a_head_gives_the_logits_of_numpy(
     dtype: HeadDtype, bias: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelcast.torch.tokens.teacher_head._SLICE_BYTES", 4 * 3 * (WIDTH + 1))
+    monkeypatch.setattr(
+        "labelcast.torch.tokens.heads.teacher_head._SLICE_BYTES", 4 * 3 * (WIDTH + 1)
+    )
     head = head_of(dtype, bias=bias, scale=0.5, softcap=3.0)
     placed, states = TeacherHead(head, device), torch.tensor(states_of(), device=device)
     logits = placed.logits(states).cpu()

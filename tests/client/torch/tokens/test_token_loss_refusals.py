@@ -16,9 +16,9 @@ from labelcast.errors import (
     LabelValueError,
 )
 from labelcast.torch.tokens.divergences import TokenLoss
+from labelcast.torch.tokens.heads.student_head import StudentHead
 from labelcast.torch.tokens.losses import token_loss, token_loss_of_states
 from labelcast.torch.tokens.sparse_rows import SparseRows
-from labelcast.torch.tokens.student_head import StudentHead
 from labelcast.torch.tokens.teachers import DenseLabels, NamedLabels, StateLabels
 from tests.factories.token_students import MASK, logits_of, student
 from tests.factories.token_teachers import (

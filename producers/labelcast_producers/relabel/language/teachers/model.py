@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from labelcast.errors import InvalidRequestError
+from labelcast.torch.tokens.heads.model_head import LogitRule, logit_rule
 from labelcast_producers.relabel.import_path import load_object
 from labelcast_producers.relabel.language.quiet_transformers import quiet_transformers
-from labelcast_producers.relabel.language.teachers.heads import LogitRule, logit_rule
 
 _HEAD = "lm_head"
 

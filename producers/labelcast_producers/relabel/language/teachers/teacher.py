@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from labelcast.codec.latent import Head
 from labelcast.errors import InvalidRequestError, LabelValueError
-from labelcast_producers.relabel.language.teachers.heads import head_of
+from labelcast.torch.tokens.heads.model_head import head_of
 from labelcast_producers.relabel.language.teachers.model import CausalModel
 from labelcast_producers.relabel.language.teachers.predictions import (
     LogitPredictions,

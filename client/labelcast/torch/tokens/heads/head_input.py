@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labelcast.torch.tokens.student_head import StudentHead
+from labelcast.torch.tokens.heads.student_head import StudentHead
 
 logger = logging.getLogger("labelcast.torch.tokens")
 

@@ -78,6 +78,7 @@ def test_public_names_of_labelcast_torch() -> None:
         "distillation_loss",
         "load_decoder",
         "mixed_hard_loss",
+        "model_head",
         "mse_hard_loss",
         "soft_cross_entropy",
         "soft_label_loss",

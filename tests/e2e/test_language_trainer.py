@@ -319,7 +319,8 @@ def test_the_examples_of_the_guide(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "guides" / "language.md").read_text()
     page = page.partition("# Train a student")[2]
-    with_trainer, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    # The third, of a head that is only named, is tried where such label sets are made.
+    with_trainer, plain, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     loop = [line for line in plain.splitlines() if line and not re.match("import|from", line)]
     assert len(loop) <= 15
     tokenizer.save_pretrained(tmp_path / "student")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from labelcast.torch.tokens.data.student_side import UncomparedTokensWarning
     from labelcast.torch.tokens.data.token_loader import TokenLoader
     from labelcast.torch.tokens.divergences import TokenLoss
+    from labelcast.torch.tokens.heads.model_head import model_head
     from labelcast.torch.tokens.heads.student_head import StudentHead
     from labelcast.torch.tokens.heads.teacher_head import TeacherHead
     from labelcast.torch.tokens.hugging_face import LabelcastTrainer
@@ -81,6 +82,7 @@ __all__ = [
     "distillation_loss",
     "load_decoder",
     "mixed_hard_loss",
+    "model_head",
     "mse_hard_loss",
     "soft_cross_entropy",
     "soft_label_loss",
@@ -131,6 +133,7 @@ _HOMES = {
     "distillation_loss": "labelcast.torch.losses",
     "load_decoder": "labelcast.torch.decoding",
     "mixed_hard_loss": "labelcast.torch.losses",
+    "model_head": "labelcast.torch.tokens.heads.model_head",
     "mse_hard_loss": "labelcast.torch.losses",
     "soft_cross_entropy": "labelcast.torch.losses",
     "soft_label_loss": "labelcast.torch.losses",

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from labelcast.codec.latent import HeadSpec
+from labelcast.errors import CodecFormatError, InvalidRequestError
 from labelcast.label_set_directory import LabelSetDirectory
+from labelcast.torch import model_head
 from labelcast.views import Views
 from tests.factories.command import run_labelcast
 
@@ -190,6 +192,26 @@ def test_another_tokenizer_than_the_model_s_is_refused(
     # What it says.
     run("--model", llama, *words)
     run("--model", llama, "--tokenizer", llama, *words)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "phi"])
+def test_a_head_that_is_only_named_comes_from_the_teacher(
+    family: str, model_directories: dict[str, Path], text: Path, tmp_path: Path
+) -> None:
+    words = ("--model", model_directories[family], "--text", text, "--codec", "hidden:fp32")
+    run(*words, "--out", tmp_path / "with", "--max-length", 50)
+    run(*words, "--out", tmp_path / "without", "--max-length", 50, "--no-head")
+    whole, named = LabelSetDirectory(tmp_path / "with"), LabelSetDirectory(tmp_path / "without")
+    views = whole.index().segments[0].views()[:20]
+    model, _ = own(model_directories[family])
+    named.use_head(model_head(model, named.contract.num_classes))
+    np.testing.assert_array_equal(
+        named.labels(views.sample_ids, views.seeds), whole.labels(views.sample_ids, views.seeds)
+    )
+    with pytest.raises(CodecFormatError, match="use the teacher's own"):
+        named.use_head(model_head(model, named.contract.num_classes + 1))
+    with pytest.raises(InvalidRequestError, match="give the model that made the labels"):
+        model_head(model, 10_000)
 
 
 def test_a_guess_is_told(model_directories: dict[str, Path], text: Path, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What a model's head is given: its last hidden states, without logits of all of them."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from labelcast.torch.tokens.heads.model_head import logit_rule
 from labelcast.torch.tokens.heads.student_head import StudentHead
 
 logger = logging.getLogger("labelcast.torch.tokens")
@@ -56,17 +56,9 @@ def head_of(model: Any, *, padding: int) -> tuple[nn.Linear, StudentHead] | None
     module = model.get_output_embeddings()
     if type(module) is not nn.Linear:
         return None
-    told = model.config.to_dict()
-    scale = _number(told, "logit_scale", 1.0) / _number(told, "logits_scaling", 1.0)
-    softcap = _number(told, "final_logit_softcapping", 0.0) or None
-    head = StudentHead(module.weight, module.bias, scale, softcap, padding)
+    rule = logit_rule(model.config.get_text_config().to_dict())
+    head = StudentHead(module.weight, module.bias, rule.scale, rule.softcap, padding)
     return module, head
-
-
-def _number(settings: Mapping[str, Any], name: str, otherwise: float) -> float:
-    """A setting that is a number; MPT's factor may be a word, which the first batch finds out."""
-    value = settings.get(name)
-    return float(value) if isinstance(value, int | float) and value else otherwise
 
 
 def makes_logits(head: StudentHead, states: Tensor, logits: Tensor) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
+from labelcast.errors import InvalidRequestError
 
 _DTYPES = {torch.float16: HeadDtype.FP16, torch.bfloat16: HeadDtype.BF16}
 # What families of models call the factor of their logits, or its inverse.
@@ -38,6 +39,26 @@ def logit_rule(config: Mapping[str, Any]) -> LogitRule:
     """
     scale = math.prod(_numbers(config, _FACTORS)) / math.prod(_numbers(config, _DIVISORS))
     return LogitRule(scale, next(iter(_numbers(config, _SOFTCAPS)), None))
+
+
+def model_head(model: Any, vocabulary: int) -> Head:
+    """The head of a causal language model, for label sets that only name their teacher's.
+
+    Args:
+        model: of `transformers`, in the type in which it labelled: others have other values.
+        vocabulary: tokens, V: `label_set.contract.num_classes`. Further rows are padding.
+
+    Raises:
+        InvalidRequestError: the model's logits do not come from one linear layer of V rows at
+            least.
+    """
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, nn.Linear) or layer.out_features < vocabulary:
+        raise InvalidRequestError(
+            f"the head of {type(model).__name__} is no linear layer of {vocabulary} tokens or more;"
+            " give the model that made the labels"
+        )
+    return head_of(layer, vocabulary, logit_rule(model.config.get_text_config().to_dict()))
 
 
 def head_of(layer: nn.Linear, vocabulary: int, rule: LogitRule) -> Head:

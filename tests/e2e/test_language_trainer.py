@@ -25,6 +25,7 @@ from transformers import (
 
 import labelcast
 from labelcast.errors import ContractMismatchError, InvalidRequestError
+from labelcast.label_set.language import tokenizer_digest
 from labelcast.label_set.student_side import UNCHECKED
 from labelcast.opening.label_set import LabelSet
 from labelcast.torch import LabelcastTrainer, TokenSequences
@@ -265,6 +266,13 @@ def test_what_says_nothing_or_something_else_is_refused(
     )
     with pytest.raises(ContractMismatchError, match="train a student with the teacher's tokenizer"):
         trainer_of(taught, tmp_path, student, other)
+    words = {token: number for number, token in enumerate(TOKENS) if number != 7}
+    holes = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, TOKENS[0])))
+    with pytest.raises(ContractMismatchError) as caught:
+        trainer_of(taught, tmp_path, student, holes)
+    # Every ID up to the last counts, as in the label sets of `relabel-text`.
+    known = tokenizer_digest([*TOKENS[:7], "", *TOKENS[8:]])
+    assert caught.value.facts["expected"] == known
     larger = tiny_model(vocabulary=VOCABULARY + 20)
     unknown = trainer_of(taught, tmp_path, larger, tokenizer, known=UNCHECKED)
     with pytest.raises(ContractMismatchError, match=r"320 tokens.*vocabulary of 300"):

@@ -12,10 +12,10 @@ from labelcast.label_set.language import tokenizer_digest
 
 def test_a_tokenizer_is_its_tokens_in_the_order_of_their_ids() -> None:
     content = b"labelcast tokenizer\0"
-    for token in (b"a", "Ġé".encode(), b"\xed\xb2\x80"):
+    for token in (b"a", b"", "Ġé".encode(), b"\xed\xb2\x80"):
         content += struct.pack("<I", len(token)) + token
     wanted = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    assert tokenizer_digest(["a", "Ġé", "\udc80"]) == wanted
+    assert tokenizer_digest(["a", None, "Ġé", "\udc80"]) == wanted
 
 
 def test_a_head_is_its_shape_and_its_rows() -> None:

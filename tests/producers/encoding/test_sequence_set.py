@@ -163,8 +163,10 @@ def test_a_head_is_shipped_or_only_named(tmp_path: Path) -> None:
 def test_tokens_that_are_no_texts_have_no_digest() -> None:
     assert tokenizer_digest(["a", "bc"]) != tokenizer_digest(["ab", "c"])
     assert tokenizer_digest(["\udc80"]) != tokenizer_digest(["\udc81"])
-    with pytest.raises(InvalidRequestError, match="declare the IDs after the last token"):
-        tokenizer_digest(["a", None])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequestError, match="give tokens as str, and None for an ID that h"):
+        tokenizer_digest(["a", b"b"])  # type: ignore[list-item]
+    assert tokenizer_digest(["a", None, "b"]) == tokenizer_digest(["a", "", "b"])
+    assert tokenizer_digest(["a", None, "b"]) != tokenizer_digest(["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,9 @@ def _digest_of(processing_class: Any) -> Digest | Unchecked:
             "nothing says which tokens the student knows; give processing_class=tokenizer, or"
             " tokenizer=UNCHECKED"
         )
-    return tokenizer_digest(processing_class.convert_ids_to_tokens(range(len(processing_class))))
+    # A vocabulary with holes has fewer tokens than IDs.
+    ids = range(max(processing_class.get_vocab().values()) + 1)
+    return tokenizer_digest(processing_class.convert_ids_to_tokens(ids))
 
 
 def _as_it_is(batch: Any) -> Any:

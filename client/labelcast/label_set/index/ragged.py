@@ -41,7 +41,9 @@ class RaggedIndex(SegmentIndex):
         super().__init__(sample_ids, seeds, RowOrder.SAMPLE_MAJOR)
         if len(lengths) != len(sample_ids) or not len(lengths) or not lengths.min():
             raise ManifestError("the section lengths must say at least 1 for each sample")
-        if not np.array_equal(seeds, np.arange(int(lengths.max()), dtype=np.uint32)):
+        # Counted first: a length that lies would take gigabytes of positions.
+        positions = np.arange(len(seeds), dtype=np.uint32)
+        if len(seeds) != int(lengths.max()) or not np.array_equal(seeds, positions):
             raise ManifestError("the section seeds must be the positions of the longest sample")
         self._starts = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=self._starts[1:])

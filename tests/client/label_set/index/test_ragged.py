@@ -1,5 +1,7 @@
 """Sequences of their own lengths, against a plain dictionary."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,3 +99,15 @@ def test_a_label_set_says_how_long_its_sequences_are() -> None:
         index.lengths(np.array([9, 5], dtype=np.uint64))
     with pytest.raises(ManifestError, match="two segments"):
         ViewIndex([one, index_of_sequences(one.sample_ids, np.array([4, 3], dtype=np.uint32))])
+
+
+def test_a_length_that_lies_takes_no_memory() -> None:
+    ids, positions = np.arange(3, dtype=np.uint64), np.arange(4, dtype=np.uint32)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ManifestError, match="positions of the longest"):
+            RaggedIndex(ids, positions, np.array([1, 4, 2**28], dtype=np.uint32))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from labelcast.identifiers import Digest
+from labelcast.label_set import Manifest
 from labelcast.label_set.chunking import CHUNK_BYTES
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast_server.registry.services import RegistryServices
@@ -15,17 +16,21 @@ def services_over(store: Store) -> RegistryServices:
 
 
 async def push(store: Store, label_set: LabelSetDirectory, *, stage: bool = True) -> None:
-    chunk_bytes = {
-        shard.data.digest: section.chunk_bytes
-        for segment in label_set.manifest.segments
-        for section in segment.sections().values()
-        for shard in section.shards
-    }
+    chunk_bytes = chunk_bytes_of(label_set.manifest)
     for digest, ref in label_set.manifest.blobs().items():
         content = label_set.read_blob(ref)
         await upload(store, digest, content, chunk_bytes.get(digest, CHUNK_BYTES))
     if stage:
         await services_over(store).publisher.stage(label_set.digest, label_set.manifest.to_bytes())
+
+
+def chunk_bytes_of(manifest: Manifest) -> dict[Digest, int]:
+    """Size of the chunks that each shard is uploaded in."""
+    sections = [part for segment in manifest.segments for part in segment.sections().values()]
+    sections += [] if manifest.head is None else [manifest.head]
+    return {
+        shard.data.digest: section.chunk_bytes for section in sections for shard in section.shards
+    }
 
 
 async def upload(store: Store, digest: Digest, content: bytes, chunk_bytes: int) -> None:

@@ -1,6 +1,5 @@
 """Label sets of token sequences over a service: by spans, by plan, and what is refused of them."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ from labelcast.label_set_directory import LabelSetDirectory
 from tests.e2e import tampering as do
 from tests.e2e.hostile_peer import Fault, hostile_peer
 from tests.e2e.running_service import RunningService
+from tests.e2e.sequences import LENGTHS, by_sequence
 from tests.factories.sequence_sets import make_sequence_set
 
 pytestmark = pytest.mark.e2e
 
 CODES = Representation.codes()
-LENGTHS = tuple(int(length) for length in np.random.default_rng(4).integers(1, 60, 90))
 WIDTH, VOCABULARY = 8, 50
 
 
@@ -75,12 +74,6 @@ def known(
     return Sequences(made)
 
 
-def by_sequence(views: Views) -> list[Views]:
-    cuts = np.flatnonzero(views.sample_ids[1:] != views.sample_ids[:-1]) + 1
-    ends = [0, *cuts.tolist(), len(views)]
-    return [views[first:last] for first, last in pairwise(ends)]
-
-
 def test_sequences_come_by_spans_in_few_bytes(service: RunningService, known: Sequences) -> None:
     sequences = by_sequence(known.views)
     with service.client() as client:
@@ -107,11 +100,15 @@ async def test_an_asynchronous_client_asks_alike(service: RunningService, known:
         plan = SequencePlan(
             (await label_set.index()).sample_ids, known.on_disk.stored_views(), epochs=1
         )
-        seen = 0
-        async for batch in label_set.stream(plan.batches(sequences=4), CODES):
-            np.testing.assert_array_equal(batch.rows, known.rows(batch.views))
-            seen += len(batch.views)
-        assert seen == len(plan)
+        for batches, count in (
+            (plan.batches(sequences=4), len(plan)),
+            (reversed(sequences), len(known.views)),
+        ):
+            seen = 0
+            async for batch in label_set.stream(batches, CODES):
+                np.testing.assert_array_equal(batch.rows, known.rows(batch.views))
+                seen += len(batch.views)
+            assert seen == count
 
 
 @pytest.mark.parametrize("cut", [{"sequences": 7}, {"tokens": 100}], ids=["sequences", "tokens"])

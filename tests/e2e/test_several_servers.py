@@ -26,6 +26,7 @@ from labelcast.label_set import Expectation
 from tests.e2e.label_sets import KnownLabelSet, identity_label_set, known_label_set
 from tests.e2e.running_service import RunningService, eventually
 from tests.e2e.scraping import scrape
+from tests.e2e.sequences import by_sequence, known_sequences
 from tests.factories.names import NAME, Leads, name_that_leads
 
 pytestmark = pytest.mark.e2e
@@ -44,11 +45,13 @@ class Two:
     Attributes:
         services: both.
         common: what both have.
+        sequences: sequences that both have, under that tag.
         own: what each alone has, both under the tag `moving`.
     """
 
     services: list[RunningService]
     common: KnownLabelSet
+    sequences: KnownLabelSet
     own: list[KnownLabelSet]
 
     @property
@@ -70,6 +73,7 @@ class Two:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     directory = tmp_path_factory.mktemp("two")
     common = known_label_set(directory / "common", "raw", num_samples=1000, num_classes=500)
+    sequences = known_sequences(directory / "sequences")
     sets = [identity_label_set(directory / f"own-{n}", n, num_samples=4000) for n in range(2)]
     with ExitStack() as stack:
         one = RunningService(directory / "one", environment=ENVIRONMENT)
@@ -83,8 +87,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         services = [one, other]
         for service, own in zip(services, sets, strict=True):
             service.push(common.on_disk, "common")
+            service.push(sequences.on_disk, "sequences")
             service.push(own.on_disk, "moving")
-        yield Two(services, common, sets)
+        yield Two(services, common, sequences, sets)
     for service in services:
         assert "Traceback" not in service.log(), service.log()
 
@@ -133,6 +138,17 @@ def planned(known: KnownLabelSet, label_set: RemoteLabelSet) -> Reading:
     return Reading(
         known, iter(label_set.stream(plan.batches(3200), CODES)), plan.views(0, len(plan))
     )
+
+
+def by_spans(known: KnownLabelSet, label_set: RemoteLabelSet) -> Reading:
+    spans = by_sequence(known.views)[::-1]
+    return Reading(known, iter(label_set.stream(spans, CODES)), Views.joined(spans))
+
+
+def planned_sequences(known: KnownLabelSet, label_set: RemoteLabelSet) -> Reading:
+    plan = known.on_disk.sequence_plan(epochs=8, order_key=3)
+    batches = plan.batches(sequences=7)
+    return Reading(known, iter(label_set.stream(batches, CODES)), plan.views(0, len(plan)))
 
 
 def over_asyncio(
@@ -233,6 +249,22 @@ def test_the_digest_that_was_opened_counts_wherever_the_tag_leads(two: Two) -> N
             (known,) = [own for own in two.own if own.on_disk.digest == label_set.digest]
             readings.append(listed(known, label_set))
         assert {id(reading.known) for reading in readings} == {id(own) for own in two.own}
+        killed = {
+            20: lambda: kill_worker(two.services[0]),
+            40: lambda: kill_worker(two.services[1]),
+        }
+        read_all(readings, dict(killed))
+
+
+def test_sequences_outlive_killed_servers(two: Two) -> None:
+    """Both servers' workers are killed in turn, so that each stream breaks."""
+    for service in two.services:
+        service.processes()
+    with two.client(rows_in_flight=2 * BATCH) as client, two.client(rows_in_flight=400) as other:
+        readings = [
+            by_spans(two.sequences, client.open("sequences")),
+            planned_sequences(two.sequences, other.open("sequences")),
+        ]
         killed = {
             20: lambda: kill_worker(two.services[0]),
             40: lambda: kill_worker(two.services[1]),

@@ -17,6 +17,7 @@ from tests.golden.conversation import NAMES as CONVERSATIONS
 from tests.golden.conversation import asked, load
 from tests.golden.expected import (
     EXACT,
+    LATER,
     NAMES,
     RETIRED,
     copy_data_directory,
@@ -35,6 +36,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     directory = tmp_path_factory.mktemp("golden")
     copy_data_directory(directory / "data")
     with running_service(directory) as started:
+        for name in LATER:
+            started.push(LabelSetDirectory(label_set_directory(name)), f"golden:{name}")
         yield started
 
 

@@ -9,7 +9,7 @@ from labelcast.codec import TOLERANCES, Precision
 from labelcast.representation import Form
 from labelcast.v2 import labels_pb2 as pb
 from tests.golden.conversation import Call
-from tests.golden.expected import EXACT, expected
+from tests.golden.expected import EXACT, NAMES, expected
 
 _ASKED: dict[str, Any] = {
     "GetLabels": pb.GetLabelsRequest,
@@ -17,6 +17,7 @@ _ASKED: dict[str, Any] = {
     "StreamPlan": pb.StreamPlanRequest,
 }
 _EXACT_SETS = {expected(name).digest for name in EXACT}
+_CLASSES = {expected(name).digest: expected(name).labels.shape[1] for name in NAMES}
 
 
 def assert_same_answer(answered: Call, recorded: Call) -> None:
@@ -37,7 +38,8 @@ def _assert_same_rows(answered: Call, recorded: Call) -> None:
     form = wire.representation_from_proto(request.representation)
     first, known_first = _parts(answered)[0].first_row, _parts(recorded)[0].first_row
     assert first == known_first
-    given, known = _delivered(answered, form), _delivered(recorded, form)
+    classes = _CLASSES[request.label_set]
+    given, known = _delivered(answered, form, classes), _delivered(recorded, form, classes)
     multiplied = form.form is not Form.CODES and request.label_set not in _EXACT_SETS
     if form.form in (Form.CODES, Form.LOGITS) and not multiplied:
         np.testing.assert_array_equal(given.rows, known.rows)
@@ -51,11 +53,11 @@ def _assert_same_rows(answered: Call, recorded: Call) -> None:
         assert TOLERANCES[form.precision].accepts(values, known.values.astype(np.float32))
 
 
-def _delivered(call: Call, form: Representation) -> DeliveredLabels:
+def _delivered(call: Call, form: Representation, classes: int) -> DeliveredLabels:
     count = sum(part.count for part in _parts(call))
     payload = b"".join(part.payload for part in _parts(call))
     rows = np.frombuffer(payload, np.uint8).reshape(count, -1)
-    return DeliveredLabels(Views.of(np.arange(count), 0), rows, form, 5)
+    return DeliveredLabels(Views.of(np.arange(count), 0), rows, form, classes)
 
 
 def _parts(call: Call) -> list[Any]:

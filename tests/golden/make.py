@@ -30,7 +30,9 @@ from labelcast_server.store.embedded.data_mark import MARK_NAME
 from tests.e2e.running_service import clean_environment, running_service
 from tests.factories.in_memory import InMemory
 from tests.factories.label_sets import POLICY, CodecName, make_label_set
-from tests.golden.expected import NAMES, RETIRED, Expected, as_tensors
+from tests.factories.sequence_sets import make_sequence_set
+from tests.factories.state_sets import States
+from tests.golden.expected import LATER, NAMES, RETIRED, Expected, as_tensors
 from tests.producers.formats.writers.lpld import write_lpld
 from tests.producers.formats.writers.sre2l import write_sre2l
 
@@ -52,6 +54,7 @@ def make_label_sets(directory: Path) -> None:
     _import(mixed_up, lambda to: write_sre2l(to, epochs=2, mix="mixup", **sizes))
     _import(pruned, lambda to: write_lpld(to, epochs=2.5, **sizes))
     _stage(directory)
+    make_sequences(directory)
     for name in NAMES:
         save_file(
             as_tensors(_contents(LabelSetDirectory(directory / name))),
@@ -59,10 +62,17 @@ def make_label_sets(directory: Path) -> None:
         )
 
 
+def make_sequences(directory: Path) -> None:
+    """Write those of sequences: of lengths that differ and ignored positions; and with a head."""
+    labelled = np.arange(18) % 4 != 2
+    make_sequence_set(directory / "sequences", lengths=(5, 1, 9, 3), labelled=labelled)
+    States.make(softcap=20.0).write(directory / "states", shipped=True)
+
+
 def make_data_directory(label_sets: Path, directory: Path) -> None:
-    """Have a service keep them under tags, one of them retired; copy what survives a restart."""
+    """Have a service keep all but `LATER`, one of them retired; copy what survives a restart."""
     with tempfile.TemporaryDirectory() as temporary, running_service(Path(temporary)) as service:
-        for name in NAMES:
+        for name in set(NAMES) - set(LATER):
             service.push(LabelSetDirectory(label_sets / name), f"golden:{name}")
         with service.registry() as registry:
             registry.tag("golden:another-name", LabelSetDirectory(label_sets / "raw").digest)

@@ -36,6 +36,7 @@ CODES = Representation.codes()
 LOGITS = Representation.logits(Precision.FP32)
 SETS = ("raw", "vqae-context")
 PRUNED = "recorded-cutmix-pruned"
+SEQUENCES, STATES = "sequences", "states"
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,37 @@ def read_plan(client: LabelClient, name: str) -> None:
         np.testing.assert_array_equal(rows, known.rows[at])
 
 
+def read_sequences(client: LabelClient, name: str) -> None:
+    """Each by spans: all of it, and from its second position on."""
+    known = expected(name)
+    label_set = opened(client, name)
+    for sample in np.unique(known.views.sample_ids):
+        places = np.flatnonzero(known.views.sample_ids == sample)
+        for at in (places, places[1:]):
+            if len(at):
+                delivered = client.labels(label_set, known.views[at], CODES)
+                np.testing.assert_array_equal(delivered.rows, known.rows[at])
+
+
+def read_sequence_plan(client: LabelClient, name: str) -> None:
+    known, on_disk = expected(name), LabelSetDirectory(label_set_directory(name))
+    for plan in (
+        on_disk.sequence_plan(epochs=3, order_key=5, rank=1, num_ranks=3),
+        on_disk.sequence_plan(epochs=2, order_key=None),
+    ):
+        views = plan.views(0, len(plan))
+        for batches in (plan.batches(sequences=2), plan.batches(tokens=9)):
+            rows = joined(client.stream(opened(client, name), batches, CODES), views)
+            at, has = on_disk.index().segments[0].rows(views)
+            assert has.all()
+            np.testing.assert_array_equal(rows, known.rows[at])
+
+
+def ask_beyond_a_sequence(client: LabelClient) -> None:
+    with refused(ViewNotFoundError):
+        client.labels(opened(client, SEQUENCES), Views.of_spans([10], 3, 4), CODES)
+
+
 def resolve(client: LabelClient, missing: MissingViews) -> None:
     """Of views of which half are stored; what a directory says is checked elsewhere."""
     label_set = opened(client, PRUNED)
@@ -207,6 +239,19 @@ QUESTIONS = [
         for ask in _OF_A_SET
         for name in SETS
     ),
+    *(
+        Question(f"{ask.__name__}-{name}", partial(ask, name=name))
+        for ask in (
+            open_by_tag,
+            decode_here,
+            read_sequences,
+            stream_codes,
+            read_sequence_plan,
+        )
+        for name in (SEQUENCES, STATES)
+    ),
+    Question(f"read_dense-{STATES}", partial(read_dense, name=STATES)),
+    Question(f"stream_dense-{STATES}", partial(stream_dense, name=STATES)),
     Question("replay_views", partial(replay_views, name=PRUNED)),
     *(
         Question(f"resolve-{missing.name}", partial(resolve, missing=missing))
@@ -215,6 +260,7 @@ QUESTIONS = [
     *(
         Question(ask.__name__, ask)
         for ask in (
+            ask_beyond_a_sequence,
             ask_for_a_view_that_is_not_there,
             ask_for_a_blob_that_is_not_there,
             ask_for_a_set_that_is_not_there,

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from labelcast import wire
 from labelcast.remote.transport import SERVICE
 from labelcast.v2 import labels_pb2 as pb
 from tests.golden.conversation import (
@@ -74,7 +75,7 @@ def _as_asked(call: Call, requests: Iterator[bytes]) -> Iterator[bytes]:
     for reply, parsed in zip(call.replies, call.parsed_replies, strict=True):
         while asked < parsed.rows.first_row + parsed.rows.count:
             request = pb.StreamLabelsRequest.FromString(next(requests))
-            asked = request.first_row + request.views.count
+            asked = request.first_row + len(wire.asked_from_proto(request))
         yield reply
     for _ in requests:
         raise AssertionError("more rows were asked for than there are")

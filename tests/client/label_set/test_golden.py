@@ -9,7 +9,8 @@ import pytest
 from labelcast.label_set_directory import LabelSetDirectory
 from tests.factories.decoded import assert_same_labels
 from tests.factories.label_sets import CodecName, make_label_set
-from tests.golden.expected import EXACT, NAMES, expected, label_set_directory
+from tests.golden.expected import EXACT, LATER, NAMES, expected, label_set_directory
+from tests.golden.make import make_sequences
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,3 +53,9 @@ def test_what_is_made_again_has_the_same_digest(
 ) -> None:
     made, _ = make_label_set(tmp_path, codec, num_samples=8, num_classes=5)
     assert made.digest == expected(name).digest
+
+
+def test_sequences_that_are_made_again_have_the_same_digest(tmp_path: Path) -> None:
+    make_sequences(tmp_path)
+    for name in LATER:
+        assert LabelSetDirectory(tmp_path / name).digest == expected(name).digest

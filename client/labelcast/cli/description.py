@@ -19,9 +19,9 @@ class Sizes:
     Attributes:
         payload: bytes of a row of codes.
         augmentation: bytes of recorded views; 0 where views are drawn from seeds.
-        total: bytes of everything stored (codes, chunk indices, tables, codec, report, manifest)
-            per label.
-        total_at: total that this codec would reach, by number of labels, if codec, report and
+        total: bytes of everything stored (codes, chunk indices, tables, codec, head, report,
+            manifest) per label.
+        total_at: total that this codec would reach, by number of labels, if codec, head, report and
             manifest stay the same.
     """
 
@@ -35,8 +35,9 @@ class Sizes:
         """Compute them."""
         labels = manifest.num_labels
         report = 0 if manifest.report is None else manifest.report.size
-        head = 0 if manifest.head is None else manifest.head.payload_bytes
-        fixed = manifest.codec.size + report + head + len(manifest.to_bytes())
+        head = [] if manifest.head is None else manifest.head.blobs()
+        fixed = manifest.codec.size + report + len(manifest.to_bytes())
+        fixed += sum(ref.size for ref in head)
         growing = (manifest.total_bytes - fixed) / labels
         return cls(
             payload=sum(segment.codes.payload_bytes for segment in manifest.segments) / labels,
@@ -139,7 +140,10 @@ def _language_pairs(
     if language is None:
         return []
     tokenizer, head, padding = language["tokenizer"], language["head"], language["padding"]
-    sequences = [f"{each['samples']:,} of up to {each['seeds']:,} tokens" for each in segments]
+    sequences = [
+        f"{each['samples']:,} of up to {each['seeds']:,} tokens, {each['labels']:,} labelled"
+        for each in segments
+    ]
     named = "none"
     if head is not None:
         where = "shipped" if language["head_is_shipped"] else "named only"

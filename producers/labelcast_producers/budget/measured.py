@@ -23,7 +23,7 @@ class MeasuredLabelSet:
             chunk indexes but that of the codes.
         index_bytes: size of the codes' chunk indexes.
         manifest_bytes: size of the manifest.
-        codec_bytes: size of the codec artifact.
+        codec_bytes: size of the codec artifact, and of the head where one is shipped.
         report_bytes: size of the report on how well the codes keep the labels.
     """
 
@@ -69,7 +69,7 @@ class MeasuredLabelSet:
         """Total bytes per label that this codec would reach at 1, 10 and 100 million labels.
 
         Payload, tables and indexes grow with the labels (at the same number of views per sample);
-        codec, report and manifest do not, except for a few hundred bytes of manifest for each
+        codec, head, report and manifest do not, except for a few hundred bytes of manifest for each
         32 MiB of codes. `labelcast info` counts the same way.
         """
         fixed = self.codec_bytes + self.report_bytes + self.manifest_bytes

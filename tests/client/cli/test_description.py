@@ -1,24 +1,39 @@
 """What `labelcast info` says of label sets, whatever their report holds."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
+from labelcast.label_set.language import tokenizer_digest
 from tests.factories.label_sets import CodecName, make_label_set
+from tests.factories.sequence_sets import TOKENS, make_sequence_set
+from tests.factories.state_sets import WIDTH, States
 
 
 def info_of(
     directory: Path, capsys: pytest.CaptureFixture[str], codec: CodecName = "vqae", **options: Any
 ) -> dict[str, str]:
     make_label_set(directory, codec, **options)
-    assert exit_code_of(app, name="labelcast", arguments=["info", str(directory)]) == 0
+    return lines_of(directory, capsys)
+
+
+def lines_of(directory: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    printed = printed_by(capsys, "info", str(directory))
+    return dict(re.split(r"  +", line, maxsplit=1) for line in printed.splitlines())
+
+
+def printed_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert exit_code_of(app, name="labelcast", arguments=list(arguments)) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    return dict(re.split(r"  +", line, maxsplit=1) for line in printed.out.splitlines())
+    return printed.out
 
 
 def fit_report(**changes: Any) -> dict[str, Any]:
@@ -87,3 +102,44 @@ def test_a_report_of_another_form_is_no_obstacle(
     shown = info_of(tmp_path, capsys, report=report)
     assert shown["codec"] == "vqae"
     assert not any(name.startswith(("over", "perplexity", "names")) for name in shown)
+
+
+def test_sequences_show_whose_tokens_they_are_and_how_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = make_sequence_set(tmp_path, labelled=np.arange(18) % 4 != 2)
+    shown = lines_of(tmp_path, capsys)
+    tokenizer = tokenizer_digest(TOKENS)
+    assert shown["labels"] == "14 of 300 classes"
+    assert shown["sequences"] == "4 of up to 9 tokens, 14 labelled"
+    assert shown["tokenizer"] == f"three hundred, {tokenizer}"
+    assert shown["head"] == "none"
+    assert shown["fingerprints"] == "of tokens"
+    assert "samples × seeds" not in shown
+    told = json.loads(printed_by(capsys, "info", str(tmp_path), "--json"))
+    assert told["labels"] == 14
+    assert told["segments"] == [{"samples": 4, "seeds": 9, "labels": 14}]
+    assert told["language"] == {
+        "labels": "next-token",
+        "tokenizer": {"name": "three hundred", "digest": tokenizer},
+        "padding": 0,
+        "head": None,
+        "head_is_shipped": False,
+    }
+    assert told["digest"] == made.digest
+
+
+@pytest.mark.parametrize(("shipped", "where"), [(True, "shipped"), (False, "named only")])
+def test_a_head_is_shown_and_whether_it_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shipped: bool, where: str
+) -> None:
+    states = States.make(softcap=20.0)
+    language = replace(states.described.language, padding=14)
+    padded = replace(states, described=replace(states.described, language=language))
+    padded.write(tmp_path, shipped=shipped)
+    shown, digest = lines_of(tmp_path, capsys), states.head.spec.digest
+    assert shown["head"] == f"{WIDTH} channels, fp16, {where}, {digest}"
+    assert shown["tokenizer"].startswith("numbers, without 14 columns of padding, sha256:")
+    told = json.loads(printed_by(capsys, "info", str(tmp_path), "--json"))["language"]
+    assert told["head"]["softcap"] == 20
+    assert told["head_is_shipped"] == shipped

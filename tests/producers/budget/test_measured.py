@@ -10,6 +10,7 @@ from labelcast.errors import BlobNotFoundError, ManifestError
 from labelcast_producers.budget import Codes, Samples, Setting, budget_of, measure
 from labelcast_producers.budget.published import ours_container
 from tests.factories.label_sets import CodecName, make_label_set
+from tests.factories.state_sets import WIDTH, States
 
 
 def size_on_disk(directory: Path) -> int:
@@ -61,6 +62,17 @@ def test_info_and_budget_count_alike(tmp_path: Path, report: dict[str, float] | 
     fixed = measured.codec_bytes + measured.report_bytes + measured.manifest_bytes
     growing = (size_on_disk(tmp_path) - fixed) / 300
     assert told.total_at[10**8] == pytest.approx(growing + fixed / 10**8, rel=1e-12)
+
+
+def test_a_head_is_counted_and_does_not_grow(tmp_path: Path) -> None:
+    manifest = States.make(1000).write(tmp_path, shipped=True).manifest
+    told, measured = Sizes.of(manifest), measure(tmp_path)
+    assert measured.total_bytes == size_on_disk(tmp_path)
+    assert measured.codec_bytes == manifest.codec.size + 1000 * 2 * WIDTH + 4
+    assert told.total == measured.total_here
+    assert told.total_at == pytest.approx(measured.total_at, rel=1e-12)
+    # Of 16 labels, the head would be 1,500 bytes a label wherever it grew with them.
+    assert told.total_at[10**8] < 100
 
 
 def test_the_formula_foretells_the_container(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from labelcast.registry.client import Registry
 from labelcast.registry.upload import BlobUpload
 from tests.factories.label_sets import CodecName, make_codec, make_label_set, write_label_set
 from tests.factories.recording_proxy import recording_proxy
+from tests.factories.state_sets import VOCABULARY, States
 from tests.server.admin.cutting_proxy import CuttingProxy
 from tests.server.admin.running_admin import ADMIN_TOKEN, RunningAdmin, running_admin
 
@@ -55,6 +56,24 @@ def test_a_pushed_label_set_is_shown_whole(
     assert details.report == {"kl": 0.25, "codec": codec}
     assert set(details.store_bytes) == set(blobs)
     assert all(details.store_bytes[digest] >= ref.size for digest, ref in blobs.items())
+
+
+def test_sequences_are_shown_with_their_tokenizer_and_head(
+    registry: Registry, http: httpx.Client, tmp_path: Path
+) -> None:
+    states = States.make()
+    label_set = states.write(tmp_path, shipped=True)
+    assert registry.push(label_set, "states:v1").uploaded_blobs == len(label_set.manifest.blobs())
+    shown = http.get("/v1/label-sets/states:v1").json()
+    assert (shown["labels"], shown["num_classes"]) == (16, VOCABULARY)
+    language = shown["manifest"]["contract"]["language"]
+    assert language == states.described.language.as_json()
+    assert language["head"]["digest"] == states.head.spec.digest
+    assert shown["manifest"]["requires"] == ["language", "ragged"]
+    assert shown["manifest"]["head"]["rows"] == VOCABULARY
+    details = registry.inspect("states:v1")
+    assert details.manifest.contract.language == states.described.language
+    assert set(details.store_bytes) == set(label_set.manifest.blobs())
 
 
 def test_many_shards_of_many_pieces(registry: Registry, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@
 
 It runs the service that `labelcast_server` is imported from, as people run it (`labelcast-server
 serve`, two I/O workers), with a Redis of its own and a byte proxy between every pair of processes,
-and reads through the public client alone: once in plain text, and once with mutual TLS, a
-certificate that is renewed all the time, and two decoders. To try another working copy, put its
-`client`, `server` and `glyphs` folders into PYTHONPATH and this one last.
+and reads through the public client alone: once in plain text, once with mutual TLS, a certificate
+that is renewed all the time, and two decoders, and once sequences of tokens. To try another working
+copy, put its `client`, `server`, `producers` and `glyphs` folders into PYTHONPATH and this one
+last.
 
     label_sets   rows that spell their own name          judge      compares each row
+    sequences    the same of sequences of tokens         catalog    the sets that are read
     proxy        bytes: cut, stall, flip …               http2, grpc_proxy   GOAWAY, RST_STREAM
     service      processes                               decoder_seam, cluster   what runs, links
     variation    what kind of service                    encryption, doors   certificates, way in

@@ -42,7 +42,7 @@ class Cluster:
         ]
         self.admin_link = Link("admin", to_port(lambda: self.service.admin_port))
         self._directory = directory
-        self._variation = variation
+        self.variation = variation
         self.service: ChaosService
         self._seams = list[DecoderSeam]()
         self.restarts = 0
@@ -68,7 +68,7 @@ class Cluster:
         """Start in order."""
         await asyncio.to_thread(self.redis.start)
         port = await self.redis_link.listen_tcp()
-        counts = self._variation.workers, self._variation.decoders
+        counts = self.variation.workers, self.variation.decoders
         options = ["--workers", str(counts[0]), "--decoders", str(counts[1])]
         options += ["--redis-url", f"redis://127.0.0.1:{port}/0"]
         self.service = ChaosService(self._directory, options, self.encryption)

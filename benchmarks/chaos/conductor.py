@@ -16,11 +16,12 @@ import grpc
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.chaos.catalog import SETS
 from benchmarks.chaos.cluster import Cluster, running_cluster
 from benchmarks.chaos.disk import fill_disk
 from benchmarks.chaos.doors import Doors, tls_as_json
 from benchmarks.chaos.faults import Injector
-from benchmarks.chaos.label_sets import SETS, SpelledSet
+from benchmarks.chaos.label_sets import SpelledSet
 from benchmarks.chaos.publishing import keep_publishing, push, read_whole
 from benchmarks.chaos.tally import Tally
 from benchmarks.chaos.variation import Variation
@@ -220,6 +221,7 @@ async def _students(
             "tls": tls_as_json(cluster.doors().tls),
             "seed": [plan.seed, attempt],
             "scale": plan.scale,
+            "sequences": cluster.variation.sequences,
             "patience_seconds": plan.patience_seconds,
             "hung_seconds": plan.patience_seconds + _HUNG_MARGIN_SECONDS,
         }

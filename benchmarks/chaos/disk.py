@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.bounded import HungError
+from benchmarks.chaos.catalog import SETS
 from benchmarks.chaos.encryption import Encryption
 from benchmarks.chaos.faults import Fault
-from benchmarks.chaos.label_sets import SETS, SpelledSet
+from benchmarks.chaos.label_sets import SpelledSet
 from benchmarks.chaos.publishing import push, read_whole
 from benchmarks.chaos.service import ChaosService
 from benchmarks.chaos.tally import Tally

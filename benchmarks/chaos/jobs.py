@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.chaos.label_sets import TEMPERATURE, SpelledSet, set_named
+from benchmarks.chaos.catalog import set_named
+from benchmarks.chaos.label_sets import TEMPERATURE, SpelledSet
+from benchmarks.chaos.sequences import SpelledSequences
 from labelcast import Precision, Representation, Views
-from labelcast.plans import Padding, Plan, PlanBatches
+from labelcast.plans import Padding, Plan, PlanBatches, SequencePlan
 
 FP32 = Precision.FP32
 _PAUSE_SECONDS = 0.3
@@ -23,6 +25,10 @@ _KINDS = {
     "probabilities": 0.06,
     "top-k": 0.10,
 }
+
+
+# Of students of sequences.
+_KINDS_OF_SEQUENCES = {"sequences": 0.75, "dense sequences": 0.25}
 
 
 class BatchesError(Exception):
@@ -55,7 +61,7 @@ class Job:
     leave_at: int | None
     read_pauses: frozenset[int]
     use_pauses: frozenset[int]
-    planned: PlanBatches[Plan] | None
+    planned: PlanBatches[Plan] | PlanBatches[SequencePlan] | None
 
     @property
     def pause_seconds(self) -> float:
@@ -72,22 +78,29 @@ class Job:
             yield self.known.views(batch)
 
 
-def next_job(random: np.random.Generator, scale: float) -> Job:
+def next_job(random: np.random.Generator, scale: float, *, sequences: bool = False) -> Job:
     """Draw one.
 
     Args:
         random: of the student.
         scale: of the number of rows.
+        sequences: ask for sequences of tokens alone.
     """
-    kind = str(random.choice(list(_KINDS), p=list(_KINDS.values())))
+    kinds = _KINDS_OF_SEQUENCES if sequences else _KINDS
+    kind = str(random.choice(list(kinds), p=list(kinds.values())))
     families, forms, sizes, rows = _choices(kind)
     family, size = str(random.choice(families)), int(random.choice(sizes))
     known = set_named(f"chaos:{family}-{random.choice(['a', 'b'])}")
     total = max(size, int(scale * random.uniform(*rows)))
-    planned = None
+    planned: PlanBatches[Plan] | PlanBatches[SequencePlan] | None = None
     if random.random() < _SHARE_OF_PLANS:
-        planned = _planned(random, known, total, size)
+        if isinstance(known, SpelledSequences):
+            planned = known.planned(random, total, size)
+        else:
+            planned = _planned(random, known, total, size)
         batches = [known.at(views) for views in planned]
+    elif isinstance(known, SpelledSequences):
+        batches = known.spans(random, total)
     else:
         batches = _listed(random, known, total, size)
     mood = random.random()
@@ -155,6 +168,10 @@ def _choices(
             return ["narrow"], dense, [131, 1000, 8192], (5_000, 30_000)
         case "single rows":
             return ["wide", "narrow"], [codes, *dense], [1, 7], (50, 300)
+        case "sequences":
+            return ["text"], [codes], [128, 1000], (3_000, 100_000)
+        case "dense sequences":
+            return ["text"], dense, [128, 1000], (1_000, 20_000)
         case "probabilities":
             forms = [
                 Representation.probabilities(TEMPERATURE),

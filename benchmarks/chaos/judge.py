@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.chaos.label_sets import SETS, SpelledSet, as_row_bytes, softmax
+from benchmarks.chaos.catalog import SETS
+from benchmarks.chaos.label_sets import SpelledSet, as_row_bytes, softmax
 from labelcast import DeliveredLabels, Form, Precision, Representation, Views
 
 _NAMED = 8

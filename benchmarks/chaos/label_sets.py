@@ -5,11 +5,10 @@ number: codebooks, weights and biases are small integers, so that every product 
 integer below 2048, exact in fp16 and fp32 in whatever order a device adds them up.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ from labelcast.label_set_directory import LabelSetDirectory
 TEMPERATURE = 256.0
 """High enough that softmax keeps every class of labels that reach 2047 apart."""
 
-_FIRST_SAMPLE_ID, _SEED_STEP = 10**12, 3
+FIRST_SAMPLE_ID = 10**12
 _DIGITS, _BASE = 3, 64
 _SHAPE = VqaeShape(codes=_DIGITS + 1, codebook_size=_BASE, codeword_width=2, hidden=(8,))
 # Digits of the row's number, then the label set's.
@@ -62,6 +61,7 @@ class SpelledSet:
     num_seeds: int
     num_classes: int
     sample_step: int = 7
+    seed_step: ClassVar[int] = 3
 
     def __len__(self) -> int:
         return self.num_samples * self.num_seeds
@@ -101,7 +101,7 @@ class SpelledSet:
             check = (7 * number + 5 * self.number) % _BASE
             codes = np.column_stack([digits, check]).astype(np.uint32)
             return pack_codes(codes, bits=_SHAPE.bits)
-        seeds, samples = np.divmod(number, self.num_samples)
+        samples, seeds = self.samples_and_seeds(number)
         values = np.empty((len(self), self.num_classes), dtype="<f2")
         values[:, 0], values[:, 1], values[:, 2] = self.number, samples, seeds
         classes = np.arange(3, self.num_classes)
@@ -109,19 +109,30 @@ class SpelledSet:
         values[:, 3:] = (number[:, None] * step[None]) % 2048
         return values.view(np.uint8).reshape(len(self), -1)
 
+    def samples_and_seeds(
+        self, at: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which sample and which seed of it rows number `at` are of, counted from 0."""
+        seeds, samples = np.divmod(at, self.num_samples)
+        return samples, seeds
+
+    def numbers(self, samples: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row numbers: the inverse of `samples_and_seeds`; -1 where there is none."""
+        return seeds * self.num_samples + samples
+
     def views(self, at: NDArray[np.int64]) -> Views:
         """The views that rows number `at` belong to."""
-        seeds, samples = np.divmod(at, self.num_samples)
+        samples, seeds = self.samples_and_seeds(at)
         return Views(
-            (_FIRST_SAMPLE_ID + self.sample_step * samples).astype(np.uint64),
-            (_SEED_STEP * seeds).astype(np.uint32),
+            (FIRST_SAMPLE_ID + self.sample_step * samples).astype(np.uint64),
+            (self.seed_step * seeds).astype(np.uint32),
         )
 
     def at(self, views: Views) -> NDArray[np.int64]:
         """The row numbers of views: the inverse of `views`."""
-        samples = (views.sample_ids - np.uint64(_FIRST_SAMPLE_ID)) // np.uint64(self.sample_step)
-        seeds = views.seeds.astype(np.int64) // _SEED_STEP
-        return seeds * self.num_samples + samples.astype(np.int64)
+        samples = (views.sample_ids - np.uint64(FIRST_SAMPLE_ID)) // np.uint64(self.sample_step)
+        seeds = views.seeds.astype(np.int64) // self.seed_step
+        return self.numbers(samples.astype(np.int64), seeds)
 
     def logits(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         """Integers, exact: float32, shape (n, C)."""
@@ -138,7 +149,8 @@ class SpelledSet:
         values = np.ascontiguousarray(row).view(dtype)
         spelled = [int(value) if np.isfinite(value) else -1 for value in values[:_SPELLED]]
         if self.kind == "raw":
-            return spelled[0], spelled[2] * self.num_samples + spelled[1]
+            (number,) = self.numbers(np.array(spelled[1:2]), np.array(spelled[2:3])).tolist()
+            return spelled[0], number
         number = sum(digit * _BASE**place for place, digit in enumerate(spelled[:_DIGITS]))
         return spelled[_DIGITS], number
 
@@ -150,7 +162,7 @@ class SpelledSet:
             self.codec,
             [self.rows],
             sample_ids=self.views(samples.astype(np.int64)).sample_ids,
-            seeds=_SEED_STEP * np.arange(self.num_seeds, dtype=np.uint32),
+            seeds=self.seed_step * np.arange(self.num_seeds, dtype=np.uint32),
             teacher=self.tag,
             teacher_name=f"integers of {self.tag}",
             dataset="integers",
@@ -164,22 +176,6 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
     powers: NDArray[np.float64] = np.exp(logits.astype(np.float64) / temperature)
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares
-
-
-# Each has a twin of the same shape: a row of the other would pass every check of sizes.
-SETS: Sequence[SpelledSet] = (
-    SpelledSet("chaos:narrow-a", "raw", 1, 2000, 60, 4, sample_step=1),
-    SpelledSet("chaos:narrow-b", "raw", 2, 2000, 60, 4, sample_step=1),
-    SpelledSet("chaos:wide-a", "raw", 3, 500, 12, 1000),
-    SpelledSet("chaos:wide-b", "raw", 4, 500, 12, 1000),
-    SpelledSet("chaos:vqae-a", "vqae", 5, 2000, 60, 1000),
-    SpelledSet("chaos:vqae-b", "vqae", 6, 2000, 60, 1000),
-)
-
-
-def set_named(tag: str) -> SpelledSet:
-    """One of `SETS`."""
-    return next(known for known in SETS if known.tag == tag)
 
 
 def as_row_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

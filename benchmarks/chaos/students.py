@@ -85,6 +85,7 @@ class _Student:
         self._slot = slot
         self._stopping = stopping
         self._scale = config["scale"]
+        self._sequences = config["sequences"]
         self._address = f"127.0.0.1:{config['ports'][str(slot.number)]}"
         self._tls = False if config["tls"] is None else Tls(**config["tls"])
         self._patience = config["patience_seconds"]
@@ -99,7 +100,7 @@ class _Student:
         }
 
     def _next(self) -> Job:
-        return next_job(self._random, self._scale)
+        return next_job(self._random, self._scale, sequences=self._sequences)
 
     def _tell_stream(self, job: Job, judge: StreamJudge, began: float, outcome: str) -> None:
         tell(

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.chaos.catalog import SETS, set_named
 from benchmarks.chaos.jobs import next_job
 from benchmarks.chaos.judge import StreamJudge, Verdict
-from benchmarks.chaos.label_sets import SETS, TEMPERATURE, SpelledSet, as_row_bytes, set_named
+from benchmarks.chaos.label_sets import TEMPERATURE, SpelledSet, as_row_bytes
+from benchmarks.chaos.sequences import SpelledSequences
 from labelcast import DeliveredLabels, Form, Precision, Representation
+from labelcast.plans.sequence_plan import SequenceBatches
 from labelcast.torch.decoding import load_decoder
 from labelcast_server.decoder.decode_rows import present
 
+TEXTS = [known for known in SETS if isinstance(known, SpelledSequences)]
 FORMS = [
     Representation.codes(),
     Representation.logits(),
@@ -23,7 +27,7 @@ FORMS = [
     Representation.top_k(4, TEMPERATURE),
 ]
 SMALL = [
-    SpelledSet(known.tag, known.kind, known.number, 90, 4, known.num_classes) for known in SETS
+    type(known)(known.tag, known.kind, known.number, 90, 4, known.num_classes) for known in SETS
 ]
 
 
@@ -111,7 +115,7 @@ def test_missing_and_repeated_batches_are_counted() -> None:
     assert judged(known, form, [first, second], [two, two]).wrong == 40
 
 
-@pytest.mark.parametrize("known", SMALL[4:], ids=[known.tag for known in SMALL[4:]])
+@pytest.mark.parametrize("known", SMALL[4:6], ids=[known.tag for known in SMALL[4:6]])
 def test_the_network_of_integers_is_exact_everywhere(known: SpelledSet, tmp_path: Path) -> None:
     label_set = known.write(tmp_path)
     artifact = label_set.read_blob(label_set.manifest.codec)
@@ -130,7 +134,35 @@ def test_students_ask_for_everything() -> None:
     random = np.random.default_rng(0)
     jobs = [next_job(random, 0.01) for _ in range(400)]
     assert {job.representation.form for job in jobs} == set(Form)
-    assert {job.known.tag for job in jobs} == {known.tag for known in SETS}
+    assert {job.known for job in jobs} == set(SETS) - set(TEXTS)
     assert {len(job.batches[0]) for job in jobs} >= {1, 50, 131, 1000, 8192}
     assert any(job.raise_at is not None for job in jobs)
     assert any(job.leave_at is not None for job in jobs)
+
+
+def test_sequences_are_where_the_library_finds_them(tmp_path: Path) -> None:
+    known = TEXTS[0]
+    label_set = known.write(tmp_path)
+    at = np.random.default_rng(2).permutation(len(known))
+    np.testing.assert_array_equal(label_set.gather(known.views(at)), known.rows[at])
+    np.testing.assert_array_equal(known.at(known.views(at)), at)
+    row = known.rows[at[0]].copy()
+    assert known.name_of(row, None) == (known.number, at[0])
+    # A position beyond its sequence is no row.
+    row.view("<f2")[2] = known.num_seeds
+    assert known.name_of(row, None) == (known.number, -1)
+
+
+def test_students_of_sequences_ask_by_spans_and_by_plan() -> None:
+    random = np.random.default_rng(0)
+    jobs = [next_job(random, 0.01, sequences=True) for _ in range(200)]
+    assert {job.known for job in jobs} == set(TEXTS)
+    assert {job.representation.form for job in jobs} == {Form.CODES, Form.LOGITS}
+    planned = [job for job in jobs if job.planned is not None]
+    assert 0 < len(planned) < len(jobs)
+    whole = [job for job in planned if isinstance(job.planned, SequenceBatches)]
+    assert 0 < len(whole) < len(planned)
+    for job in jobs:
+        views = [job.known.views(batch) for batch in job.batches]
+        if job.planned is not None:
+            assert list(job.planned) == views

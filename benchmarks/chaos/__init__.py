@@ -1,6 +1,6 @@
 """Injected faults between all processes of a service; every delivered row is compared.
 
-    make chaos                                        the long run, about half an hour
+    make chaos                                        the long run, about three quarters of an hour
     make chaos VARIATION=encrypted                    one service alone
     make chaos SHORT=1                                the form in the tests
     python -m benchmarks.chaos --seed 5 --minutes 3 --faults 300 --rows 0 --no-disk --out x.json

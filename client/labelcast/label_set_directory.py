@@ -17,6 +17,7 @@ from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
     DigestMismatchError,
+    InvalidRequestError,
     ManifestError,
 )
 from labelcast.files import file_digest, write_whole
@@ -205,6 +206,8 @@ class LabelSetDirectory(LabelSet):
             representation.check(header)
         for views in batches:
             check_views(views)
+            if not len(views):
+                raise InvalidRequestError("a batch of views must not be empty")
             rows = self.gather(views)
             if representation.form is not Form.CODES:
                 rows = present(self.decoder().decode(rows, views), representation, header)

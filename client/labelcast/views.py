@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from labelcast.errors import InvalidRequestError
 
 MAX_SEED = 2**32 - 1
+MAX_SPAN = 2**24
+"""Views of one span: far more than any sequence has, and few enough to be made by mistake."""
 _SHOWN = 3
 
 Column = TypeVar("Column", bound=np.generic)
@@ -77,7 +79,7 @@ class Views:
         Args:
             sample_ids: non-negative integers, shape (S,).
             firsts: position of the first view of each span: shape (S,), or one for all.
-            lengths: views of each span, at least 1: shape (S,), or one for all.
+            lengths: views of each span, 1 to 2²⁴: shape (S,), or one for all.
 
         Returns:
             Span after span, each from its first position on: as many views as lengths add up to.
@@ -87,7 +89,7 @@ class Views:
                 does not fit 32 bits.
         """
         starts = cls.of(sample_ids, firsts)
-        counts = _unsigned(lengths, MAX_SEED + 1, "a span's length").astype(np.int64)
+        counts = _unsigned(lengths, MAX_SPAN, "a span's length").astype(np.int64)
         if counts.ndim and counts.shape != starts.sample_ids.shape:
             raise InvalidRequestError(
                 f"{len(starts)} spans need a length each, or one for all, got shape {counts.shape}"

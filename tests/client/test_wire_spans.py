@@ -106,6 +106,8 @@ def test_a_few_bytes_take_no_memory_before_they_are_expanded() -> None:
         ([1], 0, 0, "leave empty ones out"),
         ([1], 2**32 - 1, 2, "beyond position"),
         ([1], 0, 2**32 + 1, "a span's length must be at most"),
+        # Made at once, these would take the memory of a machine.
+        ([1], 0, 2**31, "a span's length must be at most"),
         ([1], 0, [1, 2], "a length each, or one for all"),
         ([1, 2], 0, 1.5, "a span's length must be a non-negative integer"),
         ([1, 2], [0], 1, "two columns of one length"),

@@ -85,6 +85,18 @@ class Headless(nn.Module):
         return {"logits": self.projection(states)}
 
 
+class Wrapped(nn.Module):
+    """Names the head of what it wraps, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrapped = Recurrent()
+        self.lm_head = self.wrapped.lm_head
+
+    def forward(self, ids: Tensor) -> Any:
+        return self.wrapped(ids)
+
+
 def some_sequences(count: int = 12, *, longest: int = 40, seed: int = 3) -> TokenSequences:
     """Sequences of random tokens, of 2 to `longest`."""
     rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import labelcast
+from labelcast import Representation
 from labelcast.codec.latent import Head, HeadDtype, HeadSpec, head_digest
 from labelcast.errors import (
     CodecFormatError,
@@ -54,6 +55,9 @@ def test_labels_are_read_by_sample_and_position(
     assert Manifest.from_bytes(label_set.manifest.to_bytes()) == label_set.manifest
     with pytest.raises(ViewNotFoundError):
         label_set.labels([10], [lengths[0]])
+    for form in (Representation.codes(), Representation.probabilities(1.0)):
+        with pytest.raises(InvalidRequestError, match="must not be empty"):
+            next(iter(label_set.stream([views[:0]], form)))
 
 
 def test_it_says_whose_tokens_and_how_likely_the_next_one_is(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.factories.language_models import (
     VOCABULARY,
     Headless,
     Recurrent,
+    Wrapped,
     label,
     some_sequences,
 )
@@ -181,3 +182,9 @@ def test_nothing_of_a_run_is_left(tmp_path: Path) -> None:
 def test_a_batch_has_at_least_one_token(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="at least one token, not 0"):
         label(tmp_path, batch_tokens=0)
+
+
+def test_a_head_of_two_names_is_found(tmp_path: Path) -> None:
+    wrapped = label(tmp_path / "wrapped", Wrapped()).label_set.contract
+    plain = label(tmp_path / "plain", Recurrent()).label_set.contract
+    assert wrapped.language == plain.language

@@ -78,7 +78,8 @@ def model_of(module: object, name: str) -> CausalModel:
     transformers: Any = sys.modules.get("transformers")
     if transformers is not None and isinstance(module, transformers.PreTrainedModel):
         return _of_transformers(module, name)
-    head = dict(module.named_modules()).get(_HEAD)
+    # Under all its names: a wrapper may name the layer of what it wraps.
+    head = dict(module.named_modules(remove_duplicate=False)).get(_HEAD)
     return CausalModel(module.eval(), name, head if isinstance(head, nn.Linear) else None)
 
 

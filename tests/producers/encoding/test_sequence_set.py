@@ -158,6 +158,8 @@ def test_a_head_is_shipped_or_only_named(tmp_path: Path) -> None:
         named_head(named.manifest, padded)
     with pytest.raises(InvalidRequestError, match="give both the same"):
         write_sequence_set(described, codec, [rows], tmp_path / "c", report={}, head=other)
+    with pytest.raises(InvalidRequestError, match=r"labelcast.torch.model_head\(teacher, num_c"):
+        named.use_head(None)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="decode them without"):
         label_set.use_head(head)
     with pytest.raises(CodecFormatError, match="use the teacher's own"):

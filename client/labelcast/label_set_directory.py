@@ -17,7 +17,6 @@ from labelcast.errors import (
     BlobNotFoundError,
     ChecksumMismatchError,
     DigestMismatchError,
-    InvalidRequestError,
     ManifestError,
 )
 from labelcast.files import file_digest, write_whole
@@ -42,7 +41,7 @@ from labelcast.opening.label_set import LabelSet
 from labelcast.opening.numpy_forms import present
 from labelcast.opening.shard_file import ShardFile
 from labelcast.representation import Form, Representation, check_representation
-from labelcast.views import Views, check_batches, check_views
+from labelcast.views import Views, check_batch, check_batches, check_views
 
 MANIFEST_NAME = "manifest.json"
 _MAKE_AGAIN = "encode or pull the label set again"
@@ -205,9 +204,7 @@ class LabelSetDirectory(LabelSet):
         if representation.form is not Form.CODES:
             representation.check(header)
         for views in batches:
-            check_views(views)
-            if not len(views):
-                raise InvalidRequestError("a batch of views must not be empty")
+            check_batch(views)
             rows = self.gather(views)
             if representation.form is not Form.CODES:
                 rows = present(self.decoder().decode(rows, views), representation, header)

@@ -194,6 +194,17 @@ def check_views(value: object) -> None:
         )
 
 
+def check_batch(value: object) -> None:
+    """Refuse what is no `Views`, or has none.
+
+    Raises:
+        InvalidRequestError: as `check_views`, or the batch is empty.
+    """
+    check_views(value)
+    if isinstance(value, Views) and not len(value):
+        raise InvalidRequestError("a batch of views must not be empty")
+
+
 def _unsigned(values: ArrayLike, maximum: int, what: str) -> NDArray[np.generic]:
     array = np.asarray(values)
     integers = array.dtype.kind in "iu"

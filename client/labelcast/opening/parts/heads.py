@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from labelcast.codec import Codec, Rows
-from labelcast.codec.latent import Head, HeadSpec, LatentCodec
+from labelcast.codec import Rows
+from labelcast.codec.latent import Head, HeadSpec
 from labelcast.errors import CodecFormatError, InvalidRequestError
 from labelcast.label_set import Manifest
 
@@ -43,15 +43,6 @@ def named_head(manifest: Manifest, head: Head) -> Head:
         )
     given.verify()
     return given
-
-
-def with_head(codec: Codec, head: Head) -> Codec:
-    """A codec with its head, if it decodes by one.
-
-    Raises:
-        CodecFormatError: the head is of other rows.
-    """
-    return codec.with_head(head) if isinstance(codec, LatentCodec) else codec
 
 
 def _spec(manifest: Manifest) -> HeadSpec:

@@ -16,7 +16,7 @@ from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.drivers import run
-from labelcast.opening.parts.heads import named_head, open_head, with_head
+from labelcast.opening.parts.heads import named_head, open_head
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -131,8 +131,9 @@ class LabelSetParts(LabelSetFacts, ABC):
         """
         if self._codec is None:
             codec = run(open_codec(self.manifest), lambda _: self.artifact())
-            head = self.head() if isinstance(codec, LatentCodec) else None
-            self._codec = codec if head is None else with_head(codec, head)
+            if isinstance(codec, LatentCodec) and (head := self.head()) is not None:
+                codec = codec.with_head(head)
+            self._codec = codec
         return self._codec
 
     def head(self) -> Head | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelcast.codec import Rows
-from labelcast.errors import DigestMismatchError, InvalidRequestError
+from labelcast.errors import DigestMismatchError
 from labelcast.identifiers import Digest
 from labelcast.label_set import BlobRef, Section, table_sections
 from labelcast.label_set.section import Shard
@@ -20,7 +20,7 @@ from labelcast.remote.node_cache.blob_cache import BlobCache
 from labelcast.remote.node_cache.code_choice import CodeChoice, FetchShards, choose
 from labelcast.remote.telemetry.telemetry import Telemetry
 from labelcast.representation import Representation
-from labelcast.views import Views, check_views
+from labelcast.views import Views, check_batch
 
 # A file that is damaged may be damaged again; one that always is means a disk that fails.
 _ATTEMPTS = 3
@@ -107,9 +107,7 @@ class KeptCodes:
             ViewNotFoundError: a view that the label set lacks.
             Otherwise as `LabelClient.blob`, if a shard is not here.
         """
-        check_views(views)
-        if not len(views):
-            raise InvalidRequestError("a batch of views must not be empty")
+        check_batch(views)
         label_set = self._label_set
         try:
             rows = gather(label_set.manifest, label_set.index(), views, self._shard_rows)

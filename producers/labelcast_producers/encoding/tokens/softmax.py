@@ -28,8 +28,9 @@ class TopClasses:
 
 
 def temperature_of(header: CodecHeader) -> float:
-    """The one temperature of probabilities, at which their teacher's softmax is taken."""
-    return 1.0 if header.temperatures is None else header.temperatures.low
+    """The one temperature of labels that have one alone, as probabilities do; 1 for others."""
+    ends = header.temperatures
+    return ends.low if ends is not None and ends.low == ends.high else 1.0
 
 
 def log_ratios(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

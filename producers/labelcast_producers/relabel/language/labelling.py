@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from labelcast.codec import Codec, Rows
 from labelcast.codec.readout import readout
 from labelcast_producers.encoding.tokens.base import Takes, TokenEncoder
+from labelcast_producers.encoding.tokens.softmax import temperature_of
 from labelcast_producers.relabel.language.first_labels import FirstLabels
 from labelcast_producers.relabel.language.teachers.predictions import Predictions
 
@@ -75,7 +76,7 @@ def encode_batch(
 
 def _decoded(codec: Codec, rows: Rows, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """Log-probabilities of tokens under decoded labels, at the labels' own temperature."""
-    return readout(codec, rows, temperature_of(codec)).log_probabilities_at(ids)
+    return readout(codec, rows, temperature_of(codec.header)).log_probabilities_at(ids)
 
 
 def log_probabilities_at(
@@ -96,12 +97,6 @@ def log_probabilities_at(
     return np.asarray(np.take_along_axis(shifted, ids, axis=1) - np.log(total), dtype=np.float32)
 
 
-def temperature_of(codec: Codec) -> float:
-    """Temperature of labels that have one alone; 1 for others."""
-    ends = codec.header.temperatures
-    return ends.low if ends is not None and ends.low == ends.high else 1.0
-
-
 def _compare(
     codec: Codec,
     rows: Rows,
@@ -111,7 +106,7 @@ def _compare(
 ) -> None:
     likeliest = logits.argmax(axis=1)
     ids = np.stack([likeliest, np.where(following >= 0, following, likeliest)], axis=1)
-    told = log_probabilities_at(logits, ids, temperature_of(codec))
+    told = log_probabilities_at(logits, ids, temperature_of(codec.header))
     first.next_token.add(told[following >= 0, 1])
     exact = np.exp(told.astype(np.float64))
     decoded = np.exp(_decoded(codec, rows, ids).astype(np.float64))

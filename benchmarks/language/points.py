@@ -25,8 +25,10 @@ _TABLE = (
     Point(DENSE, "dense: fp32 states and head", None),
     Point("hidden-int8", "states, int8", "hidden:int8"),
     Point(DISTILLKIT, "DistillKit, as recommended", DISTILLKIT),
-    Point("topk-114", "top-k in 114 B", "topk:114B:lumped"),
-    Point("topk-80", "top-k in 80 B", "topk:80B:lumped"),
+    Point("topk-114", "top-k in 114 B, lumped", "topk:114B:lumped"),
+    Point("topk-80", "top-k in 80 B, lumped", "topk:80B:lumped"),
+    Point("topk-80-spread", "top-k in 80 B, spread", "topk:80B:spread"),
+    Point("topk-80-renormalise", "top-k in 80 B, renormalised", "topk:80B:renormalise"),
     Point("rskd-36", "sampled (RSKD), 12 × 3 B", "sampled:12"),
 )
 POINTS = {point.name: point for point in _TABLE}

@@ -24,6 +24,8 @@ def write_plot(result: dict[str, Any], path: Path) -> None:
             )
     axes.axhline(100, color="grey", linewidth=1)
     axes.set_xscale("log")
+    # Room for the name of the last.
+    axes.set_xlim(right=3 * axes.get_xlim()[1])
     axes.set_xlabel("bytes a token")
     axes.set_ylabel("share of dense KD's gain over hard labels, %")
     axes.grid(alpha=0.3)

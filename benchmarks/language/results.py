@@ -136,9 +136,6 @@ def _student_figures(point: Record, losses: Losses) -> Record:
         "held_out_nats": mean,
         "perplexity": math.exp(mean),
         "deviation": statistics.stdev(losses.values()) if len(losses) > 1 else None,
-        "student_tokens_per_second": statistics.fmean(
-            student["tokens_per_second"] for student in students
-        ),
         "student_peak_rss_bytes": max(student["peak_rss_bytes"] for student in students),
     }
 

@@ -13,9 +13,9 @@ def students_table(result: Result) -> str:
     lines = [
         (
             "| labels | bytes a token | at rest | on the wire | held-out perplexity | nats"
-            " | share of dense KD's gain | seeds | student tokens/s | peak resident |"
+            " | share of dense KD's gain | seeds | peak resident |"
         ),
-        f"|---|{'---|' * 9}",
+        f"|---|{'---|' * 8}",
     ]
     for point in sorted(result["points"], key=lambda one: -_payload(one)):
         labels, deviation = point["labels"], point["deviation"]
@@ -31,7 +31,6 @@ def students_table(result: Result) -> str:
             "–" if nats is None else f"{nats:.3f}{spread}",
             _share(point["share_of_gain"]),
             str(len(point["students"])),
-            _number(point.get("student_tokens_per_second")),
             _mebibytes(point.get("student_peak_rss_bytes")),
         ]
         lines.append(f"| {' | '.join(cells)} |")

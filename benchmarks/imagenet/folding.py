@@ -29,7 +29,11 @@ def fold(network: nn.Module) -> nn.Module:
                 module.set_submodule(_PAIRS[name], nn.Identity())
             elif isinstance(child, nn.ReLU6):
                 module.set_submodule(name, nn.ReLU6(inplace=True))
-    return network.to(memory_format=torch.channels_last)
+    # Torch's own stubs know no `to` with a memory format alone.
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _padded(convolution: nn.Conv2d) -> nn.Module:

@@ -28,20 +28,7 @@ _DRAWN_FOLDERS = frozenset(
     ("symbols", "cartoon", "roadsigns", "flags", "hats", "easter", "hanukkah", "newyears")
 )
 # Drawings among photographs, and what can hardly be seen; looked through by eye.
-_DRAWN = frozenset(
-    """
-    animals/mammals/echidna animals/mammals/hedgehog clothes/button clothes/t_baseballcap
-    clothes/t_glove clothes/t_jacket clothes/t_pants clothes/t_poloshirt clothes/t_scarf
-    clothes/t_shirt clothes/t_sock clothes/t_tshirt food/pizza household/dishes/glass medical/tooth
-    naturalforces/lightningbolt people/body_parts/eye seasonal/christmas/Santa
-    seasonal/christmas/bow seasonal/christmas/candy_cane seasonal/christmas/hard_candy
-    seasonal/christmas/lamp seasonal/christmas/santahat seasonal/christmas/star
-    seasonal/christmas/stocking seasonal/christmas/tree seasonal/christmas/xmas_tp_bulb
-    seasonal/halloween/bat_left seasonal/halloween/blackcat seasonal/halloween/ghost
-    seasonal/halloween/jackolantern_mean seasonal/halloween/skull seasonal/halloween/spider
-    sports/rugby_goal_posts town/monuments/inukshuk-outline
-    """.split()
-)
+_DRAWN = Path(__file__).with_name("drawings.txt")
 # The others are no photographs, or say the same again at another size or in another colour.
 _WALLPAPER_FOLDER, _PAINTING = "nature", "abstract/Elephants.jpg"
 
@@ -86,13 +73,15 @@ def photographs(part: str, cache: Path) -> Photographs:
 
 def stamp_names(root: Path) -> list[str]:
     """Paths of the photographs among the stamps, without drawings, letters, signs and blurs."""
+    drawn = set(_DRAWN.read_text().split())
     names = [path.relative_to(root) for path in root.rglob("*.png")]
     return [
         name.as_posix()
         for name in names
         if _DRAWN_FOLDERS.isdisjoint(name.parts)
+        # The same again, for those who cannot mirror it.
         and not name.stem.endswith("_mirror")
-        and name.with_suffix("").as_posix() not in _DRAWN
+        and name.with_suffix("").as_posix() not in drawn
         and _longer_side(root / name) >= _MIN_SIDE
     ]
 

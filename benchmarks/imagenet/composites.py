@@ -11,8 +11,10 @@ from PIL import Image
 from benchmarks.imagenet.photographs import Photographs
 
 # Of a picture's side, for the longer side of a thing; of a wallpaper's shorter side, for a crop.
+# Crops are small, which leaves them out of focus, as what is behind a thing often is: of known
+# things the teacher then names 69 % (on ImageNet itself 75 %), of those on whole wallpapers 49 %.
 _THING_SHARE = (0.5, 0.95)
-_CROP_SHARE = (0.25, 1.0)
+_CROP_SHARE = (0.06, 0.2)
 # Wallpapers are made smaller, so that all are kept.
 _WALLPAPER_SIDE = 800
 _FILTER = Image.Resampling.BILINEAR

@@ -48,8 +48,15 @@ class Pictures:
         return [str(number) for number in range(CLASSES)]
 
     @classmethod
-    def open(cls, directory: Path, part: str, count: int | None = None) -> "Pictures":
-        """Pictures that were made and labelled, or the first `count` of them."""
+    def open(cls, directory: Path | str, part: str, count: int | None = None) -> "Pictures":
+        """Pictures that were made and labelled, or the first `count` of them.
+
+        Args:
+            directory: of both parts; commands name it by text.
+            part: `train` or `held-out`.
+            count: how many; all of them by default.
+        """
+        directory = Path(directory)
         facts = json.loads((directory / f"{part}.json").read_text())
         return cls(
             np.load(directory / f"{part}.npy", mmap_mode="r")[:count],

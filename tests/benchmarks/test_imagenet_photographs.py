@@ -83,9 +83,11 @@ def test_pictures_show_the_thing_on_the_wallpaper_and_are_the_same_every_time(
 class Padding(nn.Conv2d):
     """A convolution that pads in a step of its own, as those of the Lite networks do."""
 
-    def __init__(self, channels: tuple[int, int], stride: int, padding: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: tuple[int, int], stride: int, padding: tuple[int, int, int, int] | None
+    ) -> None:
         super().__init__(*channels, 3, stride, bias=False)
-        self.static_padding = nn.ZeroPad2d(padding) if any(padding) else nn.Identity()
+        self.static_padding = nn.ZeroPad2d(padding) if padding else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(self.static_padding(images))
@@ -98,7 +100,7 @@ class Lite(nn.Module):
         super().__init__()
         self._conv_stem, self._bn0 = Padding((3, 8), 2, (0, 1, 0, 1)), nn.BatchNorm2d(8)
         self._conv_head, self._bn1 = Padding((8, 6), 1, (1, 1, 1, 1)), nn.BatchNorm2d(6)
-        self._project_conv, self._bn2 = Padding((6, 5), 1, ()), nn.BatchNorm2d(5)
+        self._project_conv, self._bn2 = Padding((6, 5), 1, None), nn.BatchNorm2d(5)
         self._swish = nn.ReLU6()
 
     def forward(self, images: Tensor) -> Tensor:

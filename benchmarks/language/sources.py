@@ -6,9 +6,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.debian_packages import PACKAGES, unpacked
+from benchmarks.debian_packages import Package, unpacked
 from benchmarks.language.plain_text import text_of_html
 
+PACKAGES = (
+    Package(
+        "debian-handbook",
+        "11.20220922",
+        "3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa",
+    ),
+    Package(
+        "debian-policy",
+        "4.6.2.0",
+        "ef9d01b625c3b87c3a845c2cd1b66f1a16e9240b2b9e5bee53472a00e8457a39",
+    ),
+    # What `linux-doc` stands for in this release.
+    Package(
+        "linux-doc-6.1",
+        "6.1.176-1",
+        "0d843674607703b9ef8c1db5e715c38ed52ff23574feabfe0d961d552126859f",
+    ),
+)
 # Other people's packages, and tests, whose text is mostly tables of values.
 _LEFT_OUT = frozenset(
     ("site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__")

@@ -11,7 +11,6 @@ from labelcast import (
     AsyncLabelClient,
     LabelClient,
     Representation,
-    SequencePlan,
     Views,
 )
 from labelcast.errors import ViewNotFoundError
@@ -97,8 +96,9 @@ async def test_an_asynchronous_client_asks_alike(service: RunningService, known:
         label_set = await client.open(known.digest)
         some = await client.labels(label_set, sequences[3], CODES)
         np.testing.assert_array_equal(some.rows, known.rows(sequences[3]))
-        plan = SequencePlan(
-            (await label_set.index()).sample_ids, known.on_disk.stored_views(), epochs=1
+        plan = await label_set.sequence_plan(epochs=1, order_key=3)
+        assert list(plan.batches(sequences=4)) == list(
+            known.on_disk.sequence_plan(epochs=1, order_key=3).batches(sequences=4)
         )
         for batches, count in (
             (plan.batches(sequences=4), len(plan)),

@@ -88,6 +88,33 @@ def test_states_whose_head_is_only_named_are_sent_as_codes(
     np.testing.assert_allclose(labels, states.head.logits(states.latents), rtol=1e-5, atol=1e-5)
 
 
+async def test_an_asynchronous_client_decodes_states_alike(
+    service: RunningService, tmp_path: Path
+) -> None:
+    states = States.make()
+    whole = states.write(tmp_path / "whole", shipped=True)
+    headless = states.write(tmp_path / "headless", shipped=False)
+    service.push(whole, "whole-states")
+    service.push(headless, "headless-states")
+    views, exact = whole.index().segments[0].views(), states.head.logits(states.latents)
+    async with service.async_client() as client:
+        label_set = await client.open(whole.digest)
+        codes = await client.labels(label_set, views, Representation.codes())
+        labels = (await label_set.decoder()).decode(codes.rows, views)
+        np.testing.assert_allclose(labels, exact, rtol=1e-5, atol=1e-5)
+        label_set = await client.open(headless.digest)
+        assert await label_set.head() is None
+        with pytest.raises(CodecFormatError, match=r"give it with label_set.use_head\(head\)"):
+            (await label_set.decoder()).decode(codes.rows, views)
+        another = Head(states.head.spec, [np.roll(states.head.parts[0], 1, axis=0)])
+        with pytest.raises(CodecFormatError, match="this head of 50 tokens is sha256:"):
+            await label_set.use_head(another)
+        # What the first error says.
+        await label_set.use_head(states.head)
+        labels = (await label_set.decoder()).decode(codes.rows, views)
+        np.testing.assert_allclose(labels, exact, rtol=1e-5, atol=1e-5)
+
+
 def test_a_head_that_is_another_is_refused_when_it_is_pushed(
     service: RunningService, tmp_path: Path
 ) -> None:

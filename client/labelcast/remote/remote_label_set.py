@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from labelcast.codec import Codec
 from labelcast.codec.label_decoder import LabelDecoder
+from labelcast.codec.latent import Head, LatentCodec
 from labelcast.context.view_context import ViewContext
 from labelcast.label_set import (
     BlobRef,
     Manifest,
     MissingViews,
     StageGrid,
+    StoredViews,
     ViewIndex,
     stage_grid,
     stage_views,
@@ -26,6 +28,7 @@ from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.delivered import DeliveredLabels
 from labelcast.opening.drivers import run_async
 from labelcast.opening.label_set import LabelSet
+from labelcast.opening.parts.heads import named_head, open_head, shard_rows
 from labelcast.opening.parts.label_set_parts import LabelSetFacts
 from labelcast.opening.parts_from_blobs import (
     open_codec,
@@ -38,6 +41,7 @@ from labelcast.opening.parts_from_blobs import (
 )
 from labelcast.opening.pending_labels import PendingLabels
 from labelcast.opening.sites import check_not_for_sites, for_sites, read_site_file
+from labelcast.plans import Padding, SequencePlan
 from labelcast.remote.node_cache.code_choice import CodeChoice
 from labelcast.representation import Representation
 from labelcast.views import Views
@@ -115,6 +119,7 @@ class AsyncRemoteLabelSet(LabelSetFacts):
         self._records: ViewRecords | None = None
         self._fingerprints: SampleFingerprints | None = None
         self._control_views: ControlViews | None = None
+        self._head: Head | None = None
 
     async def read_blob(self, ref: BlobRef) -> bytes:
         """See `RemoteLabelSet.read_blob`."""
@@ -139,14 +144,34 @@ class AsyncRemoteLabelSet(LabelSetFacts):
     async def codec(self) -> Codec:
         """See `LabelSet.codec`."""
         if self._codec is None:
-            self._codec = await run_async(open_codec(self.manifest), lambda _: self.artifact())
+            codec = await run_async(open_codec(self.manifest), lambda _: self.artifact())
+            if isinstance(codec, LatentCodec) and (head := await self.head()) is not None:
+                codec = codec.with_head(head)
+            self._codec = codec
         return self._codec
+
+    async def head(self) -> Head | None:
+        """See `LabelSet.head`."""
+        if self._head is None and self.manifest.head is not None:
+            shards = self.manifest.head.shards
+            parts = [shard_rows(shard, await self.read_blob(shard.data)) for shard in shards]
+            # Its digest is computed in that thread, over what may be a gigabyte.
+            self._head = await asyncio.to_thread(open_head, self.manifest, parts)
+        return self._head
+
+    async def use_head(self, head: Head) -> None:
+        """See `LabelSet.use_head`."""
+        self._head, self._codec = await asyncio.to_thread(named_head, self.manifest, head), None
 
     async def index(self) -> ViewIndex:
         """See `LabelSet.index`."""
         if self._index is None:
             self._index = await run_async(open_index(self.manifest), self.read_blob)
         return self._index
+
+    async def stored_views(self) -> StoredViews:
+        """See `LabelSet.stored_views`."""
+        return StoredViews(await self.index())
 
     async def context(self) -> ViewContext | None:
         """See `LabelSet.context`."""
@@ -185,6 +210,30 @@ class AsyncRemoteLabelSet(LabelSetFacts):
     async def decoder(self) -> LabelDecoder:
         """See `LabelSet.decoder`."""
         return LabelDecoder(await self.codec(), await self.context())
+
+    async def sequence_plan(
+        self,
+        sample_ids: range | ArrayLike | None = None,
+        *,
+        epochs: int,
+        order_key: int | None = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+        padding: Padding = Padding.REPEAT,
+    ) -> SequencePlan:
+        """See `LabelSet.sequence_plan`."""
+        index, stored = await self.index(), await self.stored_views()
+        return await asyncio.to_thread(
+            lambda: SequencePlan(
+                index.labelled_sample_ids() if sample_ids is None else sample_ids,
+                stored,
+                epochs=epochs,
+                order_key=order_key,
+                rank=rank,
+                num_ranks=num_ranks,
+                padding=padding,
+            )
+        )
 
     async def stage_views(self, stage: int, *, new: bool = False) -> Views:
         """See `LabelSet.stage_views`."""

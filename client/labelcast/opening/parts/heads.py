@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from labelcast.codec import Rows
 from labelcast.codec.latent import Head, HeadSpec
 from labelcast.errors import CodecFormatError, InvalidRequestError
-from labelcast.label_set import Manifest
+from labelcast.label_set import Manifest, Shard
+
+
+def shard_rows(shard: Shard, content: bytes) -> Rows:
+    """Rows of a shard whose content was read and verified: uint8, shape (rows, stride)."""
+    return np.frombuffer(content, dtype=np.uint8).reshape(shard.rows, -1)
 
 
 def open_head(manifest: Manifest, parts: Sequence[Rows]) -> Head:

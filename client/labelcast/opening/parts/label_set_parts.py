@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from labelcast.codec import Codec, Rows
 from labelcast.codec.label_decoder import LabelDecoder
 from labelcast.codec.latent import Head, LatentCodec
@@ -16,7 +14,7 @@ from labelcast.label_set.control_views import ControlViews
 from labelcast.label_set.fingerprints import SampleFingerprints
 from labelcast.label_set.view_records import ViewRecords
 from labelcast.opening.drivers import run
-from labelcast.opening.parts.heads import named_head, open_head
+from labelcast.opening.parts.heads import named_head, open_head, shard_rows
 from labelcast.opening.parts_from_blobs import (
     open_codec,
     open_context,
@@ -156,8 +154,7 @@ class LabelSetParts(LabelSetFacts, ABC):
 
     def map_shard(self, shard: Shard) -> Rows:
         """Rows of a shard, verified: uint8, shape (rows, stride); a mapped file where it is one."""
-        content = np.frombuffer(self.read_blob(shard.data), dtype=np.uint8)
-        return content.reshape(shard.rows, -1)
+        return shard_rows(shard, self.read_blob(shard.data))
 
     def index(self) -> ViewIndex:
         """The index of its views."""

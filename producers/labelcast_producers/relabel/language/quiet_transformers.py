@@ -1,7 +1,8 @@
 """The library `transformers`, imported when a model is read, and kept from printing."""
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +32,9 @@ def quiet_transformers(path: Path) -> Iterator[ModuleType]:
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
-        yield transformers
+        # The bar of a GGUF file heeds no switch.
+        with redirect_stderr(io.StringIO()):
+            yield transformers
     except LabelcastError:
         raise
     # Files of a model are anybody's, and readers of them raise anything.

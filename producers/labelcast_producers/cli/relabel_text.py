@@ -1,6 +1,7 @@
 """The command that runs a language model over text."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from labelcast_producers.relabel.language.text.documents import DocumentPer
 
 if TYPE_CHECKING:
     from labelcast_producers.relabel.language.relabeller import RelabelledText
+
+# Files without text that are named.
+_SHOWN = 5
 
 
 def relabel_text(
@@ -134,6 +138,8 @@ def relabel_text(
             refuse_other_tokens(tokens, Path(model))
         longest = min(1024, loaded.positions or 1024) if max_length is None else max_length
         sequences = read_sequences(text, tokens, longest, per=document_per, pattern=pattern)
+        if workers.is_first:
+            _tell_left_out(sequences.without_text)
         with progress_bar("relabel", "token", quiet=quiet or not workers.is_first) as progress:
             done = run(
                 loaded,
@@ -154,6 +160,13 @@ def relabel_text(
             )
     if workers.is_first:
         _print(done, as_json)
+
+
+def _tell_left_out(files: Sequence[Path]) -> None:
+    for file in files[:_SHOWN]:
+        typer.echo(f"note: {file} holds no text and is left out", err=True)
+    if len(files) > _SHOWN:
+        typer.echo(f"note: so are {len(files) - _SHOWN} more files", err=True)
 
 
 def _print(done: "RelabelledText", as_json: bool) -> None:

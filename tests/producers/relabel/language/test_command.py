@@ -83,7 +83,14 @@ def test_labels_are_the_logits_of_the_family(
 
 def test_labels_are_the_logits_of_a_gguf_file(gguf_file: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run("--model", gguf_file, "--text", text, "--out", out, "--codec", "hidden:fp32")
+    (empty := text / "none.txt").write_text("\n")
+    words = ("--model", gguf_file, "--text", text, "--out", out, "--codec", "hidden:fp32")
+    done = run_labelcast("relabel-text", *map(str, words), "--quiet", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    # Neither bars nor reports of the libraries are among them.
+    first, *others = done.stderr.splitlines()
+    assert first == f"note: {empty} holds no text and is left out"
+    assert all(line.startswith("note: ") for line in others)
     model, tokenizer = own(gguf_file.parent, gguf_file=gguf_file.name)
     tokens = tokenizer((text / "c.txt").read_text()).input_ids
     read = LabelSetDirectory(out)

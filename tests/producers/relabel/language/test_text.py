@@ -51,14 +51,20 @@ def test_unusable_texts_are_named(tmp_path: Path) -> None:
     refused(tmp_path, "not UTF-8 at byte 3; convert it with iconv -t UTF-8, or leave it out")
     file.write_bytes("café au lait".encode())
     assert read(tmp_path, length=20)
-    (empty := tmp_path / "b.txt").write_text(" \n")
-    refused(tmp_path, "b.txt holds no text; leave it out")
-    empty.unlink()
-    assert read(tmp_path, length=20)
     refused(tmp_path, "say which with --pattern, such as", pattern="*.md")
     refused(tmp_path / "none", "is not there; give a file or directory of text")
     file.write_text("x")
     refused(tmp_path, "to be checked with; give longer texts")
+
+
+@pytest.mark.parametrize("per", DocumentPer)
+def test_files_without_text_are_left_out_and_named(per: DocumentPer, tmp_path: Path) -> None:
+    for name, text in (("a", ""), ("b", "text"), ("c", " \n\n \n"), ("d", "more text")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    found = read_sequences([tmp_path], BYTES, 20, per=per)
+    assert [bytes(tokens.tolist()) for tokens in found] == [b"text", b"more text"]
+    assert found.without_text == (tmp_path / "a.txt", tmp_path / "c.txt")
+    refused(tmp_path / "c.txt", "the data set holds no sequence; give one with some text", per=per)
 
 
 def save(path: Path, **arrays: Any) -> Path:

@@ -1,7 +1,7 @@
 """Plain text as documents: UTF-8 files, whole, or a document for each line or paragraph."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -47,23 +47,23 @@ def text_files(paths: Sequence[Path], pattern: str) -> list[Path]:
     return files
 
 
-def documents(files: Sequence[Path], per: DocumentPer) -> Iterator[str]:
-    """The documents of files, in order; a file at a time is in memory.
+def documents(file: Path, per: DocumentPer) -> list[str]:
+    """The documents of a file, in order; none of a file without text.
 
     Raises:
-        LabelFileError: a file is unreadable, no UTF-8, or holds no text.
+        LabelFileError: it is unreadable, or no UTF-8.
     """
-    for file in files:
-        text = _text(file)
-        if not text.strip():
-            raise LabelFileError(f"{file} holds no text; leave it out")
-        match per:
-            case DocumentPer.FILE:
-                yield text
-            case DocumentPer.LINE:
-                yield from (line for line in text.split("\n") if line.strip())
-            case DocumentPer.PARAGRAPH:
-                yield from (each for each in _PARAGRAPH_END.split(text) if each.strip())
+    return [part for part in _parts(_text(file), per) if part.strip()]
+
+
+def _parts(text: str, per: DocumentPer) -> list[str]:
+    match per:
+        case DocumentPer.FILE:
+            return [text]
+        case DocumentPer.LINE:
+            return text.split("\n")
+        case DocumentPer.PARAGRAPH:
+            return _PARAGRAPH_END.split(text)
 
 
 def _text(file: Path) -> str:

@@ -1,6 +1,7 @@
 """Text or token files → sequences."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from labelcast.errors import InvalidRequestError
@@ -31,7 +32,8 @@ def read_sequences(
 
     Documents come in the order of `paths`, those of a directory sorted by path, those of a file as
     they stand in it. Each is cut into pieces of `max_length` tokens, of which the last may be
-    shorter; every piece is a sequence.
+    shorter; every piece is a sequence. Files without text are left out, and named in what is
+    returned.
 
     Args:
         paths: files and directories of UTF-8 text, or one .npy, .npz or .parquet file of tokens.
@@ -44,10 +46,15 @@ def read_sequences(
         LabelFileError: unusable files, see `documents` and `token_sequences`.
         InvalidRequestError: token files beside other files.
     """
+    without_text = list[Path]()
 
     def pieces() -> Iterator[Tokens]:
-        for document in documents(text_files(paths, pattern), per):
-            yield from tokenizer.cut(document, max_length)
+        for file in text_files(paths, pattern):
+            found = documents(file, per)
+            if not found:
+                without_text.append(file)
+            for document in found:
+                yield from tokenizer.cut(document, max_length)
 
     of_tokens = [path for path in paths if path.suffix in TOKEN_FILES]
     if of_tokens and len(paths) > 1:
@@ -61,4 +68,5 @@ def read_sequences(
         given, source = token_sequences(paths[0], max_length), f"tokens of {paths[0].suffix}"
     else:
         given, source = pieces(), f"text, a document per {per}, at most {max_length} tokens"
-    return gather_sequences(given, source, vocabulary=len(tokenizer), tokenizer=tokenizer.name)
+    found = gather_sequences(given, source, vocabulary=len(tokenizer), tokenizer=tokenizer.name)
+    return replace(found, without_text=tuple(without_text))

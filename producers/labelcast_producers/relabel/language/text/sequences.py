@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -23,11 +24,13 @@ class TokenSequences:
         tokens: uint32, shape (T,): all tokens, sequence after sequence.
         lengths: uint32, shape (S,): tokens of each sequence, at least 1.
         source: how sequences and their numbers follow from the data set, in words.
+        without_text: files that were left out, since they hold no text.
     """
 
     tokens: Tokens
     lengths: NDArray[np.uint32]
     source: str
+    without_text: tuple[Path, ...] = ()
     _firsts: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,6 @@
 """A teacher, pictures and a run, which other processes can import and start."""
 
 import json
-import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -13,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from labelcast.cli.run import leave
 from labelcast.errors import LabelcastError
 from labelcast.torch import SampleTable
 from labelcast_producers.dense.labels import LABELS_NAME, DenseLabels
@@ -123,16 +120,6 @@ def batches_noted(out: Path) -> set[int]:
     return found
 
 
-def wait_for_batches(process: subprocess.Popen[str], out: Path, *, besides: set[int]) -> None:
-    """Until the workers have noted a batch that is none of these."""
-    deadline = time.monotonic() + 90
-    while not batches_noted(out) - besides:
-        if process.poll() is not None:
-            raise AssertionError(f"the workers have ended: {process.communicate()[1]}")
-        assert time.monotonic() < deadline, f"nothing beside {besides} after 90 s"
-        time.sleep(0.01)
-
-
 def main(out: Path, kind: str) -> None:
     """What each of the processes does."""
     with joined_workers() as workers:
@@ -146,9 +133,3 @@ def main(out: Path, kind: str) -> None:
         except LabelcastError as error:
             print(error.message, flush=True)
             sys.exit(1)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    main(Path(sys.argv[1]), sys.argv[2])
-    leave(0)

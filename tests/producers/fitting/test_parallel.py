@@ -1,8 +1,7 @@
-"""Several processes at one fit, started by the real torchrun, on one thread each."""
+"""Several processes at one fit, as torchrun starts them, on one thread each."""
 
 import json
 import signal
-import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -14,7 +13,6 @@ import psutil
 import pytest
 import torch
 
-from labelcast.cli.run import leave
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast_producers.dense.files import open_label_file
@@ -35,6 +33,7 @@ from tests.factories.fitted import (
     write_mixed,
 )
 from tests.factories.torchrun import torchrun
+from tests.factories.warm_process import WarmProcess
 
 STEPS = 200
 # Divisible by no number of workers: shares differ in size.
@@ -44,26 +43,19 @@ FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
 
 def fit_in_parallel(
     labels: Path, out: Path, *, seconds_a_step: float = 0
-) -> AbstractContextManager[subprocess.Popen[str]]:
-    return torchrun("tests.producers.fitting.test_parallel", labels, out, seconds_a_step)
+) -> AbstractContextManager[WarmProcess]:
+    return torchrun(work, labels, out, seconds_a_step)
 
 
 def run_to_the_end(labels: Path, out: Path) -> tuple[int, str, str]:
     with fit_in_parallel(labels, out) as process:
-        stdout, stderr = process.communicate(timeout=100)
-        return process.returncode, stdout, stderr
+        stdout, stderr = process.output(100)
+        return process.wait(0), stdout, stderr
 
 
-def wait_for_checkpoint(
-    process: subprocess.Popen[str], checkpoint: Path, *, after: int = 0
-) -> None:
+def wait_for_checkpoint(process: WarmProcess, checkpoint: Path, *, after: int = 0) -> None:
     """Until a fit has replaced the checkpoint that was written `after`."""
-    deadline = time.monotonic() + 90
-    while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > after):
-        if process.poll() is not None:
-            pytest.fail(f"the workers have ended: {process.communicate()[1]}")
-        assert time.monotonic() < deadline, "no checkpoint after 90 s"
-        time.sleep(0.01)
+    process.wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > after)
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +119,12 @@ def test_killed_and_interrupted_workers_go_on_bit_for_bit(
         wait_for_checkpoint(process, checkpoint)
         for worker in psutil.Process(process.pid).children():
             worker.kill()
-        assert process.wait(timeout=60) != 0
+        assert process.wait(60) != 0
     saved = checkpoint.stat().st_mtime_ns
     with fit_in_parallel(labels, tmp_path, seconds_a_step=0.25) as process:
         wait_for_checkpoint(process, checkpoint, after=saved)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode != 0
+        assert process.wait(60) != 0
     assert checkpoint.exists()
     assert not (tmp_path / CODEC_FILE).exists()
     status, _, stderr = run_to_the_end(labels, tmp_path)
@@ -230,8 +221,3 @@ def work(labels: Path, out: Path, seconds_a_step: float) -> None:
             sys.exit(1)
         if workers.is_first:
             print(f"rank {workers.rank} of {workers.size}")
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
-    leave(0)

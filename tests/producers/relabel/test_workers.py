@@ -1,4 +1,4 @@
-"""Several processes at one data set, started by the real torchrun, and runs that are cut short."""
+"""Several processes at one data set, as torchrun starts them, and runs that are cut short."""
 
 import signal
 from dataclasses import replace
@@ -19,11 +19,11 @@ from tests.factories.relabelling import (
     SAMPLES,
     batches_noted,
     label,
+    main,
     stored,
-    wait_for_batches,
     write_images,
 )
-from tests.factories.torchrun import torchrun
+from tests.factories.torchrun import torchrun, torchrun_program
 
 FILES = {DESCRIPTION_NAME, LABELS_NAME, RECIPE_NAME, TABLES_NAME}
 BATCHES = EPOCHS * -(-SAMPLES // BATCH_ROWS)
@@ -41,18 +41,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_killed_workers_go_on_bit_for_bit(tmp_path: Path, whole: Path) -> None:
     # Their teachers fall silent, so that no worker can be done before it is killed.
-    with torchrun(WORK, tmp_path, "held") as process:
-        wait_for_batches(process, tmp_path, besides=set())
+    with torchrun(main, tmp_path, "held") as process:
+        process.wait_until(lambda: batches_noted(tmp_path))
         for worker in psutil.Process(process.pid).children():
             worker.kill()
-        assert process.wait(timeout=60) != 0
+        assert process.wait(60) != 0
     before = batches_noted(tmp_path)
     assert 0 < len(before) < BATCHES
-    with torchrun(WORK, tmp_path, "held") as process:
-        wait_for_batches(process, tmp_path, besides=before)
+    with torchrun(main, tmp_path, "held") as process:
+        process.wait_until(lambda: batches_noted(tmp_path) - before)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        assert process.returncode != 0
+        assert process.wait(60) != 0
     assert before < batches_noted(tmp_path) < set(range(BATCHES))
     assert not (tmp_path / DESCRIPTION_NAME).exists()
     # One process finishes what two began.
@@ -71,7 +70,7 @@ def test_the_command_labels_images_with_two_workers_as_with_one(
     words = ["relabel", "--teacher", f"{WORK}:SmallTeacher", "--teacher-args", '{"channels": 3}']
     words += ["--images", str(images), "--image-size", "8", "--view-size", "6", "--device", "cpu"]
     words += ["--recipe", "rded", "--epochs", "5", "--batch-rows", "4", "--flip", "0", "--quiet"]
-    with torchrun("labelcast.cli", *words, "--out", tmp_path / "two") as process:
+    with torchrun_program("labelcast.cli", *words, "--out", tmp_path / "two") as process:
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == 0, stderr
     assert stdout == f"50 labels of 5 classes in {tmp_path / 'two'}\n"
@@ -90,8 +89,8 @@ def test_the_command_labels_images_with_two_workers_as_with_one(
 
 @pytest.mark.slow
 def test_an_error_of_one_ends_all_and_keeps_what_is_done(tmp_path: Path, whole: Path) -> None:
-    with torchrun(WORK, tmp_path, "sick") as process:
-        stdout, _ = process.communicate(timeout=100)
+    with torchrun(main, tmp_path, "sick") as process:
+        stdout, _ = process.output(100)
     assert process.returncode != 0
     assert stdout.count("the teacher gives NaN") == 1
     assert stdout.count("\n") <= 2
@@ -103,8 +102,8 @@ def test_an_error_of_one_ends_all_and_keeps_what_is_done(tmp_path: Path, whole: 
 
 @pytest.mark.slow
 def test_workers_with_teachers_of_their_own_are_refused(tmp_path: Path) -> None:
-    with torchrun(WORK, tmp_path, "own") as process:
-        stdout, _ = process.communicate(timeout=100)
+    with torchrun(main, tmp_path, "own") as process:
+        stdout, _ = process.output(100)
     assert process.returncode != 0
     assert "hold different teachers" in stdout
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,11 +162,7 @@ def signalled_once_saved(checkpoint: Path, number: signal.Signals) -> Iterator[N
         yield
 
 
-def main(labels: Path, out: Path, steps: int) -> None:
-    """A fit in a process that is killed."""
+def fit_until_killed(labels: Path, out: Path, steps: int) -> None:
+    """A fit that kills its process."""
     with signalled_once_saved(out / CHECKPOINT_FILE, signal.SIGKILL):
         fit_file(labels, out, steps=steps, checkpoint_seconds=0.05)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,5 @@
-"""Small causal language models: one without transformers, which other processes can start fast."""
+"""Small causal language models: one without transformers."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelcast.cli.run import leave
 from labelcast.errors import LabelcastError
 from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
 from labelcast_producers.relabel.language.relabeller import RelabelledText, relabel_text
@@ -138,8 +136,3 @@ def main(out: Path, arguments: dict[str, Any]) -> None:
         except LabelcastError as error:
             print(error.message, flush=True)
             sys.exit(1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    leave(0)

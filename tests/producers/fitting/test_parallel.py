@@ -35,7 +35,7 @@ from tests.factories.fitted import (
 from tests.factories.torchrun import torchrun
 from tests.factories.warm_process import WarmProcess
 
-STEPS = 200
+STEPS = 80
 # Divisible by no number of workers: shares differ in size.
 BATCH_ROWS = 63
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}

@@ -1,8 +1,6 @@
 """A fit that was stopped ends with the same bits as one that was not."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,14 @@ import torch
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE
-from tests.factories.fitted import fit_file, signalled_once_saved, write_labels, write_mixed
-
-ROOT = Path(__file__).parents[3]
+from tests.factories.fitted import (
+    fit_file,
+    fit_until_killed,
+    signalled_once_saved,
+    write_labels,
+    write_mixed,
+)
+from tests.factories.warm_process import warm_process
 
 
 @pytest.fixture
@@ -37,9 +40,8 @@ def assert_same_fit(one: Path, other: Path) -> None:
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
     labels, steps = either, 300
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "tests.factories.fitted", str(labels), str(killed), str(steps)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    with warm_process(fit_until_killed, labels, killed, steps) as process:
+        assert process.wait(100) == -signal.SIGKILL, process.output(0)
     assert (killed / CHECKPOINT_FILE).exists()
     assert not (killed / CODEC_FILE).exists()
     # What a crash may leave beyond the checkpoint.

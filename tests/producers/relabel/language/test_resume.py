@@ -1,20 +1,15 @@
 """Runs that are killed go on to the same bytes, and several processes write what one does."""
 
 import json
-import subprocess
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from labelcast.errors import InvalidRequestError
-from tests.anywhere import ROOT
-from tests.factories.language_models import Recurrent, label
+from tests.factories.language_models import Recurrent, label, main
 from tests.factories.torchrun import torchrun
-
-WORK = "tests.factories.language_models"
+from tests.factories.warm_process import warm_process
 
 
 def written(out: Path) -> dict[str, bytes]:
@@ -25,25 +20,16 @@ def written(out: Path) -> dict[str, bytes]:
     }
 
 
-def wait_for_a_batch(process: subprocess.Popen[bytes], out: Path) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        with suppress(FileNotFoundError):
-            if json.loads((out / "encoding" / "progress-0.json").read_bytes())["batches"]:
-                return
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def has_a_batch(out: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return bool(json.loads((out / "encoding" / "progress-0.json").read_bytes())["batches"])
+    return False
 
 
 def killed(out: Path, codec: str = "hidden:int8") -> None:
     """A run that is killed after some batches; the first forward passes prove the model."""
-    words = [sys.executable, "-m", WORK, str(out), json.dumps({"held_after": 8, "codec": codec})]
-    with subprocess.Popen(words, cwd=ROOT) as process:
-        try:
-            wait_for_a_batch(process, out)
-        finally:
-            process.kill()
+    with warm_process(main, out, {"held_after": 8, "codec": codec}) as process:
+        process.wait_until(lambda: has_a_batch(out))
     assert not (out / "manifest.json").exists()
 
 
@@ -83,8 +69,8 @@ def test_a_model_that_now_says_something_else_is_noticed(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
-    with torchrun(WORK, tmp_path / "two", "{}") as process:
-        _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
+    with torchrun(main, tmp_path / "two", {}) as process:
+        _, errors = process.output(240)
+        assert process.wait(0) == 0, errors
     label(tmp_path / "one")
     assert written(tmp_path / "two") == written(tmp_path / "one")

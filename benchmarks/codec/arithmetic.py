@@ -4,8 +4,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy.special import stdtrit
-
 SCALES = (3_000_000, 10_000_000, 100_000_000)
 _UPPER = 0.975
 
@@ -14,6 +12,8 @@ Accuracies = Mapping[int, float]
 
 def half_width(values: Sequence[float]) -> float | None:
     """Half of the 95 % interval of the mean by Student's t; None below two values."""
+    from scipy.special import stdtrit
+
     if len(values) < 2:
         return None
     quantile = float(stdtrit(len(values) - 1, _UPPER))

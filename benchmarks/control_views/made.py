@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -127,6 +126,8 @@ def make_all(directory: Path, only: Sequence[int] | None = None) -> list[Made]:
 
 def write_photographs(root: Path) -> None:
     """`root/C/N.jpg`: cuts of two photographs."""
+    from sklearn.datasets import load_sample_images
+
     rng = np.random.default_rng(0)
     photographs = [Image.fromarray(image) for image in load_sample_images().images]
     for label in range(CLASSES):
@@ -141,6 +142,8 @@ def write_photographs(root: Path) -> None:
 
 def write_digits(root: Path) -> None:
     """`root/C/N.png`: scanned digits at twice their size."""
+    from sklearn.datasets import load_digits
+
     scans = load_digits()
     for label in range(CLASSES):
         (root / str(label)).mkdir(parents=True)

@@ -1,4 +1,7 @@
-"""The Trainer of Hugging Face distils a causal LM from labels that a service serves."""
+"""The Trainer of Hugging Face distils a causal LM from labels that a service serves.
+
+Its library is imported by tests alone: every process that collects them would import it.
+"""
 
 import re
 from pathlib import Path
@@ -7,29 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models
 from torch.nn import functional
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    MambaConfig,
-    MambaForCausalLM,
-    PreTrainedTokenizerFast,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    default_data_collator,
-)
 
 import labelcast
 from labelcast.errors import ContractMismatchError, InvalidRequestError
 from labelcast.label_set.language import tokenizer_digest
 from labelcast.label_set.student_side import UNCHECKED
 from labelcast.opening.label_set import LabelSet
-from labelcast.torch import LabelcastTrainer, TokenSequences
-from labelcast.torch.tokens.hugging_face import sequences_of
+from labelcast.torch import TokenSequences
 from tests.e2e.running_service import RunningService
 from tests.factories.sequence_sets import TOKENS, VOCABULARY
 from tests.factories.tiny_language_model import label_texts, logits_of, tiny_model, written_by
@@ -61,22 +49,21 @@ def taught(service: RunningService, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    words = {token: number for number, token in enumerate(TOKENS)}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, TOKENS[0])))
+    return of_words({token: number for number, token in enumerate(TOKENS)})
 
 
-class Losses(TrainerCallback):  # type: ignore[misc]
-    """What the Trainer logs, step by step."""
+def of_words(words: dict[str, int]) -> Any:
+    """A tokenizer of whole words; the first stands for all that it lacks."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
 
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if "loss" in logs:
-            self.values.append(logs["loss"])
+    model = models.WordLevel(words, next(iter(words)))
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
 
 
-def arguments(out: Path, **options: Any) -> TrainingArguments:
+def arguments(out: Path, **options: Any) -> Any:
+    from transformers import TrainingArguments
+
     settings: dict[str, Any] = {
         "num_train_epochs": 2,
         "per_device_train_batch_size": ROWS,
@@ -98,16 +85,14 @@ def trainer_of(taught: Taught, out: Path, student: Any, tokenizer: Any, **option
         "label_set": taught.label_set,
         "row_length": ROW_LENGTH,
         "args": arguments(out, **options.pop("arguments", {})),
-        "callbacks": [Losses()],
     }
     if "known" in options:
         given["tokenizer"] = options.pop("known")
-    return LabelcastTrainer(student, **(given | options))
+    return labelcast.torch.LabelcastTrainer(student, **(given | options))
 
 
 def losses_of(trainer: Any) -> list[float]:
-    (kept,) = [each for each in trainer.callback_handler.callbacks if isinstance(each, Losses)]
-    return kept.values
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def reference(taught: Taught, student: Any, trainer: Any, *, together: int = 1) -> list[float]:
@@ -160,6 +145,8 @@ def test_losses_are_those_of_dense_logits(
 
 
 def gemma(**options: Any) -> Any:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -175,6 +162,8 @@ def gemma(**options: Any) -> Any:
 
 
 def gpt() -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
     # Its dropout would be drawn anew by whoever computes the loss again.
@@ -250,24 +239,22 @@ def test_a_run_goes_on_from_a_checkpoint(taught: Taught, tokenizer: Any, tmp_pat
     whole.train()
     rest = trainer_of(taught, tmp_path, tiny_model(6, sureness=1), tokenizer, arguments=saved)
     rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    np.testing.assert_allclose(losses_of(rest), losses_of(whole)[3:], rtol=1e-4)
+    # What came before the checkpoint was taken from it.
+    np.testing.assert_allclose(losses_of(rest)[3:], losses_of(whole)[3:], rtol=1e-4)
 
 
 def test_what_says_nothing_or_something_else_is_refused(
     taught: Taught, tokenizer: Any, tmp_path: Path
 ) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
     student = tiny_model()
     with pytest.raises(InvalidRequestError, match="give processing_class=tokenizer, or"):
         trainer_of(taught, tmp_path, student, None)
-    other = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(
-            models.WordLevel({str(number): number for number in range(VOCABULARY)}, "0")
-        )
-    )
+    other = of_words({str(number): number for number in range(VOCABULARY)})
     with pytest.raises(ContractMismatchError, match="train a student with the teacher's tokenizer"):
         trainer_of(taught, tmp_path, student, other)
-    words = {token: number for number, token in enumerate(TOKENS) if number != 7}
-    holes = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words, TOKENS[0])))
+    holes = of_words({token: number for number, token in enumerate(TOKENS) if number != 7})
     with pytest.raises(ContractMismatchError) as caught:
         trainer_of(taught, tmp_path, student, holes)
     # Every ID up to the last counts, as in the label sets of `relabel-text`.
@@ -287,6 +274,8 @@ def test_what_says_nothing_or_something_else_is_refused(
 
 
 def test_rows_of_a_tokenizer_become_sequences() -> None:
+    from labelcast.torch.tokens.hugging_face import sequences_of
+
     found = sequences_of(
         [
             # Tokens 5 and 6 are a prompt's: what is predicted at 6 is the answer's first token.
@@ -304,6 +293,8 @@ def test_rows_of_a_tokenizer_become_sequences() -> None:
 
 
 def test_other_batches_are_the_trainers_own(taught: Taught, tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import Trainer, default_data_collator
+
     held_out = [
         {"input_ids": row["input_ids"][:8], "labels": row["input_ids"][:8]}
         for row in taught.rows[:4]

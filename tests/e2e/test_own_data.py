@@ -19,7 +19,6 @@ from tests.e2e.running_service import RunningService, clean_environment, running
 USER_PACKAGE = '''
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 
@@ -29,6 +28,8 @@ class Digits(torch.utils.data.Dataset):
     class_names = [str(digit) for digit in range(10)]
 
     def __init__(self, count: int) -> None:
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         self.images = torch.tensor(digits.images[:count] / 16, dtype=torch.float32)[:, None]
         self.hard_labels = digits.target[:count].astype("int64")

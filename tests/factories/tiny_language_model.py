@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from labelcast.codec import CodecHeader, LabelKind, Precision, RawCodec
 from labelcast.label_set.language import NextTokenMeter
@@ -30,6 +29,9 @@ _SURENESS = 40.0
 
 def tiny_model(key: int = 0, *, sureness: float = _SURENESS, vocabulary: int = VOCABULARY) -> Any:
     """An untrained Llama of two layers, whose head is scaled."""
+    # Whoever collects tests would import it for seconds.
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(key)
     config = LlamaConfig(
         vocab_size=vocabulary,

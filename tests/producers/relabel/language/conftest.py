@@ -1,16 +1,18 @@
 """Small models of transformers on disk, made once: the library takes seconds to import."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 TEXT = "the quick brown fox jumps over the lazy dog, again and again and again. "
 
 
-def made_tokenizer() -> Tokenizer:
+def made_tokenizer() -> Any:
     """Byte-level BPE of 297 tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -18,7 +18,8 @@ ALSO ?= --editable ./glyphs
 # Three at a time, with a thread each: much of the suite waits for processes to start, and threads
 # that wait for each other on a few cores take more of them than the work does. Those processes
 # keep the bytecode of our modules, whatever the caller has said: each would compile all anew.
-PYTEST_ARGS ?= --numprocesses 3
+# Neighbouring tests share services: each process has a third of them, and takes more in the end.
+PYTEST_ARGS ?= --numprocesses 3 --dist worksteal
 DEMO_OUT ?= demo-out
 
 help: ## List the targets

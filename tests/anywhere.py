@@ -59,7 +59,8 @@ def main() -> int:
 def run_under(names: list[str]) -> int:
     """Run the suite once under some settings together; its exit status."""
     changes = {variable: value for name in names for variable, value in SETTINGS[name].items()}
-    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "2"]
+    command = [sys.executable, "-m", "pytest", "-q"]
+    command += ["--numprocesses", "2", "--dist", "worksteal"]
     if "order" in names:
         command += ["-p", "tests.anywhere"]
     began = time.monotonic()

@@ -18,6 +18,7 @@ import pytest
 from labelcast import AsyncLabelClient, LabelClient, RemoteLabelSet, Representation, Views
 from labelcast.errors import DeadlineExceededError, ServiceUnavailableError
 from tests.e2e.counting_relay import counting_relay
+from tests.e2e.first_rows import codes_of_first_rows
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, clean_environment, eventually
 
@@ -33,13 +34,6 @@ def large(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     service.push(known.on_disk, "large")
     return known
-
-
-def codes_of_first_rows(client: LabelClient) -> bytes:
-    with client:
-        label_set = client.open("raw")
-        views = Views.of([10**12 + 7, 10**12], [3, 0])
-        return client.labels(label_set, views, CODES).rows.tobytes()
 
 
 def test_pickled_client_works_in_another_process(

@@ -50,10 +50,10 @@ def cases(method: str) -> list[Case]:
     places = (GETITEM, COLLATE, MAIN)
     alone = [(place,) for place in places]
     if method == "spawn":
-        return [Case(False, places[:2], 4), Case(True, places, 2)]
+        return [Case(False, places[:2], 1), Case(True, places, 2)]
     # Whatever is asked in the main process opens its channel: there is no case before that.
-    fresh = [Case(False, where, workers) for where in alone[:2] for workers in (2, 4)]
-    return fresh + [Case(True, where, workers) for where in alone for workers in (0, 2, 4)]
+    fresh = [Case(False, where, 2) for where in alone[:2]]
+    return fresh + [Case(True, where, workers) for where in alone for workers in (0, 2)]
 
 
 class Asking:

@@ -62,7 +62,7 @@ def test_every_way_to_ask_ends_as_the_guide_says(
     assert done.returncode == 0, done.stderr
     table = promised()
     cases = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(cases) == (2 if method == "spawn" else 13)
+    assert len(cases) == (2 if method == "spawn" else 8)
     for case in cases:
         assert_ended_as_promised(case, [table[row][method] for row in rows_of(case)])
 

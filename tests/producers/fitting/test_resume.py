@@ -38,7 +38,7 @@ def assert_same_fit(one: Path, other: Path) -> None:
 
 
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
-    labels, steps = either, 300
+    labels, steps = either, 120
     killed = tmp_path / "killed"
     with warm_process(fit_until_killed, labels, killed, steps) as process:
         assert process.wait(100) == -signal.SIGKILL, process.output(0)
@@ -46,7 +46,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
     assert not (killed / CODEC_FILE).exists()
     # What a crash may leave beyond the checkpoint.
     with (killed / LOG_FILE).open("a") as log:
-        log.write('{"step": 299, "kl": 0}\n{"ste')
+        log.write('{"step": 119, "kl": 0}\n{"ste')
     fit_file(labels, killed, steps=steps)
     fit_file(labels, tmp_path / "whole", steps=steps)
     assert_same_fit(killed, tmp_path / "whole")

@@ -1,12 +1,10 @@
 """Two ranks train over a service, one is killed in mid-epoch, and the run goes on."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ import torch
 
 from labelcast.torch import TrainingPlan
 from labelcast.torch.label_reader import TorchLabelReader
-from tests.anywhere import ROOT
 from tests.e2e.label_sets import KnownLabelSet, known_label_set
 from tests.e2e.running_service import RunningService, eventually
 from tests.e2e.scraping import scrape
-from tests.e2e.training_rank import Settings
+from tests.e2e.training_rank import Settings, ask_ranks, train_as
+from tests.factories.warm_process import warm_process
 
 pytestmark = pytest.mark.e2e
 
@@ -70,23 +68,17 @@ def settings_of(service: RunningService, known: KnownLabelSet, directory: Path) 
 
 def run(settings: Settings, meanwhile: Callable[[], None] | None = None) -> list[int]:
     """Run all ranks; the exit status of each. Once the last one is gone, so is the run."""
-    path = settings.write()
-    ranks: list[subprocess.Popen[bytes]] = []
-    try:
-        for rank in range(settings.num_ranks):
-            command = [sys.executable, "-m", "tests.e2e.training_rank", str(path), str(rank)]
-            environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-            ranks.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(warm_process(train_as, settings, rank))
+            for rank in range(settings.num_ranks)
+        ]
         if meanwhile is not None:
             meanwhile()
-        ranks[-1].wait(200)
-        if ranks[-1].returncode:
+        if ranks[-1].wait(200):
             for process in ranks[:-1]:
                 process.kill()
         return [process.wait(60) for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
 
 
 def given(settings: Settings) -> Given:
@@ -155,30 +147,17 @@ def test_a_killed_rank_costs_what_came_after_the_last_checkpoint(
     assert_right_labels(known, first + rest)
 
 
-_ASKS = """
-import sys, torch.distributed as dist
-from labelcast.errors import InvalidRequestError
-from labelcast.torch.data.ranks import agreed_ranks
-own = int(sys.argv[2])
-dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=own, world_size=2)
-for given in ((None, None), (1 - own, 2), (own, 2), (0, 1), (2, 4)):
-    try:
-        print(agreed_ranks(*given))
-    except InvalidRequestError as error:
-        print(error)
-dist.destroy_process_group()
-"""
-
-
 def test_what_torch_says_of_ranks_is_compared(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _ASKS, str(tmp_path / "meeting")]
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [
-        subprocess.Popen([*command, rank], env=environment, stdout=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    for own, process in enumerate(ranks):
-        untold, swapped, *right = process.communicate(timeout=200)[0].splitlines()
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(warm_process(ask_ranks, tmp_path / "meeting", rank))
+            for rank in range(2)
+        ]
+        for process in ranks:
+            assert process.wait(200) == 0, process.output(0)
+        printed = [process.output(0)[0] for process in ranks]
+    for own, lines in enumerate(printed):
+        untold, swapped, *right = lines.splitlines()
         assert f"rank {own} of 2, and the loader was told of no others; give rank= and" in untold
         assert f"told rank={1 - own}; give rank=torch.distributed.get_rank()" in swapped
         assert right == [f"({own}, 2)", "(0, 1)", "(2, 4)"]

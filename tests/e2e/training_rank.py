@@ -1,6 +1,4 @@
-"""One rank of a training run, as its users write it; a process of its own.
-
-    python -m tests.e2e.training_rank SETTINGS RANK
+"""One rank of a training run, as its users write it; for a process of its own.
 
 Writes what it was given to a log, one line a step, and rank 0 a checkpoint every few steps.
 """
@@ -8,12 +6,11 @@ Writes what it was given to a log, one line a step, and rank 0 a checkpoint ever
 import json
 import os
 import signal
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from labelcast import UNCHECKED, LabelClient, Representation
+from labelcast.errors import InvalidRequestError
 from labelcast.torch import LabelSetSource, SoftLabelLoader, soft_label_loss
+from labelcast.torch.data.ranks import agreed_ranks
 
 CHANNELS, SIDE = 1, 4
 
@@ -78,17 +77,6 @@ class Settings:
     def log(self, rank: int) -> Path:
         """What a rank was given."""
         return Path(self.directory) / f"{self.name}-{rank}.jsonl"
-
-    def write(self) -> Path:
-        """Write to the directory."""
-        path = Path(self.directory) / f"{self.name}.json"
-        path.write_text(json.dumps(asdict(self)))
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """What `write` wrote."""
-        return cls(**json.loads(path.read_text()))
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -156,15 +144,33 @@ def train(settings: Settings, rank: int) -> None:
                 settings.checkpoint.with_suffix(".new").replace(settings.checkpoint)
 
 
-if __name__ == "__main__":
-    given_settings, own_rank = Settings.read(Path(sys.argv[1])), int(sys.argv[2])
+def train_as(settings: Settings, rank: int) -> None:
+    """What the process of a rank does."""
     torch.set_num_threads(1)
+    _meet(Path(settings.directory) / f"{settings.name}.init", rank, settings.num_ranks)
+    train(settings, rank)
+    dist.destroy_process_group()
+
+
+def ask_ranks(meeting: Path, own: int) -> None:
+    """Print what becomes of right and wrong ranks where torch knows that there are two."""
+    _meet(meeting, own, 2)
+    for given in ((None, None), (1 - own, 2), (own, 2), (0, 1), (2, 4)):
+        try:
+            print(agreed_ranks(*given))
+        except InvalidRequestError as error:
+            print(error)
+    # One that leaves while the other is still meeting it is taken for a crash.
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _meet(at: Path, rank: int, count: int) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
         "gloo",
-        init_method=f"file://{given_settings.directory}/{given_settings.name}.init",
-        rank=own_rank,
-        world_size=given_settings.num_ranks,
+        init_method=f"file://{at}",
+        rank=rank,
+        world_size=count,
         timeout=timedelta(seconds=120),
     )
-    train(given_settings, own_rank)
-    dist.destroy_process_group()

@@ -14,6 +14,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "torch.distributed.launcher.api",
+        # An optimizer imports it at its first step.
+        "torch._dynamo",
+        "labelcast.remote.client",
+        "labelcast.torch",
         "labelcast_producers.fitting",
         "labelcast_producers.relabel.relabeller",
         "labelcast_producers.relabel.language.relabeller",

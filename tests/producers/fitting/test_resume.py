@@ -55,11 +55,11 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path: Path, either: Path) -> None:
 def test_sigint_saves_and_the_fit_goes_on(tmp_path: Path, labels: Path) -> None:
     stopped = tmp_path / "stopped"
     before = signal.getsignal(signal.SIGINT)
-    stop_early(labels, stopped, steps=300)
+    stop_early(labels, stopped, steps=120)
     assert signal.getsignal(signal.SIGINT) is before
     assert not (stopped / CODEC_FILE).exists()
-    fit_file(labels, stopped, steps=300)
-    fit_file(labels, tmp_path / "whole", steps=300)
+    fit_file(labels, stopped, steps=120)
+    fit_file(labels, tmp_path / "whole", steps=120)
     assert_same_fit(stopped, tmp_path / "whole")
 
 

@@ -12,8 +12,10 @@ from labelcast.errors import InvalidRequestError
 from labelcast_producers.neural.compute import Compute
 from labelcast_producers.neural.encoding import Search
 
-# Decodings that the finished encoder tries for a label: about 1,500 labels per second and core.
+# Decodings that an encoder tries for a label if trials are decoded: 640 labels a second and core.
 _SEARCH_TRIALS = 96
+# Codewords that a linearised search tries for a code: twice as many found nothing better.
+_LINEARISED_CANDIDATES = 16
 _CONDITIONED_WEIGHT_DECAY = 0.1
 
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
@@ -54,10 +56,13 @@ class FitConfig(BaseModel):
         metric_rows: most rows, evenly spaced, that are measured on either side.
         search_from: share of the steps after which the fit itself searches for codes, so that
             codebooks and decoder learn the choices that the finished encoder will make.
-        search_candidates: nearest codewords that the finished encoder tries for each code; None
-            divides 96 trials per label among the codes and rounds: rounds are dropped first, to
-            one, so that each code has two to choose from. Beyond 48 codes, one round of two takes
-            more than 96 (512 at 256 codes), and encoding slows down in proportion.
+        search_linearised: whether the finished encoder judges trials by a linear model of the
+            decoder, eight times as fast and as good (`make bench-encode`), or decodes each.
+        search_candidates: codewords that the finished encoder tries for each code; None takes 16.
+            If each is decoded, None divides 96 trials per label among the codes and rounds: rounds
+            are dropped first, to one, so that each code has two to choose from. Beyond 48 codes,
+            one round of two takes more than 96 (512 at 256 codes), and encoding slows down in
+            proportion.
         search_rounds: passes over the codes; the most passes if `search_candidates` is None.
         compute: arithmetic of steps and search; metrics and decoding are always fp32.
         seed: seed of weights, batches and codewords.
@@ -88,6 +93,7 @@ class FitConfig(BaseModel):
     block_rows: int | None = Field(default=None, ge=1)
     metric_rows: int = Field(default=8192, ge=1)
     search_from: float = Field(default=0.7, ge=0, le=1)
+    search_linearised: bool = True
     search_candidates: int | None = Field(default=None, ge=1, le=MAX_CODEBOOK)
     search_rounds: int = Field(default=2, ge=0, le=16)
     compute: Compute = Compute.AUTO
@@ -145,6 +151,9 @@ class FitConfig(BaseModel):
     def search(self) -> Search:
         """How the finished encoder chooses codes."""
         rounds = self.search_rounds
+        if self.search_linearised:
+            candidates = self.search_candidates or _LINEARISED_CANDIDATES
+            return Search(candidates, rounds, self.compute, linearised=True)
         if self.search_candidates is not None:
             return Search(self.search_candidates, rounds, self.compute)
         codes = max(1, self.codes)

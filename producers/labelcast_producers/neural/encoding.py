@@ -26,6 +26,7 @@ from labelcast_producers.dense.files import check_finite
 from labelcast_producers.neural.autoencoder import VectorQuantizedAutoencoder, log_probabilities
 from labelcast_producers.neural.code_search import search_codes
 from labelcast_producers.neural.compute import Compute
+from labelcast_producers.neural.linearised_search import LinearisedSearch
 
 _BLOCK_BYTES = 2**26
 _TRIAL_VALUES = 2**23
@@ -166,17 +167,20 @@ class TopKEncoder(Encoder):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How thoroughly a VQAE encoder chooses codes; see `search_codes`.
+    """How thoroughly a VQAE encoder chooses codes.
 
     Attributes:
-        candidates: nearest codewords tried for each code; 1 takes the nearest.
+        candidates: codewords tried for each code; 1 takes the nearest.
         rounds: passes over the codes.
-        compute: arithmetic of the trial decodings.
+        compute: arithmetic of the trials.
+        linearised: whether trials are judged by a linear model of the decoder, see
+            `LinearisedSearch`, or each is decoded, see `search_codes`, as in files that do not say.
     """
 
     candidates: int = 3
     rounds: int = 1
     compute: Compute = Compute.AUTO
+    linearised: bool = False
 
 
 class VqaeEncoder(Encoder):
@@ -208,6 +212,14 @@ class VqaeEncoder(Encoder):
         self.search = search
         self._bits = codec.shape.bits
         self._device = model.quantizer.codebooks.device
+        self._linearised: LinearisedSearch | None = None
+        if search.linearised:
+            self._linearised = LinearisedSearch(
+                self.model,
+                temperature=temperature,
+                candidates=search.candidates,
+                compute=search.compute,
+            )
 
     @torch.no_grad()
     def choose(self, log_probabilities: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
@@ -217,6 +229,12 @@ class VqaeEncoder(Encoder):
             log_probabilities: float32, shape (n, C).
             context: context from `model.context`.
         """
+        if self._linearised is not None:
+            with exact_fp32(self._device):
+                latents = self.model.latents(log_probabilities, context)
+                return self._linearised.codes(
+                    latents, log_probabilities, context, rounds=self.search.rounds
+                )
         # All trials of a row are decoded at once.
         rows = max(1, _TRIAL_VALUES // (self.num_classes * self.search.candidates))
         codes = []

@@ -52,7 +52,7 @@ def test_the_learning_rate_rises_then_falls_to_a_fiftieth() -> None:
 @pytest.mark.parametrize("codes", [0, 1, 4, 8, 16, 24, 25, 32, 48, 49, 64, 256])
 @pytest.mark.parametrize("rounds", [0, 1, 2, 5])
 def test_a_search_drops_rounds_before_it_exceeds_its_trials(codes: int, rounds: int) -> None:
-    search = FitConfig(codes=codes, search_rounds=rounds).search
+    search = FitConfig(codes=codes, search_rounds=rounds, search_linearised=False).search
     trials = codes * search.rounds * search.candidates
     assert search.candidates >= 2
     assert (search.rounds > 0) == (rounds > 0)
@@ -63,9 +63,17 @@ def test_a_search_drops_rounds_before_it_exceeds_its_trials(codes: int, rounds: 
 
 
 def test_searches_that_are_given_or_usual_stay_as_they_are() -> None:
-    eight = FitConfig(codes=8).search
+    eight = FitConfig(codes=8, search_linearised=False).search
     assert (eight.candidates, eight.rounds) == (6, 2)
-    many = FitConfig(codes=256).search
+    many = FitConfig(codes=256, search_linearised=False).search
     assert (many.candidates, many.rounds) == (2, 1)
-    given = FitConfig(codes=256, search_candidates=5).search
+    given = FitConfig(codes=256, search_candidates=5, search_linearised=False).search
     assert (given.candidates, given.rounds) == (5, 2)
+
+
+@pytest.mark.parametrize("codes", [0, 1, 8, 256])
+def test_a_linearised_search_tries_as_many_for_each_code_whatever_their_number(codes: int) -> None:
+    usual = FitConfig(codes=codes).search
+    assert (usual.candidates, usual.rounds, usual.linearised) == (16, 2, True)
+    given = FitConfig(codes=codes, search_candidates=5, search_rounds=0).search
+    assert (given.candidates, given.rounds, given.linearised) == (5, 0, True)

@@ -43,3 +43,15 @@ def test_a_fit_shows_how_well_labels_are_kept(capsys: pytest.CaptureFixture[str]
         progress(1, 2)
         progress.show_fit({"kl": 0.25, "perplexity": 12})
     assert "kl=0.250, perplexity=12" in capsys.readouterr().err
+
+
+def test_a_bar_tells_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
+    with progress_bar("encode", "label", quiet=False) as progress:
+        progress(0, 4000)
+        clock[0] = 90.0
+        progress(1000, 4000)
+    assert "1000/4000 [01:30<04:30" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,10 +31,12 @@ from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.encoding.control_labels import ControlLabels
+from labelcast_producers.encoding.encoding_threads import map_in_threads
 from labelcast_producers.encoding.recorded_sections import write_augmentation
 from labelcast_producers.encoding.row_log import RowLog
 
-_BLOCK_BYTES = 2**24
+# The same blocks whatever the number of threads, or codes would differ in what rounding decides.
+_BLOCK_BYTES = 2**22
 _GOLDEN_ROWS = 16
 _NOTE_ROWS = 50_000
 _TINY = np.float32(1e-30)
@@ -210,18 +213,59 @@ def _encode(
     """Append the rows that are missing from the log."""
     progress(log.rows, dense.rows.num_rows)
     block = max(1, _BLOCK_BYTES // (4 * dense.description.num_classes))
-    for start in range(log.rows, dense.rows.num_rows, block):
-        labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
-        about = None if context is None else context.rows(np.arange(start, start + len(labels)))
-        rows = encoder.encode(labels, about, first_row=start)
-        if _keeps(encoder.codec, labels):
-            measured.add_kept(start, labels)
-        else:
-            measured.add(start, labels, encoder.codec.decode(rows, about))
+
+    def blocks() -> Iterator[_Block]:
+        for start in range(log.rows, dense.rows.num_rows, block):
+            labels = dense.rows.read(start, min(start + block, dense.rows.num_rows))
+            numbers = np.arange(start, start + len(labels))
+            yield _Block(start, labels, None if context is None else context.rows(numbers))
+
+    def encoded(block: _Block) -> tuple[Rows, _Counts]:
+        rows = encoder.encode(block.labels, block.context, first_row=block.start)
+        if _keeps(encoder.codec, block.labels):
+            return rows, measured.of_kept(block)
+        return rows, measured.of(block, encoder.codec.decode(rows, block.context))
+
+    for rows, counts in map_in_threads(encoded, blocks()):
+        start = log.rows
+        measured.add(counts)
         log.append(rows)
         if resumable and log.rows // _NOTE_ROWS > start // _NOTE_ROWS:
             log.note(measured.state())
         progress(log.rows, dense.rows.num_rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Block:
+    """Consecutive labels to encode.
+
+    Attributes:
+        start: number of the first row.
+        labels: shape (n, C).
+        context: uint8, shape (n, context_stride); None if the codec is not conditioned.
+    """
+
+    start: int
+    labels: NDArray[Any]
+    context: Rows | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What was measured of some rows: sums over them."""
+
+    rows: int = 0
+    kl: float = 0.0
+    same_top1: int = 0
+    shown: int = 0
+
+    def __add__(self, other: "_Counts") -> "_Counts":
+        return _Counts(
+            self.rows + other.rows,
+            self.kl + other.kl,
+            self.same_top1 + other.same_top1,
+            self.shown + other.shown,
+        )
 
 
 def _keeps(codec: Codec, labels: NDArray[Any]) -> bool:
@@ -235,56 +279,54 @@ class _Agreement:
     def __init__(self, dense: DenseLabels, codec: Codec) -> None:
         self._dense = dense
         self._codec = codec
-        self._rows = 0
-        self._kl = 0.0
-        self._same_top1 = 0
-        self._shown = 0
+        self._sums = _Counts()
 
     def state(self) -> dict[str, Any]:
         """JSON value that `restore` reads back."""
-        return {
-            "rows": self._rows,
-            "kl": self._kl,
-            "same_top1": self._same_top1,
-            "shown": self._shown,
-        }
+        return asdict(self._sums)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`; {} starts over."""
         if state:
-            self._rows, self._kl = int(state["rows"]), float(state["kl"])
-            self._same_top1, self._shown = int(state["same_top1"]), int(state["shown"])
+            self._sums = _Counts(
+                int(state["rows"]),
+                float(state["kl"]),
+                int(state["same_top1"]),
+                int(state["shown"]),
+            )
 
-    def add_kept(self, start: int, labels: NDArray[Any]) -> None:
-        """Count a block of labels that the codec keeps exactly."""
-        self._rows += len(labels)
-        self._same_top1 += len(labels)
-        if self._dense.hard_labels is not None:
-            self._count_shown(start, labels.argmax(axis=1), self._dense.hard_labels)
+    def add(self, counts: _Counts) -> None:
+        """Count rows that were measured."""
+        self._sums += counts
 
-    def add(self, start: int, labels: NDArray[Any], decoded: NDArray[np.float32]) -> None:
-        """Count a block of labels and what their codes decode to."""
-        self._rows += len(labels)
-        likeliest = decoded.argmax(axis=1)
+    def of_kept(self, block: _Block) -> _Counts:
+        """Measure labels that the codec keeps exactly."""
+        rows = len(block.labels)
+        shown = self._shown(block.start, block.labels.argmax(axis=1))
+        return _Counts(rows, 0.0, rows, shown)
+
+    def of(self, block: _Block, decoded: NDArray[np.float32]) -> _Counts:
+        """Measure labels and what their codes decode to."""
+        labels, likeliest = block.labels, decoded.argmax(axis=1)
         # Where classes are tied for the likeliest, any of them is right.
         best = np.take_along_axis(labels, likeliest[:, None], axis=1)[:, 0]
-        self._same_top1 += int((best == labels.max(axis=1)).sum())
+        same_top1 = int((best == labels.max(axis=1)).sum())
         ends = self._codec.header.temperatures
         # A codec was fitted at the middle of its range.
         temperature = 1.0 if ends is None else (ends.low * ends.high) ** 0.5
         description = self._dense.description
         wanted = _log_probabilities(labels, description.label_kind, temperature)
         given = _log_probabilities(decoded, self._codec.header.label_kind, temperature)
-        self._kl += float((np.exp(wanted) * (wanted - given)).sum())
-        if self._dense.hard_labels is not None:
-            self._count_shown(start, likeliest, self._dense.hard_labels)
+        kl = float((np.exp(wanted) * (wanted - given)).sum())
+        return _Counts(len(labels), kl, same_top1, self._shown(block.start, likeliest))
 
-    def _count_shown(
-        self, start: int, likeliest: NDArray[np.int64], hard: NDArray[np.int64]
-    ) -> None:
+    def _shown(self, start: int, likeliest: NDArray[np.int64]) -> int:
+        hard = self._dense.hard_labels
+        if hard is None:
+            return 0
         shown = np.stack(self._shown_ids(np.arange(start, start + len(likeliest))))
         classes = hard[np.searchsorted(self._dense.index.sample_ids, shown)]
-        self._shown += int((classes == likeliest).any(axis=0).sum())
+        return int((classes == likeliest).any(axis=0).sum())
 
     def _shown_ids(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Sample IDs of views and of the partners mixed into them."""
@@ -300,11 +342,12 @@ class _Agreement:
     def report(self) -> dict[str, Any]:
         """JSON value; KL in nats, over all rows, those the codec was fitted on included."""
         known = self._dense.hard_labels is not None
+        sums = self._sums
         return {
-            "labels": self._rows,
-            "kl_nats": self._kl / self._rows,
-            "top1_agreement": self._same_top1 / self._rows,
-            "hard_label_agreement": self._shown / self._rows if known else None,
+            "labels": sums.rows,
+            "kl_nats": sums.kl / sums.rows,
+            "top1_agreement": sums.same_top1 / sums.rows,
+            "hard_label_agreement": sums.shown / sums.rows if known else None,
         }
 
 

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-language bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
+.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-encode bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-language bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -134,6 +134,9 @@ $(VENV)/.language-stamp: benchmarks/language/requirements.txt $(STAMP)
 $(VENV)/.imagenet-stamp: benchmarks/imagenet/requirements.txt $(STAMP)
 	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
 	@touch $@
+
+bench-encode: setup ## How fast labels are encoded, beside the search that decodes each trial; QUICK=1
+	$(BIN)/python -m benchmarks.encode $(if $(filter 1,$(QUICK)),--quick)
 
 bench-memory: setup ## What labels cost in the memory of the embedded server; SERVER names another program
 	$(BIN)/python -m benchmarks.server_memory $(if $(SERVER),--server $(SERVER))

@@ -278,6 +278,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "control_views": control_faults_table,
     "control_views-clean": clean_table,
     "demo": demo_table,
+    "encode": measures_table,
     "entropy": entropy_table,
     "fingerprints": fingerprints_table,
     "fingerprints-ids": ids_table,

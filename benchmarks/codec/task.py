@@ -140,7 +140,7 @@ def prepare(protocol: Protocol, directory: Path) -> Task:
     directory.mkdir(parents=True, exist_ok=True)
     task = Task(protocol, directory)
     if not (directory / "dense" / DESCRIPTION_NAME).is_file():
-        _label(protocol, directory)
+        label(protocol, directory)
     expected = protocol.views * protocol.images_per_class * protocol.num_classes
     if task.dense.rows.num_rows != expected:
         raise ValueError(
@@ -157,7 +157,8 @@ def _views_path(directory: Path, mixed: bool) -> Path:
     return directory / ("views-mixed.npy" if mixed else "views-unmixed.npy")
 
 
-def _label(protocol: Protocol, directory: Path) -> None:
+def label(protocol: Protocol, directory: Path) -> None:
+    """Train a teacher, choose its images and label their views, into an existing directory."""
     from labelcast_glyphs.dataset import GlyphDataset
 
     cache = Path(os.environ.get("GLYPHS_CACHE_DIR", directory.parent / "teachers"))

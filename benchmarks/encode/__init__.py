@@ -1,0 +1,1 @@
+"""How fast labels are encoded, and what the faster search costs of their KL."""

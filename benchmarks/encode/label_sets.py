@@ -1,0 +1,88 @@
+"""The labels that are encoded: of glyphs, made here, and of photographs, if they are there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.codec.task import HOLDOUT_EVERY, Protocol, label
+from labelcast.label_set import GridIndex, RowOrder
+from labelcast_producers.dense.files import LabelBlock
+from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
+from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
+
+GLYPHS = Protocol(name="encode", num_classes=1000, images_per_class=1, views=24, teacher_epochs=8)
+QUICK = replace(GLYPHS, name="encode-quick", num_classes=300, views=12, teacher_epochs=1)
+
+
+def label_glyphs(protocol: Protocol, work: Path) -> DenseLabels:
+    """A teacher's labels of glyphs; those of an earlier run are taken as they are."""
+    directory = work / protocol.name
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "dense" / DESCRIPTION_NAME).is_file():
+        label(protocol, directory)
+    return DenseLabels.open(directory / "dense")
+
+
+def label_sets(protocol: Protocol, work: Path) -> Iterator[tuple[str, DenseLabels | None]]:
+    """Label sets by name; None where `make bench-imagenet` has not made them."""
+    yield "glyphs", label_glyphs(protocol, work)
+    photographs = work / "imagenet" / "labels" / "train"
+    known = (photographs / DESCRIPTION_NAME).is_file()
+    yield "photographs", DenseLabels.open(photographs) if known else None
+
+
+def unseen_rows(dense: DenseLabels, count: int) -> RowNumbers:
+    """Rows that no codec was fitted on, evenly spaced."""
+    split = Split.of(
+        dense.rows.num_rows,
+        rows_per_seed=dense.rows.rows_per_seed,
+        block_rows=None,
+        holdout_every=HOLDOUT_EVERY,
+    )
+    return split.unseen(spaced(split.unseen_rows, count))
+
+
+def first_seeds(dense: DenseLabels, rows: int) -> DenseLabels:
+    """The labels of whole seeds, at least `rows` of them if there are as many, in memory."""
+    ids = dense.index.sample_ids
+    seeds = dense.index.seeds[: -(-rows // len(ids))]
+    return replace(
+        dense,
+        index=GridIndex(ids, seeds, RowOrder.SEED_MAJOR),
+        rows=HeldRows(dense.rows.read(0, len(ids) * len(seeds)), len(ids)),
+        control_images=None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldRows:
+    """Labels in memory.
+
+    Attributes:
+        labels: shape (N, C).
+        rows_per_seed: rows of one augmentation seed.
+    """
+
+    labels: LabelBlock
+    rows_per_seed: int | None
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(self.labels.shape[1])
+
+    def read(self, start: int, stop: int) -> LabelBlock:
+        """Rows start to stop - 1."""
+        return self.labels[start:stop].copy()
+
+    def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
+        """Rows in the order given."""
+        return self.labels[rows]

@@ -1,7 +1,7 @@
 """Blocks of labels encoded on all cores, in their order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -12,7 +12,9 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def map_in_threads(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+def map_in_threads(
+    work: Callable[[Given], Made], items: Iterable[Given]
+) -> Generator[Made, None, None]:
     """Results of `work` in the order of `items`, each computed by one thread of one core.
 
     There are as many threads as torch may use (`OMP_NUM_THREADS`, else one for each core). torch

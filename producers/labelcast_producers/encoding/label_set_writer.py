@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -226,13 +227,14 @@ def _encode(
             return rows, measured.of_kept(block)
         return rows, measured.of(block, encoder.codec.decode(rows, block.context))
 
-    for rows, counts in map_in_threads(encoded, blocks()):
-        start = log.rows
-        measured.add(counts)
-        log.append(rows)
-        if resumable and log.rows // _NOTE_ROWS > start // _NOTE_ROWS:
-            log.note(measured.state())
-        progress(log.rows, dense.rows.num_rows)
+    with closing(map_in_threads(encoded, blocks())) as made:
+        for rows, counts in made:
+            start = log.rows
+            measured.add(counts)
+            log.append(rows)
+            if resumable and log.rows // _NOTE_ROWS > start // _NOTE_ROWS:
+                log.note(measured.state())
+            progress(log.rows, dense.rows.num_rows)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -32,7 +32,7 @@ _DIRECTIONS = 16
 _SPARE_DIRECTIONS = 8
 _ITERATIONS = 4
 # The Jacobians of a block stay in a CPU's cache.
-_BLOCK_VALUES_CPU = 2**21
+_BLOCK_VALUES_CPU = 2**22
 _BLOCK_VALUES = 2**26
 # Of larger codebooks, neighbours of all codewords would take longer to find than most encodings.
 _MOST_WITH_NEIGHBOURS = 4096
@@ -127,10 +127,11 @@ class LinearisedSearch:
             kept = torch.where(better[:, None], codes, kept)
             best = torch.where(better, there.costs, best)
             if turn < rounds:
+                shares = there.log_probabilities.exp()
                 if likeliest is None:
-                    both = teacher + there.probabilities
+                    both = teacher + shares
                     likeliest = both.topk(self._likeliest, dim=1, sorted=False).indices
-                model = self._linearise(there, likeliest, wanted)
+                model = self._linearise(there, shares, likeliest, wanted)
                 codes = self._improve(codes, model, self._near(codes, latents))
         return kept
 
@@ -153,9 +154,18 @@ class LinearisedSearch:
         wanted = torch.linalg.vecdot(teacher, logits)
         return _Decoded(logits.sub_(normaliser), normaliser[:, 0] - wanted, active)
 
-    def _linearise(self, there: "_Decoded", likeliest: Tensor, wanted: Tensor) -> "_LinearModel":
-        """The linear model around decoded codes; `wanted` is the teacher's mean of the weights."""
-        others = there.probabilities.scatter_(1, likeliest, 0)
+    def _linearise(
+        self, there: "_Decoded", shares: Tensor, likeliest: Tensor, wanted: Tensor
+    ) -> "_LinearModel":
+        """The linear model around decoded codes.
+
+        Args:
+            there: codes as decoded.
+            shares: probabilities decoded, which are overwritten.
+            likeliest: int64, shape (N, k), classes that are taken one by one.
+            wanted: mean weights of the classes under the teacher, shape (N, width).
+        """
+        others = shares.scatter_(1, likeliest, 0)
         mass = others.sum(dim=1, keepdim=True).clamp_(min=_TINY)
         others /= mass
         mean, square = (others @ self._moments).chunk(2, dim=1)
@@ -224,11 +234,6 @@ class _Decoded:
     log_probabilities: Tensor
     costs: Tensor
     active: list[Tensor]
-
-    @property
-    def probabilities(self) -> Tensor:
-        """float32, shape (N, C), newly allocated."""
-        return self.log_probabilities.exp()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

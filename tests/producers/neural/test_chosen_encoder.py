@@ -1,15 +1,20 @@
 """A directory from `fit` is encoded with whole, or not at all."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors
+from safetensors.torch import load_file, save_file
 
 from labelcast.codec import LabelKind
 from labelcast.errors import CodecFormatError, DigestMismatchError, InvalidRequestError
 from labelcast_producers.dense.labels import open_labels
 from labelcast_producers.fitting.report import read_report
 from labelcast_producers.neural.chosen_encoder import ChosenEncoder, choose_encoder
+from labelcast_producers.neural.encoder_file import METADATA_KEY
+from labelcast_producers.neural.encoding import VqaeEncoder
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.factories.fitted import fit_file, write_labels
 
@@ -38,6 +43,23 @@ def test_a_fit_is_taken_with_its_report(
     assert chosen.artifact == (directory / CODEC_FILE).read_bytes()
     report = read_report(directory / REPORT_FILE)
     assert chosen.fit_report == report.model_dump(mode="json")
+
+
+def test_an_encoder_that_says_nothing_of_a_linear_model_decodes_each_trial(
+    tmp_path: Path, choose: Callable[[Path], ChosenEncoder]
+) -> None:
+    directory = fitted(tmp_path)
+    encoder = choose(directory).encoder
+    assert isinstance(encoder, VqaeEncoder)
+    assert encoder.search.linearised
+    path = directory / ENCODER_FILE
+    with safetensors.safe_open(path, framework="pt") as file:
+        spec = json.loads(file.metadata()[METADATA_KEY])
+    del spec["search"]["linearised"]
+    save_file(load_file(path), path, {METADATA_KEY: json.dumps(spec)})
+    before = choose(directory).encoder
+    assert isinstance(before, VqaeEncoder)
+    assert not before.search.linearised
 
 
 @pytest.mark.parametrize("name", [REPORT_FILE, ENCODER_FILE, CODEC_FILE])

@@ -32,9 +32,9 @@ from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.encoding.control_labels import ControlLabels
-from labelcast_producers.encoding.encoding_threads import map_in_threads
 from labelcast_producers.encoding.recorded_sections import write_augmentation
 from labelcast_producers.encoding.row_log import RowLog
+from labelcast_producers.neural.encoding_threads import map_in_threads
 
 # The same blocks whatever the number of threads, or codes would differ in what rounding decides.
 _BLOCK_BYTES = 2**22

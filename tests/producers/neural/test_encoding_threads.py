@@ -11,9 +11,9 @@ import torch
 from labelcast_producers.dense.files import LabelFile
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding import label_set_writer
-from labelcast_producers.encoding.encoding_threads import map_in_threads
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.neural.chosen_encoder import choose_encoder
+from labelcast_producers.neural.encoding_threads import map_in_threads
 from tests.factories.dense import CLASSES, write_dense
 from tests.factories.fitted import fit_file
 

@@ -124,12 +124,16 @@ def labels_a_second(dense: DenseLabels, encoder: VqaeEncoder, artifact: bytes, c
     """Writes the whole label set each time."""
 
     def run() -> float:
+        threads = torch.get_num_threads()
         torch.set_num_threads(cores)
-        with tempfile.TemporaryDirectory() as directory:
-            began = time.perf_counter()
-            out = Path(directory)
-            write_label_set(dense, encoder, out, artifact=artifact, control_views=False)
-            return dense.rows.num_rows / (time.perf_counter() - began)
+        try:
+            with tempfile.TemporaryDirectory() as directory:
+                began = time.perf_counter()
+                out = Path(directory)
+                write_label_set(dense, encoder, out, artifact=artifact, control_views=False)
+                return dense.rows.num_rows / (time.perf_counter() - began)
+        finally:
+            torch.set_num_threads(threads)
 
     return run
 

@@ -230,8 +230,11 @@ class VqaeEncoder(Encoder):
             context: context from `model.context`.
         """
         if self._linearised is not None:
+            compute = self.search.compute.resolve_for_search(self._device)
             with exact_fp32(self._device):
-                latents = self.model.latents(log_probabilities, context)
+                # Latents only say where the search begins.
+                with compute.autocast(self._device):
+                    latents = self.model.latents(log_probabilities, context)
                 return self._linearised.codes(
                     latents, log_probabilities, context, rounds=self.search.rounds
                 )

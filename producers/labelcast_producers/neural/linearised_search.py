@@ -148,7 +148,8 @@ class LinearisedSearch:
         active = []
         for layer in self._hidden:
             hidden = torch.relu_(layer(hidden))
-            active.append(hidden > 0)
+            # Products of two types take several times as long as those of one.
+            active.append((hidden > 0).to(self._dtype))
         logits = F.linear(hidden, self._weight, self._bias)
         normaliser = logits.logsumexp(dim=1, keepdim=True)
         wanted = torch.linalg.vecdot(teacher, logits)
@@ -228,7 +229,8 @@ class _Decoded:
     Attributes:
         log_probabilities: float32, shape (N, C).
         costs: float32, shape (N,): KL to the teacher, minus the teacher's entropy.
-        active: for each hidden layer, where its ReLU lets through: bool, shape (N, width).
+        active: for each hidden layer, 1 where its ReLU lets through, else 0: shape (N, width), in
+            the type of the linear model.
     """
 
     log_probabilities: Tensor

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.codec.task import Task
+from benchmarks.codec.label_task import LabelTask
 from labelcast.codec import LabelKind
 from labelcast_producers.fitting.sampling import RowNumbers
 
@@ -60,7 +60,7 @@ class FitInput:
         out: directory for checkpoints.
     """
 
-    task: Task
+    task: LabelTask
     out: Path
 
 

@@ -63,7 +63,7 @@ class FaissCodec(BenchmarkCodec):
 
 def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
     """The best of several features under one method at `codes` bytes."""
-    size = min(COMPONENTS, given.task.protocol.num_classes)
+    size = min(COMPONENTS, given.task.num_classes)
     candidates: dict[str, BenchmarkCodec] = {}
     for feature in Feature:
         basis = fit_basis(given.task, feature, size)

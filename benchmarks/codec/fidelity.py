@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.codec.contract import BenchmarkCodec, Values
-from benchmarks.codec.task import Task
+from benchmarks.codec.label_task import LabelTask
 from labelcast.codec import LabelKind
 from labelcast_producers.fitting.sampling import RowNumbers
 
@@ -17,7 +17,7 @@ TEMPERATURE = 1.0
 CHOICE_ROWS = 4096
 
 
-def measure(codec: BenchmarkCodec, task: Task, rows: RowNumbers) -> dict[str, float | None]:
+def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[str, float | None]:
     """Compare decoded labels of `rows` with the teacher's.
 
     Returns:
@@ -57,7 +57,7 @@ def compare(teacher: NDArray[Any], decoded: Values, kind: LabelKind) -> torch.Te
     return torch.stack([value.double() for value in sums])
 
 
-def choose_best(candidates: dict[str, BenchmarkCodec], task: Task) -> BenchmarkCodec:
+def choose_best(candidates: dict[str, BenchmarkCodec], task: LabelTask) -> BenchmarkCodec:
     """The candidate of the least KL on fitted rows, with what all of them reached in `choice`."""
     rows = task.fitted_rows(CHOICE_ROWS)
     reached: dict[str, float] = {}

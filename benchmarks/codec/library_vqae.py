@@ -92,9 +92,9 @@ class LibraryCodec(BenchmarkCodec):
 
 def fit_library_vqae(given: FitInput, *, codes: int) -> BenchmarkCodec:
     """Minimise KL and the library's commitment loss: AdamW, warm-up and half a cosine."""
-    task, steps = given.task, given.task.protocol.fit_steps
+    task, steps = given.task, given.task.fit_steps
     torch.manual_seed(0)
-    model = LibraryVqae(task.protocol.num_classes, codes).train()
+    model = LibraryVqae(task.num_classes, codes).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,

@@ -37,7 +37,7 @@ def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
     known = dense.context() if context else None
     fitted = fit(
         dense.rows,
-        FitConfig(codes=codes, steps=given.task.protocol.fit_steps),
+        FitConfig(codes=codes, steps=given.task.fit_steps),
         out=given.out,
         label_kind=dense.description.label_kind,
         context=known,

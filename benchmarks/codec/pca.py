@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.codec.contract import Values
 from benchmarks.codec.features import Feature
-from benchmarks.codec.task import Task
+from benchmarks.codec.label_task import LabelTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class Basis:
         return self.feature.logits(coefficients @ self.directions + self.mean)
 
 
-def fit_basis(task: Task, feature: Feature, size: int) -> Basis:
+def fit_basis(task: LabelTask, feature: Feature, size: int) -> Basis:
     """The first `size` principal components of a feature over all fitted rows."""
-    classes = task.protocol.num_classes
+    classes = task.num_classes
     total = np.zeros(classes)
     products = np.zeros((classes, classes))
     rows = task.fitted_rows()
@@ -57,7 +57,7 @@ def fit_basis(task: Task, feature: Feature, size: int) -> Basis:
     return Basis(feature, _as_stored(mean), _as_stored(largest_first))
 
 
-def project_fitted(task: Task, basis: Basis) -> Values:
+def project_fitted(task: LabelTask, basis: Basis) -> Values:
     """Coefficients of all fitted rows: float32, shape (rows, k)."""
     return np.concatenate(
         [basis.project(labels) for _, labels in task.labels(task.fitted_rows())], axis=0

@@ -1,16 +1,15 @@
-"""What a codec is tried on: a labelled set, its views, and the split that codecs are fitted on."""
+"""What a codec is tried on: a labelled set of glyphs, and its views."""
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.codec.label_task import LabelTask
 from labelcast.augmentation import AugmentationPolicy, Mix
 from labelcast.files import whole_file
 from labelcast.label_set import ViewIndex
@@ -20,12 +19,9 @@ from labelcast_glyphs.demo import POLICY
 from labelcast_glyphs.distilled import DistilledSet, distil
 from labelcast_glyphs.teacher import TeacherSettings, train_or_load_teacher
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
-from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
 from labelcast_producers.relabel.relabeller import relabel
 
-HOLDOUT_EVERY = 6
 _KEEP_IMAGE_BYTES = 2**30
-_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ QUICK = Protocol(
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(LabelTask):
     """A prepared task in its work directory; `prepare` makes one.
 
     Attributes:
@@ -85,6 +81,11 @@ class Task:
         """The teacher's labels of every view."""
         return DenseLabels.open(self.directory / "dense")
 
+    @property
+    def fit_steps(self) -> int:
+        """Of every codec that is fitted by gradient descent."""
+        return self.protocol.fit_steps
+
     @cached_property
     def distilled(self) -> DistilledSet:
         """The images that students see."""
@@ -95,16 +96,6 @@ class Task:
         """Which row is which view's."""
         return ViewIndex([self.dense.index])
 
-    @cached_property
-    def split(self) -> Split:
-        """The rows that codecs are fitted on, as `labelcast_producers.fitting.fit` cuts them."""
-        return Split.of(
-            self.dense.rows.num_rows,
-            rows_per_seed=self.dense.rows.rows_per_seed,
-            block_rows=None,
-            holdout_every=HOLDOUT_EVERY,
-        )
-
     def policy(self, *, mixed: bool) -> AugmentationPolicy:
         """The views' recipe, with CutMix or without."""
         return POLICY if mixed else replace(POLICY, mix=Mix.NONE)
@@ -113,21 +104,6 @@ class Task:
         """Rendered views, fp16, shape (rows, 1, height, width), in row order; a mapped file."""
         mapped: NDArray[np.float16] = np.load(_views_path(self.directory, mixed), mmap_mode="r")
         return mapped
-
-    def fitted_rows(self, limit: int | None = None) -> RowNumbers:
-        """Rows that a codec may be fitted on: all, or `limit` of them evenly spaced."""
-        count = self.split.seen_rows
-        return self.split.seen(spaced(count, count if limit is None else limit))
-
-    def unseen_rows(self) -> RowNumbers:
-        """Rows of the views that no codec is fitted on."""
-        return self.split.unseen(np.arange(self.split.unseen_rows))
-
-    def labels(self, rows: RowNumbers) -> Iterator[tuple[RowNumbers, NDArray[Any]]]:
-        """The teacher's logits of `rows`, in blocks that fit into memory."""
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS]
-            yield block, self.dense.rows.gather(block)
 
 
 def prepare(protocol: Protocol, directory: Path) -> Task:

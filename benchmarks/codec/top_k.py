@@ -30,4 +30,4 @@ class TopK(BenchmarkCodec):
 
 def fit_top_k(given: FitInput, *, k: int, recovery: Recovery) -> BenchmarkCodec:
     """Nothing to fit."""
-    return TopK(given.task.protocol.num_classes, k=k, recovery=recovery)
+    return TopK(given.task.num_classes, k=k, recovery=recovery)

@@ -47,7 +47,7 @@ class Uniform(BenchmarkCodec):
 
 def fit_uniform(given: FitInput, *, bits: int) -> BenchmarkCodec:
     """The best range at so many bits a class."""
-    classes = given.task.protocol.num_classes
+    classes = given.task.num_classes
     candidates: dict[str, BenchmarkCodec] = {
         f"range-{reach:g}": Uniform(classes, bits=bits, reach=reach) for reach in _RANGES
     }

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 # Before torch: one thread a worker, and none that spins while it waits.
@@ -16,7 +17,7 @@ from benchmarks.codec.pool import run_in_processes
 from benchmarks.codec.queue import Finished, missing, write_result
 from benchmarks.codec.results import collect, derive, merge, read_points
 from benchmarks.codec.task import QUICK, TASKS, Task, prepare
-from benchmarks.codec.work import units_of
+from benchmarks.codec.work import do_unit, units_of
 
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).parents[1] / "results" / "codec.json"
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         task = prepare(protocol, directory)
-        failed = run_in_processes(wanted, task, jobs=options.jobs, tell=_tell)
+        units = [units_of(point, task) for point in wanted]
+        failed = run_in_processes(units, partial(do_unit, task), jobs=options.jobs, tell=_tell)
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from here")
         return _INTERRUPTED

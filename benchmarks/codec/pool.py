@@ -9,16 +9,21 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from benchmarks.codec.points import Point, all_points
 from benchmarks.codec.queue import Finished, Unit, run
-from benchmarks.codec.task import Task
-from benchmarks.codec.work import execute, save, units_of
+
+Work = Callable[[Unit], dict[str, Any]]
 
 
 def run_in_processes(
-    wanted: Sequence[Point], task: Task, *, jobs: int, tell: Callable[[Finished], None]
+    points: Sequence[Sequence[Unit]], work: Work, *, jobs: int, tell: Callable[[Finished], None]
 ) -> int:
     """Do all that is missing of some points; how many of them have failed.
+
+    Args:
+        points: units of each.
+        work: does one and writes its result; pickled.
+        jobs: processes.
+        tell: called for each unit that has ended.
 
     Raises:
         OSError: a worker was killed.
@@ -29,10 +34,10 @@ def run_in_processes(
     )
 
     def submit(unit: Unit) -> "Future[dict[str, Any]]":
-        return executor.submit(_work, task, unit)
+        return executor.submit(work, unit)
 
     try:
-        failed = run([units_of(point, task) for point in wanted], submit, jobs=jobs, tell=tell)
+        failed = run(points, submit, jobs=jobs, tell=tell)
     except BaseException as error:
         # What is under way will be done anew; waiting for it would hold up the exit.
         for process in multiprocessing.active_children():
@@ -62,9 +67,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _work(task: Task, unit: Unit) -> dict[str, Any]:
-    result = execute(all_points()[unit.point], task, unit.name)
-    save(unit, result)
-    return result

@@ -1,19 +1,16 @@
 """The two kinds of work of a point: fit and decode once, then a student for each seed."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.codec.contract import SAMPLE_BYTES, BenchmarkCodec, Fit, FitInput
+from benchmarks.codec.contract import SAMPLE_BYTES, Fit
+from benchmarks.codec.decoded import decode_all, fit_codec
 from benchmarks.codec.fidelity import measure
-from benchmarks.codec.points import Point, Supervision
+from benchmarks.codec.points import Point, Supervision, all_points
 from benchmarks.codec.queue import Unit, write_result
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
-from labelcast.files import whole_file
 from labelcast_producers.dense.files import LabelFile
 
 CODEC_UNIT = "codec"
@@ -81,44 +78,13 @@ def _yardstick(point: Point, task: Task) -> dict[str, Any]:
 
 
 def _fit_and_decode(fit: Fit, task: Task, directory: Path) -> dict[str, Any]:
-    began = time.perf_counter()
-    codec = fit(FitInput(task, directory / "fit"))
-    fit_seconds = codec.fit_seconds or time.perf_counter() - began
+    codec, facts = fit_codec(fit, task, directory / "fit")
     unseen = measure(codec, task, task.unseen_rows())
-    payload, encode_seconds, decode_seconds = _decode_all(codec, task, directory / LABELS_NAME)
-    count = task.dense.rows.num_rows
-    return {
-        "label_kind": str(codec.label_kind),
-        "payload_bytes_per_label": payload,
-        "codec_bytes": codec.codec_bytes,
-        "sample_bytes": codec.sample_bytes,
-        "fit_seconds": round(fit_seconds, 2),
-        "encode_labels_per_second": round(count / max(encode_seconds, 1e-9)),
-        "decode_labels_per_second": round(count / max(decode_seconds, 1e-9)),
-        "choice": codec.choice,
-        "unseen": unseen,
-    }
+    return facts | decode_all(codec, task, directory / LABELS_NAME) | {"unseen": unseen}
 
 
-def _decode_all(codec: BenchmarkCodec, task: Task, path: Path) -> tuple[int, float, float]:
-    """Write what students get, in fp16: payload bytes a label, seconds to encode and to decode."""
-    count, classes = task.dense.rows.num_rows, task.protocol.num_classes
-    payload, encode_seconds, decode_seconds = 0, 0.0, 0.0
-    with whole_file(path) as partial:
-        written = np.lib.format.open_memmap(partial, "w+", np.float16, (count, classes))
-        for rows, labels in task.labels(np.arange(count)):
-            began = time.perf_counter()
-            packed = codec.encode(labels, rows)
-            encoded = time.perf_counter()
-            decoded = codec.decode(packed, rows)
-            decode_seconds += time.perf_counter() - encoded
-            encode_seconds += encoded - began
-            payload = packed.shape[1]
-            written[rows] = decoded
-        written.flush()
-    return payload, encode_seconds, decode_seconds
-
-
-def save(unit: Unit, result: dict[str, Any]) -> None:
-    """Write a unit's result: from then on it is done."""
+def do_unit(task: Task, unit: Unit) -> dict[str, Any]:
+    """Do one unit and write its result: from then on it is done."""
+    result = execute(all_points()[unit.point], task, unit.name)
     write_result(unit.result, result)
+    return result

@@ -28,7 +28,7 @@ def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[st
     totals = torch.zeros(4, dtype=torch.float64)
     for block, labels in task.labels(rows):
         decoded = codec.decode(codec.encode(labels, block), block)
-        totals += compare(labels, decoded, codec.label_kind)
+        totals += compare(labels, decoded, codec.label_kind).sum(dim=0)
     names = ("kl_nats", "reverse_kl_nats", "top1_agreement", "top5_agreement")
     means = (totals / len(rows)).tolist()
     return {
@@ -37,7 +37,7 @@ def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[st
 
 
 def compare(teacher: NDArray[Any], decoded: Values, kind: LabelKind) -> torch.Tensor:
-    """Sums over rows of KL(teacher ‖ decoded), the reverse, top-1 and top-5 agreement: (4,)."""
+    """KL(teacher ‖ decoded), the reverse, top-1 and top-5 agreement of each row: (n, 4)."""
     log_teacher = torch.log_softmax(torch.from_numpy(np.asarray(teacher, np.float32)), dim=1)
     values = torch.from_numpy(decoded)
     if kind is LabelKind.PROBABILITIES:
@@ -48,13 +48,13 @@ def compare(teacher: NDArray[Any], decoded: Values, kind: LabelKind) -> torch.Te
     five = log_decoded.topk(min(5, values.shape[1]), dim=1).indices
     # Where the weight is zero, so is the term, whatever its logarithm.
     reverse = torch.where(log_decoded.isinf(), 0.0, log_decoded.exp() * (log_decoded - log_teacher))
-    sums = [
-        (log_teacher.exp() * (log_teacher - log_decoded)).sum(),
-        reverse.sum(),
-        (five[:, 0] == likeliest).sum(),
-        (five == likeliest[:, None]).any(dim=1).sum(),
+    columns = [
+        (log_teacher.exp() * (log_teacher - log_decoded)).sum(dim=1),
+        reverse.sum(dim=1),
+        five[:, 0] == likeliest,
+        (five == likeliest[:, None]).any(dim=1),
     ]
-    return torch.stack([value.double() for value in sums])
+    return torch.stack([column.double() for column in columns], dim=1)
 
 
 def choose_best(candidates: dict[str, BenchmarkCodec], task: LabelTask) -> BenchmarkCodec:

@@ -13,6 +13,34 @@ MIX_BATCH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudentSettings:
+    """Everything that decides a student, beside its labels and its architecture.
+
+    Attributes:
+        view_size: pixels a side that it sees of the teacher's views.
+        resnet_width: channels of the first stage.
+        mobilenet_width: channels of the first stage.
+        passes: over all views.
+        batch_size: views a step.
+        peak_learning_rate: top of the one-cycle schedule of AdamW.
+        weight_decay: of AdamW.
+        few_views: of each picture, where few of them have soft labels: HALD's number at ten images
+            per class.
+        prune: one view in so many has a label, where views are pruned.
+    """
+
+    view_size: int = 64
+    resnet_width: int = 32
+    mobilenet_width: int = 24
+    passes: int = 4
+    batch_size: int = 100
+    peak_learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    few_views: int = 14
+    prune: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """How much of everything.
 
@@ -24,6 +52,8 @@ class Scale:
         rded_seeds: views of each, as RDED makes them.
         held_out_pictures: to test on.
         held_out_seeds: crops of each.
+        fit_steps: of every codec that is fitted by gradient descent.
+        student: settings of all students.
     """
 
     name: str
@@ -33,6 +63,8 @@ class Scale:
     rded_seeds: int
     held_out_pictures: int
     held_out_seeds: int
+    fit_steps: int = 5000
+    student: StudentSettings = StudentSettings()
 
     def as_json(self) -> dict[str, Any]:
         """What two results must share to be compared."""
@@ -60,5 +92,7 @@ QUICK = Scale(
     rded_seeds=6,
     held_out_pictures=12,
     held_out_seeds=4,
+    fit_steps=200,
+    student=StudentSettings(passes=8, batch_size=24, few_views=2),
 )
 SCALES = {scale.name: scale for scale in (FULL, QUICK)}

@@ -1,0 +1,120 @@
+"""The loop that all students share: they differ in their labels, and in nothing else."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.imagenet.held_out import compare_on_held_out
+from benchmarks.imagenet.networks import student_network
+from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.points import Students, Supervision
+from benchmarks.imagenet.steps import count_steps, planned_steps
+from benchmarks.imagenet.student_views import Part, as_input, views_path
+from labelcast.augmentation import AugmentationPolicy
+from labelcast.canary import shown_classes
+from labelcast.codec import LabelKind
+from labelcast.torch import mixed_hard_loss, soft_label_loss
+from labelcast.torch.images.render_seeded import ViewRenderer
+from labelcast_producers.dense.labels import DenseLabels
+
+TEMPERATURE = 1.0
+
+
+def train(
+    place: Place,
+    supervision: Supervision,
+    students: Students,
+    labels: Path | None,
+    kind: LabelKind,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Train a student and compare it with the teacher on crops of held-out photographs.
+
+    Args:
+        place: prepared.
+        supervision: what it learns from.
+        students: its kind.
+        labels: `.npy` of all rows, for soft labels.
+        kind: of those labels.
+        seed: of order and initial weights.
+
+    Returns:
+        The seed, what `compare_on_held_out` says, and the seconds of the loop; JSON values.
+    """
+    settings, steps = place.scale.student, count_steps(place.scale)
+    teaching = _Teaching(place.training_labels, supervision, labels, kind)
+    views: NDArray[np.uint8] = np.load(views_path(place, Part.TRAIN), mmap_mode="r")
+    torch.manual_seed(seed)
+    network = student_network(students.architecture, settings).train()
+    optimizer = torch.optim.AdamW(
+        network.parameters(), weight_decay=settings.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=settings.peak_learning_rate,
+        total_steps=steps,
+        cycle_momentum=False,
+    )
+    began = time.perf_counter()
+    for step in planned_steps(students.kept, place.scale, seed=seed):
+        logits = network(as_input(views[step.rows]))
+        loss = teaching.loss(logits, step.rows, hard=step.hard)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    seconds = time.perf_counter() - began
+    found = compare_on_held_out(network, place)
+    return {"seed": seed, **found, "steps": steps, "seconds": round(seconds, 2)}
+
+
+class _Teaching:
+    """The loss of a batch, from whatever a student learns from."""
+
+    def __init__(
+        self,
+        dense: DenseLabels,
+        supervision: Supervision,
+        labels: Path | None,
+        kind: LabelKind,
+    ) -> None:
+        self._smoothing = supervision.label_smoothing
+        self._kind = kind
+        self._labels: NDArray[Any] | None = None
+        if self._smoothing is None:
+            if labels is None:
+                raise ValueError(f"{supervision} needs labels")
+            stored = np.load(labels, mmap_mode="r")
+            self._labels = stored.reshape(-1, stored.shape[-1])
+        self._shown, self._area = _mixtures(dense)
+
+    def loss(self, logits: Tensor, rows: NDArray[np.int64], *, hard: bool) -> Tensor:
+        """Mean over the batch, in nats."""
+        if self._labels is None or hard:
+            smoothing = self._smoothing
+            if smoothing is None:
+                # What calibrates students of few views: HALD smooths its hard labels.
+                smoothing = Supervision.HARD_SMOOTHED.label_smoothing or 0.0
+            shown, area = self._shown[:, rows], self._area[rows]
+            return mixed_hard_loss(logits, shown, area, label_smoothing=smoothing)
+        soft = torch.from_numpy(self._labels[rows])
+        return soft_label_loss(logits, soft, self._kind, temperature=TEMPERATURE)
+
+
+def _mixtures(dense: DenseLabels) -> tuple[Tensor, Tensor]:
+    """Hard labels of both pictures of every view (2, rows), and the second's area (rows,)."""
+    policy, hard = dense.description.policy, dense.hard_labels
+    assert isinstance(policy, AugmentationPolicy)
+    assert hard is not None
+    table = dense.index.sample_ids
+    renderer = ViewRenderer(policy, table)
+    views = list(dense.index.views().batches(len(table)))
+    shown = np.concatenate([shown_classes(each, policy, table, hard) for each in views], axis=1)
+    area = np.concatenate([renderer.mixed_area(each) for each in views])
+    return torch.from_numpy(shown), torch.from_numpy(area)

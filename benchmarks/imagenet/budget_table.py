@@ -1,0 +1,66 @@
+"""What labels of a distilled ImageNet-1K weigh at measured bytes, beside published sizes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from labelcast_producers.budget import IPCS, Samples, Setting, budget_of, ours, published
+from labelcast_producers.budget.published import samples_of
+
+Result = dict[str, Any]
+SIZES = (10, 50, 100)
+_SHOWN = {
+    "sre2l": "SRe2L: dense, 300 views",
+    "lpld-40": "LPLD 40×: dense, 7.5 views",
+    "lpqld-200": "LPQLD 200×: top-10, 30 views",
+}
+# 14 labels an image at ten images per class, as published (arXiv 2512.15647).
+_HALD_BYTES, _HALD_VIEWS = 285_000_000, 14
+_MIB = 2**20
+
+
+def budget_table(result: Result) -> str:
+    """All labels of a set, in MiB, by images per class."""
+    assert set(SIZES) <= set(IPCS)
+    lines = [
+        (
+            f"| labels | {' | '.join(f'{size} images per class' for size in SIZES)}"
+            " | KL reduction kept here |"
+        ),
+        f"|---|{'---|' * (len(SIZES) + 1)}",
+    ]
+    shares = {point["codec"]: point["share_kept"] for point in result["points"]}
+    for name, title in _SHOWN.items():
+        kept = shares.get("dense") if name == "sre2l" else None
+        lines.append(_line(title, [published(name, ipc).counted_gib * 1024 for ipc in SIZES], kept))
+    lines.append(_line("HALD: dense, 14 views", [_HALD_BYTES / _MIB], None))
+    for point in result["points"]:
+        if not point["ours"] or point["recipe"] != "sre2l" or point["share_kept"] is None:
+            continue
+        lines.append(
+            _line(f"{point['title']}, 300 views", _sizes(point, ours), point["share_kept"])
+        )
+    few = [point for point in result["points"] if point["codec"] == "vqae-8-few"]
+    for point in few:
+        sizes = _sizes(point, lambda size, samples: ours(size, samples, _HALD_VIEWS))
+        lines.append(_line("ours, 8 B, 14 views", sizes, point["share_kept"]))
+    return "\n".join(lines)
+
+
+def _sizes(point: Result, setting: Callable[[int, Samples], Setting]) -> list[float]:
+    """MiB at the measured size of rows and codec."""
+    found = []
+    for ipc in SIZES:
+        made = setting(point["payload_bytes_per_label"], samples_of(ipc))
+        made = replace(made, codec_bytes=point["codec_bytes"])
+        found.append(budget_of(made).label_bits / 8 / _MIB)
+    return found
+
+
+def _line(title: str, sizes: list[float], share: float | None) -> str:
+    cells = [title, *(_mebibytes(size) for size in sizes), *["–"] * (len(SIZES) - len(sizes))]
+    return f"| {' | '.join([*cells, '–' if share is None else f'{share:.1%}'])} |"
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value:,.0f} MiB" if value >= 100 else f"{value:.1f} MiB"

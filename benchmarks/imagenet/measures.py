@@ -1,0 +1,73 @@
+"""What the ImageNet benchmark is to reach."""
+
+from typing import Any
+
+from benchmarks.comparison import Measure
+from benchmarks.imagenet.points import DENSE, HARD
+from benchmarks.imagenet.shares import paired_sums, share_ahead, sums_by_seed
+
+Record = dict[str, Any]
+# Shares of the KL reduction that are to be kept, by bytes.
+REACH = {8: 98.0, 4: 96.0, 2: 92.0}
+_KL_AT_8 = 200.0
+_ARCHITECTURE = "resnet"
+
+
+def measures_of(result: Record) -> list[Record]:
+    """A row for each thing to be reached.
+
+    Args:
+        result: points with their shares.
+    """
+    by_name = {point["codec"]: point for point in result["points"]}
+    rows = []
+    for size, reach in REACH.items():
+        measure = Measure(name=f"KL reduction kept at {size} B", unit="%", reach=reach)
+        share = by_name.get(f"vqae-{size}", {}).get("share_kept")
+        rows.append(_row(measure, None if share is None else 100 * share))
+    rows += [_ahead(size, by_name) for size in REACH]
+    kl = by_name.get("vqae-8", {}).get("kl_unseen")
+    least = Measure(
+        name="KL of unseen views at 8 B",
+        unit="thousandths of a nat",
+        reach=_KL_AT_8,
+        lower_is_better=True,
+    )
+    rows.append(_row(least, None if kl is None else 1000 * kl))
+    protocol = result["protocol"]
+    for name, field, reach in (
+        ("labels that students learn from", "labels", 60_000),
+        ("held-out crops that they are tested on", "held_out_crops", 10_000),
+    ):
+        rows.append(Measure(name=name, unit="", reach=reach).alone(protocol[field]))
+    return rows
+
+
+def _row(measure: Measure, figure: float | None) -> Record:
+    return measure.unrun("not measured yet") if figure is None else measure.alone(figure)
+
+
+def _ahead(size: int, by_name: dict[str, Record]) -> Record:
+    """How far ours is ahead of the best rival that takes as many bytes or fewer."""
+    title = f"{size} B, ahead of the best rival of as many bytes or fewer"
+    measure = Measure(name=title, unit="% of the KL reduction", reach=0.0)
+    ours = by_name.get(f"vqae-{size}")
+    rivals = [
+        point
+        for point in by_name.values()
+        if not point["ours"]
+        and point["share_kept"] is not None
+        and 0 < point["bytes_per_label"] <= size
+    ]
+    if ours is None or ours["share_kept"] is None or not rivals:
+        return measure.unrun("not measured yet")
+    best = max(rivals, key=lambda point: float(point["share_kept"]))
+    compared = (ours, best, by_name[HARD], by_name[DENSE])
+    sums = paired_sums(*(sums_by_seed(point["students"][_ARCHITECTURE]) for point in compared))
+    ahead, interval = (None, None) if sums is None else share_ahead(*sums)
+    if ahead is None or interval is None:
+        return measure.unrun("no seed in common")
+    spread = [100 * end for end in interval]
+    return measure.alone(100 * ahead, spread=spread, rival=best["codec"]) | {
+        "name": f"{title} ({best['title']})"
+    }

@@ -1,0 +1,156 @@
+"""imagenet.json: what was measured, merged with what was committed, and what follows from it."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.codec.queue import read_results
+from benchmarks.imagenet.held_out import photographs_of
+from benchmarks.imagenet.measures import measures_of
+from benchmarks.imagenet.networks import Architecture
+from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, all_points
+from benchmarks.imagenet.settings import TEACHER_NAME
+from benchmarks.imagenet.shares import paired_sums, share_kept, sums_by_seed
+from benchmarks.imagenet.steps import kept_rows
+from benchmarks.imagenet.work import CODEC_UNIT, units_of
+
+Record = dict[str, Any]
+MAIN = Architecture.RESNET
+_MAX_SEEDS = 16
+
+
+def collect(place: Place) -> Record:
+    """What the work directory knows: protocol, and the points whose labels are there."""
+    training, held_out = place.training_labels, place.held_out_labels
+    photographs, _ = photographs_of(place)
+    records = [record for point in all_points().values() for record in _collected(point, place)]
+    return {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("torch", "numpy", "faiss-cpu")},
+        "protocol": place.scale.as_json()
+        | {
+            "teacher": TEACHER_NAME,
+            "teacher_digest": training.description.teacher,
+            "training_digest": training.description.dataset,
+            "held_out_digest": held_out.description.dataset,
+            "labels": training.rows.num_rows,
+            "held_out_crops": held_out.rows.num_rows,
+            "held_out_photographs": len(photographs),
+        },
+        "points": records,
+    }
+
+
+def _collected(point: Point, place: Place) -> list[Record]:
+    """A record for each choice of views that have labels; none before there are labels."""
+    results = read_results(units_of(point, place, _MAX_SEEDS))
+    codec = results.pop(CODEC_UNIT, None)
+    if codec is None:
+        return []
+    records = []
+    for kept in dict.fromkeys([Kept.ALL, *(students.kept for students in point.students)]):
+        taught = {
+            str(students.architecture): [
+                results[f"{students.name}-{seed}"]
+                for seed in range(_MAX_SEEDS)
+                if f"{students.name}-{seed}" in results
+            ]
+            for students in point.students
+            if students.kept is kept
+        }
+        records.append(_record(point, kept, codec, taught, place))
+    return records
+
+
+def _record(
+    point: Point, kept: Kept, codec: Record, taught: dict[str, list[Record]], place: Place
+) -> Record:
+    share = kept_rows(kept, place.scale) / kept_rows(Kept.ALL, place.scale)
+    whole = kept is Kept.ALL
+    return {
+        "codec": point.name if whole else f"{point.name}-{kept}",
+        "title": point.title if whole else f"{point.title}, {_KEPT_TITLES[kept]}",
+        "ours": point.ours and whole,
+        "recipe": str(point.recipe),
+        "decoded": point.fit is not None,
+        "bytes_per_label": codec["payload_bytes_per_label"] * share,
+        "views_with_labels": share,
+        **{name: value for name, value in codec.items() if name != "label_kind"},
+        "kl_unseen": codec["unseen"]["kl_nats"],
+        "kl_fitted": codec["fitted"]["kl_nats"],
+        "students": taught,
+    }
+
+
+_KEPT_TITLES = {
+    Kept.PRUNED: "views pruned (LPLD)",
+    Kept.FEW: "few views (HALD)",
+}
+
+
+def merged(path: Path, result: Record) -> Record:
+    """With points that an earlier run of the same protocol measured.
+
+    A point with more students stays: the work directory has only begun on it.
+    """
+    if not path.is_file():
+        return result
+    before = json.loads(path.read_text())
+    if before["protocol"] != result["protocol"]:
+        return result
+    found = {point["codec"]: point for point in before["points"]}
+    for point in result["points"]:
+        old = found.get(point["codec"])
+        if old is None or _students(point) >= _students(old):
+            found[point["codec"]] = point
+    return result | {"points": list(found.values())}
+
+
+def _students(point: Record) -> int:
+    return sum(map(len, point["students"].values()))
+
+
+def derive(result: Record) -> Record:
+    """With shares, means and measures."""
+    by_name = {point["codec"]: point for point in result["points"]}
+    points = []
+    for point in result["points"]:
+        figures = {
+            architecture: _figures(students, architecture, by_name)
+            for architecture, students in point["students"].items()
+            if students
+        }
+        main = figures.get(MAIN, {})
+        shares = {name: main.get(name) for name in ("share_kept", "share_kept_95")}
+        points.append(point | {"by_architecture": figures} | shares)
+    found = result | {"points": points}
+    return found | {"measures": measures_of(found)}
+
+
+def _figures(students: Sequence[Record], architecture: str, by_name: dict[str, Record]) -> Record:
+    found: Record = {
+        name: statistics.fmean(student[name] for student in students)
+        for name in ("kl", "top1", "top5")
+    }
+    found["kl_by_seed"] = {str(student["seed"]): student["kl"] for student in students}
+    for name, hard in (("share_kept", HARD), ("share_kept_of_smoothed", HARD_SMOOTHED)):
+        share, interval = _share(students, architecture, by_name, hard)
+        found |= {name: share, f"{name}_95": interval}
+    return found
+
+
+def _share(
+    students: Sequence[Record], architecture: str, by_name: dict[str, Record], hard: str
+) -> tuple[float, tuple[float, float]] | tuple[None, None]:
+    others = [
+        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []))
+        for name in (hard, DENSE)
+    ]
+    sums = paired_sums(sums_by_seed(students), *others)
+    return (None, None) if sums is None else share_kept(*sums)

@@ -1,0 +1,91 @@
+"""Tables of imagenet.json."""
+
+from typing import Any
+
+Result = dict[str, Any]
+
+
+def students_table(result: Result) -> str:
+    """What students of each form of labels keep, for how many bytes."""
+    lines = [
+        (
+            "| labels | bytes a view | KL of labels: unseen views | fitted views"
+            " | KL of the student | KL reduction kept | over smoothed hard labels | by the second student"
+            " | likeliest class as the teacher | among five | students |"
+        ),
+        f"|---|{'---|' * 10}",
+    ]
+    for point in _by_size(result):
+        figures = point["by_architecture"]
+        if "resnet" not in figures:
+            continue
+        main, second = figures["resnet"], figures.get("mobilenet")
+        cells = [
+            point["title"],
+            _bytes(point["bytes_per_label"]),
+            *_divergences(point),
+            f"{main['kl']:.3f}",
+            _share(main["share_kept"], main["share_kept_95"]),
+            _share(main["share_kept_of_smoothed"], main["share_kept_of_smoothed_95"]),
+            "–" if second is None else _share(second["share_kept"], second["share_kept_95"]),
+            f"{main['top1']:.1%}",
+            f"{main['top5']:.1%}",
+            str(sum(map(len, point["students"].values()))),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fidelity_table(result: Result) -> str:
+    """How far labels of every size are from the teacher's, on views of both recipes."""
+    lines = [
+        (
+            "| labels | views | bytes a label | KL, unseen views | KL, fitted views"
+            " | likeliest class, unseen views | codec bytes | fit s |"
+        ),
+        f"|---|{'---|' * 7}",
+    ]
+    for point in _by_size(result):
+        # The yardsticks, and the same labels on fewer views.
+        if not point["decoded"] or point["views_with_labels"] < 1:
+            continue
+        agreement = point["unseen"]["top1_agreement"]
+        cells = [
+            point["title"],
+            {"sre2l": "SRe2L", "rded": "RDED"}[point["recipe"]],
+            _bytes(point["bytes_per_label"]),
+            *_divergences(point),
+            f"{agreement:.1%}",
+            f"{point['codec_bytes']:,}" if point["codec_bytes"] else "–",
+            f"{point['fit_seconds']:,.0f}" if point["codec_bytes"] else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _by_size(result: Result) -> list[Result]:
+    def place(point: Result) -> tuple[bool, float]:
+        return point["recipe"] == "rded", point["bytes_per_label"]
+
+    return sorted(result["points"], key=place)
+
+
+def _divergences(point: Result) -> list[str]:
+    return [_divergence(point[name]) for name in ("unseen", "fitted")]
+
+
+def _divergence(fidelity: Result) -> str:
+    if fidelity["kl_nats"] is not None:
+        return f"{fidelity['kl_nats']:.3f}"
+    # Agreement without a KL: a class of some probability was given none.
+    return "–" if fidelity["top1_agreement"] is None else "∞"
+
+
+def _bytes(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.1f}"
+
+
+def _share(value: float | None, interval: list[float] | None) -> str:
+    if value is None or interval is None:
+        return "–"
+    return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

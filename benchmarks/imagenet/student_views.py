@@ -6,6 +6,7 @@ sampling 256 pixels at 64 points skips most of them.
 """
 
 import multiprocessing
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
 from functools import partial
@@ -69,21 +70,29 @@ def _write(place: Place, part: Part, jobs: int, progress: Progress) -> None:
     _, labels = part.labelled(place)
     count = labels.rows.num_rows
     path.parent.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("spawn")
     progress(0, count)
-    with (
-        whole_file(path) as partial_path,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_start) as executor,
-    ):
+    with whole_file(path) as partial_path:
         written = np.lib.format.open_memmap(
             partial_path, mode="w+", dtype=np.uint8, shape=(count, 3, size, size)
         )
-        starts = range(0, count, _BLOCK_ROWS)
-        rendered = executor.map(partial(_block, place, part), starts)
-        for start, block in zip(starts, rendered, strict=True):
-            written[start : start + len(block)] = block
-            progress(start + len(block), count)
+        done = 0
+        for block in _blocks(place, part, range(0, count, _BLOCK_ROWS), jobs):
+            written[done : done + len(block)] = block
+            done += len(block)
+            progress(done, count)
         written.flush()
+
+
+def _blocks(
+    place: Place, part: Part, starts: Iterable[int], jobs: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Rendered rows from each of `starts` on, in order."""
+    if jobs == 1:
+        yield from map(partial(_block, place, part), starts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start) as executor:
+        yield from executor.map(partial(_block, place, part), starts)
 
 
 def _start() -> None:
@@ -110,8 +119,10 @@ def render(views: Views, pictures: Pictures, policy: AugmentationPolicy) -> Tens
 
 
 def reduced(views: Tensor, size: int) -> Tensor:
-    """Views at `size` pixels a side, each the mean of what it covers; never outside [0, 1]."""
-    return functional.interpolate(views, size=(size, size), mode="area")
+    """Views at `size` pixels a side, which leave out no pixel; within [0, 1] as they were."""
+    return functional.interpolate(
+        views, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 def as_input(views: NDArray[np.uint8]) -> Tensor:

@@ -10,8 +10,8 @@ def students_table(result: Result) -> str:
     lines = [
         (
             "| labels | bytes a view | KL of labels: unseen views | fitted views"
-            " | KL of the student | KL reduction kept | over smoothed hard labels | by the second student"
-            " | likeliest class as the teacher | among five | students |"
+            " | KL of the student | KL reduction kept | over smoothed hard labels"
+            " | by the second student | likeliest class as the teacher | among five | students |"
         ),
         f"|---|{'---|' * 10}",
     ]

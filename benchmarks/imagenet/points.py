@@ -7,6 +7,8 @@ from functools import partial
 from benchmarks.codec.contract import Fit
 from benchmarks.imagenet.networks import Architecture
 
+LABEL_SMOOTHING = 0.1
+
 
 class Supervision(StrEnum):
     """What a student learns from.
@@ -23,7 +25,8 @@ class Supervision(StrEnum):
     @property
     def label_smoothing(self) -> float | None:
         """Probability that hard labels spread over all classes; None where labels are soft."""
-        return {Supervision.HARD: 0.0, Supervision.HARD_SMOOTHED: 0.1}.get(self)
+        smoothed = {Supervision.HARD: 0.0, Supervision.HARD_SMOOTHED: LABEL_SMOOTHING}
+        return smoothed.get(self)
 
 
 class Kept(StrEnum):

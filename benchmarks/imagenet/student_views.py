@@ -28,7 +28,8 @@ from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.views import Views
 from labelcast_producers.dense.labels import DenseLabels
 
-_BLOCK_ROWS = 200
+# More of them leave the caches.
+_BLOCK_ROWS = 50
 _LEVELS = 255
 # Of all views, roughly: the same for all students.
 _MEAN, _DEVIATION = 0.45, 0.25

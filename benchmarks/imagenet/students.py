@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.imagenet.held_out import compare_on_held_out
 from benchmarks.imagenet.networks import student_network
 from benchmarks.imagenet.place import Place
-from benchmarks.imagenet.points import Students, Supervision
+from benchmarks.imagenet.points import LABEL_SMOOTHING, Students, Supervision
 from benchmarks.imagenet.steps import count_steps, planned_steps
 from benchmarks.imagenet.student_views import Part, as_input, views_path
 from labelcast.augmentation import AugmentationPolicy
@@ -97,10 +97,8 @@ class _Teaching:
     def loss(self, logits: Tensor, rows: NDArray[np.int64], *, hard: bool) -> Tensor:
         """Mean over the batch, in nats."""
         if self._labels is None or hard:
-            smoothing = self._smoothing
-            if smoothing is None:
-                # What calibrates students of few views: HALD smooths its hard labels.
-                smoothing = Supervision.HARD_SMOOTHED.label_smoothing or 0.0
+            # HALD smooths the hard labels that students of few views are calibrated by.
+            smoothing = LABEL_SMOOTHING if self._smoothing is None else self._smoothing
             shown, area = self._shown[:, rows], self._area[rows]
             return mixed_hard_loss(logits, shown, area, label_smoothing=smoothing)
         soft = torch.from_numpy(self._labels[rows])

@@ -63,12 +63,16 @@ def prepare(place: Place, debian: Path, *, jobs: int) -> None:
 
 
 def _require_same_settings(place: Place) -> None:
-    """Points of other settings that lie there must not be taken for these."""
-    path, settings = place.directory / "settings.json", place.scale.as_json()
-    if not path.is_file():
-        write_result(path, settings)
-    elif json.loads(path.read_text()) != json.loads(json.dumps(settings)):
-        raise ValueError(f"{place.directory} is of a run with other settings; delete it")
+    """Labels and points of other settings that lie there must not be taken for these."""
+    for directory, settings in (
+        (place.directory, place.scale.labels_json()),
+        (place.directory / "points", place.scale.points_json()),
+    ):
+        path = directory / "settings.json"
+        if not path.is_file():
+            write_result(path, settings)
+        elif json.loads(path.read_text()) != settings:
+            raise ValueError(f"{directory} is of a run with other settings; delete it")
 
 
 def _label_directories(place: Place) -> list[_Labels]:

@@ -50,7 +50,7 @@ class Part(StrEnum):
 
 def views_path(place: Place, part: Part) -> Path:
     """File of the views: uint8, shape (rows, 3, size, size), in the order of the labels."""
-    return place.directory / "views" / f"{part}.npy"
+    return place.directory / "views" / f"{part}-{place.scale.student.view_size}.npy"
 
 
 def write_views(place: Place, *, jobs: int, progress: Progress = unwatched) -> None:

@@ -1,16 +1,17 @@
 """What the ImageNet benchmark is to reach."""
 
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.comparison import Measure
 from benchmarks.imagenet.points import DENSE, HARD
+from benchmarks.imagenet.settings import FIRST_STUDENT
 from benchmarks.imagenet.shares import paired_sums, share_ahead, sums_by_seed
 
 Record = dict[str, Any]
 # Shares of the KL reduction that are to be kept, by bytes.
 REACH = {8: 98.0, 4: 96.0, 2: 92.0}
 _KL_AT_8 = 200.0
-_ARCHITECTURE = "resnet"
 
 
 def measures_of(result: Record) -> list[Record]:
@@ -63,11 +64,10 @@ def _ahead(size: int, by_name: dict[str, Record]) -> Record:
         return measure.unrun("not measured yet")
     best = max(rivals, key=lambda point: float(point["share_kept"]))
     compared = (ours, best, by_name[HARD], by_name[DENSE])
-    sums = paired_sums(*(sums_by_seed(point["students"][_ARCHITECTURE]) for point in compared))
+    sums = paired_sums(*(sums_by_seed(point["students"][FIRST_STUDENT]) for point in compared))
     ahead, interval = (None, None) if sums is None else share_ahead(*sums)
     if ahead is None or interval is None:
         return measure.unrun("no seed in common")
-    spread = [100 * end for end in interval]
-    return measure.alone(100 * ahead, spread=spread, rival=best["codec"]) | {
-        "name": f"{title} ({best['title']})"
-    }
+    low, high = (100 * end for end in interval)
+    named = replace(measure, name=f"{title} ({best['title']}; 95 %: {low:.1f} to {high:.1f})")
+    return named.alone(100 * ahead, interval_95=[low, high], rival=best["codec"])

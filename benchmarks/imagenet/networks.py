@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from benchmarks.imagenet.settings import CLASSES, StudentSettings
+from benchmarks.imagenet.settings import CLASSES, FIRST_STUDENT, SECOND_STUDENT, StudentSettings
 
 _CHANNELS_PER_GROUP = 8
 
@@ -21,8 +21,8 @@ class Architecture(StrEnum):
     MOBILENET: inverted bottlenecks with depthwise convolutions (Sandler et al., arXiv 1801.04381).
     """
 
-    RESNET = "resnet"
-    MOBILENET = "mobilenet"
+    RESNET = FIRST_STUDENT
+    MOBILENET = SECOND_STUDENT
 
 
 def student_network(architecture: Architecture, settings: StudentSettings) -> nn.Module:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.imagenet.settings import TEACHER_NAME
+from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT, TEACHER_NAME
 
-_MARKERS = {"resnet": "o", "mobilenet": "^"}
+_MARKERS = {FIRST_STUDENT: "o", SECOND_STUDENT: "^"}
 
 
 def write_plot(result: dict[str, Any], path: Path) -> None:
@@ -30,7 +30,7 @@ def write_plot(result: dict[str, Any], path: Path) -> None:
                 color="tab:blue" if point["ours"] else "tab:gray",
                 capsize=3,
             )
-            if architecture == "resnet":
+            if architecture == FIRST_STUDENT:
                 place = (size, 100 * share)
                 axes.annotate(point["title"], place, (6, -12), textcoords="offset points")
     axes.axhline(100, color="grey", linewidth=1)

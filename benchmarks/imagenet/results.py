@@ -12,16 +12,14 @@ from typing import Any
 from benchmarks.codec.queue import read_results
 from benchmarks.imagenet.held_out import photographs_of
 from benchmarks.imagenet.measures import measures_of
-from benchmarks.imagenet.networks import Architecture
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, all_points
-from benchmarks.imagenet.settings import TEACHER_NAME
+from benchmarks.imagenet.settings import FIRST_STUDENT, TEACHER_NAME
 from benchmarks.imagenet.shares import paired_sums, share_kept, sums_by_seed
 from benchmarks.imagenet.steps import kept_rows
 from benchmarks.imagenet.work import CODEC_UNIT, units_of
 
 Record = dict[str, Any]
-MAIN = Architecture.RESNET
 _MAX_SEEDS = 16
 
 
@@ -126,7 +124,7 @@ def derive(result: Record) -> Record:
             for architecture, students in point["students"].items()
             if students
         }
-        main = figures.get(MAIN, {})
+        main = figures.get(FIRST_STUDENT, {})
         shares = {name: main.get(name) for name in ("share_kept", "share_kept_95")}
         points.append(point | {"by_architecture": figures} | shares)
     found = result | {"points": points}

@@ -7,6 +7,8 @@ TEACHER_NAME = "EfficientNet-Lite0, ImageNet-1K"
 CLASSES = 1000
 PICTURE_SIZE = 256
 VIEW_SIZE = 224
+# Architectures of students: the first learns from every form of labels.
+FIRST_STUDENT, SECOND_STUDENT = "resnet", "mobilenet"
 # Samples that share a CutMix box. SRe2L mixes 10 batches an epoch at ten images per class: so do
 # 1,000 pictures with this, which is RDED's own. The paper's 1,024 would leave one box an epoch.
 MIX_BATCH = 100

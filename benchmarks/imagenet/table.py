@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT
+
 Result = dict[str, Any]
 
 
@@ -17,9 +19,9 @@ def students_table(result: Result) -> str:
     ]
     for point in _by_size(result):
         figures = point["by_architecture"]
-        if "resnet" not in figures:
+        if FIRST_STUDENT not in figures:
             continue
-        main, second = figures["resnet"], figures.get("mobilenet")
+        main, second = figures[FIRST_STUDENT], figures.get(SECOND_STUDENT)
         cells = [
             point["title"],
             _bytes(point["bytes_per_label"]),

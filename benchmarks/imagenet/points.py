@@ -186,4 +186,12 @@ def all_points() -> dict[str, Point]:
     return {point.name: point for point in points}
 
 
-QUICK_POINTS = (DENSE, HARD, "vqae-8", "topk-renormalise-2", "topk-spread-2", "rded-vqae-plain-8")
+QUICK_POINTS = (
+    DENSE,
+    HARD,
+    HARD_SMOOTHED,
+    "vqae-8",
+    "topk-renormalise-2",
+    "topk-spread-2",
+    "rded-vqae-plain-8",
+)

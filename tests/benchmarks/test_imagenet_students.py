@@ -16,6 +16,7 @@ from benchmarks.imagenet.held_out import compare_on_held_out, photographs_of
 from benchmarks.imagenet.networks import Architecture, student_network
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
+from benchmarks.imagenet.preparation import prepare
 from benchmarks.imagenet.results import collect, derive, merged
 from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
 from benchmarks.imagenet.shares import share_ahead, share_kept
@@ -259,6 +260,16 @@ def test_few_views_take_fewer_bytes_and_are_nobodys_own(place: Place) -> None:
         "resnet-few-0",
     ]
     assert Supervision.DENSE.label_smoothing is None
+
+
+def test_points_of_other_settings_are_refused_and_labels_are_not(tmp_path: Path) -> None:
+    taught_more = replace(SCALE, student=replace(SCALE.student, passes=9))
+    assert taught_more.labels_json() == SCALE.labels_json()
+    (tmp_path / "points").mkdir()
+    (tmp_path / "settings.json").write_text(json.dumps(SCALE.labels_json()))
+    (tmp_path / "points" / "settings.json").write_text(json.dumps(SCALE.points_json()))
+    with pytest.raises(ValueError, match="points is of a run with other settings; delete it"):
+        prepare(Place(taught_more, tmp_path), tmp_path, jobs=1)
 
 
 def made(name: str, size: float, kl: float, *, ours: bool = False, seeds: int = 3) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.codec.task import HOLDOUT_EVERY, Protocol, label
+from benchmarks.codec.label_task import HOLDOUT_EVERY
+from benchmarks.codec.task import Protocol, label
 from labelcast.label_set import GridIndex, RowOrder
 from labelcast_producers.dense.files import LabelBlock
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels

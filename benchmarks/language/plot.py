@@ -18,17 +18,14 @@ def write_plot(result: dict[str, Any], path: Path) -> None:
         share, size = point["share_of_gain"], point["labels"]["payload_bytes_per_token"]
         if share is not None and size:
             error = share["standard_error"] or 0
-            axes.errorbar(size, 100 * share["mean"], yerr=100 * error, marker="o", capsize=3)
-            axes.annotate(
-                point["title"], (size, 100 * share["mean"]), (5, -12), textcoords="offset points"
-            )
+            bars = {"marker": "o", "capsize": 3, "label": point["title"]}
+            axes.errorbar(size, 100 * share["mean"], yerr=100 * error, **bars)
     axes.axhline(100, color="grey", linewidth=1)
     axes.set_xscale("log")
-    # Room for the name of the last.
-    axes.set_xlim(right=3 * axes.get_xlim()[1])
     axes.set_xlabel("bytes a token")
     axes.set_ylabel("share of dense KD's gain over hard labels, %")
     axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
     axes.set_title(f"Students of {TEACHER_NAME} (bars: standard errors)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

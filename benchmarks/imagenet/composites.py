@@ -9,14 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.imagenet.photographs import Photographs
+from benchmarks.imagenet.settings import CROP_SHARE, THING_SHARE, WALLPAPER_SIDE
 
-# Of a picture's side, for the longer side of a thing; of a wallpaper's shorter side, for a crop.
-# Crops are small, which leaves them out of focus, as what is behind a thing often is: of known
-# things the teacher then names 69 % (on ImageNet itself 75 %), of those on whole wallpapers 49 %.
-_THING_SHARE = (0.5, 0.95)
-_CROP_SHARE = (0.06, 0.2)
-# Wallpapers are made smaller, so that all are kept.
-_WALLPAPER_SIDE = 800
 _FILTER = Image.Resampling.BILINEAR
 
 
@@ -41,7 +35,7 @@ def composite(
     picture = _crop(_wallpaper(photographs.wallpaper_root / wallpaper), draw, size)
     with Image.open(photographs.stamp_root / stamp) as file:
         shown = file.convert("RGBA")
-    longer = size * _between(draw, *_THING_SHARE)
+    longer = size * _between(draw, *THING_SHARE)
     scale = longer / max(shown.size)
     width, height = (max(1, round(side * scale)) for side in shown.size)
     shown = shown.resize((width, height), _FILTER)
@@ -54,12 +48,12 @@ def composite(
 def _wallpaper(path: Path) -> Image.Image:
     with Image.open(path) as file:
         whole = file.convert("RGB")
-    scale = _WALLPAPER_SIDE / min(whole.size)
+    scale = WALLPAPER_SIDE / min(whole.size)
     return whole.resize((round(whole.width * scale), round(whole.height * scale)), _FILTER)
 
 
 def _crop(wallpaper: Image.Image, draw: random.Random, size: int) -> Image.Image:
-    side = round(min(wallpaper.size) * _between(draw, *_CROP_SHARE))
+    side = round(min(wallpaper.size) * _between(draw, *CROP_SHARE))
     left = int(draw.random() * (wallpaper.width - side + 1))
     top = int(draw.random() * (wallpaper.height - side + 1))
     box = (left, top, left + side, top + side)

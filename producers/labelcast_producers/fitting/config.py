@@ -57,7 +57,7 @@ class FitConfig(BaseModel):
         search_from: share of the steps after which the fit itself searches for codes, so that
             codebooks and decoder learn the choices that the finished encoder will make.
         search_linearised: whether the finished encoder judges trials by a linear model of the
-            decoder, six times as fast and as good (`make bench-encode`), or decodes each.
+            decoder, several times as fast (`make bench-encode`), or decodes each.
         search_candidates: codewords that the finished encoder tries for each code; None takes 16.
             If each is decoded, None divides 96 trials per label among the codes and rounds: rounds
             are dropped first, to one, so that each code has two to choose from. Beyond 48 codes,

@@ -26,8 +26,8 @@ from torch import Tensor
 from labelcast_producers.neural.autoencoder import VectorQuantizedAutoencoder, beside
 from labelcast_producers.neural.compute import Compute
 
-_LIKELIEST = 8
-_DIRECTIONS = 16
+_LIKELIEST = 32
+_DIRECTIONS = 32
 # Subspace iteration with a few directions to spare finds those that matter.
 _SPARE_DIRECTIONS = 8
 _ITERATIONS = 4

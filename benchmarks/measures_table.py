@@ -39,6 +39,6 @@ def number(value: float) -> str:
     """A figure as short as it is telling."""
     if value >= 1e6:
         return f"{value / 1e6:,.2f} M"
-    if value < 0.05:
+    if 0 < value < 1:
         return f"{value:.2g}"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"

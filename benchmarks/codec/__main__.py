@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Before torch: one thread a worker, and none that spins while it waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,10 +15,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from benchmarks.codec.plot import write_plot
 from benchmarks.codec.points import QUICK_POINTS, Point, all_points
 from benchmarks.codec.pool import run_in_processes
-from benchmarks.codec.queue import Finished, missing, write_result
+from benchmarks.codec.queue import missing, write_result
 from benchmarks.codec.results import collect, derive, merge, read_points
 from benchmarks.codec.task import QUICK, TASKS, Task, prepare
 from benchmarks.codec.work import do_unit, units_of
+from benchmarks.telling import say, tell
 
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).parents[1] / "results" / "codec.json"
@@ -50,33 +52,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         task = prepare(protocol, directory)
         units = [units_of(point, task) for point in wanted]
-        failed = run_in_processes(units, partial(do_unit, task), jobs=options.jobs, tell=_tell)
+        failed = run_in_processes(
+            units,
+            partial(do_unit, task),
+            jobs=options.jobs,
+            tell=partial(tell, describe=_described),
+        )
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from here")
+        say("interrupted; the same command goes on from here")
         return _INTERRUPTED
     except (OSError, ValueError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     _write(task, list(points.values()), work / "codec-quick.json" if options.quick else None)
     return int(failed > 0)
 
 
-def _tell(finished: Finished) -> None:
-    unit, result = finished.unit, finished.result
-    if result is None:
-        said = f"FAILED, {type(finished.error).__name__}: {finished.error}"
-    elif "top1" in result:
-        said = f"top-1 {result['top1']:.2%}"
-    else:
-        kl = result["unseen"]["kl_nats"]
-        said = (
-            f"{result['payload_bytes_per_label']} B, unseen KL {kl if kl is None else f'{kl:.3f}'}"
-        )
-    left = f"about {finished.seconds_left / 60:.0f} min left"
-    _say(
-        f"[{finished.position}/{finished.total}] {unit.point} {unit.name}: {said}"
-        f" in {finished.seconds:.0f} s; {left}"
-    )
+def _described(result: dict[str, Any]) -> str:
+    if "top1" in result:
+        return f"top-1 {result['top1']:.2%}"
+    kl = result["unseen"]["kl_nats"]
+    return f"{result['payload_bytes_per_label']} B, unseen KL {kl if kl is None else f'{kl:.3f}'}"
 
 
 def _list(wanted: Sequence[Point], task: Task) -> None:
@@ -99,12 +95,8 @@ def _write(task: Task, points: Sequence[Point], quick: Path | None) -> None:
         plot = plot.with_name(f"codec-{name}.png")
     write_plot(result, name, plot)
     if any(point["retention"] is None for point in result["points"] if point["task"] == name):
-        _say("some points have no retention: run the point `dense` of the same task")
-    _say(f"{path} and {plot}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say("some points have no retention: run the point `dense` of the same task")
+    say(f"{path} and {plot}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Before torch: one thread a process, and none that spins while it waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from benchmarks.codec.pool import run_in_processes
-from benchmarks.codec.queue import Finished, missing, write_result
+from benchmarks.codec.queue import missing, write_result
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.points import QUICK_POINTS, all_points
@@ -23,6 +24,7 @@ from benchmarks.imagenet.settings import FULL, QUICK
 from benchmarks.imagenet.student_views import write_views
 from benchmarks.imagenet.table import students_table
 from benchmarks.imagenet.work import do_unit, units_of
+from benchmarks.telling import say, tell
 from labelcast_producers.cli.progress_bar import progress_bar
 
 ROOT = Path(__file__).parents[2]
@@ -63,12 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare(place, work / "debian", jobs=options.jobs)
         with progress_bar("views of students", "view", quiet=False) as progress:
             write_views(place, jobs=options.jobs, progress=progress)
-        failed = run_in_processes(wanted, partial(do_unit, place), jobs=options.jobs, tell=_tell)
+        failed = run_in_processes(
+            wanted,
+            partial(do_unit, place),
+            jobs=options.jobs,
+            tell=partial(tell, describe=_described),
+        )
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from here")
+        say("interrupted; the same command goes on from here")
         return _INTERRUPTED
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     _write(place, place.directory / "imagenet.json" if options.quick else RESULT, options.quick)
     return int(failed > 0)
@@ -79,27 +86,16 @@ def _write(place: Place, out: Path, quick: bool) -> None:
     write_result(out, result)
     plot = out.with_suffix(".png") if quick else PLOT
     write_plot(result, plot)
-    _say(f"{students_table(result)}\n{out} and {plot}")
+    say(f"{students_table(result)}\n{out} and {plot}")
 
 
-def _tell(finished: Finished) -> None:
-    unit, result = finished.unit, finished.result
-    if result is None:
-        said = f"FAILED, {type(finished.error).__name__}: {finished.error}"
-    elif "kl" in result:
-        said = f"KL {result['kl']:.3f}, top-1 {result['top1']:.1%}"
-    else:
-        kl = result["unseen"]["kl_nats"]
-        shown = "none" if kl is None else f"{kl:.3f}"
-        said = f"{result['payload_bytes_per_label']} B, unseen KL {shown}"
-    _say(
-        f"[{finished.position}/{finished.total}] {unit.point} {unit.name}: {said} in"
-        f" {finished.seconds:.0f} s; about {finished.seconds_left / 60:.0f} min left"
+def _described(result: dict[str, Any]) -> str:
+    if "kl" in result:
+        return f"KL {result['kl']:.3f}, top-1 {result['top1']:.1%}"
+    kl = result["unseen"]["kl_nats"]
+    return (
+        f"{result['payload_bytes_per_label']} B, unseen KL {'none' if kl is None else f'{kl:.3f}'}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Before torch: one thread a process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.codec.queue import Finished, missing, write_result
+from benchmarks.codec.queue import missing, write_result
 from benchmarks.language.jobs import run_units
 from benchmarks.language.place import Place
 from benchmarks.language.plot import write_plot
@@ -19,6 +21,7 @@ from benchmarks.language.preparation import installed_teacher, prepare
 from benchmarks.language.results import collect, derive, merged
 from benchmarks.language.settings import FULL, QUICK
 from benchmarks.language.table import students_table
+from benchmarks.telling import say, tell
 
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).parents[1] / "results" / "language.json"
@@ -57,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         teacher = options.teacher or installed_teacher()
         prepare(place, teacher.resolve(), work / "debian", jobs=options.jobs)
-        failed = run_units(wanted, place, jobs=options.jobs, tell=_tell)
+        failed = run_units(
+            wanted, place, jobs=options.jobs, tell=partial(tell, describe=_described)
+        )
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from here")
+        say("interrupted; the same command goes on from here")
         return _INTERRUPTED
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     _write(place, place.directory / "language.json" if options.quick else RESULT, options.quick)
     return int(failed > 0)
@@ -74,26 +79,14 @@ def _write(place: Place, out: Path, quick: bool) -> None:
     plot = out.with_suffix(".png") if quick else PLOT
     write_plot(result, plot)
     for first, second in result["undecided"]:
-        _say(f"students of {first} and {second} cannot be told apart: --seeds 3 adds a third")
-    _say(f"{students_table(result)}\n{out} and {plot}")
+        say(f"students of {first} and {second} cannot be told apart: --seeds 3 adds a third")
+    say(f"{students_table(result)}\n{out} and {plot}")
 
 
-def _tell(finished: Finished) -> None:
-    unit, result = finished.unit, finished.result
-    if result is None:
-        said = f"FAILED, {type(finished.error).__name__}: {finished.error}"
-    elif "held_out_nats" in result:
-        said = f"held out {', '.join(f'{nats:.3f}' for nats in result['held_out_nats'])} nats"
-    else:
-        said = f"{result['payload_bytes_per_token']} B a token"
-    _say(
-        f"[{finished.position}/{finished.total}] {unit.point} {unit.name}: {said} in"
-        f" {finished.seconds:.0f} s; about {finished.seconds_left / 60:.0f} min left"
-    )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _described(result: dict[str, Any]) -> str:
+    if "held_out_nats" in result:
+        return f"held out {', '.join(f'{nats:.3f}' for nats in result['held_out_nats'])} nats"
+    return f"{result['payload_bytes_per_token']} B a token"
 
 
 if __name__ == "__main__":

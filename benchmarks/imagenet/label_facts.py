@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from labelcast_producers.dense.labels import DenseLabels
 
-_BLOCK = 2000
 
-
-def label_facts(directory: Path) -> dict[str, Any]:
+def label_facts(directory: Path, *, block_rows: int = 2000) -> dict[str, Any]:
     """How many labels there are, how spread they are, and how often the hard class is likeliest.
 
     Args:
         directory: as `labelcast relabel` writes it.
+        block_rows: labels that are read at once.
 
     Returns:
         `labels`; `entropy_nats`, its mean at temperature 1; `hard_class_share`, of labels whose
@@ -28,9 +27,9 @@ def label_facts(directory: Path) -> dict[str, Any]:
     views = dense.index.views()
     hard = dense.hard_labels[np.searchsorted(dense.index.sample_ids, views.sample_ids)]
     totals = np.zeros(3)
-    for start in range(0, rows, _BLOCK):
-        block = slice(start, min(start + _BLOCK, rows))
-        totals += _sums(dense.rows.read(block.start, block.stop - block.start), hard[block])
+    for start in range(0, rows, block_rows):
+        block = slice(start, min(start + block_rows, rows))
+        totals += _sums(dense.rows.read(block.start, block.stop), hard[block])
     entropy, share, mass = (totals / rows).tolist()
     return {
         "labels": rows,

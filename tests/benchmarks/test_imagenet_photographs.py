@@ -207,7 +207,7 @@ def test_facts_say_how_spread_labels_are_and_how_often_the_hard_class_is_likelie
     pixels[:, :, :, 0] = 255
     pictures = Pictures(pixels, ["a"] * 4, ["b"] * 4, np.array([0, 0, 0, 1]))
     relabel(Thousand(), SampleTable(pictures), None, seeds=2, out=tmp_path, teacher_name="t")
-    facts = label_facts(tmp_path)
+    facts = label_facts(tmp_path, block_rows=3)
     assert facts["labels"] == 8
     assert facts["entropy_nats"] == pytest.approx(0.0, abs=1e-3)
     assert facts["hard_class_share"] == 0.75

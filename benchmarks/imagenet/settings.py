@@ -47,7 +47,7 @@ class StudentSettings:
     mobilenet_width: int = 16
     passes: int = 4
     batch_size: int = 100
-    peak_learning_rate: float = 1e-3
+    peak_learning_rate: float = 3e-3
     weight_decay: float = 0.05
     few_views: int = 14
     prune: int = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.codec.queue import read_results
-from benchmarks.imagenet.held_out import photographs_of
+from benchmarks.imagenet.held_out import compare_mean_label, photographs_of
 from benchmarks.imagenet.measures import measures_of
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, all_points
@@ -41,6 +41,7 @@ def collect(place: Place) -> Record:
             "held_out_crops": held_out.rows.num_rows,
             "held_out_photographs": len(photographs),
         },
+        "mean_label": compare_mean_label(place),
         "points": records,
     }
 
@@ -120,7 +121,7 @@ def derive(result: Record) -> Record:
     points = []
     for point in result["points"]:
         figures = {
-            architecture: _figures(students, architecture, by_name)
+            architecture: _figures(students, architecture, by_name, result["mean_label"])
             for architecture, students in point["students"].items()
             if students
         }
@@ -131,24 +132,28 @@ def derive(result: Record) -> Record:
     return found | {"measures": measures_of(found)}
 
 
-def _figures(students: Sequence[Record], architecture: str, by_name: dict[str, Record]) -> Record:
+def _figures(
+    students: Sequence[Record], architecture: str, by_name: dict[str, Record], mean_label: Record
+) -> Record:
     found: Record = {
         name: statistics.fmean(student[name] for student in students)
         for name in ("kl", "top1", "top5")
     }
     found["kl_by_seed"] = {str(student["seed"]): student["kl"] for student in students}
-    for name, hard in (("share_kept", HARD), ("share_kept_of_smoothed", HARD_SMOOTHED)):
-        share, interval = _share(students, architecture, by_name, hard)
+    sums = sums_by_seed(students)
+    hard, smoothed, dense = (
+        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []))
+        for name in (HARD, HARD_SMOOTHED, DENSE)
+    )
+    # A student that has seen no image is the same whatever its seed.
+    by_photograph: list[float] = mean_label["kl_by_photograph"]
+    mean = dict.fromkeys(sums, by_photograph)
+    for name, least in (
+        ("share_kept", hard),
+        ("share_kept_of_smoothed", smoothed),
+        ("share_kept_of_mean", mean),
+    ):
+        paired = paired_sums(sums, least, dense)
+        share, interval = (None, None) if paired is None else share_kept(*paired)
         found |= {name: share, f"{name}_95": interval}
     return found
-
-
-def _share(
-    students: Sequence[Record], architecture: str, by_name: dict[str, Record], hard: str
-) -> tuple[float, tuple[float, float]] | tuple[None, None]:
-    others = [
-        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []))
-        for name in (hard, DENSE)
-    ]
-    sums = paired_sums(sums_by_seed(students), *others)
-    return (None, None) if sums is None else share_kept(*sums)

@@ -13,9 +13,10 @@ def students_table(result: Result) -> str:
         (
             "| labels | bytes a view | KL of labels: unseen views | fitted views"
             " | KL of the student | KL reduction kept | over smoothed hard labels"
-            " | by the second student | likeliest class as the teacher | among five | students |"
+            " | over the mean label | by the second student"
+            " | likeliest class as the teacher | among five | students |"
         ),
-        f"|---|{'---|' * 10}",
+        f"|---|{'---|' * 11}",
     ]
     for point in _by_size(result):
         figures = point["by_architecture"]
@@ -29,6 +30,7 @@ def students_table(result: Result) -> str:
             f"{main['kl']:.3f}",
             _share(main["share_kept"], main["share_kept_95"]),
             _share(main["share_kept_of_smoothed"], main["share_kept_of_smoothed_95"]),
+            _share(main["share_kept_of_mean"], main["share_kept_of_mean_95"]),
             "–" if second is None else _share(second["share_kept"], second["share_kept_95"]),
             f"{main['top1']:.1%}",
             f"{main['top5']:.1%}",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.codec.queue import missing
 from benchmarks.imagenet.budget_table import budget_table
-from benchmarks.imagenet.held_out import compare_on_held_out, photographs_of
+from benchmarks.imagenet.held_out import compare_mean_label, compare_on_held_out, photographs_of
 from benchmarks.imagenet.networks import Architecture, student_network
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
@@ -202,6 +202,18 @@ def test_students_are_compared_with_the_teacher_crop_by_crop(place: Place) -> No
     assert found["top1"] == pytest.approx(7 / 8, abs=0.13)
 
 
+def test_the_mean_label_is_that_of_all_training_views(place: Place) -> None:
+    training, held_out = (
+        torch.from_numpy(labels.rows.read(0, labels.rows.num_rows)).double().log_softmax(1)
+        for labels in (place.training_labels, place.held_out_labels)
+    )
+    mean = training.exp().mean(dim=0).log()
+    expected = float((held_out.exp() * (held_out - mean)).sum(dim=1).mean())
+    found = compare_mean_label(place)
+    assert found["kl"] == pytest.approx(expected, abs=1e-3)
+    assert sum(found["kl_by_photograph"]) == pytest.approx(8 * expected, abs=0.01)
+
+
 @pytest.mark.parametrize("architecture", list(Architecture))
 def test_students_have_a_logit_for_each_class(architecture: Architecture) -> None:
     network = student_network(architecture, SCALE.student)
@@ -234,6 +246,7 @@ def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:
     assert list(found) == ["dense", "hard", "topk-renormalise-5"]
     assert found["dense"]["share_kept"] == 1
     assert found["hard"]["share_kept"] == 0
+    assert found["dense"]["by_architecture"]["resnet"]["share_kept_of_mean"] in (1, None)
     top = found["topk-renormalise-5"]
     assert (top["bytes_per_label"], top["kl_unseen"], top["recipe"]) == (20, None, "sre2l")
     assert 0 < top["share_kept"] < 1
@@ -310,7 +323,11 @@ def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
         made("topk-renormalise-5", 20, 3.01),
     ]
     protocol = {"labels": 75_000, "held_out_crops": 9_000}
-    measures = derive({"protocol": protocol, "points": points})["measures"]
+    mean_label = {"kl_by_photograph": [4.0, 4.0]}
+    result = derive({"protocol": protocol, "mean_label": mean_label, "points": points})
+    at_8 = next(point for point in result["points"] if point["codec"] == "vqae-8")
+    assert at_8["by_architecture"]["resnet"]["share_kept_of_mean"] == pytest.approx(0.96)
+    measures = result["measures"]
     kept, _, at_2, ahead_8, _, ahead_2, kl, labels, crops = measures
     assert (kept["ours"], kept["reached"]) == (pytest.approx(99.0), True)
     assert (at_2["ours"], at_2["reached"]) == (pytest.approx(95.0), True)

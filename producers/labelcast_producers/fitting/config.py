@@ -18,6 +18,9 @@ _SEARCH_TRIALS = 96
 _LINEARISED_CANDIDATES = 16
 _CONDITIONED_WEIGHT_DECAY = 0.1
 
+# Of what is conditioned on context, unless a width is given.
+CLASS_WIDTH = 64
+
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
 
@@ -33,7 +36,9 @@ class FitConfig(BaseModel):
         precision: precision of the stored decoder.
         class_width: values per class embedding, which conditions encoder and decoder on what
             producer and student both know about a view (see `labelcast.context.rows`); 0 conditions
-            on nothing, and so does a fit of labels whose hard labels are unknown.
+            on nothing, and so does a fit of labels whose hard labels are unknown. None tries 64
+            and 0, and takes what keeps labels better that neither was fitted to (see
+            `context_choice`); without codes it is 64.
         steps: number of fitting steps.
         batch_rows: labels per step.
         run_rows: consecutive rows read together, so that a file larger than memory streams.
@@ -76,7 +81,7 @@ class FitConfig(BaseModel):
     encoder_hidden: tuple[Width, ...] = Field(default=(512, 512), max_length=MAX_HIDDEN_LAYERS)
     decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
     precision: Precision = Precision.FP16
-    class_width: int = Field(default=64, ge=0, le=MAX_CLASS_WIDTH)
+    class_width: int | None = Field(default=None, ge=0, le=MAX_CLASS_WIDTH)
     steps: int = Field(default=5000, ge=1)
     batch_rows: int = Field(default=512, ge=1, le=2**20)
     run_rows: int = Field(default=32, ge=1, le=2**20)
@@ -109,15 +114,23 @@ class FitConfig(BaseModel):
 
     @property
     def vqae(self) -> VqaeShape:
-        """Sizes of the decoding half."""
+        """Sizes of the decoding half; with context if `class_width` is None."""
         return VqaeShape(
             codes=self.codes,
             codebook_size=self.codebook_size,
             codeword_width=self.codeword_width,
             hidden=self.decoder_hidden,
             precision=self.precision,
-            context=ContextShape(self.class_width) if self.class_width else None,
+            context=ContextShape(self._class_width) if self._class_width else None,
         )
+
+    @property
+    def _class_width(self) -> int:
+        return CLASS_WIDTH if self.class_width is None else self.class_width
+
+    def with_class_width(self, width: int, *, steps: int | None = None) -> "FitConfig":
+        """The same settings with this `class_width`, and with so many steps if they are given."""
+        return self.model_copy(update={"class_width": width, "steps": steps or self.steps})
 
     def without_context(self) -> "FitConfig":
         """The same settings, conditioned on nothing.
@@ -132,7 +145,7 @@ class FitConfig(BaseModel):
                 " and without --no-context (in Python: with its context)",
                 field="codes",
             )
-        return self.model_copy(update={"class_width": 0})
+        return self.with_class_width(0)
 
     @property
     def temperatures(self) -> TemperatureRange:
@@ -145,7 +158,7 @@ class FitConfig(BaseModel):
         """`weight_decay`, or the value that None stands for."""
         if self.weight_decay is not None:
             return self.weight_decay
-        return _CONDITIONED_WEIGHT_DECAY if self.class_width else 0.0
+        return _CONDITIONED_WEIGHT_DECAY if self._class_width else 0.0
 
     @property
     def search(self) -> Search:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from labelcast.codec import LabelKind, VqaeCodec
@@ -19,15 +20,22 @@ from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.label_kind import require_stated_kind
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.checkpoint import START_ANEW
-from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.config import CLASS_WIDTH, FitConfig
+from labelcast_producers.fitting.context_choice import (
+    ContextChoice,
+    choose_context,
+    discard_trials,
+    is_open,
+    planned_steps,
+)
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
-from labelcast_producers.fitting.sampling import Split, spaced
+from labelcast_producers.fitting.sampling import Split, TrialSplit, spaced
 from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.encoder_file import codec_digest, write_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
-from labelcast_producers.neural.export import build_artifact, export_codec, round_to_stored
+from labelcast_producers.neural.export import build_artifact
 from labelcast_producers.neural.fitted_files import (
     CODEC_FILE,
     ENCODER_FILE,
@@ -135,26 +143,37 @@ def fit(
         block_rows=config.block_rows,
         holdout_every=config.holdout_every,
     )
-    loop = Loop(
-        labels=labels,
-        label_kind=label_kind,
-        context=context,
-        config=config,
-        split=split,
-        device=chosen,
-        labels_digest=digest,
-        checkpoint=out / CHECKPOINT_FILE,
-        log=out / LOG_FILE,
-        checkpoint_seconds=checkpoint_seconds,
-        workers=workers,
-        progress=progress,
-        on_log=on_log,
-    )
     if workers.is_first and not resume:
         # If interrupted, this fit must not be taken for the earlier one.
         _discard(out)
+    make = partial(
+        Loop,
+        labels=labels,
+        label_kind=label_kind,
+        device=chosen,
+        labels_digest=digest,
+        checkpoint_seconds=checkpoint_seconds,
+        workers=workers,
+        on_log=on_log,
+    )
+    total, choice = planned_steps(config, context), None
+    trials = total - config.steps
+    if is_open(config, context):
+        inner = TrialSplit.of(split)
+        choice = choose_context(
+            make, config, context, inner, out=out, progress=progress, resume=resume
+        )
+        config = config.with_class_width(choice.class_width)
+    loop = make(
+        config=config,
+        context=context if config.class_width else None,
+        split=split,
+        checkpoint=out / CHECKPOINT_FILE,
+        log=out / LOG_FILE,
+        progress=lambda done, _: progress(trials + done, total),
+    )
     loop.run(resume=resume)
-    fitted = _finish(loop, out) if workers.is_first else None
+    fitted = _finish(loop, split, choice, out) if workers.is_first else None
     workers.wait()
     return fitted or load_fitted(out, device=str(chosen))
 
@@ -203,15 +222,20 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
 def _conditioned(
     config: FitConfig, context: RowContext | None
 ) -> tuple[FitConfig, RowContext | None]:
-    """Both as the fit uses them: conditioned if that is asked for and context is known."""
-    if config.class_width and context is not None:
-        return config, context
-    return config.without_context(), None
+    """Both as the fit uses them: conditioned only if context is known.
+
+    Without codes there is nothing to choose: labels are decoded from their context alone.
+    """
+    if context is None or config.class_width == 0:
+        return config.without_context(), None
+    if config.class_width is None and not config.codes:
+        return config.with_class_width(CLASS_WIDTH), context
+    return config, context
 
 
 def _expect_same_fit(out: Path, config: FitConfig, labels_digest: str) -> None:
     report = read_report(out / REPORT_FILE)
-    if (report.config, report.labels_digest) != (config, labels_digest):
+    if (report.asked_for, report.labels_digest) != (config, labels_digest):
         raise InvalidRequestError(
             f"{out} holds a finished fit of other settings or labels; use another directory for"
             f" --out, or {START_ANEW}"
@@ -231,6 +255,7 @@ def _discard(out: Path) -> None:
     # The report first: without it, the other files are not a finished fit.
     for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
         (out / name).unlink(missing_ok=True)
+    discard_trials(out)
 
 
 def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:
@@ -252,18 +277,11 @@ def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext
     return hasher.hexdigest()
 
 
-def _finish(loop: Loop, out: Path) -> FittedCodec:
+def _finish(loop: Loop, split: Split, choice: ContextChoice | None, out: Path) -> FittedCodec:
     """Round, export, prove, measure and write; the report is last and marks the fit finished."""
-    labels, context, config, split = loop.labels, loop.context, loop.config, loop.split
-    round_to_stored(loop.model, temperature=config.temperature)
-    codec = export_codec(loop.model, config.temperatures)
-    encoder = VqaeEncoder(
-        loop.model,
-        codec,
-        label_kind=loop.label_kind,
-        temperature=config.temperature,
-        search=config.search,
-    )
+    labels, context, config = loop.labels, loop.context, loop.config
+    encoder = loop.finished_encoder()
+    codec = encoder.vqae
     sampled = spaced(labels.num_rows, _SAMPLE_ROWS)
     about = None if context is None else context.rows(sampled)
     golden = encoder.encode(labels.gather(sampled), about)
@@ -272,13 +290,14 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     unseen = split.unseen(spaced(split.unseen_rows, config.metric_rows))
     report = FitReport(
         config=config,
+        context_choice=choice,
         label_kind=loop.label_kind,
         num_rows=labels.num_rows,
         num_classes=labels.num_classes,
         labels_digest=loop.labels_digest,
         codec_digest=codec_digest(artifact),
         codec_bytes=len(artifact),
-        seconds=round(loop.seconds, 3),
+        seconds=round(loop.seconds + (choice.seconds if choice else 0.0), 3),
         device=str(loop.device),
         compute=str(loop.compute),
         seen=measure(encoder, labels, context, seen),
@@ -296,4 +315,5 @@ def _finish(loop: Loop, out: Path) -> FittedCodec:
     write_whole(out / ENCODER_FILE, encoder_file)
     write_whole(out / REPORT_FILE, report.to_json())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    discard_trials(out)
     return FittedCodec(out, artifact, codec, encoder, report)

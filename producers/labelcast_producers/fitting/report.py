@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from labelcast.codec import LabelKind
 from labelcast.errors import CodecFormatError
 from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.context_choice import ContextChoice
 from labelcast_producers.fitting.metrics import Metrics
 
 _SCALES = (1_000_000, 10_000_000, 100_000_000)
@@ -47,7 +48,8 @@ class FitReport(BaseModel):
     """A finished fit.
 
     Attributes:
-        config: settings of the fit.
+        config: settings of the fit, with those that it chose itself.
+        context_choice: what decided on context; None if the settings or the labels did.
         label_kind: kind of the labels.
         num_rows: rows in the whole file, N.
         num_classes: number of classes, C.
@@ -65,6 +67,7 @@ class FitReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: FitConfig
+    context_choice: ContextChoice | None = None
     label_kind: LabelKind
     num_rows: int
     num_classes: int
@@ -77,6 +80,13 @@ class FitReport(BaseModel):
     seen: Metrics
     unseen: Metrics | None
     bytes_a_label: BytesALabel
+
+    @property
+    def asked_for(self) -> FitConfig:
+        """`config` as it was before the fit chose."""
+        if self.context_choice is None:
+            return self.config
+        return self.config.model_copy(update={"class_width": None})
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, no NaN."""

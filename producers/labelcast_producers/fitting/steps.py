@@ -39,14 +39,15 @@ from labelcast_producers.fitting.checkpoint import (
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.metrics import is_likeliest, kl_divergence, perplexities
 from labelcast_producers.fitting.parallel import Workers
-from labelcast_producers.fitting.sampling import RowNumbers, Split, batch_rows, spaced
+from labelcast_producers.fitting.sampling import FittedRows, RowNumbers, batch_rows, spaced
 from labelcast_producers.neural.autoencoder import (
     AutoencoderShape,
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
 from labelcast_producers.neural.code_search import search_codes
-from labelcast_producers.neural.encoding import context_tensor
+from labelcast_producers.neural.encoding import VqaeEncoder, context_tensor
+from labelcast_producers.neural.export import export_codec, round_to_stored
 from labelcast_producers.neural.quantizer import straight_through
 
 LOG_EVERY_STEPS = 50
@@ -90,7 +91,7 @@ class Loop:
     label_kind: LabelKind
     context: RowContext | None
     config: FitConfig
-    split: Split
+    split: FittedRows
     device: torch.device
     labels_digest: str
     checkpoint: Path
@@ -174,6 +175,22 @@ class Loop:
                     saved = time.perf_counter()
                 if stopping:
                     raise KeyboardInterrupt
+
+    def finished_encoder(self) -> VqaeEncoder:
+        """The encoder of a fit that has come to its last step; rounds the model to what is stored.
+
+        Raises:
+            LabelValueError: a value overflows the stored precision.
+        """
+        config = self.config
+        round_to_stored(self.model, temperature=config.temperature)
+        return VqaeEncoder(
+            self.model,
+            export_codec(self.model, config.temperatures),
+            label_kind=self.label_kind,
+            temperature=config.temperature,
+            search=config.search,
+        )
 
     def _asks_whether_to_stop(self) -> bool:
         due = self.step % _ASK_EVERY_STEPS == 0 or self.step == self.config.steps

@@ -18,6 +18,7 @@ from labelcast.progress import Progress, unwatched
 from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.config import FitConfig
+from labelcast_producers.fitting.context_choice import planned_steps
 from labelcast_producers.fitting.fit import expect_no_other_fit, fit
 from labelcast_producers.fitting.metrics import Metrics
 from labelcast_producers.fitting.report import FitReport
@@ -206,7 +207,7 @@ def sweep(
     for name in (SWEEP_FILE, PLOT_FILE):
         # Fits may be about to change; a curve of the earlier ones must not outlive them.
         (out / name).unlink(missing_ok=True)
-    reports, before, total = [], 0, sum(config.steps for config in configs)
+    reports, before, total = [], 0, sum(planned_steps(config, context) for config in configs)
     for target, config in zip(checked, configs, strict=True):
         on_fit(config)
         fitted = fit(
@@ -220,7 +221,7 @@ def sweep(
             on_log=on_log,
             resume=resume,
         )
-        before += config.steps
+        before += planned_steps(config, context)
         progress(before, total)
         reports.append(fitted.report)
     first = reports[0]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting import FitConfig, FittedCodec, fit
+from labelcast_producers.fitting.config import CLASS_WIDTH
 from labelcast_producers.fitting.sampling import RowNumbers
 
 
@@ -37,7 +38,11 @@ def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
     known = dense.context() if context else None
     fitted = fit(
         dense.rows,
-        FitConfig(codes=codes, steps=given.task.fit_steps),
+        FitConfig(
+            codes=codes,
+            steps=given.task.fit_steps,
+            class_width=CLASS_WIDTH if context else 0,
+        ),
         out=given.out,
         label_kind=dense.description.label_kind,
         context=known,

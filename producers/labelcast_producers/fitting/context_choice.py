@@ -22,7 +22,6 @@ from labelcast_producers.fitting.steps import Loop
 CHOICE_FILE = "context-choice.json"
 
 _TRIED_WIDTHS = (0, CLASS_WIDTH)
-_SHARE_OF_STEPS = 0.2
 _COMPARED_ROWS = 2048
 
 
@@ -80,13 +79,14 @@ class _Kept(BaseModel):
 
 def is_open(config: FitConfig, context: RowContext | None) -> bool:
     """Whether neither settings nor labels decide on context."""
-    return config.class_width is None and config.codes > 0 and context is not None
+    can_be_tried = config.codes > 0 and config.chosen_trial_steps > 0
+    return config.class_width is None and context is not None and can_be_tried
 
 
 def planned_steps(config: FitConfig, context: RowContext | None) -> int:
     """Steps of a fit and, if it needs any, of its trials."""
     trials = len(_TRIED_WIDTHS) if is_open(config, context) else 0
-    return config.steps + trials * _trial_steps(config)
+    return config.steps + trials * config.chosen_trial_steps
 
 
 def choose_context(
@@ -116,16 +116,17 @@ def choose_context(
     Raises:
         As `Loop.run`.
     """
+    steps, total = config.chosen_trial_steps, planned_steps(config, context)
     tried: tuple[Tried, ...] = ()
     for number, width in enumerate(_TRIED_WIDTHS):
         checkpoint, log = _files(out, width)
         loop = make(
-            config=config.with_class_width(width, steps=_trial_steps(config)),
+            config=config.with_class_width(width, steps=steps),
             context=context if width else None,
             split=split,
             checkpoint=checkpoint,
             log=log,
-            progress=_part(progress, number * _trial_steps(config), planned_steps(config, context)),
+            progress=_part(progress, number * steps, total),
         )
         workers, digest = loop.workers, loop.labels_digest
         kept = _read(out / CHOICE_FILE, config, digest) if resume else ()
@@ -165,10 +166,6 @@ def _measured(loop: Loop, split: TrialSplit) -> Tried:
         kl_nats=kl.item(),
         seconds=round(loop.seconds, 3),
     )
-
-
-def _trial_steps(config: FitConfig) -> int:
-    return max(1, round(_SHARE_OF_STEPS * config.steps))
 
 
 def _files(out: Path, width: int) -> tuple[Path, Path]:

@@ -48,6 +48,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _SAMPLE_ROWS = 64
 _DIGEST_ROWS = 4096
+# However they are cut, trials have a row to fit and one to compare on.
+_FEWEST_COMPARED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,7 @@ def fit(
             field="batch_rows",
         )
     require_stated_kind(labels, label_kind)
-    config, context = _conditioned(config, context)
+    config, context = _conditioned(labels, config, context)
     digest = _labels_digest(labels, label_kind, context)
     chosen = workers.choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -201,7 +203,7 @@ def expect_no_other_fit(
         LabelValueError: NaN or infinity.
     """
     if (out / REPORT_FILE).exists():
-        config, context = _conditioned(config, context)
+        config, context = _conditioned(labels, config, context)
         with _naming_the_way_out():
             _expect_same_fit(out, config, _labels_digest(labels, label_kind, context))
 
@@ -220,16 +222,17 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
 
 
 def _conditioned(
-    config: FitConfig, context: RowContext | None
+    labels: LabelRows, config: FitConfig, context: RowContext | None
 ) -> tuple[FitConfig, RowContext | None]:
     """Both as the fit uses them: conditioned only if context is known.
 
-    Without codes there is nothing to choose: labels are decoded from their context alone.
+    Context is used untried without codes, where it is all that labels are decoded from, and without
+    rows to compare on.
     """
     if context is None or config.class_width == 0:
         return config.without_context(), None
-    if config.class_width is None and not config.codes:
-        return config.with_class_width(CLASS_WIDTH), context
+    if not is_open(config, context) or labels.num_rows < _FEWEST_COMPARED:
+        return config.with_class_width(config.class_width or CLASS_WIDTH), context
     return config, context
 
 

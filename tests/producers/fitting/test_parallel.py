@@ -18,6 +18,7 @@ from labelcast.errors import InvalidRequestError, LabelcastError
 from labelcast_producers.dense.files import open_label_file
 from labelcast_producers.dense.labels import open_for_fitting
 from labelcast_producers.fitting import FitReport, fit
+from labelcast_producers.fitting.config import CLASS_WIDTH
 from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
 from labelcast_producers.fitting.parallel import ALONE, Workers, joined_workers
 from labelcast_producers.fitting.report import read_report
@@ -38,6 +39,7 @@ from tests.factories.warm_process import WarmProcess
 STEPS = 80
 # Divisible by no number of workers: shares differ in size.
 BATCH_ROWS = 63
+OPEN: dict[str, Any] = {"class_width": None, "trial_steps": 50}
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
 
 
@@ -100,11 +102,13 @@ def test_two_workers_fit_with_context_what_one_fits(tmp_path: Path) -> None:
     labels = write_mixed(tmp_path / "dense")
     status, _, stderr = run_to_the_end(labels, tmp_path / "two")
     assert status == 0, stderr
-    fit_file(labels, tmp_path / "one", steps=STEPS, batch_rows=BATCH_ROWS)
+    fit_file(labels, tmp_path / "one", steps=STEPS, batch_rows=BATCH_ROWS, **OPEN)
     assert first_kl(tmp_path / "two") == pytest.approx(first_kl(tmp_path / "one"), rel=1e-3)
     one, two = (read_report(tmp_path / name / REPORT_FILE) for name in ("one", "two"))
     assert two.config == one.config
-    assert two.config.class_width == 8
+    # Both workers went on with what the first has measured, or they would wait for each other.
+    assert two.context_choice is not None
+    assert two.config.class_width == two.context_choice.class_width == CLASS_WIDTH
     assert two.labels_digest == one.labels_digest
     assert unseen_kl(two) == pytest.approx(unseen_kl(one), rel=0.1)
 
@@ -208,7 +212,7 @@ def work(labels: Path, out: Path, seconds_a_step: float) -> None:
         try:
             fit(
                 rows,
-                small_config(steps=STEPS, batch_rows=BATCH_ROWS),
+                small_config(steps=STEPS, batch_rows=BATCH_ROWS, **OPEN),
                 out=out,
                 label_kind=kind,
                 context=context,

@@ -261,6 +261,31 @@ def _fit_summary(report: "FitReport") -> str:
         f"{bytes_of(weight.payload)} a label ({weight.total_here:.1f} with the codec,"
         f" {weight.total_at[10_000_000]:.1f} at 10 million labels) instead of {weight.dense_fp16}\n"
         f"on {rows}: KL {figures.kl_nats:.3f} nats, top-1 agreement {figures.top1_agreement:.1%}"
+        f"{_context_text(report)}{_few_labels_text(report)}"
+    )
+
+
+def _context_text(report: "FitReport") -> str:
+    """A line on what decided on context, if trials did."""
+    if report.context_choice is None:
+        return ""
+    without, conditioned = (tried.kl_nats for tried in report.context_choice.tried)
+    chosen = "with" if report.config.class_width else "without"
+    return (
+        f"\nfitted {chosen} context: after {report.context_choice.tried[0].steps} steps, KL"
+        f" {conditioned:.3f} nats with it, {without:.3f} without, on rows that neither had seen"
+    )
+
+
+def _few_labels_text(report: "FitReport") -> str:
+    """A line of advice if the codec keeps fitted labels much better than others."""
+    wanted = report.labels_wanted
+    if wanted is None:
+        return ""
+    return (
+        f"\nfitted rows are kept better, with KL {report.seen.kl_nats:.3f} nats: a codec of this"
+        f" size wants about {float(f'{wanted:.1g}'):,.0f} fitted labels instead of"
+        f" {report.fitted_rows:,}; relabel with more --seeds"
     )
 
 

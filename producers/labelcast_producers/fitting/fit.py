@@ -296,6 +296,7 @@ def _finish(loop: Loop, split: Split, choice: ContextChoice | None, out: Path) -
         context_choice=choice,
         label_kind=loop.label_kind,
         num_rows=labels.num_rows,
+        fitted_rows=split.seen_rows,
         num_classes=labels.num_classes,
         labels_digest=loop.labels_digest,
         codec_digest=codec_digest(artifact),

@@ -12,6 +12,9 @@ from labelcast_producers.fitting.context_choice import ContextChoice
 from labelcast_producers.fitting.metrics import Metrics
 
 _SCALES = (1_000_000, 10_000_000, 100_000_000)
+# Unseen labels are kept as well as fitted ones if their KL is larger by no more than the larger of
+# these: a tenth of it, or a hundredth of a nat, which no student tells.
+_SMALL_SHARE, _SMALL_NATS = 0.1, 0.01
 
 
 class BytesALabel(BaseModel):
@@ -52,6 +55,7 @@ class FitReport(BaseModel):
         context_choice: what decided on context; None if the settings or the labels did.
         label_kind: kind of the labels.
         num_rows: rows in the whole file, N.
+        fitted_rows: rows that were fitted; None in reports of earlier versions.
         num_classes: number of classes, C.
         labels_digest: digest that identifies the labels (shape and a sample of their values).
         codec_digest: sha256 (hex) of the artifact.
@@ -70,6 +74,7 @@ class FitReport(BaseModel):
     context_choice: ContextChoice | None = None
     label_kind: LabelKind
     num_rows: int
+    fitted_rows: int | None = None
     num_classes: int
     labels_digest: str
     codec_digest: str
@@ -87,6 +92,19 @@ class FitReport(BaseModel):
         if self.context_choice is None:
             return self.config
         return self.config.model_copy(update={"class_width": None})
+
+    @property
+    def labels_wanted(self) -> int | None:
+        """How many fitted labels would let unseen ones be kept about as well as fitted ones.
+
+        An order of magnitude: half the gap is taken to be left with twice the labels. None if no
+        labels are held out, or if there are enough.
+        """
+        if self.unseen is None or self.fitted_rows is None:
+            return None
+        small = max(_SMALL_SHARE * self.seen.kl_nats, _SMALL_NATS)
+        gap = self.unseen.kl_nats - self.seen.kl_nats
+        return round(self.fitted_rows * gap / small) if gap > small else None
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, no NaN."""

@@ -8,7 +8,8 @@ import pytest
 
 from labelcast.cli.app import app
 from labelcast.cli.run import exit_code_of
-from tests.factories.fitted import write_labels
+from labelcast_producers.neural.fitted_files import REPORT_FILE
+from tests.factories.fitted import write_labels, write_mixed
 
 FIT = ["--codes", 1, "--codebook-size", 4, "--device", "cpu", "--quiet"]
 SMALL = {"steps": 4, "encoder_hidden": [16], "decoder_hidden": [16], "batch_rows": 32}
@@ -94,6 +95,32 @@ def test_a_target_chooses_the_codes(tmp_path: Path, capsys: pytest.CaptureFixtur
     config = ["--config", tmp_path / "config.json", "--device", "cpu", "--quiet", "--json"]
     assert run(*named, *config) == 0
     assert json.loads(capsys.readouterr().out) == report
+
+
+def test_a_fit_says_what_decided_on_context_and_when_labels_are_too_few(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(SMALL | {"trial_steps": 4}))
+    dense, out = write_mixed(tmp_path / "dense"), tmp_path / "out"
+    fit = ["fit", "--labels", dense, "--out", out, "--config", config, *FIT]
+    assert run(*fit) == 0
+    *_, decided = capsys.readouterr().out.splitlines()
+    report = json.loads((out / REPORT_FILE).read_text())
+    chosen = "with" if report["config"]["class_width"] else "without"
+    kl = {tried["class_width"]: tried["kl_nats"] for tried in report["context_choice"]["tried"]}
+    assert decided == (
+        f"fitted {chosen} context: after 4 steps, KL {kl[64]:.3f} nats with it,"
+        f" {kl[0]:.3f} without, on rows that neither had seen"
+    )
+    report["seen"]["kl_nats"], report["unseen"]["kl_nats"] = 0.25, 0.5
+    (out / REPORT_FILE).write_text(json.dumps(report))
+    assert run(*fit) == 0
+    *_, advice = capsys.readouterr().out.splitlines()
+    assert advice == (
+        "fitted rows are kept better, with KL 0.250 nats: a codec of this size wants about"
+        " 4,000 fitted labels instead of 400; relabel with more --seeds"
+    )
 
 
 def test_one_byte_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

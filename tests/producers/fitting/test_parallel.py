@@ -88,7 +88,7 @@ def first_kl(out: Path) -> float:
 @pytest.mark.slow
 def test_two_workers_fit_what_one_fits(tmp_path: Path, labels: Path, by_two: Path) -> None:
     assert {path.name for path in by_two.iterdir()} == FILES
-    fit_file(labels, tmp_path, steps=STEPS, batch_rows=BATCH_ROWS)
+    fit_file(labels, tmp_path, steps=STEPS, batch_rows=BATCH_ROWS, **OPEN)
     # Until rounding errors have grown, the same numbers.
     assert first_kl(by_two) == pytest.approx(first_kl(tmp_path), rel=1e-3)
     one, two = (read_report(out / REPORT_FILE) for out in (tmp_path, by_two))

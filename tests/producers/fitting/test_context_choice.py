@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def worthless(directory: Path) -> Path:
     return directory
 
 
-def fit_openly(dense: Path, out: Path, **changes: object) -> FittedCodec:
-    settings = {"class_width": None, "trial_steps": TRIAL_STEPS, "steps": STEPS}
+def fit_openly(dense: Path, out: Path, **changes: Any) -> FittedCodec:
+    settings: dict[str, Any] = {"class_width": None, "trial_steps": TRIAL_STEPS, "steps": STEPS}
     return fit_file(dense, out, **(settings | changes))
 
 

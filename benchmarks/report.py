@@ -20,6 +20,7 @@ from benchmarks.control_views.table import faults_table as control_faults_table
 from benchmarks.imagenet.budget_table import budget_table
 from benchmarks.imagenet.table import fidelity_table as imagenet_fidelity_table
 from benchmarks.imagenet.table import students_table as imagenet_table
+from benchmarks.imagenet.table import views_table
 from benchmarks.language.table import corpus_table, fidelity_table, students_table
 from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
@@ -289,6 +290,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "imagenet-budget": budget_table,
     "imagenet-fidelity": imagenet_fidelity_table,
     "imagenet-measures": measures_table,
+    "imagenet-views": views_table,
     "import": import_table,
     "import-sizes": import_sizes_table,
     "language": students_table,

@@ -9,6 +9,8 @@ from benchmarks.imagenet.pictures import Pictures
 from benchmarks.imagenet.settings import Scale
 from labelcast_producers.dense.labels import DenseLabels
 
+PREPARED = ("images", "labels-train", "labels-rded", "labels-held-out")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -59,7 +61,10 @@ class Place:
         """Directory of a point."""
         return self.directory / "points" / point
 
-    def facts(self, name: str) -> dict[str, Any]:
-        """What a step of the preparation has written."""
-        found: dict[str, Any] = json.loads((self.directory / f"{name}.json").read_text())
-        return found
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What steps of the preparation have written, by name: of those that are done."""
+        paths = {name: self.directory / f"{name}.json" for name in PREPARED}
+        return {
+            name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()
+        }

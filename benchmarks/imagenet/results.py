@@ -41,6 +41,7 @@ def collect(place: Place) -> Record:
             "held_out_crops": held_out.rows.num_rows,
             "held_out_photographs": len(photographs),
         },
+        "prepared": place.facts,
         "mean_label": compare_mean_label(place),
         "points": records,
     }

@@ -6,6 +6,8 @@ from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT
 
 Result = dict[str, Any]
 
+_VIEWS = {"train": "SRe2L", "rded": "RDED", "held-out": "held out, not mixed"}
+
 
 def students_table(result: Result) -> str:
     """What students of each form of labels keep, for how many bytes."""
@@ -62,6 +64,32 @@ def fidelity_table(result: Result) -> str:
             f"{agreement:.1%}",
             f"{point['codec_bytes']:,}" if point["codec_bytes"] else "–",
             f"{point['fit_seconds']:,.0f}" if point["codec_bytes"] else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def views_table(result: Result) -> str:
+    """How spread the teacher's labels are, and how often they agree with hard ones."""
+    lines = [
+        (
+            "| views | labels | entropy, nats | the hard label is likeliest"
+            " | its mean probability | labels/s |"
+        ),
+        f"|---|{'---|' * 5}",
+    ]
+    for name, title in _VIEWS.items():
+        facts = result["prepared"].get(f"labels-{name}")
+        if facts is None:
+            continue
+        speed = facts["labels_per_second"]
+        cells = [
+            title,
+            f"{facts['labels']:,}",
+            f"{facts['entropy_nats']:.2f}",
+            f"{facts['hard_class_share']:.1%}",
+            f"{facts['hard_class_mass']:.1%}",
+            "–" if speed is None else f"{speed:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.codec.queue import missing
 from benchmarks.imagenet.budget_table import budget_table
 from benchmarks.imagenet.held_out import compare_mean_label, compare_on_held_out, photographs_of
+from benchmarks.imagenet.label_facts import label_facts
 from benchmarks.imagenet.networks import Architecture, student_network
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
@@ -22,7 +23,7 @@ from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
 from benchmarks.imagenet.shares import share_ahead, share_kept
 from benchmarks.imagenet.steps import count_steps, planned_steps
 from benchmarks.imagenet.student_views import Part, views_path, write_views
-from benchmarks.imagenet.table import fidelity_table, students_table
+from benchmarks.imagenet.table import fidelity_table, students_table, views_table
 from benchmarks.imagenet.work import do_unit, units_of
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import LabelKind
@@ -125,6 +126,8 @@ def write_labels(
         temperature=None,
     )
     (directory / DESCRIPTION_NAME).write_bytes(description.to_bytes())
+    facts = label_facts(directory) | {"labels_per_second": None}
+    (place.directory / f"labels-{part}.json").write_text(json.dumps(facts))
 
 
 def test_views_of_another_size_have_the_teachers_crop(place: Place) -> None:
@@ -252,6 +255,7 @@ def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:
     assert 0 < top["share_kept"] < 1
     assert rows_of_equal_width(students_table(result)) == 5
     assert rows_of_equal_width(fidelity_table(result)) == 3
+    assert rows_of_equal_width(views_table(result)) == 4
     assert rows_of_equal_width(budget_table(result)) == 6
 
 

@@ -16,6 +16,7 @@ from benchmarks.imagenet.held_out import compare_mean_label, compare_on_held_out
 from benchmarks.imagenet.label_facts import label_facts
 from benchmarks.imagenet.networks import Architecture, student_network
 from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
 from benchmarks.imagenet.preparation import prepare
 from benchmarks.imagenet.results import collect, derive, merged
@@ -341,6 +342,24 @@ def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
     assert ahead_2["ours"] == pytest.approx(-2.5)
     assert (kl["ours"], kl["reached"]) == (pytest.approx(100), True)
     assert (labels["reached"], crops["reached"]) == (True, False)
+
+
+def test_points_that_take_as_many_bytes_are_all_drawn(tmp_path: Path) -> None:
+    points = [
+        made("dense", 2000, 3.0),
+        made("hard", 0, 7.0),
+        made("vqae-8", 8, 3.04, ours=True),
+        made("rq-8", 8, 3.08),
+        made("pq-8", 8, 3.1, seeds=0),
+    ]
+    protocol = {"labels": 75_000, "held_out_crops": 10_080}
+    mean_label = {"kl_by_photograph": [4.0, 4.0]}
+    result = derive({"protocol": protocol, "mean_label": mean_label, "points": points})
+    write_plot(result, tmp_path / "plots" / "imagenet.svg")
+    drawn = (tmp_path / "plots" / "imagenet.svg").read_text()
+    for name in ("dense", "vqae-8", "rq-8"):
+        assert f"<!-- {name} -->" in drawn
+    assert "<!-- pq-8 -->" not in drawn
 
 
 def test_committed_points_are_kept_unless_as_many_students_are_there(tmp_path: Path) -> None:

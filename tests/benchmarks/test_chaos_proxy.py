@@ -225,6 +225,15 @@ async def echoed(method: Any, count: int) -> list[bytes]:
     return found
 
 
+async def echoed_at_last(method: Any, count: int) -> list[bytes]:
+    """The same from a client that asks again: it may not yet know what became of a connection."""
+    found: list[bytes] = []
+    while not found:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            found = await echoed(method, count)
+    return found
+
+
 async def said_and_read(call: Any, messages: list[bytes]) -> None:
     with contextlib.suppress(asyncio.InvalidStateError):  # The call has ended: reading says how.
         for message in messages:
@@ -245,12 +254,8 @@ async def test_after_a_drain_running_streams_end_and_new_ones_go_elsewhere() -> 
         assert await call.read() == b"before"
         first = peer.connection()
         await first.drain()
-        found: list[bytes] = []
-        while not found:
-            # A stream that began before the client had read the GOAWAY lies above its last one.
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                found = await echoed(method, 3)
-        assert found == [b"0", b"1", b"2"]
+        # A stream that began before the client had read the GOAWAY lies above its last one.
+        assert await echoed_at_last(method, 3) == [b"0", b"1", b"2"]
         assert len(peer.link.connections) == 2
         await call.write(b"after")
         assert await call.read() == b"after"
@@ -270,7 +275,7 @@ async def test_a_young_stream_is_withdrawn(kind: Any) -> None:
         assert sprung.is_set()
         # INTERNAL is what grpc.aio says where a message was being written at that moment.
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
-        assert await echoed(method, 2) == [b"0", b"1"]
+        assert await echoed_at_last(method, 2) == [b"0", b"1"]
 
 
 async def test_goaway_below_a_stream_refuses_it() -> None:

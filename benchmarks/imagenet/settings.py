@@ -21,7 +21,7 @@ THING_SHARE = (0.75, 1.0)
 CROP_SHARE = (0.03, 0.1)
 # Wallpapers are made smaller, so that all are kept.
 WALLPAPER_SIDE = 800
-# Labels take an hour, and stay what they are where students are taught otherwise.
+# Labels take two cores twenty minutes, and stay what they are where students are taught otherwise.
 _OF_POINTS = ("fit_steps", "student")
 
 

@@ -19,8 +19,8 @@ from benchmarks.control_views.table import clean_table
 from benchmarks.control_views.table import faults_table as control_faults_table
 from benchmarks.imagenet.budget_table import budget_table
 from benchmarks.imagenet.table import fidelity_table as imagenet_fidelity_table
+from benchmarks.imagenet.table import known_things_table, views_table
 from benchmarks.imagenet.table import students_table as imagenet_table
-from benchmarks.imagenet.table import views_table
 from benchmarks.language.table import corpus_table, fidelity_table, students_table
 from benchmarks.measures_table import measures_table
 from benchmarks.reference import REFERENCE
@@ -288,6 +288,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "fingerprints-ids": ids_table,
     "imagenet": imagenet_table,
     "imagenet-budget": budget_table,
+    "imagenet-known-things": known_things_table,
     "imagenet-fidelity": imagenet_fidelity_table,
     "imagenet-measures": measures_table,
     "imagenet-views": views_table,

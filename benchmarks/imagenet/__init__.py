@@ -6,7 +6,8 @@
 
 A published network labels views of composed photographs, as SRe2L makes them. Codecs are fitted to
 five views of six; small students learn from every codec's labels at 64 pixels, and are compared
-with the teacher on crops of photographs and wallpapers that neither they nor a codec has seen.
+with the teacher on crops of photographs and wallpapers that neither they nor a codec has seen, and
+on crops of the photographs that they know on such wallpapers.
 What is reported is the share of dense labels' gain over hard ones that is kept, in KL: whoever
 distils wants the teacher, and these classes are far too many for the likeliest one to part codecs.
 

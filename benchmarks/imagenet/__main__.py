@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from benchmarks.codec.pool import run_in_processes
 from benchmarks.codec.queue import missing, write_result
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.points import QUICK_POINTS, all_points
@@ -90,8 +91,11 @@ def _write(place: Place, out: Path, quick: bool) -> None:
 
 
 def _described(result: dict[str, Any]) -> str:
-    if "kl" in result:
-        return f"KL {result['kl']:.3f}, top-1 {result['top1']:.1%}"
+    if Part.HELD_OUT in result:
+        return "; ".join(
+            f"{part}: KL {result[part]['kl']:.3f}, top-1 {result[part]['top1']:.1%}"
+            for part in TESTED
+        )
     kl = result["unseen"]["kl_nats"]
     return (
         f"{result['payload_bytes_per_label']} B, unseen KL {'none' if kl is None else f'{kl:.3f}'}"

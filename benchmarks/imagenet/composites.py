@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.photographs import Photographs
 from benchmarks.imagenet.settings import CROP_SHARE, THING_SHARE, WALLPAPER_SIDE
 
@@ -15,7 +16,7 @@ _FILTER = Image.Resampling.BILINEAR
 
 
 def composite(
-    photographs: Photographs, part: str, number: int, size: int
+    photographs: Photographs, part: Part, number: int, size: int
 ) -> tuple[NDArray[np.uint8], str, str]:
     """Make one picture: the same every time.
 

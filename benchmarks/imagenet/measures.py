@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.comparison import Measure
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.points import DENSE, HARD
 from benchmarks.imagenet.settings import FIRST_STUDENT
 from benchmarks.imagenet.shares import paired_sums, share_ahead, sums_by_seed
@@ -12,6 +13,7 @@ Record = dict[str, Any]
 # Shares of the KL reduction that are to be kept, by bytes.
 REACH = {8: 98.0, 4: 96.0, 2: 92.0}
 _KL_AT_8 = 200.0
+_SHOWING = {Part.HELD_OUT: "", Part.KNOWN_THINGS: ", of known things"}
 
 
 def measures_of(result: Record) -> list[Record]:
@@ -26,7 +28,7 @@ def measures_of(result: Record) -> list[Record]:
         measure = Measure(name=f"KL reduction kept at {size} B", unit="%", reach=reach)
         share = by_name.get(f"vqae-{size}", {}).get("share_kept")
         rows.append(_row(measure, None if share is None else 100 * share))
-    rows += [_ahead(size, by_name) for size in REACH]
+    rows += [_ahead(size, part, by_name) for part in TESTED for size in REACH]
     kl = by_name.get("vqae-8", {}).get("kl_unseen")
     least = Measure(
         name="KL of unseen views at 8 B",
@@ -36,11 +38,16 @@ def measures_of(result: Record) -> list[Record]:
     )
     rows.append(_row(least, None if kl is None else 1000 * kl))
     protocol = result["protocol"]
-    for name, unit, field, reach in (
-        ("what students learn from", "labels", "labels", 60_000),
-        ("what they are compared on", "held-out crops", "held_out_crops", 10_000),
+    for name, unit, count, reach in (
+        ("what students learn from", "labels", protocol["labels"], 60_000),
+        (
+            "what they are compared on",
+            "held-out crops",
+            protocol["tested"][Part.HELD_OUT]["crops"],
+            10_000,
+        ),
     ):
-        rows.append(Measure(name=name, unit=unit, reach=reach).alone(protocol[field]))
+        rows.append(Measure(name=name, unit=unit, reach=reach).alone(count))
     return rows
 
 
@@ -48,26 +55,34 @@ def _row(measure: Measure, figure: float | None) -> Record:
     return measure.unrun("not measured yet") if figure is None else measure.alone(figure)
 
 
-def _ahead(size: int, by_name: dict[str, Record]) -> Record:
+def _ahead(size: int, part: Part, by_name: dict[str, Record]) -> Record:
     """How far ours is ahead of the best rival that takes as many bytes or fewer."""
-    title = f"{size} B, ahead of the best rival of as many bytes or fewer"
+    title = f"{size} B, ahead of the best rival of as many bytes or fewer{_SHOWING[part]}"
     measure = Measure(name=title, unit="% of the KL reduction", reach=0.0)
     ours = by_name.get(f"vqae-{size}")
-    rivals = [
-        point
-        for point in by_name.values()
+    rivals = {
+        codec: share
+        for codec, point in by_name.items()
         if not point["ours"]
-        and point["share_kept"] is not None
+        and (share := _share(point, part)) is not None
         and 0 < point["bytes_per_label"] <= size
-    ]
-    if ours is None or ours["share_kept"] is None or not rivals:
+    }
+    if ours is None or _share(ours, part) is None or not rivals:
         return measure.unrun("not measured yet")
-    best = max(rivals, key=lambda point: float(point["share_kept"]))
+    best = by_name[max(rivals, key=rivals.__getitem__)]
     compared = (ours, best, by_name[HARD], by_name[DENSE])
-    sums = paired_sums(*(sums_by_seed(point["students"][FIRST_STUDENT]) for point in compared))
+    sums = paired_sums(
+        *(sums_by_seed(point["students"][FIRST_STUDENT], part) for point in compared)
+    )
     ahead, interval = (None, None) if sums is None else share_ahead(*sums)
     if ahead is None or interval is None:
         return measure.unrun("no seed in common")
     low, high = (100 * end for end in interval)
     named = replace(measure, name=f"{title} ({best['title']}; 95 %: {low:.1f} to {high:.1f})")
     return named.alone(100 * ahead, interval_95=[low, high], rival=best["codec"])
+
+
+def _share(point: Record, part: Part) -> float | None:
+    figures = point["by_architecture"].get(FIRST_STUDENT)
+    share: float | None = None if figures is None else figures[part]["share_kept"]
+    return share

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.debian_packages import Package, unpacked
+from benchmarks.imagenet.parts import Part
 
 STAMPS = Package(
     "tuxpaint-stamps-default",
@@ -20,7 +21,6 @@ WALLPAPERS = Package(
     "1.26.0-1",
     "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
 )
-TRAIN, HELD_OUT = "train", "held-out"
 # A smaller one is a blur at the size of a picture.
 _MIN_SIDE = 40
 _HELD_OUT_OF = 4
@@ -50,11 +50,11 @@ class Photographs:
     wallpaper_root: Path
 
 
-def photographs(part: str, cache: Path) -> Photographs:
+def photographs(part: Part, cache: Path) -> Photographs:
     """The photographs of a part, in an order that their names' digests give.
 
     Args:
-        part: `TRAIN` or `HELD_OUT`, which share none.
+        part: `TRAIN` and `HELD_OUT` share none.
         cache: directory for Debian packages.
 
     Raises:
@@ -64,8 +64,8 @@ def photographs(part: str, cache: Path) -> Photographs:
     stamp_root = unpacked(STAMPS, cache) / "usr" / "share" / "tuxpaint" / "stamps"
     wallpaper_root = unpacked(WALLPAPERS, cache) / "usr" / "share" / "backgrounds" / "mate"
     return Photographs(
-        of_part(part, stamp_names(stamp_root), group=thing),
-        of_part(part, wallpaper_names(wallpaper_root), group=str),
+        of_part(part.things_of, stamp_names(stamp_root), group=thing),
+        of_part(part.places_of, wallpaper_names(wallpaper_root), group=str),
         stamp_root,
         wallpaper_root,
     )
@@ -97,7 +97,7 @@ def thing(name: str) -> str:
     return re.split(r"[_\-\d]", Path(name).stem.lower(), maxsplit=1)[0] or name
 
 
-def of_part(part: str, names: Sequence[str], *, group: Callable[[str], str]) -> list[str]:
+def of_part(part: Part, names: Sequence[str], *, group: Callable[[str], str]) -> list[str]:
     """The names of a part, by their digests.
 
     Args:
@@ -107,7 +107,7 @@ def of_part(part: str, names: Sequence[str], *, group: Callable[[str], str]) -> 
     """
     groups = sorted({group(name) for name in names}, key=_digest)
     held_out = set(groups[: max(1, len(groups) // _HELD_OUT_OF)])
-    mine = [name for name in names if (group(name) in held_out) == (part == HELD_OUT)]
+    mine = [name for name in names if (group(name) in held_out) == (part is Part.HELD_OUT)]
     return sorted(mine, key=_digest)
 
 

@@ -1,4 +1,4 @@
-"""Writes the pictures of both parts, with the teacher's hard labels."""
+"""Writes the pictures of all parts, with the teacher's hard labels."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from benchmarks.codec.queue import write_result
 from benchmarks.imagenet.composites import composite
-from benchmarks.imagenet.photographs import HELD_OUT, TRAIN, Photographs, photographs
+from benchmarks.imagenet.parts import TESTED, Part
+from benchmarks.imagenet.photographs import Photographs, photographs
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.settings import PICTURE_SIZE, VIEW_SIZE
 from benchmarks.imagenet.teacher import load
@@ -24,7 +25,7 @@ _BATCH = 25
 
 
 def write_pictures(place: Place, debian: Path) -> dict[str, Any]:
-    """Make `images/{train,held-out}.npy` and `.json`.
+    """Make `images/<part>.npy` and `.json` of every part.
 
     Args:
         place: of the run.
@@ -39,9 +40,10 @@ def write_pictures(place: Place, debian: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     teacher = load()
-    counts = {TRAIN: place.scale.pictures, HELD_OUT: place.scale.held_out_pictures}
+    counts = {Part.TRAIN: place.scale.pictures}
+    counts |= dict.fromkeys(TESTED, place.scale.tested_pictures)
     found = {part: photographs(part, debian) for part in counts}
-    facts = {"teacher": check_teacher(teacher, found[TRAIN].stamp_root)}
+    facts: dict[str, Any] = {"teacher": check_teacher(teacher, found[Part.TRAIN].stamp_root)}
     with progress_bar("pictures", "picture", quiet=False) as progress:
         progress(0, sum(counts.values()))
         done = 0
@@ -53,7 +55,7 @@ def write_pictures(place: Place, debian: Path) -> dict[str, Any]:
 
 
 def _write_part(
-    place: Place, part: str, of_part: Photographs, count: int, teacher: nn.Module
+    place: Place, part: Part, of_part: Photographs, count: int, teacher: nn.Module
 ) -> dict[str, Any]:
     made = [composite(of_part, part, number, PICTURE_SIZE) for number in range(count)]
     pixels = np.stack([picture for picture, _, _ in made])

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.pictures import Pictures
 from benchmarks.imagenet.settings import Scale
 from labelcast_producers.dense.labels import DenseLabels
 
-PREPARED = ("images", "labels-train", "labels-rded", "labels-held-out")
+PREPARED = ("images", "labels-rded", *(f"labels-{part}" for part in Part))
 
 
 @dataclass(frozen=True)
@@ -24,34 +25,17 @@ class Place:
     scale: Scale
     directory: Path
 
-    @property
-    def training_pictures(self) -> Pictures:
-        """Pictures to train on: a data set of labelcast, whose hard labels are the teacher's."""
-        return Pictures.open(self.directory / "images", "train")
+    def pictures(self, part: Part) -> Pictures:
+        """Pictures: a data set of labelcast, whose hard labels are the teacher's."""
+        return Pictures.open(self.directory / "images", part)
 
-    @property
-    def held_out_pictures(self) -> Pictures:
-        """Pictures to test on; they share neither photograph nor wallpaper with the others."""
-        return Pictures.open(self.directory / "images", "held-out")
+    def teachers(self, part: Part) -> DenseLabels:
+        """The teacher's logits: of SRe2L's views to learn from, of crops that are not mixed else.
 
-    @property
-    def training_labels(self) -> DenseLabels:
-        """The teacher's logits of SRe2L's views of `training_pictures`."""
-        return DenseLabels.open(self.labels("train"))
-
-    @property
-    def rded_labels(self) -> DenseLabels:
-        """The teacher's logits of RDED's views of the first of `training_pictures`."""
-        return DenseLabels.open(self.labels("rded"))
-
-    @property
-    def held_out_labels(self) -> DenseLabels:
-        """The teacher's logits of crops of `held_out_pictures`, not mixed.
-
-        Rows are seed-major. The crops are those of `description.policy`: with another view height
+        Rows are seed-major. The views are those of `description.policy`: with another view height
         and width it draws the same crops for a student of another size.
         """
-        return DenseLabels.open(self.labels("held-out"))
+        return DenseLabels.open(self.labels(part))
 
     def labels(self, name: str) -> Path:
         """Directory of dense labels."""

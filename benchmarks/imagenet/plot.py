@@ -4,34 +4,52 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT, TEACHER_NAME
 
 _MARKERS = {FIRST_STUDENT: "o", SECOND_STUDENT: "^"}
 _APART = 1.06
+_TITLES = {
+    Part.HELD_OUT: "other things in other places",
+    Part.KNOWN_THINGS: "known things in other places",
+}
 
 
 def write_plot(result: dict[str, Any], path: Path) -> None:
-    """Draw all points that have a share and take bytes."""
+    """Draw all points that have a share and take bytes: a panel for each part."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(TESTED), figsize=(14, 5.5), sharey=True, layout="constrained"
+    )
     drawn = [
         point
         for point in result["points"]
         if point["bytes_per_label"] and point["share_kept"] is not None
     ]
+    for axes, part in zip(panels, TESTED, strict=True):
+        _draw(axes, part, drawn)
+    panels[0].set_ylabel("KL reduction of dense over hard labels that is kept, %")
+    panels[0].legend()
+    figure.suptitle(f"Students of {TEACHER_NAME} (bars: 95 %; triangles: second student)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw(axes: Any, part: Part, drawn: list[dict[str, Any]]) -> None:
     families = list(dict.fromkeys(_family(point) for point in drawn))
     named: set[str] = set()
     for point in drawn:
         family = _family(point)
         for architecture, figures in point["by_architecture"].items():
-            share = figures["share_kept"]
+            share = figures[part]["share_kept"]
             if share is None:
                 continue
-            low, high = figures["share_kept_95"]
+            low, high = figures[part]["share_kept_95"]
             axes.errorbar(
                 _place(point, drawn),
                 100 * share,
@@ -45,13 +63,8 @@ def write_plot(result: dict[str, Any], path: Path) -> None:
     axes.axhline(100, color="grey", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("bytes a view")
-    axes.set_ylabel("KL reduction of dense over hard labels that is kept, %")
     axes.grid(alpha=0.3)
-    axes.legend()
-    axes.set_title(f"Students of {TEACHER_NAME} (bars: 95 %; triangles: second student)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    axes.set_title(_TITLES[part])
 
 
 def _family(point: dict[str, Any]) -> str:

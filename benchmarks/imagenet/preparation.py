@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.codec.queue import write_result
 from benchmarks.imagenet.label_facts import label_facts
-from benchmarks.imagenet.photographs import HELD_OUT, TRAIN
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.picture_files import write_pictures
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.settings import MIX_BATCH, TEACHER_NAME, VIEW_SIZE
@@ -35,7 +35,7 @@ class _Labels:
     """
 
     name: str
-    part: str
+    part: Part
     pictures: int
     seeds: int
     views: tuple[str, ...]
@@ -79,21 +79,24 @@ def _label_directories(place: Place) -> list[_Labels]:
     scale = place.scale
     # Crops as students are trained on, of whole pictures: what a mix shows has no single teacher.
     crops = replace(RECIPES["sre2l"].policy(VIEW_SIZE, VIEW_SIZE), mix=Mix.NONE, mix_batch=0)
-    policy = place.directory / "held-out-policy.json"
+    policy = place.directory / "tested-policy.json"
     write_result(policy, crops.as_json())
     size = ("--view-size", str(VIEW_SIZE))
     sre2l = ("--recipe", "sre2l", "--batch-size", str(MIX_BATCH), *size)
     rded = ("--recipe", "rded", *size)
     return [
-        _Labels(
-            "held-out",
-            HELD_OUT,
-            scale.held_out_pictures,
-            scale.held_out_seeds,
-            ("--policy", str(policy)),
+        *(
+            _Labels(
+                part,
+                part,
+                scale.tested_pictures,
+                scale.tested_seeds,
+                ("--policy", str(policy)),
+            )
+            for part in TESTED
         ),
-        _Labels("rded", TRAIN, scale.rded_pictures, scale.rded_seeds, rded),
-        _Labels("train", TRAIN, scale.pictures, scale.seeds, sre2l),
+        _Labels("rded", Part.TRAIN, scale.rded_pictures, scale.rded_seeds, rded),
+        _Labels("train", Part.TRAIN, scale.pictures, scale.seeds, sre2l),
     ]
 
 

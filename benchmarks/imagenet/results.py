@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.codec.queue import read_results
-from benchmarks.imagenet.held_out import compare_mean_label, photographs_of
+from benchmarks.imagenet.comparison import compare_mean_label, photographs_of
 from benchmarks.imagenet.measures import measures_of
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, all_points
 from benchmarks.imagenet.settings import FIRST_STUDENT, TEACHER_NAME
@@ -25,8 +26,7 @@ _MAX_SEEDS = 16
 
 def collect(place: Place) -> Record:
     """What the work directory knows: protocol, and the points whose labels are there."""
-    training, held_out = place.training_labels, place.held_out_labels
-    photographs, _ = photographs_of(place)
+    training = place.teachers(Part.TRAIN)
     records = [record for point in all_points().values() for record in _collected(point, place)]
     return {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
@@ -36,14 +36,21 @@ def collect(place: Place) -> Record:
             "teacher": TEACHER_NAME,
             "teacher_digest": training.description.teacher,
             "training_digest": training.description.dataset,
-            "held_out_digest": held_out.description.dataset,
             "labels": training.rows.num_rows,
-            "held_out_crops": held_out.rows.num_rows,
-            "held_out_photographs": len(photographs),
+            "tested": {str(part): _tested(place, part) for part in TESTED},
         },
         "prepared": place.facts,
         "mean_label": compare_mean_label(place),
         "points": records,
+    }
+
+
+def _tested(place: Place, part: Part) -> Record:
+    labels, (photographs, crops) = place.teachers(part), photographs_of(place, part)
+    return {
+        "digest": labels.description.dataset,
+        "crops": len(crops),
+        "photographs": len(photographs),
     }
 
 
@@ -122,11 +129,14 @@ def derive(result: Record) -> Record:
     points = []
     for point in result["points"]:
         figures = {
-            architecture: _figures(students, architecture, by_name, result["mean_label"])
+            architecture: {
+                str(part): _figures(students, architecture, part, by_name, result["mean_label"])
+                for part in TESTED
+            }
             for architecture, students in point["students"].items()
             if students
         }
-        main = figures.get(FIRST_STUDENT, {})
+        main = figures.get(FIRST_STUDENT, {}).get(Part.HELD_OUT, {})
         shares = {name: main.get(name) for name in ("share_kept", "share_kept_95")}
         points.append(point | {"by_architecture": figures} | shares)
     found = result | {"points": points}
@@ -134,20 +144,24 @@ def derive(result: Record) -> Record:
 
 
 def _figures(
-    students: Sequence[Record], architecture: str, by_name: dict[str, Record], mean_label: Record
+    students: Sequence[Record],
+    architecture: str,
+    part: Part,
+    by_name: dict[str, Record],
+    mean_label: Record,
 ) -> Record:
     found: Record = {
-        name: statistics.fmean(student[name] for student in students)
+        name: statistics.fmean(student[part][name] for student in students)
         for name in ("kl", "top1", "top5")
     }
-    found["kl_by_seed"] = {str(student["seed"]): student["kl"] for student in students}
-    sums = sums_by_seed(students)
+    found["kl_by_seed"] = {str(student["seed"]): student[part]["kl"] for student in students}
+    sums = sums_by_seed(students, part)
     hard, smoothed, dense = (
-        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []))
+        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []), part)
         for name in (HARD, HARD_SMOOTHED, DENSE)
     )
     # A student that has seen no image is the same whatever its seed.
-    by_photograph: list[float] = mean_label["kl_by_photograph"]
+    by_photograph: list[float] = mean_label[part]["kl_by_photograph"]
     mean = dict.fromkeys(sums, by_photograph)
     for name, least in (
         ("share_kept", hard),

@@ -63,8 +63,8 @@ class Scale:
         seeds: views of each, as SRe2L makes them.
         rded_pictures: the first of these, which get RDED's views too.
         rded_seeds: views of each, as RDED makes them.
-        held_out_pictures: to test on.
-        held_out_seeds: crops of each.
+        tested_pictures: of each part that students are tested on.
+        tested_seeds: crops of each.
         fit_steps: of every codec that is fitted by gradient descent.
         student: settings of all students.
     """
@@ -74,8 +74,8 @@ class Scale:
     seeds: int
     rded_pictures: int
     rded_seeds: int
-    held_out_pictures: int
-    held_out_seeds: int
+    tested_pictures: int
+    tested_seeds: int
     fit_steps: int = 5000
     student: StudentSettings = StudentSettings()
 
@@ -107,8 +107,8 @@ FULL = Scale(
     seeds=75,
     rded_pictures=500,
     rded_seeds=24,
-    held_out_pictures=420,
-    held_out_seeds=24,
+    tested_pictures=420,
+    tested_seeds=24,
 )
 QUICK = Scale(
     name="imagenet-quick",
@@ -116,8 +116,8 @@ QUICK = Scale(
     seeds=6,
     rded_pictures=12,
     rded_seeds=6,
-    held_out_pictures=12,
-    held_out_seeds=4,
+    tested_pictures=12,
+    tested_seeds=4,
     fit_steps=200,
     student=StudentSettings(passes=8, batch_size=24, few_views=2),
 )

@@ -1,7 +1,7 @@
 """How much of what dense labels gain over hard ones is kept, with intervals over photographs.
 
 share kept = (KL of hard − KL of x) / (KL of hard − KL of dense), each the divergence of a student
-from the teacher over all held-out crops. Crops of one photograph are alike: what is drawn anew for
+from the teacher over all crops of a part. Crops of one photograph are alike: what is drawn anew for
 an interval is photographs, the same ones for all three students.
 """
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.imagenet.parts import Part
 
 DRAWS = 2000
 _ENDS = (2.5, 97.5)
@@ -62,9 +64,9 @@ def _ratio(kept: Sums, gain: Sums) -> tuple[float, tuple[float, float]] | tuple[
     return float(kept.sum() / gain.sum()), (low, high)
 
 
-def sums_by_seed(students: Sequence[dict[str, Any]]) -> dict[int, list[float]]:
-    """KL over the crops of each photograph, by seed, from the results of students."""
-    return {int(student["seed"]): student["kl_by_photograph"] for student in students}
+def sums_by_seed(students: Sequence[dict[str, Any]], part: Part) -> dict[int, list[float]]:
+    """KL over the crops of each photograph of a part, by seed, from the results of students."""
+    return {int(student["seed"]): student[part]["kl_by_photograph"] for student in students}
 
 
 def paired_sums(*by_seed: dict[int, list[float]]) -> list[Sums] | None:

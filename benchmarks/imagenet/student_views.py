@@ -8,7 +8,6 @@ sampling 256 pixels at 64 points skips most of them.
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.pictures import Pictures
 from benchmarks.imagenet.place import Place
 from labelcast.augmentation import AugmentationPolicy
@@ -26,26 +26,12 @@ from labelcast.progress import Progress, unwatched
 from labelcast.torch import SampleTable
 from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast.views import Views
-from labelcast_producers.dense.labels import DenseLabels
 
 # More of them leave the caches.
 _BLOCK_ROWS = 50
 _LEVELS = 255
 # Of all views, roughly: the same for all students.
 _MEAN, _DEVIATION = 0.45, 0.25
-
-
-class Part(StrEnum):
-    """Whose views."""
-
-    TRAIN = "train"
-    HELD_OUT = "held-out"
-
-    def labelled(self, place: Place) -> tuple[Pictures, DenseLabels]:
-        """Pictures and the teacher's labels of their views."""
-        if self is Part.TRAIN:
-            return place.training_pictures, place.training_labels
-        return place.held_out_pictures, place.held_out_labels
 
 
 def views_path(place: Place, part: Part) -> Path:
@@ -70,7 +56,7 @@ def write_views(place: Place, *, jobs: int, progress: Progress = unwatched) -> N
 
 
 def _count(place: Place, part: Part) -> int:
-    return part.labelled(place)[1].rows.num_rows
+    return place.teachers(part).rows.num_rows
 
 
 def _write(place: Place, part: Part, jobs: int, progress: Progress) -> None:
@@ -106,7 +92,7 @@ def _start() -> None:
 
 
 def _block(place: Place, part: Part, start: int) -> NDArray[np.uint8]:
-    pictures, labels = part.labelled(place)
+    pictures, labels = place.pictures(part), place.teachers(part)
     policy = labels.description.policy
     assert isinstance(policy, AugmentationPolicy)
     views = labels.index.views()[start : start + _BLOCK_ROWS]

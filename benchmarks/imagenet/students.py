@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.imagenet.held_out import compare_on_held_out
+from benchmarks.imagenet.comparison import compare_student
 from benchmarks.imagenet.networks import student_network
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import LABEL_SMOOTHING, Students, Supervision
 from benchmarks.imagenet.steps import count_steps, planned_steps
-from benchmarks.imagenet.student_views import Part, as_input, views_path
+from benchmarks.imagenet.student_views import as_input, views_path
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind
@@ -34,7 +35,7 @@ def train(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """Train a student and compare it with the teacher on crops of held-out photographs.
+    """Train a student and compare it with the teacher on pictures that it has never seen.
 
     Args:
         place: prepared.
@@ -45,10 +46,10 @@ def train(
         seed: of order and initial weights.
 
     Returns:
-        The seed, what `compare_on_held_out` says, and the seconds of the loop; JSON values.
+        The seed, what `compare_student` says, and the seconds of the loop; JSON values.
     """
     settings, steps = place.scale.student, count_steps(place.scale)
-    teaching = _Teaching(place.training_labels, supervision, labels, kind)
+    teaching = _Teaching(place.teachers(Part.TRAIN), supervision, labels, kind)
     views: NDArray[np.uint8] = np.load(views_path(place, Part.TRAIN), mmap_mode="r")
     torch.manual_seed(seed)
     network = student_network(students.architecture, settings).train()
@@ -70,7 +71,7 @@ def train(
         optimizer.step()
         schedule.step()
     seconds = time.perf_counter() - began
-    found = compare_on_held_out(network, place)
+    found = compare_student(network, place)
     return {"seed": seed, **found, "steps": steps, "seconds": round(seconds, 2)}
 
 

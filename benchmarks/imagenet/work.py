@@ -8,6 +8,7 @@ from benchmarks.codec.contract import SAMPLE_BYTES, Fit
 from benchmarks.codec.decoded import decode_all, fit_codec
 from benchmarks.codec.fidelity import measure
 from benchmarks.codec.queue import Unit, write_result
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import Point, Recipe, Students, Supervision, all_points
 from benchmarks.imagenet.settings import CLASSES
@@ -54,9 +55,9 @@ def _train(
         codec = json.loads((directory / f"{CODEC_UNIT}.json").read_text())
         labels, kind = directory / _LABELS_NAME, LabelKind(codec["label_kind"])
     else:
-        rows = place.training_labels.rows
+        rows = place.teachers(Part.TRAIN).rows
         assert isinstance(rows, LabelFile)
-        labels, kind = rows.path, place.training_labels.description.label_kind
+        labels, kind = rows.path, place.teachers(Part.TRAIN).description.label_kind
     return train(place, point.supervision, students, labels, kind, seed=seed)
 
 
@@ -64,7 +65,7 @@ def _yardstick(point: Point, place: Place) -> dict[str, Any]:
     dense = point.supervision is Supervision.DENSE
     fidelity = _PERFECT if dense else _NO_FIDELITY
     return {
-        "label_kind": str(place.training_labels.description.label_kind),
+        "label_kind": str(place.teachers(Part.TRAIN).description.label_kind),
         "payload_bytes_per_label": 2 * CLASSES if dense else 0,
         "codec_bytes": 0,
         "sample_bytes": SAMPLE_BYTES,

@@ -13,9 +13,8 @@ from benchmarks.imagenet import photographs, teacher
 from benchmarks.imagenet.composites import composite
 from benchmarks.imagenet.folding import fold
 from benchmarks.imagenet.label_facts import label_facts
+from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.photographs import (
-    HELD_OUT,
-    TRAIN,
     Photographs,
     of_part,
     stamp_names,
@@ -51,11 +50,11 @@ def test_drawings_letters_and_blurs_are_no_photographs(tmp_path: Path) -> None:
 
 def test_photographs_of_one_thing_are_in_one_part() -> None:
     names = [f"animals/{kind}{copy}.png" for kind in "abcdefgh" for copy in ("", "-2", "_old", "3")]
-    train, held_out = (of_part(part, names, group=thing) for part in (TRAIN, HELD_OUT))
+    train, held_out = (of_part(part, names, group=thing) for part in (Part.TRAIN, Part.HELD_OUT))
     assert sorted(train + held_out) == sorted(names)
     assert len(held_out) == 8
     assert not {thing(name) for name in train} & {thing(name) for name in held_out}
-    assert of_part(TRAIN, names[::-1], group=thing) == train
+    assert of_part(Part.TRAIN, names[::-1], group=thing) == train
 
 
 def a_part(root: Path) -> Photographs:
@@ -68,10 +67,10 @@ def test_pictures_show_the_thing_on_the_wallpaper_and_are_the_same_every_time(
     tmp_path: Path,
 ) -> None:
     part = a_part(tmp_path)
-    picture, stamp, wallpaper = composite(part, TRAIN, 5, 64)
+    picture, stamp, wallpaper = composite(part, Part.TRAIN, 5, 64)
     assert (stamp, wallpaper, picture.shape) == ("thing.png", "wall.png", (64, 64, 3))
-    assert np.array_equal(picture, composite(part, TRAIN, 5, 64)[0])
-    assert not np.array_equal(picture, composite(part, HELD_OUT, 5, 64)[0])
+    assert np.array_equal(picture, composite(part, Part.TRAIN, 5, 64)[0])
+    assert not np.array_equal(picture, composite(part, Part.HELD_OUT, 5, 64)[0])
     red = (picture == (255, 0, 0)).all(axis=2)
     # Its upper half alone: 50 to 95 % of a side wide, a third as high.
     rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
@@ -217,7 +216,7 @@ def test_facts_say_how_spread_labels_are_and_how_often_the_hard_class_is_likelie
 def test_the_full_run_is_large_enough() -> None:
     # One seed in six is held out from fitting.
     assert FULL.pictures * FULL.seeds * 5 // 6 >= 60_000
-    assert FULL.held_out_pictures * FULL.held_out_seeds >= 10_000
+    assert FULL.tested_pictures * FULL.tested_seeds >= 10_000
     # Whole batches, all of one size, as students of RDED have them.
     assert FULL.pictures % MIX_BATCH == FULL.rded_pictures % MIX_BATCH == 0
     assert RECIPES["rded"].batch_size == MIX_BATCH

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from benchmarks.codec.queue import missing
 from benchmarks.imagenet.budget_table import budget_table
-from benchmarks.imagenet.held_out import compare_mean_label, compare_on_held_out, photographs_of
+from benchmarks.imagenet.comparison import compare_mean_label, compare_student, photographs_of
 from benchmarks.imagenet.label_facts import label_facts
 from benchmarks.imagenet.networks import Architecture, student_network
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
@@ -23,8 +24,13 @@ from benchmarks.imagenet.results import collect, derive, merged
 from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
 from benchmarks.imagenet.shares import share_ahead, share_kept
 from benchmarks.imagenet.steps import count_steps, planned_steps
-from benchmarks.imagenet.student_views import Part, views_path, write_views
-from benchmarks.imagenet.table import fidelity_table, students_table, views_table
+from benchmarks.imagenet.student_views import views_path, write_views
+from benchmarks.imagenet.table import (
+    fidelity_table,
+    known_things_table,
+    students_table,
+    views_table,
+)
 from benchmarks.imagenet.work import do_unit, units_of
 from labelcast.augmentation import AugmentationPolicy, Mix, draw_records
 from labelcast.codec import LabelKind
@@ -39,14 +45,14 @@ from labelcast_producers.dense.labels import (
 )
 
 DIGEST = digest_from_hash(bytes(32))
-PICTURES, HELD_OUT, SEEDS = 8, 4, 6
+PICTURES, TESTS, SEEDS = 8, 4, 6
 SIZE, VIEW = 64, 56
 SCALE = replace(
     QUICK,
     pictures=PICTURES,
     seeds=SEEDS,
-    held_out_pictures=HELD_OUT,
-    held_out_seeds=2,
+    tested_pictures=TESTS,
+    tested_seeds=2,
     student=StudentSettings(
         view_size=16,
         resnet_width=8,
@@ -83,12 +89,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     greys = np.linspace(20, 230, PICTURES).astype(np.uint8)
     flat = np.broadcast_to(greys[:, None, None, None], (PICTURES, SIZE, SIZE, 3))
     ramp = (np.arange(SIZE) + 0.5) * 255 / SIZE
-    places = np.zeros((HELD_OUT, SIZE, SIZE, 3))
+    places = np.zeros((TESTS, SIZE, SIZE, 3))
     places[..., 0], places[..., 1] = ramp[None, None, :], ramp[None, :, None]
     write_pictures(found, "train", flat)
-    write_pictures(found, "held-out", places.round().astype(np.uint8))
+    for part in TESTED:
+        write_pictures(found, part, places.round().astype(np.uint8))
     write_labels(found, "train", PICTURES, SEEDS, POLICY)
-    write_labels(found, "held-out", HELD_OUT, 2, replace(POLICY, mix=Mix.NONE, mix_batch=0))
+    for number, part in enumerate(TESTED):
+        policy = replace(POLICY, mix=Mix.NONE, mix_batch=0)
+        write_labels(found, part, TESTS, 2, policy, other=number)
     write_views(found, jobs=1)
     return found
 
@@ -103,12 +112,12 @@ def write_pictures(place: Place, part: str, pixels: Any) -> None:
 
 
 def write_labels(
-    place: Place, part: str, samples: int, seeds: int, policy: AugmentationPolicy
+    place: Place, part: str, samples: int, seeds: int, policy: AugmentationPolicy, other: int = 0
 ) -> None:
     """Some classes are likely everywhere, which is what a student can learn."""
     directory = place.labels(part)
     directory.mkdir(parents=True)
-    generator = np.random.default_rng(samples)
+    generator = np.random.default_rng(samples + other)
     logits = 3 * np.random.default_rng(0).normal(size=CLASSES)
     logits = logits + generator.normal(size=(seeds, samples, CLASSES))
     np.save(directory / LABELS_NAME, logits.astype(np.float16))
@@ -133,11 +142,11 @@ def write_labels(
 
 def test_views_of_another_size_have_the_teachers_crop(place: Place) -> None:
     views = np.load(views_path(place, Part.HELD_OUT)).astype(np.float64)
-    labels = place.held_out_labels
+    labels = place.teachers(Part.HELD_OUT)
     policy, rows = labels.description.policy, labels.index.views()
     assert isinstance(policy, AugmentationPolicy)
     drawn = draw_records(policy, rows.sample_ids, rows.seeds, sample_table=labels.index.sample_ids)
-    assert views.shape == (HELD_OUT * 2, 3, 16, 16)
+    assert views.shape == (TESTS * 2, 3, 16, 16)
     middles = (np.arange(16) + 0.5) / 16
     for row, view in enumerate(views):
         across = middles[::-1] if drawn.flip[row] else middles
@@ -150,7 +159,7 @@ def test_views_of_another_size_have_the_teachers_crop(place: Place) -> None:
 
 def test_views_of_another_size_show_as_much_of_the_partner(place: Place) -> None:
     views = np.load(views_path(place, Part.TRAIN)).mean(axis=(1, 2, 3))
-    labels, pictures = place.training_labels, place.training_pictures
+    labels, pictures = place.teachers(Part.TRAIN), place.pictures(Part.TRAIN)
     greys = pictures.pixels[:, 0, 0, 0].astype(np.float64)
     rows = labels.index.views()
     policy = labels.description.policy
@@ -182,40 +191,44 @@ def test_every_pass_shows_all_views_and_few_views_are_calibrated_by_hard_labels(
 
 
 class _Teacher(nn.Module):
-    """Says what the teacher said of each held-out crop, in order, and a little more of one."""
+    """Says what the teacher said of each crop, part by part, and a little else of the first."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()
-        self.rows = place.held_out_labels.rows
+        self.parts = [place.teachers(part).rows for part in TESTED]
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = torch.from_numpy(self.rows.gather(np.arange(len(images)))).float()
+        rows = self.parts.pop(0)
+        logits = torch.from_numpy(rows.gather(np.arange(len(images)))).float()
         logits[0] = 0
         return logits
 
 
 def test_students_are_compared_with_the_teacher_crop_by_crop(place: Place) -> None:
-    names, photograph = photographs_of(place)
-    assert names == ["held-out-0.png", "held-out-1.png"]
-    assert photograph.tolist() == [0, 0, 1, 1] * 2
-    found = compare_on_held_out(_Teacher(place), place)
-    first = torch.from_numpy(place.held_out_labels.rows.gather(np.zeros(1, np.int64))).double()
-    expected = float((first.softmax(1) * (first.log_softmax(1) + np.log(CLASSES))).sum())
-    assert found["kl_by_photograph"] == pytest.approx([expected, 0.0], abs=1e-3)
-    assert found["kl"] == pytest.approx(expected / 8, abs=1e-3)
-    assert found["top1"] == pytest.approx(7 / 8, abs=0.13)
+    found = compare_student(_Teacher(place), place)
+    for part in TESTED:
+        names, photograph = photographs_of(place, part)
+        assert names == [f"{part}-0.png", f"{part}-1.png"]
+        assert photograph.tolist() == [0, 0, 1, 1] * 2
+        row = place.teachers(part).rows.gather(np.zeros(1, np.int64))
+        first = torch.from_numpy(row).double()
+        expected = float((first.softmax(1) * (first.log_softmax(1) + np.log(CLASSES))).sum())
+        assert found[part]["kl_by_photograph"] == pytest.approx([expected, 0.0], abs=1e-3)
+        assert found[part]["kl"] == pytest.approx(expected / 8, abs=1e-3)
+        assert found[part]["top1"] == pytest.approx(7 / 8, abs=0.13)
 
 
 def test_the_mean_label_is_that_of_all_training_views(place: Place) -> None:
-    training, held_out = (
+    training, *tested = (
         torch.from_numpy(labels.rows.read(0, labels.rows.num_rows)).double().log_softmax(1)
-        for labels in (place.training_labels, place.held_out_labels)
+        for labels in map(place.teachers, (Part.TRAIN, *TESTED))
     )
     mean = training.exp().mean(dim=0).log()
-    expected = float((held_out.exp() * (held_out - mean)).sum(dim=1).mean())
     found = compare_mean_label(place)
-    assert found["kl"] == pytest.approx(expected, abs=1e-3)
-    assert sum(found["kl_by_photograph"]) == pytest.approx(8 * expected, abs=0.01)
+    for part, labels in zip(TESTED, tested, strict=True):
+        expected = float((labels.exp() * (labels - mean)).sum(dim=1).mean())
+        assert found[part]["kl"] == pytest.approx(expected, abs=1e-3)
+        assert sum(found[part]["kl_by_photograph"]) == pytest.approx(8 * expected, abs=0.01)
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))
@@ -250,13 +263,17 @@ def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:
     assert list(found) == ["dense", "hard", "topk-renormalise-5"]
     assert found["dense"]["share_kept"] == 1
     assert found["hard"]["share_kept"] == 0
-    assert found["dense"]["by_architecture"]["resnet"]["share_kept_of_mean"] in (1, None)
+    for part in TESTED:
+        of_dense = found["dense"]["by_architecture"]["resnet"][part]
+        assert of_dense["share_kept"] == 1
+        assert of_dense["share_kept_of_mean"] in (1, None)
     top = found["topk-renormalise-5"]
     assert (top["bytes_per_label"], top["kl_unseen"], top["recipe"]) == (20, None, "sre2l")
     assert 0 < top["share_kept"] < 1
     assert rows_of_equal_width(students_table(result)) == 5
+    assert rows_of_equal_width(known_things_table(result)) == 5
     assert rows_of_equal_width(fidelity_table(result)) == 3
-    assert rows_of_equal_width(views_table(result)) == 4
+    assert rows_of_equal_width(views_table(result)) == 5
     assert rows_of_equal_width(budget_table(result)) == 6
 
 
@@ -290,8 +307,21 @@ def test_points_of_other_settings_are_refused_and_labels_are_not(tmp_path: Path)
         prepare(Place(taught_more, tmp_path), tmp_path, jobs=1)
 
 
-def made(name: str, size: float, kl: float, *, ours: bool = False, seeds: int = 3) -> Any:
-    """A record as the work directory gives it, whose students have one KL everywhere."""
+def compared(kl: float) -> dict[str, Any]:
+    return {"kl": kl, "top1": 0.2, "top5": 0.4, "kl_by_photograph": [kl, kl]}
+
+
+def made(
+    name: str,
+    size: float,
+    kl: float,
+    *,
+    known: float | None = None,
+    ours: bool = False,
+    seeds: int = 3,
+) -> Any:
+    """A record as the work directory gives it; its students have one KL on all of a part."""
+    by_part = {"held-out": compared(kl), "known-things": compared(kl if known is None else known)}
     fidelity = {"kl_nats": 0.1, "top1_agreement": 0.9}
     return {
         "codec": name,
@@ -308,38 +338,42 @@ def made(name: str, size: float, kl: float, *, ours: bool = False, seeds: int = 
         "fitted": fidelity,
         "kl_unseen": 0.1,
         "kl_fitted": 0.1,
-        "students": {
-            "resnet": [
-                {"seed": seed, "kl": kl, "top1": 0.2, "top5": 0.4, "kl_by_photograph": [kl, kl]}
-                for seed in range(seeds)
-            ]
-        },
+        "students": {"resnet": [{"seed": seed} | by_part for seed in range(seeds)]},
     }
+
+
+def derived(points: list[Any]) -> Any:
+    """The result of these points, and of a mean label at 4 nats."""
+    protocol = {"labels": 75_000, "tested": {"held-out": {"crops": 9_000}}}
+    mean_label = {str(part): compared(4.0) for part in TESTED}
+    return derive({"protocol": protocol, "mean_label": mean_label, "points": points})
 
 
 def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
     points = [
         made("dense", 2000, 3.0),
         made("hard", 0, 7.0),
-        made("vqae-8", 8, 3.04, ours=True),
+        made("vqae-8", 8, 3.04, known=3.0, ours=True),
         made("vqae-2", 2, 3.2, ours=True),
-        made("rq-8", 8, 3.08),
+        made("rq-8", 8, 3.08, known=3.2),
         made("vqae-8-few", 1.5, 3.1),
         made("topk-renormalise-5", 20, 3.01),
     ]
-    protocol = {"labels": 75_000, "held_out_crops": 9_000}
-    mean_label = {"kl_by_photograph": [4.0, 4.0]}
-    result = derive({"protocol": protocol, "mean_label": mean_label, "points": points})
+    result = derived(points)
     at_8 = next(point for point in result["points"] if point["codec"] == "vqae-8")
-    assert at_8["by_architecture"]["resnet"]["share_kept_of_mean"] == pytest.approx(0.96)
+    of_8 = at_8["by_architecture"]["resnet"]
+    assert of_8["held-out"]["share_kept_of_mean"] == pytest.approx(0.96)
+    assert of_8["known-things"]["share_kept"] == pytest.approx(1.0)
     measures = result["measures"]
-    kept, _, at_2, ahead_8, _, ahead_2, kl, labels, crops = measures
+    kept, _, at_2, ahead_8, _, ahead_2, known_8, _, known_2, kl, labels, crops = measures
     assert (kept["ours"], kept["reached"]) == (pytest.approx(99.0), True)
     assert (at_2["ours"], at_2["reached"]) == (pytest.approx(95.0), True)
     assert (ahead_8["rival"], ahead_8["reached"]) == ("rq-8", True)
     assert ahead_8["ours"] == pytest.approx(1.0)
     assert (ahead_2["rival"], ahead_2["reached"]) == ("vqae-8-few", False)
     assert ahead_2["ours"] == pytest.approx(-2.5)
+    assert (known_8["rival"], known_8["ours"]) == ("vqae-8-few", pytest.approx(2.5))
+    assert (known_2["rival"], known_2["reached"]) == ("vqae-8-few", False)
     assert (kl["ours"], kl["reached"]) == (pytest.approx(100), True)
     assert (labels["reached"], crops["reached"]) == (True, False)
 
@@ -352,9 +386,7 @@ def test_points_that_take_as_many_bytes_are_all_drawn(tmp_path: Path) -> None:
         made("rq-8", 8, 3.08),
         made("pq-8", 8, 3.1, seeds=0),
     ]
-    protocol = {"labels": 75_000, "held_out_crops": 10_080}
-    mean_label = {"kl_by_photograph": [4.0, 4.0]}
-    result = derive({"protocol": protocol, "mean_label": mean_label, "points": points})
+    result = derived(points)
     write_plot(result, tmp_path / "plots" / "imagenet.svg")
     drawn = (tmp_path / "plots" / "imagenet.svg").read_text()
     for name in ("dense", "vqae-8", "rq-8"):
@@ -368,7 +400,10 @@ def test_committed_points_are_kept_unless_as_many_students_are_there(tmp_path: P
     path.write_text(json.dumps(before))
     now = [made("dense", 2000, 2.9), made("hard", 0, 6.0, seeds=1), made("pq-8", 8, 3.0)]
     result = merged(path, {"protocol": protocol, "points": now})
-    first = {point["codec"]: point["students"]["resnet"][0]["kl"] for point in result["points"]}
+    first = {
+        point["codec"]: point["students"]["resnet"][0]["held-out"]["kl"]
+        for point in result["points"]
+    }
     assert first == {"dense": 2.9, "hard": 7.0, "pq-8": 3.0}
     others = merged(path, {"protocol": {"labels": 2}, "points": now})
     assert others["points"] == now

@@ -17,12 +17,10 @@ from benchmarks.imagenet.label_facts import label_facts
 from benchmarks.imagenet.networks import Architecture, student_network
 from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.place import Place
-from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.points import Kept, Point, Students, Supervision, all_points
 from benchmarks.imagenet.preparation import prepare
-from benchmarks.imagenet.results import collect, derive, merged
+from benchmarks.imagenet.results import collect, derive
 from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
-from benchmarks.imagenet.shares import share_ahead, share_kept
 from benchmarks.imagenet.steps import count_steps, planned_steps
 from benchmarks.imagenet.student_views import views_path, write_views
 from benchmarks.imagenet.table import (
@@ -237,19 +235,6 @@ def test_students_have_a_logit_for_each_class(architecture: Architecture) -> Non
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, CLASSES)
 
 
-def test_a_share_is_of_the_gain_and_its_interval_is_over_photographs() -> None:
-    hard, dense = np.array([[6.0, 2.0], [6.0, 2.0]]), np.array([[2.0, 2.0], [2.0, 2.0]])
-    assert share_kept(dense, hard, dense) == (1.0, (1.0, 1.0))
-    assert share_kept(hard, hard, dense) == (0.0, (0.0, 0.0))
-    half = np.array([[4.0, 2.0], [4.0, 2.0]])
-    # The second photograph taught nobody anything: without the first there is no share.
-    assert share_kept(half, hard, dense) == (0.5, (0.5, 0.5))
-    uneven = np.array([[2.0, 3.0], [2.0, 3.0]])
-    assert share_kept(uneven, hard, dense) == (0.75, (0.75, 1.0))
-    assert share_kept(dense, dense, hard) == (None, None)
-    assert share_ahead(dense, half, hard, dense) == (0.5, (0.5, 0.5))
-
-
 def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:
     points = all_points()
     wanted = {name: points[name] for name in ("dense", "hard", "topk-renormalise-5")}
@@ -305,118 +290,6 @@ def test_points_of_other_settings_are_refused_and_labels_are_not(tmp_path: Path)
     (tmp_path / "points" / "settings.json").write_text(json.dumps(SCALE.points_json()))
     with pytest.raises(ValueError, match="points is of a run with other settings; delete it"):
         prepare(Place(taught_more, tmp_path), tmp_path, jobs=1)
-
-
-def compared(kl: float) -> dict[str, Any]:
-    return {"kl": kl, "top1": 0.2, "top5": 0.4, "kl_by_photograph": [kl, kl]}
-
-
-def made(
-    name: str,
-    size: float,
-    kl: float,
-    *,
-    known: float | None = None,
-    ours: bool = False,
-    seeds: int = 3,
-) -> Any:
-    """A record as the work directory gives it; its students have one KL on all of a part."""
-    by_part = {"held-out": compared(kl), "known-things": compared(kl if known is None else known)}
-    fidelity = {"kl_nats": 0.1, "top1_agreement": 0.9}
-    return {
-        "codec": name,
-        "title": name,
-        "ours": ours,
-        "recipe": "sre2l",
-        "decoded": name not in ("dense", "hard"),
-        "bytes_per_label": size,
-        "payload_bytes_per_label": 8,
-        "views_with_labels": 1.0,
-        "codec_bytes": 1_000_000,
-        "fit_seconds": 60.0,
-        "unseen": fidelity,
-        "fitted": fidelity,
-        "kl_unseen": 0.1,
-        "kl_fitted": 0.1,
-        "students": {"resnet": [{"seed": seed} | by_part for seed in range(seeds)]},
-    }
-
-
-def derived(points: list[Any]) -> Any:
-    """The result of these points, and of a mean label at 4 nats."""
-    protocol = {"labels": 75_000, "tested": {"held-out": {"crops": 9_000}}}
-    mean_label = {str(part): compared(4.0) for part in TESTED}
-    return derive({"protocol": protocol, "mean_label": mean_label, "points": points})
-
-
-def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
-    points = [
-        made("dense", 2000, 3.0),
-        made("hard", 0, 7.0),
-        made("vqae-8", 8, 3.04, known=3.0, ours=True),
-        made("vqae-2", 2, 3.2, ours=True),
-        made("rq-8", 8, 3.08, known=3.2),
-        made("vqae-8-few", 1.5, 3.1),
-        made("topk-renormalise-5", 20, 3.01),
-    ]
-    result = derived(points)
-    at_8 = next(point for point in result["points"] if point["codec"] == "vqae-8")
-    of_8 = at_8["by_architecture"]["resnet"]
-    assert of_8["held-out"]["share_kept_of_mean"] == pytest.approx(0.96)
-    assert of_8["known-things"]["share_kept"] == pytest.approx(1.0)
-    measures = result["measures"]
-    kept, _, at_2, ahead_8, _, ahead_2, known_8, _, known_2, kl, labels, crops = measures
-    assert (kept["ours"], kept["reached"]) == (pytest.approx(99.0), True)
-    assert (at_2["ours"], at_2["reached"]) == (pytest.approx(95.0), True)
-    assert (ahead_8["rival"], ahead_8["reached"]) == ("rq-8", True)
-    assert ahead_8["ours"] == pytest.approx(1.0)
-    assert (ahead_2["rival"], ahead_2["reached"]) == ("vqae-8-few", False)
-    assert ahead_2["ours"] == pytest.approx(-2.5)
-    assert (known_8["rival"], known_8["ours"]) == ("vqae-8-few", pytest.approx(2.5))
-    assert (known_2["rival"], known_2["reached"]) == ("vqae-8-few", False)
-    assert (kl["ours"], kl["reached"]) == (pytest.approx(100), True)
-    assert (labels["reached"], crops["reached"]) == (True, False)
-
-
-def test_points_that_take_as_many_bytes_are_all_drawn(tmp_path: Path) -> None:
-    points = [
-        made("dense", 2000, 3.0),
-        made("hard", 0, 7.0),
-        made("vqae-8", 8, 3.04, ours=True),
-        made("rq-8", 8, 3.08),
-        made("pq-8", 8, 3.1, seeds=0),
-    ]
-    result = derived(points)
-    write_plot(result, tmp_path / "plots" / "imagenet.svg")
-    drawn = (tmp_path / "plots" / "imagenet.svg").read_text()
-    for name in ("dense", "vqae-8", "rq-8"):
-        assert f"<!-- {name} -->" in drawn
-    assert "<!-- pq-8 -->" not in drawn
-
-
-def test_committed_points_are_kept_unless_as_many_students_are_there(tmp_path: Path) -> None:
-    path, protocol = tmp_path / "imagenet.json", {"labels": 1}
-    before = {"protocol": protocol, "points": [made("dense", 2000, 3.0), made("hard", 0, 7.0)]}
-    path.write_text(json.dumps(before))
-    now = [made("dense", 2000, 2.9), made("hard", 0, 6.0, seeds=1), made("pq-8", 8, 3.0)]
-    result = merged(path, {"protocol": protocol, "points": now})
-    first = {
-        point["codec"]: point["students"]["resnet"][0]["held-out"]["kl"]
-        for point in result["points"]
-    }
-    assert first == {"dense": 2.9, "hard": 7.0, "pq-8": 3.0}
-    others = merged(path, {"protocol": {"labels": 2}, "points": now})
-    assert others["points"] == now
-
-
-def test_the_budget_is_that_of_the_measured_codec() -> None:
-    point = made("vqae-8", 8, 3.0, ours=True) | {"share_kept": 0.99}
-    table = budget_table({"points": [point]})
-    (ours,) = (line for line in table.splitlines() if line.startswith("| vqae-8, 300 views"))
-    # 10,000 images × 300 views × 8 bytes are 22.9 MiB, and the codec is a million bytes.
-    assert "| 24.0 MiB |" in ours
-    assert "99.0%" in ours
-    assert "| LPQLD 200×: top-10, 30 views | 29.1 MiB | 147 MiB |" in table
 
 
 def rows_of_equal_width(table: str) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.codec.fidelity import compare
 from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.place import Place
-from benchmarks.imagenet.student_views import as_input, views_path
+from benchmarks.imagenet.student_views import as_input, load_views
 from labelcast.codec import LabelKind
 
 _BLOCK, _LABELS_AT_ONCE = 200, 2000
@@ -38,14 +38,9 @@ def compare_student(network: nn.Module, place: Place) -> dict[str, Any]:
     """
     network.eval()
     return {
-        str(part): _compare(partial(_answer, network, _views(place, part)), place, part)
+        str(part): _compare(partial(_answer, network, load_views(place, part)), place, part)
         for part in TESTED
     }
-
-
-def _views(place: Place, part: Part) -> NDArray[np.uint8]:
-    views: NDArray[np.uint8] = np.load(views_path(place, part), mmap_mode="r")
-    return views
 
 
 def _answer(

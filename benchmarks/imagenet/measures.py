@@ -37,15 +37,11 @@ def measures_of(result: Record) -> list[Record]:
         lower_is_better=True,
     )
     rows.append(_row(least, None if kl is None else 1000 * kl))
-    protocol = result["protocol"]
+    labels = result["protocol"]["labels"]
+    crops = result["protocol"]["tested"][Part.HELD_OUT]["crops"]
     for name, unit, count, reach in (
-        ("what students learn from", "labels", protocol["labels"], 60_000),
-        (
-            "what they are compared on",
-            "held-out crops",
-            protocol["tested"][Part.HELD_OUT]["crops"],
-            10_000,
-        ),
+        ("what students learn from", "labels", labels, 60_000),
+        ("what they are compared on", "held-out crops", crops, 10_000),
     ):
         rows.append(Measure(name=name, unit=unit, reach=reach).alone(count))
     return rows

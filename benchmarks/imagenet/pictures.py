@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.settings import CLASSES
 
 
@@ -49,12 +48,12 @@ class Pictures:
         return [str(number) for number in range(CLASSES)]
 
     @classmethod
-    def open(cls, directory: Path | str, part: Part | str, count: int | None = None) -> "Pictures":
+    def open(cls, directory: Path | str, part: str, count: int | None = None) -> "Pictures":
         """Pictures that were made and labelled, or the first `count` of them.
 
         Args:
-            directory: of all parts; commands name it by text, and the part too.
-            part: which.
+            directory: of all parts; commands name it by text.
+            part: value of a `Part`.
             count: how many; all of them by default.
         """
         directory = Path(directory)

@@ -96,7 +96,7 @@ def _label_directories(place: Place) -> list[_Labels]:
             for part in TESTED
         ),
         _Labels("rded", Part.TRAIN, scale.rded_pictures, scale.rded_seeds, rded),
-        _Labels("train", Part.TRAIN, scale.pictures, scale.seeds, sre2l),
+        _Labels(Part.TRAIN, Part.TRAIN, scale.pictures, scale.seeds, sre2l),
     ]
 
 

@@ -39,6 +39,12 @@ def views_path(place: Place, part: Part) -> Path:
     return place.directory / "views" / f"{part}-{place.scale.student.view_size}.npy"
 
 
+def load_views(place: Place, part: Part) -> NDArray[np.uint8]:
+    """Views that `write_views` has written, mapped into memory."""
+    views: NDArray[np.uint8] = np.load(views_path(place, part), mmap_mode="r")
+    return views
+
+
 def write_views(place: Place, *, jobs: int, progress: Progress = unwatched) -> None:
     """Render every view once, if that is not done: no student needs to do it again.
 

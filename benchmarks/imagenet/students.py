@@ -15,7 +15,7 @@ from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import LABEL_SMOOTHING, Students, Supervision
 from benchmarks.imagenet.steps import count_steps, planned_steps
-from benchmarks.imagenet.student_views import as_input, views_path
+from benchmarks.imagenet.student_views import as_input, load_views
 from labelcast.augmentation import AugmentationPolicy
 from labelcast.canary import shown_classes
 from labelcast.codec import LabelKind
@@ -50,7 +50,7 @@ def train(
     """
     settings, steps = place.scale.student, count_steps(place.scale)
     teaching = _Teaching(place.teachers(Part.TRAIN), supervision, labels, kind)
-    views: NDArray[np.uint8] = np.load(views_path(place, Part.TRAIN), mmap_mode="r")
+    views = load_views(place, Part.TRAIN)
     torch.manual_seed(seed)
     network = student_network(students.architecture, settings).train()
     optimizer = torch.optim.AdamW(

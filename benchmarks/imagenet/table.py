@@ -8,10 +8,10 @@ from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT
 Result = dict[str, Any]
 
 _VIEWS = {
-    "train": "SRe2L",
+    Part.TRAIN: "SRe2L",
     "rded": "RDED",
-    "held-out": "other things, not mixed",
-    "known-things": "known things in other places, not mixed",
+    Part.HELD_OUT: "other things, not mixed",
+    Part.KNOWN_THINGS: "known things in other places, not mixed",
 }
 
 
@@ -73,7 +73,8 @@ def fidelity_table(result: Result) -> str:
             point["title"],
             {"sre2l": "SRe2L", "rded": "RDED"}[point["recipe"]],
             _bytes(point["bytes_per_label"]),
-            *_divergences(point),
+            _divergence(point["unseen"]),
+            _divergence(point["fitted"]),
             f"{agreement:.1%}",
             f"{point['codec_bytes']:,}" if point["codec_bytes"] else "–",
             f"{point['fit_seconds']:,.0f}" if point["codec_bytes"] else "–",
@@ -113,10 +114,6 @@ def _by_size(result: Result) -> list[Result]:
         return point["recipe"] == "rded", point["bytes_per_label"]
 
     return sorted(result["points"], key=place)
-
-
-def _divergences(point: Result) -> list[str]:
-    return [_divergence(point[name]) for name in ("unseen", "fitted")]
 
 
 def _divergence(fidelity: Result) -> str:

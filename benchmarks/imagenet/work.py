@@ -55,9 +55,9 @@ def _train(
         codec = json.loads((directory / f"{CODEC_UNIT}.json").read_text())
         labels, kind = directory / _LABELS_NAME, LabelKind(codec["label_kind"])
     else:
-        rows = place.teachers(Part.TRAIN).rows
-        assert isinstance(rows, LabelFile)
-        labels, kind = rows.path, place.teachers(Part.TRAIN).description.label_kind
+        dense = place.teachers(Part.TRAIN)
+        assert isinstance(dense.rows, LabelFile)
+        labels, kind = dense.rows.path, dense.description.label_kind
     return train(place, point.supervision, students, labels, kind, seed=seed)
 
 

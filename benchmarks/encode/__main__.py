@@ -73,8 +73,16 @@ def measures(work: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
 def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCodec:
     """A codec as `labelcast fit` makes it, but for fewer steps."""
     config = FitConfig(codes=size, steps=QUICK_STEPS if quick else STEPS, metric_rows=512)
-    kind = dense.description.label_kind
-    return fit(dense.rows, config, out=out, label_kind=kind, context=dense.context(), device="cpu")
+    return fit(
+        dense.rows,
+        config,
+        out=out,
+        label_kind=dense.description.label_kind,
+        context=dense.context(),
+        device="cpu",
+        # A fit of an earlier version has other settings, and would be refused.
+        resume=False,
+    )
 
 
 def decoding_each_trial(codec: FittedCodec) -> VqaeEncoder:

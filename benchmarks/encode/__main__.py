@@ -4,7 +4,8 @@
 
 The same codecs with the search that they are fitted for and with the one of before, which decodes
 each of 96 trials a label, in turns. Speed is that of writing a whole label set, on as many cores as
-are named; KL is that of views that no codec was fitted on.
+are named; KL is that of views that no codec was fitted on. Codecs of glyphs are fitted here, for
+fewer steps than by default; those of photographs are the ones of `make bench-imagenet`.
 """
 
 import argparse
@@ -20,16 +21,26 @@ from typing import Any
 import torch
 
 from benchmarks.comparison import Measure, Run
-from benchmarks.encode.label_sets import GLYPHS, QUICK, first_seeds, label_sets, unseen_rows
+from benchmarks.encode.label_sets import GLYPHS, QUICK, first_seeds, label_glyphs, unseen_rows
+from benchmarks.imagenet.parts import Part
+from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.settings import FULL
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
-from labelcast_producers.fitting import FitConfig, FittedCodec, fit
+from labelcast_producers.fitting import FitConfig, fit
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.neural.encoding import VqaeEncoder
+from labelcast_producers.neural.fitted_files import REPORT_FILE, FittedFiles, read_fitted_files
 
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).parents[1] / "results" / "encode.json"
 SIZES = (8, 4, 2)
+POINTS = {
+    "vqae-8": "photographs, 8 bytes",
+    "vqae-4": "photographs, 4 bytes",
+    "vqae-2": "photographs, 2 bytes",
+    "vqae-plain-8": "photographs, 8 bytes, no context",
+}
 CORES = (2, 1)
 STEPS, QUICK_STEPS = 1500, 60
 KL_ROWS, QUICK_KL_ROWS = 2048, 256
@@ -60,20 +71,30 @@ def main() -> None:
 def measures(work: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
     """Rows of the result, label set by label set."""
     protocol = QUICK if quick else GLYPHS
-    for name, dense in label_sets(protocol, work):
-        for size in SIZES[:1] if quick else SIZES:
-            if dense is None:
-                lacking = Measure(name=f"{name}, {size} bytes", unit="labels/s", reach=REACH)
-                yield lacking.unrun("`make bench-imagenet` makes the labels")
-                continue
-            codec = fitted(dense, size, work / protocol.name / f"{name}-{size}", quick=quick)
-            yield from of_codec(f"{name}, {size} bytes", dense, codec, quick=quick)
+    glyphs = label_glyphs(protocol, work)
+    for size in SIZES[:1] if quick else SIZES:
+        codec = fitted(glyphs, size, work / protocol.name / f"glyphs-{size}", quick=quick)
+        yield from of_codec(f"glyphs, {size} bytes", glyphs, codec, quick=quick)
+    if not quick:
+        yield from of_photographs(Place(FULL, work / FULL.name))
 
 
-def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCodec:
+def of_photographs(place: Place) -> Iterator[dict[str, Any]]:
+    """Rows of the codecs that `make bench-imagenet` has fitted."""
+    for point, title in POINTS.items():
+        out = place.of(point) / "fit"
+        if (out / REPORT_FILE).is_file():
+            codec = read_fitted_files(out, device="cpu")
+            yield from of_codec(title, place.teachers(Part.TRAIN), codec, quick=False)
+        else:
+            lacking = Measure(name=title, unit="labels/s", reach=REACH)
+            yield lacking.unrun("`make bench-imagenet` makes the labels and the codec")
+
+
+def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedFiles:
     """A codec as `labelcast fit` makes it, but for fewer steps."""
     config = FitConfig(codes=size, steps=QUICK_STEPS if quick else STEPS, metric_rows=512)
-    return fit(
+    fit(
         dense.rows,
         config,
         out=out,
@@ -83,27 +104,27 @@ def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCo
         # A fit of an earlier version has other settings, and would be refused.
         resume=False,
     )
+    return read_fitted_files(out, device="cpu")
 
 
-def decoding_each_trial(codec: FittedCodec) -> VqaeEncoder:
+def decoding_each_trial(encoder: VqaeEncoder) -> VqaeEncoder:
     """The encoder of before."""
-    config = codec.report.config.model_copy(update={"search_linearised": False})
-    encoder = codec.encoder
+    codes = encoder.vqae.shape.codes
     return VqaeEncoder(
         encoder.model,
-        codec.codec,
+        encoder.vqae,
         label_kind=encoder.label_kind,
         temperature=encoder.temperature,
-        search=config.search,
+        search=FitConfig(codes=codes, search_linearised=False).search,
     )
 
 
 def of_codec(
-    name: str, dense: DenseLabels, codec: FittedCodec, *, quick: bool
+    name: str, dense: DenseLabels, codec: FittedFiles, *, quick: bool
 ) -> Iterator[dict[str, Any]]:
     """KL and speed of one codec, beside those of before."""
-    before = decoding_each_trial(codec)
-    context = dense.context() if codec.codec.context_stride else None
+    before = decoding_each_trial(codec.encoder)
+    context = dense.context() if codec.encoder.codec.context_stride else None
     rows = unseen_rows(dense, QUICK_KL_ROWS if quick else KL_ROWS)
     ours, theirs = (
         measure(encoder, dense.rows, context, rows).kl_nats for encoder in (codec.encoder, before)

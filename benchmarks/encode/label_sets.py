@@ -1,6 +1,5 @@
-"""The labels that are encoded: of glyphs, made here, and of photographs, if they are there."""
+"""The labels that are encoded."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,14 +24,6 @@ def label_glyphs(protocol: Protocol, work: Path) -> DenseLabels:
     if not (directory / "dense" / DESCRIPTION_NAME).is_file():
         label(protocol, directory)
     return DenseLabels.open(directory / "dense")
-
-
-def label_sets(protocol: Protocol, work: Path) -> Iterator[tuple[str, DenseLabels | None]]:
-    """Label sets by name; None where `make bench-imagenet` has not made them."""
-    yield "glyphs", label_glyphs(protocol, work)
-    photographs = work / "imagenet" / "labels" / "train"
-    known = (photographs / DESCRIPTION_NAME).is_file()
-    yield "photographs", DenseLabels.open(photographs) if known else None
 
 
 def unseen_rows(dense: DenseLabels, count: int) -> RowNumbers:

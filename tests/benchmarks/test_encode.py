@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
-from benchmarks.encode.__main__ import CORES, decoding_each_trial, of_codec
-from benchmarks.encode.label_sets import QUICK, first_seeds, label_sets
+from benchmarks.encode.__main__ import CORES, POINTS, decoding_each_trial, of_codec, of_photographs
+from benchmarks.encode.label_sets import first_seeds
+from benchmarks.imagenet.place import Place
+from benchmarks.imagenet.settings import FULL
 from benchmarks.measures_table import measures_table
 from labelcast_producers.dense.labels import DenseLabels
+from labelcast_producers.neural.fitted_files import read_fitted_files
 from tests.factories.fitted import SAMPLES, fit_file, write_mixed
 
 
 def test_both_searches_are_measured_on_one_codec(tmp_path: Path) -> None:
-    codec = fit_file(write_mixed(tmp_path / "dense"), tmp_path / "codec", steps=2)
-    before = decoding_each_trial(codec)
+    fit_file(write_mixed(tmp_path / "dense"), tmp_path / "codec", steps=2)
+    codec = read_fitted_files(tmp_path / "codec", device="cpu")
+    before = decoding_each_trial(codec.encoder)
     assert (codec.encoder.search.linearised, before.search.linearised) == (True, False)
     dense = DenseLabels.open(tmp_path / "dense")
     rows = list(of_codec("small", dense, codec, quick=True))
@@ -29,8 +33,7 @@ def test_labels_of_whole_seeds_are_those_of_the_set(tmp_path: Path) -> None:
     assert (few.rows.read(3, 60) == dense.rows.read(3, 60)).all()
 
 
-def test_labels_of_photographs_that_are_not_there_are_not_made(tmp_path: Path) -> None:
-    write_mixed(tmp_path / QUICK.name / "dense")
-    names = dict(label_sets(QUICK, tmp_path))
-    assert names["glyphs"] is not None
-    assert names["photographs"] is None
+def test_codecs_of_photographs_that_are_not_there_are_not_made(tmp_path: Path) -> None:
+    rows = list(of_photographs(Place(FULL, tmp_path)))
+    assert [row["name"] for row in rows] == list(POINTS.values())
+    assert all("make bench-imagenet" in row["unrun"] for row in rows)

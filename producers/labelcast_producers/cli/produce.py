@@ -266,14 +266,14 @@ def _fit_summary(report: "FitReport") -> str:
 
 
 def _context_text(report: "FitReport") -> str:
-    """A line on what decided on context, if trials did."""
+    """A line on what decided on context, if the fit did."""
     if report.context_choice is None:
         return ""
     without, conditioned = (tried.kl_nats for tried in report.context_choice.tried)
     chosen = "with" if report.config.class_width else "without"
     return (
-        f"\nfitted {chosen} context: after {report.context_choice.tried[0].steps} steps, KL"
-        f" {conditioned:.3f} nats with it, {without:.3f} without, on rows that neither had seen"
+        f"\nfitted {chosen} context, the better of both: KL {conditioned:.3f} nats with it,"
+        f" {without:.3f} without, on rows that neither had seen"
     )
 
 

@@ -18,7 +18,8 @@ _SEARCH_TRIALS = 96
 _LINEARISED_CANDIDATES = 16
 _CONDITIONED_WEIGHT_DECAY = 0.1
 
-_LEAST_TRIED_STEPS, _LEAST_TRIAL_STEPS = 1000, 500
+# Shorter fits are tries themselves.
+_LEAST_TRIED_STEPS = 1000
 # Of what is conditioned on context, unless a width is given.
 CLASS_WIDTH = 64
 
@@ -37,12 +38,11 @@ class FitConfig(BaseModel):
         precision: precision of the stored decoder.
         class_width: values per class embedding, which conditions encoder and decoder on what
             producer and student both know about a view (see `labelcast.context.rows`); 0 conditions
-            on nothing, and so does a fit of labels whose hard labels are unknown. None tries 64
-            and 0, and takes what keeps labels better that neither was fitted to (see
-            `context_choice`); without codes or trials it is 64.
-        trial_steps: steps of each such trial; 0 tries nothing. None takes a fifth of `steps`, at
-            least 500, and 0 for fits of fewer than 1,000: in a few hundred steps the trial with
-            more inputs is ahead because it learns faster.
+            on nothing, and so does a fit of labels whose hard labels are unknown. None fits with
+            0 and with 64, and takes what keeps labels better that neither was fitted to (see
+            `context_choice`); where it does not try, it takes 64.
+        try_context: whether both are fitted if `class_width` is None; None leaves that to fits of
+            1,000 steps and more. Without codes, or rows to compare on, nothing is tried.
         steps: number of fitting steps.
         batch_rows: labels per step.
         run_rows: consecutive rows read together, so that a file larger than memory streams.
@@ -86,7 +86,7 @@ class FitConfig(BaseModel):
     decoder_hidden: tuple[Width, ...] = Field(default=(512,), max_length=MAX_HIDDEN_LAYERS)
     precision: Precision = Precision.FP16
     class_width: int | None = Field(default=None, ge=0, le=MAX_CLASS_WIDTH)
-    trial_steps: int | None = Field(default=None, ge=0)
+    try_context: bool | None = None
     steps: int = Field(default=5000, ge=1)
     batch_rows: int = Field(default=512, ge=1, le=2**20)
     run_rows: int = Field(default=32, ge=1, le=2**20)
@@ -109,6 +109,14 @@ class FitConfig(BaseModel):
     compute: Compute = Compute.AUTO
     seed: int = Field(default=0, ge=0, lt=2**63)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _forget(cls, values: Any) -> Any:
+        """Read what earlier versions wrote, whose trials were shorter than the fit."""
+        if isinstance(values, Mapping) and "trial_steps" in values:
+            return {name: value for name, value in values.items() if name != "trial_steps"}
+        return values
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.codes * self.codeword_width > MAX_WIDTH:
@@ -130,19 +138,18 @@ class FitConfig(BaseModel):
         )
 
     @property
-    def chosen_trial_steps(self) -> int:
-        """`trial_steps`, or the value that None stands for."""
-        if self.trial_steps is not None:
-            return self.trial_steps
-        return max(_LEAST_TRIAL_STEPS, self.steps // 5) if self.steps >= _LEAST_TRIED_STEPS else 0
+    def tries_context(self) -> bool:
+        """Whether `class_width` is to be found by trying."""
+        asked = self.steps >= _LEAST_TRIED_STEPS if self.try_context is None else self.try_context
+        return self.class_width is None and self.codes > 0 and asked
 
     @property
     def _class_width(self) -> int:
         return CLASS_WIDTH if self.class_width is None else self.class_width
 
-    def with_class_width(self, width: int, *, steps: int | None = None) -> "FitConfig":
-        """The same settings with this `class_width`, and with so many steps if they are given."""
-        return self.model_copy(update={"class_width": width, "steps": steps or self.steps})
+    def with_class_width(self, width: int) -> "FitConfig":
+        """The same settings with this `class_width`."""
+        return self.model_copy(update={"class_width": width})
 
     def without_context(self) -> "FitConfig":
         """The same settings, conditioned on nothing.

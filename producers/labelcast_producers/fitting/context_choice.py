@@ -1,32 +1,34 @@
-"""Whether codes are conditioned on context: both are tried, briefly, on a part of the fitted rows.
+"""Whether codes are conditioned on context: both are fitted, and the better fit is kept.
 
 Context is worth much where a fit has seen every pair of classes often, and harms where it has not:
-it then learns by heart which label goes with which view. What decides is the KL on rows that the
-trials leave out, which are not those that the fit reports; the fit itself begins anew, on all rows.
+it then learns by heart which label goes with which view. Shorter trials do not tell: what has more
+inputs may be behind for most of a fit and ahead at its end. What decides is the KL on held-out
+rows, which are not those that the fit reports.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from labelcast.files import write_whole
 from labelcast.progress import Progress
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.config import CLASS_WIDTH, FitConfig
 from labelcast_producers.fitting.metrics import measure
-from labelcast_producers.fitting.sampling import TrialSplit, spaced
+from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
 from labelcast_producers.fitting.steps import Loop
-
-CHOICE_FILE = "context-choice.json"
 
 _TRIED_WIDTHS = (0, CLASS_WIDTH)
 _COMPARED_ROWS = 2048
+# Of the held-out rows, one in so many is compared on; the others are reported.
+_COMPARED_EVERY = 4
 
 
 class Tried(BaseModel):
-    """One trial.
+    """One of the fits.
 
     Attributes:
         class_width: values per class embedding; 0 without context.
@@ -46,10 +48,10 @@ class Tried(BaseModel):
 
 
 class ContextChoice(BaseModel):
-    """The trials that decided on context.
+    """The fits that decided on context.
 
     Attributes:
-        tried: the trials, each of another `class_width`.
+        tried: the fits, each of another `class_width`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,97 +65,89 @@ class ContextChoice(BaseModel):
 
     @property
     def seconds(self) -> float:
-        """Wall time of all trials."""
+        """Wall time of all of them."""
         return sum(tried.seconds for tried in self.tried)
 
 
-class _Kept(BaseModel):
-    """Finished trials on disk, and the fit that they were made for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    config: FitConfig
-    labels_digest: str
-    tried: tuple[Tried, ...]
-
-
-def is_open(config: FitConfig, context: RowContext | None) -> bool:
+def is_open(config: FitConfig, context: RowContext | None, split: Split) -> bool:
     """Whether neither settings nor labels decide on context."""
-    can_be_tried = config.codes > 0 and config.chosen_trial_steps > 0
-    return config.class_width is None and context is not None and can_be_tried
+    return context is not None and config.tries_context and split.unseen_rows >= _COMPARED_EVERY
 
 
-def planned_steps(config: FitConfig, context: RowContext | None) -> int:
-    """Steps of a fit and, if it needs any, of its trials."""
-    trials = len(_TRIED_WIDTHS) if is_open(config, context) else 0
-    return config.steps + trials * config.chosen_trial_steps
+def planned_steps(config: FitConfig, context: RowContext | None, split: Split) -> int:
+    """Steps of a fit, or of all that decide on context."""
+    return config.steps * (len(_TRIED_WIDTHS) if is_open(config, context, split) else 1)
 
 
 def choose_context(
     make: Callable[..., Loop],
     config: FitConfig,
     context: RowContext | None,
-    split: TrialSplit,
+    split: Split,
     *,
     out: Path,
+    log: Path,
     progress: Progress,
     resume: bool,
-) -> ContextChoice:
-    """Try a fit with context and one without.
+) -> tuple[Loop, ContextChoice]:
+    """Fit with context and without, and take the better.
 
     Args:
-        make: makes a `Loop` from what differs between trials.
+        make: makes a `Loop` from what differs.
         config: settings of the fit; `class_width` is None.
         context: context of the rows.
         split: which rows are fitted and compared on.
-        out: directory of the fit; trials leave files there until `discard_trials`.
+        out: directory of the fit; files are left there until `discard_tried`.
+        log: where the log of the better goes.
         progress: called after steps, of `planned_steps`.
         resume: go on from what an interrupted fit has left; otherwise start over.
 
     Returns:
-        The same on every worker.
+        The better fit, at its last step, and what decided; the same on every worker.
 
     Raises:
         As `Loop.run`.
     """
-    steps, total = config.chosen_trial_steps, planned_steps(config, context)
-    tried: tuple[Tried, ...] = ()
+    total = planned_steps(config, context, split)
+    loops, tried = [], []
     for number, width in enumerate(_TRIED_WIDTHS):
-        checkpoint, log = _files(out, width)
+        checkpoint, own_log = _files(out, width)
         loop = make(
-            config=config.with_class_width(width, steps=steps),
+            config=config.with_class_width(width),
             context=context if width else None,
             split=split,
             checkpoint=checkpoint,
-            log=log,
-            progress=_part(progress, number * steps, total),
+            log=own_log,
+            progress=_part(progress, number * config.steps, total),
         )
-        workers, digest = loop.workers, loop.labels_digest
-        kept = _read(out / CHOICE_FILE, config, digest) if resume else ()
-        # The first worker looks for all.
-        if workers.any(workers.is_first and len(kept) > number):
-            tried = kept[: number + 1]
-            continue
         loop.run(resume=resume)
-        tried = (*tried, _measured(loop, split))
-        if workers.is_first:
-            content = _Kept(config=config, labels_digest=digest, tried=tried)
-            write_whole(out / CHOICE_FILE, content.model_dump_json().encode())
-            checkpoint.unlink(missing_ok=True)
-    return ContextChoice(tried=tried)
+        # Whoever is interrupted from here on does not lose it.
+        loop.save()
+        loops.append(loop)
+        tried.append(_measured(loop, split))
+    choice = ContextChoice(tried=tuple(tried))
+    better = loops[_TRIED_WIDTHS.index(choice.class_width)]
+    if better.workers.is_first:
+        shutil.copyfile(better.log, log)
+    return better, choice
 
 
-def discard_trials(out: Path) -> None:
-    """Remove what trials have left."""
-    for path in (
-        out / CHOICE_FILE,
-        *(path for width in _TRIED_WIDTHS for path in _files(out, width)),
-    ):
-        path.unlink(missing_ok=True)
+def reported_rows(split: Split, choice: ContextChoice | None) -> RowNumbers:
+    """Positions of held-out rows that nothing was decided by."""
+    held_out = np.arange(split.unseen_rows)
+    return held_out if choice is None else held_out[held_out % _COMPARED_EVERY != 0]
 
 
-def _measured(loop: Loop, split: TrialSplit) -> Tried:
-    rows = split.compared(spaced(split.compared_rows, _COMPARED_ROWS))
+def discard_tried(out: Path) -> None:
+    """Remove what `choose_context` has left."""
+    for width in _TRIED_WIDTHS:
+        for path in _files(out, width):
+            path.unlink(missing_ok=True)
+
+
+def _measured(loop: Loop, split: Split) -> Tried:
+    compared = np.arange(0, split.unseen_rows, _COMPARED_EVERY)
+    rows = split.unseen(compared[spaced(len(compared), _COMPARED_ROWS)])
     kl = torch.zeros(1, dtype=torch.float64, device=loop.device)
     if loop.workers.is_first:
         encoder = loop.finished_encoder()
@@ -169,18 +163,9 @@ def _measured(loop: Loop, split: TrialSplit) -> Tried:
 
 
 def _files(out: Path, width: int) -> tuple[Path, Path]:
-    """Checkpoint and log of a trial."""
-    return out / f"trial-{width}.safetensors", out / f"trial-{width}.jsonl"
+    """Checkpoint and log of the fit with this `class_width`."""
+    return out / f"width-{width}.safetensors", out / f"width-{width}.jsonl"
 
 
 def _part(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
-
-
-def _read(path: Path, config: FitConfig, labels_digest: str) -> tuple[Tried, ...]:
-    """Finished trials of this very fit; none if there is no such file."""
-    try:
-        kept = _Kept.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return ()
-    return kept.tried if (kept.config, kept.labels_digest) == (config, labels_digest) else ()

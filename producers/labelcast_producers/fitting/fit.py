@@ -24,14 +24,14 @@ from labelcast_producers.fitting.config import CLASS_WIDTH, FitConfig
 from labelcast_producers.fitting.context_choice import (
     ContextChoice,
     choose_context,
-    discard_trials,
+    discard_tried,
     is_open,
-    planned_steps,
+    reported_rows,
 )
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
 from labelcast_producers.fitting.report import BytesALabel, FitReport, read_report
-from labelcast_producers.fitting.sampling import Split, TrialSplit, spaced
+from labelcast_producers.fitting.sampling import Split, spaced
 from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.encoder_file import codec_digest, write_encoder
 from labelcast_producers.neural.encoding import VqaeEncoder
@@ -48,8 +48,6 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _SAMPLE_ROWS = 64
 _DIGEST_ROWS = 4096
-# However they are cut, trials have a row to fit and one to compare on.
-_FEWEST_COMPARED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +128,8 @@ def fit(
             field="batch_rows",
         )
     require_stated_kind(labels, label_kind)
-    config, context = _conditioned(labels, config, context)
+    split = split_of(labels, config)
+    config, context = _conditioned(config, context, split)
     digest = _labels_digest(labels, label_kind, context)
     chosen = workers.choose_device(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -139,12 +138,6 @@ def fit(
         with _naming_the_way_out():
             _expect_same_fit(out, config, digest)
             return load_fitted(out, device=str(chosen))
-    split = Split.of(
-        labels.num_rows,
-        rows_per_seed=labels.rows_per_seed,
-        block_rows=config.block_rows,
-        holdout_every=config.holdout_every,
-    )
     if workers.is_first and not resume:
         # If interrupted, this fit must not be taken for the earlier one.
         _discard(out)
@@ -158,23 +151,28 @@ def fit(
         workers=workers,
         on_log=on_log,
     )
-    total, choice = planned_steps(config, context), None
-    trials = total - config.steps
-    if is_open(config, context):
-        inner = TrialSplit.of(split)
-        choice = choose_context(
-            make, config, context, inner, out=out, progress=progress, resume=resume
+    choice: ContextChoice | None = None
+    if is_open(config, context, split):
+        loop, choice = choose_context(
+            make,
+            config,
+            context,
+            split,
+            out=out,
+            log=out / LOG_FILE,
+            progress=progress,
+            resume=resume,
         )
-        config = config.with_class_width(choice.class_width)
-    loop = make(
-        config=config,
-        context=context if config.class_width else None,
-        split=split,
-        checkpoint=out / CHECKPOINT_FILE,
-        log=out / LOG_FILE,
-        progress=lambda done, _: progress(trials + done, total),
-    )
-    loop.run(resume=resume)
+    else:
+        loop = make(
+            config=config,
+            context=context,
+            split=split,
+            checkpoint=out / CHECKPOINT_FILE,
+            log=out / LOG_FILE,
+            progress=progress,
+        )
+        loop.run(resume=resume)
     fitted = _finish(loop, split, choice, out) if workers.is_first else None
     workers.wait()
     return fitted or load_fitted(out, device=str(chosen))
@@ -203,7 +201,7 @@ def expect_no_other_fit(
         LabelValueError: NaN or infinity.
     """
     if (out / REPORT_FILE).exists():
-        config, context = _conditioned(labels, config, context)
+        config, context = _conditioned(config, context, split_of(labels, config))
         with _naming_the_way_out():
             _expect_same_fit(out, config, _labels_digest(labels, label_kind, context))
 
@@ -221,8 +219,18 @@ def load_fitted(out: Path, *, device: str = "auto") -> FittedCodec:
     return FittedCodec(out, files.artifact, files.encoder.vqae, files.encoder, report)
 
 
+def split_of(labels: LabelRows, config: FitConfig) -> Split:
+    """Which rows are fitted, and which held out."""
+    return Split.of(
+        labels.num_rows,
+        rows_per_seed=labels.rows_per_seed,
+        block_rows=config.block_rows,
+        holdout_every=config.holdout_every,
+    )
+
+
 def _conditioned(
-    labels: LabelRows, config: FitConfig, context: RowContext | None
+    config: FitConfig, context: RowContext | None, split: Split
 ) -> tuple[FitConfig, RowContext | None]:
     """Both as the fit uses them: conditioned only if context is known.
 
@@ -231,9 +239,9 @@ def _conditioned(
     """
     if context is None or config.class_width == 0:
         return config.without_context(), None
-    if not is_open(config, context) or labels.num_rows < _FEWEST_COMPARED:
-        return config.with_class_width(config.class_width or CLASS_WIDTH), context
-    return config, context
+    if is_open(config, context, split):
+        return config, context
+    return config.with_class_width(config.class_width or CLASS_WIDTH), context
 
 
 def _expect_same_fit(out: Path, config: FitConfig, labels_digest: str) -> None:
@@ -258,7 +266,7 @@ def _discard(out: Path) -> None:
     # The report first: without it, the other files are not a finished fit.
     for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
         (out / name).unlink(missing_ok=True)
-    discard_trials(out)
+    discard_tried(out)
 
 
 def _labels_digest(labels: LabelRows, label_kind: LabelKind, context: RowContext | None) -> str:
@@ -290,7 +298,8 @@ def _finish(loop: Loop, split: Split, choice: ContextChoice | None, out: Path) -
     golden = encoder.encode(labels.gather(sampled), about)
     artifact = build_artifact(codec, golden, about, loop.device)
     seen = split.seen(spaced(split.seen_rows, config.metric_rows))
-    unseen = split.unseen(spaced(split.unseen_rows, config.metric_rows))
+    reported = reported_rows(split, choice)
+    unseen = split.unseen(reported[spaced(len(reported), config.metric_rows)])
     report = FitReport(
         config=config,
         context_choice=choice,
@@ -301,7 +310,7 @@ def _finish(loop: Loop, split: Split, choice: ContextChoice | None, out: Path) -
         labels_digest=loop.labels_digest,
         codec_digest=codec_digest(artifact),
         codec_bytes=len(artifact),
-        seconds=round(loop.seconds + (choice.seconds if choice else 0.0), 3),
+        seconds=choice.seconds if choice else round(loop.seconds, 3),
         device=str(loop.device),
         compute=str(loop.compute),
         seen=measure(encoder, labels, context, seen),
@@ -319,5 +328,5 @@ def _finish(loop: Loop, split: Split, choice: ContextChoice | None, out: Path) -
     write_whole(out / ENCODER_FILE, encoder_file)
     write_whole(out / REPORT_FILE, report.to_json())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
-    discard_trials(out)
+    discard_tried(out)
     return FittedCodec(out, artifact, codec, encoder, report)

@@ -8,25 +8,11 @@ samples that it has: what a student requests if seeds are labelled later.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 RowNumbers = NDArray[np.int64]
-
-_COMPARED_EVERY = 6
-
-
-class FittedRows(Protocol):
-    """The rows that a fit sees, by position."""
-
-    @property
-    def seen_rows(self) -> int:
-        """Rows that are fitted."""
-
-    def seen(self, positions: RowNumbers) -> RowNumbers:
-        """Row numbers of the fitted rows at `positions`, 0 to seen_rows - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,49 +68,7 @@ class Split:
         return self.block_rows * max(1, self.holdout_every - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class TrialSplit:
-    """The fitted rows of a split, some of which trials leave out and are compared on.
-
-    What a trial decides must not be measured on the rows that it was decided by: those that are
-    held out stay out of both.
-
-    Attributes:
-        outer: split of all rows.
-        inner: split of the rows that `outer` fits.
-    """
-
-    outer: Split
-    inner: Split
-
-    @classmethod
-    def of(cls, outer: Split) -> "TrialSplit":
-        """Leave out one block in six; one row in six if there is but one block."""
-        blocks = outer.seen_rows // outer.block_rows
-        block_rows = outer.block_rows if blocks > 1 else 1
-        every = min(_COMPARED_EVERY, max(2, outer.seen_rows // block_rows))
-        return cls(outer, Split(outer.seen_rows, block_rows, every))
-
-    @property
-    def seen_rows(self) -> int:
-        """Rows that trials fit."""
-        return self.inner.seen_rows
-
-    @property
-    def compared_rows(self) -> int:
-        """Rows that trials are compared on."""
-        return self.inner.unseen_rows
-
-    def seen(self, positions: RowNumbers) -> RowNumbers:
-        """Row numbers of the rows that trials fit, at `positions`, 0 to seen_rows - 1."""
-        return self.outer.seen(self.inner.seen(positions))
-
-    def compared(self, positions: RowNumbers) -> RowNumbers:
-        """Row numbers of the rows compared on, at `positions`, 0 to compared_rows - 1."""
-        return self.outer.seen(self.inner.unseen(positions))
-
-
-def batch_rows(split: FittedRows, *, seed: int, step: int, count: int, run_rows: int) -> RowNumbers:
+def batch_rows(split: Split, *, seed: int, step: int, count: int, run_rows: int) -> RowNumbers:
     """Rows of one fitting step: random short runs of consecutive fitted rows.
 
     Args:

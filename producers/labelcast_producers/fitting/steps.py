@@ -39,7 +39,7 @@ from labelcast_producers.fitting.checkpoint import (
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.metrics import is_likeliest, kl_divergence, perplexities
 from labelcast_producers.fitting.parallel import Workers
-from labelcast_producers.fitting.sampling import FittedRows, RowNumbers, batch_rows, spaced
+from labelcast_producers.fitting.sampling import RowNumbers, Split, batch_rows, spaced
 from labelcast_producers.neural.autoencoder import (
     AutoencoderShape,
     VectorQuantizedAutoencoder,
@@ -91,7 +91,7 @@ class Loop:
     label_kind: LabelKind
     context: RowContext | None
     config: FitConfig
-    split: FittedRows
+    split: Split
     device: torch.device
     labels_digest: str
     checkpoint: Path
@@ -103,6 +103,7 @@ class Loop:
     model: VectorQuantizedAutoencoder = field(init=False)
     step: int = field(init=False, default=0)
     seconds: float = field(init=False, default=0.0)
+    _encoder: VqaeEncoder | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         shape = AutoencoderShape(
@@ -171,7 +172,7 @@ class Loop:
                 due = time.perf_counter() - saved >= self.checkpoint_seconds
                 if workers.is_first and (stopping or due):
                     log.flush()
-                    self._save()
+                    self.save()
                     saved = time.perf_counter()
                 if stopping:
                     raise KeyboardInterrupt
@@ -182,15 +183,17 @@ class Loop:
         Raises:
             LabelValueError: a value overflows the stored precision.
         """
-        config = self.config
-        round_to_stored(self.model, temperature=config.temperature)
-        return VqaeEncoder(
-            self.model,
-            export_codec(self.model, config.temperatures),
-            label_kind=self.label_kind,
-            temperature=config.temperature,
-            search=config.search,
-        )
+        if self._encoder is None:
+            config = self.config
+            round_to_stored(self.model, temperature=config.temperature)
+            self._encoder = VqaeEncoder(
+                self.model,
+                export_codec(self.model, config.temperatures),
+                label_kind=self.label_kind,
+                temperature=config.temperature,
+                search=config.search,
+            )
+        return self._encoder
 
     def _asks_whether_to_stop(self) -> bool:
         due = self.step % _ASK_EVERY_STEPS == 0 or self.step == self.config.steps
@@ -229,7 +232,10 @@ class Loop:
         known = [line for line in lines if _is_before(line, self.step)]
         self.log.write_text("".join(f"{line}\n" for line in known))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint, if this is the first worker; not of a model that is rounded."""
+        if not self.workers.is_first or self._encoder is not None:
+            return
         header = CheckpointHeader(
             step=self.step,
             seconds=self.seconds,

@@ -19,7 +19,7 @@ from labelcast_producers.dense.files import LabelRows
 from labelcast_producers.dense.row_context import RowContext
 from labelcast_producers.fitting.config import FitConfig
 from labelcast_producers.fitting.context_choice import planned_steps
-from labelcast_producers.fitting.fit import expect_no_other_fit, fit
+from labelcast_producers.fitting.fit import expect_no_other_fit, fit, split_of
 from labelcast_producers.fitting.metrics import Metrics
 from labelcast_producers.fitting.report import FitReport
 from labelcast_producers.fitting.target import check_targets, target_config
@@ -207,8 +207,9 @@ def sweep(
     for name in (SWEEP_FILE, PLOT_FILE):
         # Fits may be about to change; a curve of the earlier ones must not outlive them.
         (out / name).unlink(missing_ok=True)
-    reports, before, total = [], 0, sum(planned_steps(config, context) for config in configs)
-    for target, config in zip(checked, configs, strict=True):
+    planned = [planned_steps(config, context, split_of(labels, config)) for config in configs]
+    reports, before, total = [], 0, sum(planned)
+    for target, config, steps in zip(checked, configs, planned, strict=True):
         on_fit(config)
         fitted = fit(
             labels,
@@ -221,7 +222,7 @@ def sweep(
             on_log=on_log,
             resume=resume,
         )
-        before += planned_steps(config, context)
+        before += steps
         progress(before, total)
         reports.append(fitted.report)
     first = reports[0]

@@ -13,9 +13,10 @@ from labelcast.errors import InvalidRequestError
 from labelcast_producers.dense.labels import TABLES_NAME, open_for_fitting
 from labelcast_producers.fitting import FitConfig, FittedCodec, fit
 from labelcast_producers.fitting.config import CLASS_WIDTH
-from labelcast_producers.fitting.context_choice import CHOICE_FILE, planned_steps
-from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE
-from labelcast_producers.fitting.report import read_report
+from labelcast_producers.fitting.context_choice import planned_steps
+from labelcast_producers.fitting.fit import LOG_FILE, split_of
+from labelcast_producers.fitting.report import FitReport, read_report
+from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
 from tests.factories.fitted import (
     SAMPLES,
@@ -27,7 +28,8 @@ from tests.factories.fitted import (
 )
 
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
-STEPS, TRIAL_STEPS = 100, 150
+STEPS = 150
+OTHER_FIRST = "width-0.safetensors"
 
 
 def worthless(directory: Path) -> Path:
@@ -40,7 +42,7 @@ def worthless(directory: Path) -> Path:
 
 
 def fit_openly(dense: Path, out: Path, **changes: Any) -> FittedCodec:
-    settings: dict[str, Any] = {"class_width": None, "trial_steps": TRIAL_STEPS, "steps": STEPS}
+    settings: dict[str, Any] = {"class_width": None, "try_context": True, "steps": STEPS}
     return fit_file(dense, out, **(settings | changes))
 
 
@@ -62,8 +64,8 @@ def test_context_that_tells_much_is_kept_and_the_report_says_why(fitted: FittedC
     without, conditioned = report.context_choice.tried
     assert (without.class_width, conditioned.class_width) == (0, CLASS_WIDTH)
     assert conditioned.kl_nats < without.kl_nats
-    assert {tried.steps for tried in report.context_choice.tried} == {TRIAL_STEPS}
-    assert report.seconds > report.context_choice.seconds > 0
+    assert {tried.steps for tried in report.context_choice.tried} == {STEPS}
+    assert report.seconds == report.context_choice.seconds > 0
     assert read_report(fitted.out / REPORT_FILE) == report
     assert {path.name for path in fitted.out.iterdir()} == FILES
 
@@ -73,21 +75,20 @@ def test_context_that_only_helps_to_learn_by_heart_is_left_out(tmp_path: Path) -
     chosen = fit_openly(dense, tmp_path / "chosen")
     assert chosen.report.config.class_width == 0
     assert chosen.codec.context_stride == 0
-    # Nothing of the trials is left in what is fitted then.
+    # Nothing of the other is left in the one that is kept.
     fit_openly(dense, tmp_path / "told", class_width=0)
     for name in (CODEC_FILE, ENCODER_FILE, LOG_FILE):
         assert (tmp_path / "chosen" / name).read_bytes() == (tmp_path / "told" / name).read_bytes()
 
 
-def test_rows_that_decide_are_neither_fitted_by_trials_nor_reported(fitted: FittedCodec) -> None:
+def test_rows_that_decide_are_neither_fitted_nor_reported(fitted: FittedCodec) -> None:
     report = fitted.report
     assert report.context_choice is not None
     assert report.unseen is not None
-    held_out = SEEDS // 6
-    assert report.unseen.rows == held_out * SAMPLES
-    assert {tried.rows for tried in report.context_choice.tried} == {
-        (SEEDS - held_out) // 6 * SAMPLES
-    }
+    held_out = SEEDS // 6 * SAMPLES
+    assert report.fitted_rows == SEEDS * SAMPLES - held_out
+    assert {tried.rows for tried in report.context_choice.tried} == {held_out // 4}
+    assert report.unseen.rows == held_out - held_out // 4
 
 
 def test_a_finished_fit_is_known_by_what_was_asked_for(dense: Path, fitted: FittedCodec) -> None:
@@ -98,35 +99,43 @@ def test_a_finished_fit_is_known_by_what_was_asked_for(dense: Path, fitted: Fitt
         fit_openly(dense, fitted.out, class_width=CLASS_WIDTH)
 
 
-def test_a_trial_that_was_stopped_goes_on(tmp_path: Path, dense: Path, fitted: FittedCodec) -> None:
-    out, stopped_in = tmp_path / "out", f"trial-{CLASS_WIDTH}.safetensors"
+def test_a_fit_that_was_stopped_goes_on_and_keeps_the_other(
+    tmp_path: Path, dense: Path, fitted: FittedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, stopped_in = tmp_path / "out", f"width-{CLASS_WIDTH}.safetensors"
     interrupting = signalled_once_saved(out / stopped_in, signal.SIGINT)
     with interrupting, pytest.raises(KeyboardInterrupt):
         fit_openly(dense, out, checkpoint_seconds=0.05)
     assert (out / stopped_in).exists()
-    assert not (out / CHECKPOINT_FILE).exists()
-    # What the trial before has shown is kept.
-    assert (out / CHOICE_FILE).exists()
+    fit_batch, fitted_widths = Loop._fit_batch, set()
+
+    def step(loop: Loop, *batch: Any) -> dict[str, float]:
+        fitted_widths.add(loop.config.class_width)
+        return fit_batch(loop, *batch)
+
+    monkeypatch.setattr(Loop, "_fit_batch", step)
     again = fit_openly(dense, out)
+    assert fitted_widths == {CLASS_WIDTH}
     assert again.artifact == fitted.artifact
     for name in (CODEC_FILE, ENCODER_FILE, LOG_FILE):
         assert (out / name).read_bytes() == (fitted.out / name).read_bytes()
     assert {path.name for path in out.iterdir()} == FILES
 
 
-def test_trials_of_another_fit_are_not_taken_up(tmp_path: Path, dense: Path) -> None:
+def test_what_another_fit_left_is_not_taken_up(tmp_path: Path, dense: Path) -> None:
     out = tmp_path / "out"
-    interrupting = signalled_once_saved(out / CHECKPOINT_FILE, signal.SIGINT)
+    interrupting = signalled_once_saved(out / OTHER_FIRST, signal.SIGINT)
     with interrupting, pytest.raises(KeyboardInterrupt):
         fit_openly(dense, out, steps=20, checkpoint_seconds=0)
-    assert (out / CHOICE_FILE).exists()
+    with pytest.raises(InvalidRequestError, match="--fresh"):
+        fit_openly(dense, out, steps=4)
     fit_openly(dense, out, steps=4, resume=False)
     assert {path.name for path in out.iterdir()} == FILES
 
 
-def test_progress_counts_trials(tmp_path: Path, dense: Path) -> None:
+def test_progress_counts_both(tmp_path: Path, dense: Path) -> None:
     rows, kind, context = open_for_fitting(dense, LabelKind.LOGITS)
-    config = small_config(class_width=None, trial_steps=3, steps=3)
+    config = small_config(class_width=None, try_context=True, steps=3)
     seen: list[tuple[int, int]] = []
     fit(
         rows,
@@ -137,26 +146,27 @@ def test_progress_counts_trials(tmp_path: Path, dense: Path) -> None:
         device="cpu",
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert planned_steps(config, context) == 9
-    assert {total for _, total in seen} == {9}
+    assert planned_steps(config, context, split_of(rows, config)) == 6
+    assert {total for _, total in seen} == {6}
     done = [done for done, _ in seen]
     assert done == sorted(done)
-    assert (done[0], done[-1]) == (0, 9)
+    assert (done[0], done[-1]) == (0, 6)
 
 
 @pytest.mark.parametrize(
     ("known", "changes", "width"),
     [
         (True, {"codes": 0}, CLASS_WIDTH),
-        (True, {"trial_steps": 0}, CLASS_WIDTH),
-        (True, {"trial_steps": None}, CLASS_WIDTH),
+        (True, {"try_context": False}, CLASS_WIDTH),
+        (True, {"try_context": None}, CLASS_WIDTH),
+        (True, {"holdout_every": 0}, CLASS_WIDTH),
         (True, {"class_width": 3}, 3),
         (True, {"class_width": 0}, 0),
         (False, {}, 0),
     ],
 )
 def test_where_nothing_is_open_nothing_is_tried(
-    tmp_path: Path, dense: Path, known: bool, changes: dict[str, int | None], width: int
+    tmp_path: Path, dense: Path, known: bool, changes: dict[str, int | bool | None], width: int
 ) -> None:
     path = dense if known else dense / "labels.npy"
     report = fit_openly(path, tmp_path, **{"steps": 2, **changes}).report
@@ -164,8 +174,16 @@ def test_where_nothing_is_open_nothing_is_tried(
     assert report.config.class_width == width
 
 
-def test_trials_take_a_fifth_of_the_steps_but_not_too_few(dense: Path) -> None:
-    _, _, context = open_for_fitting(dense, None)
-    for steps, trial in ((999, 0), (1000, 500), (5000, 1000)):
-        assert planned_steps(FitConfig(steps=steps), context) == steps + 2 * trial
-        assert planned_steps(FitConfig(steps=steps), None) == steps
+def test_fits_that_are_not_short_try_both(dense: Path) -> None:
+    rows, _, context = open_for_fitting(dense, None)
+    for steps, fits in ((999, 1), (1000, 2), (5000, 2)):
+        config = FitConfig(steps=steps)
+        split = split_of(rows, config)
+        assert planned_steps(config, context, split) == fits * steps
+        assert planned_steps(config, None, split) == steps
+
+
+def test_settings_of_earlier_versions_are_read(fitted: FittedCodec) -> None:
+    report = read_report(fitted.out / REPORT_FILE).model_dump(mode="json")
+    report["config"]["trial_steps"] = None
+    assert FitReport.model_validate(report) == fitted.report

@@ -39,7 +39,7 @@ from tests.factories.warm_process import WarmProcess
 STEPS = 80
 # Divisible by no number of workers: shares differ in size.
 BATCH_ROWS = 63
-OPEN: dict[str, Any] = {"class_width": None, "trial_steps": 50}
+OPEN: dict[str, Any] = {"class_width": None, "try_context": True}
 FILES = {CODEC_FILE, ENCODER_FILE, LOG_FILE, REPORT_FILE}
 
 

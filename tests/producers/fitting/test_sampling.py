@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelcast_producers.fitting.sampling import Split, TrialSplit, batch_rows, spaced
+from labelcast_producers.fitting.sampling import Split, batch_rows, spaced
 
 splits = st.builds(
     Split,
@@ -25,25 +25,6 @@ def test_every_row_is_either_seen_or_unseen(split: Split) -> None:
         )
     else:
         assert not len(unseen)
-
-
-@given(splits)
-def test_trials_leave_out_some_of_the_fitted_rows_and_no_others(split: Split) -> None:
-    trial = TrialSplit.of(split)
-    seen = trial.seen(np.arange(trial.seen_rows))
-    compared = trial.compared(np.arange(trial.compared_rows))
-    fitted = split.seen(np.arange(split.seen_rows))
-    assert sorted([*seen.tolist(), *compared.tolist()]) == fitted.tolist()
-    assert len(seen) >= 1
-    assert len(compared) >= 1 or split.seen_rows == 1
-    assert len(compared) <= max(1, split.seen_rows / 2)
-
-
-def test_trials_are_compared_on_whole_seeds() -> None:
-    trial = TrialSplit.of(Split.of(7200, rows_per_seed=100, block_rows=None, holdout_every=6))
-    compared = trial.compared(np.arange(trial.compared_rows))
-    assert (trial.seen_rows, trial.compared_rows) == (5000, 1000)
-    assert (compared.reshape(-1, 100) == compared[::100, None] + np.arange(100)).all()
 
 
 @given(splits, st.integers(0, 2**63 - 1), st.integers(0, 10**6), st.integers(1, 70))

@@ -149,7 +149,8 @@ class LinearisedSearch:
             all_good.scatter_(1, book, torch.where(helps, change, all_good.gather(1, book)))
         tried = torch.cat([codes[:, None], proposed, all_good[:, None]], dim=1)
         found = torch.cat([costs[:, None], found, judge(all_good[:, None])], dim=1)
-        best = found.min(dim=1).indices[:, None, None]
+        # The minimum of anything and NaN, which overflows leave, would be NaN.
+        best = found.nan_to_num(nan=torch.inf).min(dim=1).indices[:, None, None]
         return tried.gather(1, best.expand(-1, 1, tried.shape[2]))[:, 0]
 
     def _near(self, codes: Tensor, latents: Tensor) -> Tensor:

@@ -45,10 +45,10 @@ from labelcast_producers.neural.autoencoder import (
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
-from labelcast_producers.neural.code_search import search_codes
 from labelcast_producers.neural.encoding import VqaeEncoder, context_tensor
 from labelcast_producers.neural.export import export_codec, round_to_stored
 from labelcast_producers.neural.quantizer import straight_through
+from labelcast_producers.neural.search.code_search import search_codes
 
 LOG_EVERY_STEPS = 50
 # k-means needs some tens of latents per codeword; more than this costs seconds for nothing.

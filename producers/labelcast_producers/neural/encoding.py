@@ -24,9 +24,9 @@ from labelcast.errors import LabelFileError, LabelValueError
 from labelcast.torch.precision import exact_fp32
 from labelcast_producers.dense.files import check_finite
 from labelcast_producers.neural.autoencoder import VectorQuantizedAutoencoder, log_probabilities
-from labelcast_producers.neural.code_search import search_codes
 from labelcast_producers.neural.compute import Compute
-from labelcast_producers.neural.linearised_search import LinearisedSearch
+from labelcast_producers.neural.search.code_search import search_codes
+from labelcast_producers.neural.search.linearised_search import LinearisedSearch
 
 _BLOCK_BYTES = 2**26
 _TRIAL_VALUES = 2**23

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from labelcast_producers.neural.autoencoder import VectorQuantizedAutoencoder
 from labelcast_producers.neural.compute import Compute
-from labelcast_producers.neural.decodings import Decodings
-from labelcast_producers.neural.linearised_decoder import LinearisedDecoder, LinearModel
+from labelcast_producers.neural.search.decodings import Decodings
+from labelcast_producers.neural.search.linearised_decoder import LinearisedDecoder, LinearModel
 
 _SINGLE_CHANGES = 3
 # The Jacobians of a block stay in a CPU's cache.

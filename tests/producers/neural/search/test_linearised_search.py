@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from labelcast.codec import ContextShape, LabelKind, VqaeShape
-from labelcast_producers.neural import linearised_search
 from labelcast_producers.neural.autoencoder import (
     AutoencoderShape,
     VectorQuantizedAutoencoder,
     log_probabilities,
 )
-from labelcast_producers.neural.code_search import search_codes
 from labelcast_producers.neural.compute import Compute
-from labelcast_producers.neural.linearised_search import LinearisedSearch
+from labelcast_producers.neural.search import linearised_search
+from labelcast_producers.neural.search.code_search import search_codes
+from labelcast_producers.neural.search.linearised_search import LinearisedSearch
 
 ROWS = 60
 

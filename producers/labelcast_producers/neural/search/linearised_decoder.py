@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelcast_producers.neural.decodings import Decoded
+from labelcast_producers.neural.search.decodings import Decoded
 
 _LIKELIEST = 24
 _DIRECTIONS = 24

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from labelcast_producers.neural import linearised_decoder
 from labelcast_producers.neural.autoencoder import VectorQuantizedAutoencoder
-from labelcast_producers.neural.decodings import Decodings
-from labelcast_producers.neural.linearised_decoder import LinearisedDecoder, LinearTrials
-from tests.producers.neural.test_linearised_search import Given, given
+from labelcast_producers.neural.search import linearised_decoder
+from labelcast_producers.neural.search.decodings import Decodings
+from labelcast_producers.neural.search.linearised_decoder import LinearisedDecoder, LinearTrials
+from tests.producers.neural.search.test_linearised_search import Given, given
 
 CLASSES = 60
 TRIED = 5

@@ -1,0 +1,1 @@
+"""How an encoder finds codes whose decoding is close to a label."""

@@ -27,10 +27,10 @@ from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.settings import FULL
 from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
-from labelcast_producers.fitting import FitConfig, fit
+from labelcast_producers.fitting import FitConfig, FittedCodec, fit, load_fitted
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.neural.encoding import VqaeEncoder
-from labelcast_producers.neural.fitted_files import REPORT_FILE, FittedFiles, read_fitted_files
+from labelcast_producers.neural.fitted_files import REPORT_FILE
 
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).parents[1] / "results" / "encode.json"
@@ -84,17 +84,17 @@ def of_photographs(place: Place) -> Iterator[dict[str, Any]]:
     for point, title in POINTS.items():
         out = place.of(point) / "fit"
         if (out / REPORT_FILE).is_file():
-            codec = read_fitted_files(out, device="cpu")
+            codec = load_fitted(out, device="cpu")
             yield from of_codec(title, place.teachers(Part.TRAIN), codec, quick=False)
         else:
             lacking = Measure(name=title, unit="labels/s", reach=REACH)
             yield lacking.unrun("`make bench-imagenet` makes the labels and the codec")
 
 
-def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedFiles:
+def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCodec:
     """A codec as `labelcast fit` makes it, but for fewer steps."""
     config = FitConfig(codes=size, steps=QUICK_STEPS if quick else STEPS, metric_rows=512)
-    fit(
+    return fit(
         dense.rows,
         config,
         out=out,
@@ -104,27 +104,27 @@ def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedFi
         # A fit of an earlier version has other settings, and would be refused.
         resume=False,
     )
-    return read_fitted_files(out, device="cpu")
 
 
-def decoding_each_trial(encoder: VqaeEncoder) -> VqaeEncoder:
+def decoding_each_trial(codec: FittedCodec) -> VqaeEncoder:
     """The encoder of before."""
-    codes = encoder.vqae.shape.codes
+    config = codec.report.config.model_copy(update={"search_linearised": False})
+    encoder = codec.encoder
     return VqaeEncoder(
         encoder.model,
-        encoder.vqae,
+        codec.codec,
         label_kind=encoder.label_kind,
         temperature=encoder.temperature,
-        search=FitConfig(codes=codes, search_linearised=False).search,
+        search=config.search,
     )
 
 
 def of_codec(
-    name: str, dense: DenseLabels, codec: FittedFiles, *, quick: bool
+    name: str, dense: DenseLabels, codec: FittedCodec, *, quick: bool
 ) -> Iterator[dict[str, Any]]:
     """KL and speed of one codec, beside those of before."""
-    before = decoding_each_trial(codec.encoder)
-    context = dense.context() if codec.encoder.codec.context_stride else None
+    before = decoding_each_trial(codec)
+    context = dense.context() if codec.codec.context_stride else None
     rows = unseen_rows(dense, QUICK_KL_ROWS if quick else KL_ROWS)
     ours, theirs = (
         measure(encoder, dense.rows, context, rows).kl_nats for encoder in (codec.encoder, before)

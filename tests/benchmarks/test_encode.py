@@ -8,14 +8,12 @@ from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.settings import FULL
 from benchmarks.measures_table import measures_table
 from labelcast_producers.dense.labels import DenseLabels
-from labelcast_producers.neural.fitted_files import read_fitted_files
 from tests.factories.fitted import SAMPLES, fit_file, write_mixed
 
 
 def test_both_searches_are_measured_on_one_codec(tmp_path: Path) -> None:
-    fit_file(write_mixed(tmp_path / "dense"), tmp_path / "codec", steps=2)
-    codec = read_fitted_files(tmp_path / "codec", device="cpu")
-    before = decoding_each_trial(codec.encoder)
+    codec = fit_file(write_mixed(tmp_path / "dense"), tmp_path / "codec", steps=2)
+    before = decoding_each_trial(codec)
     assert (codec.encoder.search.linearised, before.search.linearised) == (True, False)
     dense = DenseLabels.open(tmp_path / "dense")
     rows = list(of_codec("small", dense, codec, quick=True))

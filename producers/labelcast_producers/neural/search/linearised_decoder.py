@@ -19,11 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelcast_producers.neural.search.decodings import Decoded
+from labelcast_producers.neural.search.decodings import LARGEST_EXPONENT, Decoded
 
 _LIKELIEST = 24
 _DIRECTIONS = 24
-_LARGEST_EXPONENT = 70.0
 _TINY = 1e-30
 _LEAST_POWER = 1e-6
 
@@ -74,8 +73,8 @@ class LinearisedDecoder:
 
     def likeliest(self, teacher: Tensor, there: Decoded) -> Tensor:
         """Classes to take one by one: int64, shape (N, k)."""
-        shares = (there.logits - there.normaliser[:, None]).exp_()
-        return shares.add_(teacher).topk(self._likeliest, dim=1, sorted=False).indices
+        both = there.probabilities().add_(teacher)
+        return both.topk(self._likeliest, dim=1, sorted=False).indices
 
     def around(self, there: Decoded, likeliest: Tensor, wanted: Tensor) -> "LinearModel":
         """The linear model around decoded codes.
@@ -86,7 +85,7 @@ class LinearisedDecoder:
             wanted: from `wanted`.
         """
         start = there.logits.gather(1, likeliest) - there.normaliser[:, None]
-        others = (there.logits - there.normaliser[:, None]).exp_().scatter_(1, likeliest, 0)
+        others = there.probabilities().scatter_(1, likeliest, 0)
         mass = others.sum(dim=1, keepdim=True).clamp_(min=_TINY)
         others /= mass
         k, d = likeliest.shape[1], len(self._directions)
@@ -200,7 +199,7 @@ def _costs(exponents: Tensor, halves: Tensor) -> Tensor:
     wanted = exponents[..., -1, :]
     exponents = exponents[..., :-1, :]
     exponents[..., -1, :] += halves
-    return exponents.clamp_(max=_LARGEST_EXPONENT).exp_().sum(dim=-2).log_().sub_(wanted)
+    return exponents.clamp_(max=LARGEST_EXPONENT).exp_().sum(dim=-2).log_().sub_(wanted)
 
 
 def _take(values: Tensor, place: Tensor) -> Tensor:

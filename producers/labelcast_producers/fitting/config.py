@@ -109,14 +109,6 @@ class FitConfig(BaseModel):
     compute: Compute = Compute.AUTO
     seed: int = Field(default=0, ge=0, lt=2**63)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _forget(cls, values: Any) -> Any:
-        """Read what earlier versions wrote, whose trials were shorter than the fit."""
-        if isinstance(values, Mapping) and "trial_steps" in values:
-            return {name: value for name, value in values.items() if name != "trial_steps"}
-        return values
-
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.codes * self.codeword_width > MAX_WIDTH:

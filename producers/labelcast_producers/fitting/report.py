@@ -1,9 +1,11 @@
 """The report of a fit, for people, the canary and `budget`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from labelcast.codec import LabelKind
 from labelcast.errors import CodecFormatError
@@ -85,6 +87,14 @@ class FitReport(BaseModel):
     seen: Metrics
     unseen: Metrics | None
     bytes_a_label: BytesALabel
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, config: Any) -> Any:
+        """Leave out what decided on context before: trials shorter than the fit."""
+        if isinstance(config, Mapping):
+            return {name: value for name, value in config.items() if name != "trial_steps"}
+        return config
 
     @property
     def asked_for(self) -> FitConfig:

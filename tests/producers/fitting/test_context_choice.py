@@ -11,7 +11,7 @@ import safetensors.numpy
 from labelcast.codec import LabelKind
 from labelcast.errors import InvalidRequestError
 from labelcast_producers.dense.labels import TABLES_NAME, open_for_fitting
-from labelcast_producers.fitting import FitConfig, FittedCodec, fit
+from labelcast_producers.fitting import FitConfig, FittedCodec, fit, parse_fit_config
 from labelcast_producers.fitting.config import CLASS_WIDTH
 from labelcast_producers.fitting.context_choice import planned_steps
 from labelcast_producers.fitting.fit import LOG_FILE, split_of
@@ -183,7 +183,9 @@ def test_fits_that_are_not_short_try_both(dense: Path) -> None:
         assert planned_steps(config, None, split) == steps
 
 
-def test_settings_of_earlier_versions_are_read(fitted: FittedCodec) -> None:
+def test_reports_of_earlier_versions_are_read(fitted: FittedCodec) -> None:
     report = read_report(fitted.out / REPORT_FILE).model_dump(mode="json")
     report["config"]["trial_steps"] = None
     assert FitReport.model_validate(report) == fitted.report
+    with pytest.raises(InvalidRequestError, match="trial_steps"):
+        parse_fit_config({"trial_steps": 500})

@@ -12,7 +12,6 @@ from benchmarks.codec.label_task import LabelTask
 from labelcast.codec import LabelKind
 from labelcast_producers.fitting.sampling import RowNumbers
 
-TEMPERATURE = 1.0
 # Codecs choose between settings on so many fitted rows.
 CHOICE_ROWS = 4096
 
@@ -21,14 +20,15 @@ def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[st
     """Compare decoded labels of `rows` with the teacher's.
 
     Returns:
-        Means over the rows, in nats and shares: both KL divergences (None where infinite, which
-        is what probabilities of exactly zero cost), and how often the teacher's likeliest class
-        is the likeliest, or among the five likeliest.
+        Means over the rows, at the temperature of the task, in nats and shares: both KL
+        divergences (None where infinite, which is what probabilities of exactly zero cost), and
+        how often the teacher's likeliest class is the likeliest, or among the five likeliest.
     """
     totals = torch.zeros(4, dtype=torch.float64)
     for block, labels in task.labels(rows):
         decoded = codec.decode(codec.encode(labels, block), block)
-        totals += compare(labels, decoded, codec.label_kind).sum(dim=0)
+        found = compare(labels, decoded, codec.label_kind, temperature=task.temperature)
+        totals += found.sum(dim=0)
     names = ("kl_nats", "reverse_kl_nats", "top1_agreement", "top5_agreement")
     means = (totals / len(rows)).tolist()
     return {
@@ -36,14 +36,23 @@ def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[st
     }
 
 
-def compare(teacher: NDArray[Any], decoded: Values, kind: LabelKind) -> torch.Tensor:
-    """KL(teacher ‖ decoded), the reverse, top-1 and top-5 agreement of each row: (n, 4)."""
-    log_teacher = torch.log_softmax(torch.from_numpy(np.asarray(teacher, np.float32)), dim=1)
+def compare(
+    teacher: NDArray[Any], decoded: Values, kind: LabelKind, *, temperature: float = 1.0
+) -> torch.Tensor:
+    """KL(teacher ‖ decoded), the reverse, top-1 and top-5 agreement of each row: (n, 4).
+
+    Raises:
+        ValueError: decoded probabilities, which are those at 1, at another temperature.
+    """
+    logits = torch.from_numpy(np.asarray(teacher, np.float32))
+    log_teacher = torch.log_softmax(logits / temperature, dim=1)
     values = torch.from_numpy(decoded)
     if kind is LabelKind.PROBABILITIES:
+        if temperature != 1:
+            raise ValueError(f"probabilities at temperature 1 are none at {temperature:g}")
         log_decoded = (values / values.sum(dim=1, keepdim=True)).log()
     else:
-        log_decoded = torch.log_softmax(values / TEMPERATURE, dim=1)
+        log_decoded = torch.log_softmax(values / temperature, dim=1)
     likeliest = log_teacher.argmax(dim=1)
     five = log_decoded.topk(min(5, values.shape[1]), dim=1).indices
     # Where the weight is zero, so is the term, whatever its logarithm.

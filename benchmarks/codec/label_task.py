@@ -29,6 +29,11 @@ class LabelTask(ABC):
         """Of every codec that is fitted by gradient descent."""
 
     @property
+    def temperature(self) -> float:
+        """At which labels are used, and so are to be near to the teacher's."""
+        return 1.0
+
+    @property
     def num_classes(self) -> int:
         """Values of a label."""
         return self.dense.description.num_classes

@@ -39,7 +39,12 @@ def fit_ours(given: FitInput, *, codes: int, context: bool) -> BenchmarkCodec:
     fitted = fit(
         dense.rows,
         # Points with and without context are both wanted: the fit is not to choose.
-        FitConfig(codes=codes, steps=given.task.fit_steps, class_width=CLASS_WIDTH),
+        FitConfig(
+            codes=codes,
+            steps=given.task.fit_steps,
+            class_width=CLASS_WIDTH,
+            temperature=given.task.temperature,
+        ),
         out=given.out,
         label_kind=dense.description.label_kind,
         context=known,

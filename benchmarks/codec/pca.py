@@ -17,11 +17,13 @@ class Basis:
 
     Attributes:
         feature: what is decomposed.
+        temperature: at which labels have that feature.
         mean: float32 of fp16 values, shape (C,).
         directions: float32 of fp16 values, shape (k, C), orthonormal but for their rounding.
     """
 
     feature: Feature
+    temperature: float
     mean: Values
     directions: Values
 
@@ -32,12 +34,13 @@ class Basis:
 
     def project(self, logits: NDArray[Any]) -> Values:
         """Coefficients (n, k) of logits (n, C)."""
-        coefficients = (self.feature.of(logits) - self.mean) @ self.directions.T
+        coefficients = (self.feature.of(logits / self.temperature) - self.mean) @ self.directions.T
         return np.ascontiguousarray(coefficients, dtype=np.float32)
 
     def restore(self, coefficients: Values) -> Values:
         """Logits (n, C) of coefficients (n, k)."""
-        return self.feature.logits(coefficients @ self.directions + self.mean)
+        features = coefficients @ self.directions + self.mean
+        return self.feature.logits(features) * np.float32(self.temperature)
 
 
 def fit_basis(task: LabelTask, feature: Feature, size: int) -> Basis:
@@ -47,14 +50,14 @@ def fit_basis(task: LabelTask, feature: Feature, size: int) -> Basis:
     products = np.zeros((classes, classes))
     rows = task.fitted_rows()
     for _, labels in task.labels(rows):
-        values = feature.of(labels)
+        values = feature.of(labels / task.temperature)
         total += values.sum(axis=0)
         products += values.T @ values
     mean = total / len(rows)
     covariance = products / len(rows) - np.outer(mean, mean)
     _, directions = np.linalg.eigh(covariance)
     largest_first = directions[:, ::-1][:, :size].T
-    return Basis(feature, _as_stored(mean), _as_stored(largest_first))
+    return Basis(feature, task.temperature, _as_stored(mean), _as_stored(largest_first))
 
 
 def project_fitted(task: LabelTask, basis: Basis) -> Values:

@@ -1,6 +1,6 @@
 """Every point: a form of labels, and the students that learn from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -74,6 +74,7 @@ class Point:
         fit: makes the codec; None for the yardsticks.
         students: kinds of students; none where only the labels are compared with the teacher's.
         recipe: whose views the codec is fitted to.
+        temperature: of teacher and student, and of the labels that the codec is to be near to.
         ours: whether the codec is labelcast's.
     """
 
@@ -83,6 +84,7 @@ class Point:
     fit: Fit | None = None
     students: tuple[Students, ...] = ()
     recipe: Recipe = Recipe.SRE2L
+    temperature: float = 1.0
     ours: bool = False
 
 
@@ -90,6 +92,8 @@ _RESNET = Students(Architecture.RESNET)
 _BOTH = (_RESNET, Students(Architecture.MOBILENET))
 _FEWER = tuple(Students(Architecture.RESNET, kept) for kept in (Kept.PRUNED, Kept.FEW))
 DENSE, HARD, HARD_SMOOTHED = "dense", "hard", "hard-smoothed"
+SOFTER = 2.0
+_SOFTENED = (DENSE, "vqae-8", "rq-8")
 
 
 def _yardsticks() -> list[Point]:
@@ -158,6 +162,22 @@ def _top_k(k: int, *, spread: bool = False, students: tuple[Students, ...] = ())
     )
 
 
+def _softer(point: Point) -> Point:
+    """The same labels, and a codec fitted to them, at a higher temperature."""
+    return replace(
+        point,
+        name=softened(point.name),
+        title=f"{point.title}, T = {SOFTER:g}",
+        students=(_RESNET,),
+        temperature=SOFTER,
+    )
+
+
+def softened(name: str) -> str:
+    """Name of a point at the higher temperature."""
+    return f"{name}-t{SOFTER:g}"
+
+
 def _named(name: str, recipe: Recipe) -> str:
     return name if recipe is Recipe.SRE2L else f"{recipe}-{name}"
 
@@ -165,7 +185,7 @@ def _named(name: str, recipe: Recipe) -> str:
 def all_points() -> dict[str, Point]:
     """Points by name, in the order of the queue: those with students first."""
     alone = (_RESNET,)
-    points = [
+    taught = [
         *_yardsticks(),
         _ours(8, students=(*_BOTH, *_FEWER)),
         _ours(4, students=_BOTH),
@@ -175,6 +195,10 @@ def all_points() -> dict[str, Point]:
         _faiss("pq", 8, students=alone),
         _top_k(2, students=alone),
         _top_k(5, students=alone),
+    ]
+    points = [
+        *taught,
+        *(_softer(point) for point in taught if point.name in _SOFTENED),
         *(_ours(codes) for codes in (1, 16)),
         *(_ours(codes, context=False) for codes in (1, 2, 4, 16)),
         *(_faiss(method, codes) for method in ("rq", "pq") for codes in (4, 16)),

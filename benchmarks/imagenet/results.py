@@ -85,6 +85,7 @@ def _record(
         "title": point.title if whole else f"{point.title}, {_KEPT_TITLES[kept]}",
         "ours": point.ours and whole,
         "recipe": str(point.recipe),
+        "temperature": point.temperature,
         "decoded": point.fit is not None,
         "bytes_per_label": codec["payload_bytes_per_label"] * share,
         "views_with_labels": share,

@@ -23,33 +23,20 @@ from labelcast.torch import mixed_hard_loss, soft_label_loss
 from labelcast.torch.images.render_seeded import ViewRenderer
 from labelcast_producers.dense.labels import DenseLabels
 
-TEMPERATURE = 1.0
 
-
-def train(
-    place: Place,
-    supervision: Supervision,
-    students: Students,
-    labels: Path | None,
-    kind: LabelKind,
-    *,
-    seed: int,
-) -> dict[str, Any]:
+def train(place: Place, students: Students, teaching: "Teaching", *, seed: int) -> dict[str, Any]:
     """Train a student and compare it with the teacher on pictures that it has never seen.
 
     Args:
         place: prepared.
-        supervision: what it learns from.
         students: its kind.
-        labels: `.npy` of all rows, for soft labels.
-        kind: of those labels.
+        teaching: what it learns from.
         seed: of order and initial weights.
 
     Returns:
         The seed, what `compare_student` says, and the seconds of the loop; JSON values.
     """
     settings, steps = place.scale.student, count_steps(place.scale)
-    teaching = _Teaching(place.teachers(Part.TRAIN), supervision, labels, kind)
     views = load_views(place, Part.TRAIN)
     torch.manual_seed(seed)
     network = student_network(students.architecture, settings).train()
@@ -75,8 +62,16 @@ def train(
     return {"seed": seed, **found, "steps": steps, "seconds": round(seconds, 2)}
 
 
-class _Teaching:
-    """The loss of a batch, from whatever a student learns from."""
+class Teaching:
+    """The loss of a batch, from whatever a student learns from.
+
+    Args:
+        dense: the teacher's labels of what is shown.
+        supervision: which labels a student gets.
+        labels: `.npy` of all rows, for soft labels.
+        kind: of those labels.
+        temperature: of teacher and student, for soft labels.
+    """
 
     def __init__(
         self,
@@ -84,9 +79,11 @@ class _Teaching:
         supervision: Supervision,
         labels: Path | None,
         kind: LabelKind,
+        temperature: float = 1.0,
     ) -> None:
         self._smoothing = supervision.label_smoothing
         self._kind = kind
+        self._temperature = temperature
         self._labels: NDArray[Any] | None = None
         if self._smoothing is None:
             if labels is None:
@@ -103,7 +100,7 @@ class _Teaching:
             shown, area = self._shown[:, rows], self._area[rows]
             return mixed_hard_loss(logits, shown, area, label_smoothing=smoothing)
         soft = torch.from_numpy(self._labels[rows])
-        return soft_label_loss(logits, soft, self._kind, temperature=TEMPERATURE)
+        return soft_label_loss(logits, soft, self._kind, temperature=self._temperature)
 
 
 def _mixtures(dense: DenseLabels) -> tuple[Tensor, Tensor]:

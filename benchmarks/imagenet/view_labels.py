@@ -15,10 +15,12 @@ class ViewLabels(LabelTask):
     Attributes:
         directory: of dense labels.
         steps: of every codec that is fitted by gradient descent.
+        temperature: at which students learn from them.
     """
 
     directory: Path
     steps: int
+    temperature: float = 1.0
 
     @cached_property
     def dense(self) -> DenseLabels:

@@ -12,7 +12,7 @@ from benchmarks.imagenet.parts import Part
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import Point, Recipe, Students, Supervision, all_points
 from benchmarks.imagenet.settings import CLASSES
-from benchmarks.imagenet.students import train
+from benchmarks.imagenet.students import Teaching, train
 from benchmarks.imagenet.view_labels import ViewLabels
 from labelcast.codec import LabelKind
 from labelcast_producers.dense.files import LabelFile
@@ -58,7 +58,10 @@ def _train(
         dense = place.teachers(Part.TRAIN)
         assert isinstance(dense.rows, LabelFile)
         labels, kind = dense.rows.path, dense.description.label_kind
-    return train(place, point.supervision, students, labels, kind, seed=seed)
+    teaching = Teaching(
+        place.teachers(Part.TRAIN), point.supervision, labels, kind, point.temperature
+    )
+    return train(place, students, teaching, seed=seed)
 
 
 def _yardstick(point: Point, place: Place) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _yardstick(point: Point, place: Place) -> dict[str, Any]:
 
 def _fit_and_compare(point: Point, fit: Fit, place: Place, unit: Unit) -> dict[str, Any]:
     name = "train" if point.recipe is Recipe.SRE2L else "rded"
-    task = ViewLabels(place.labels(name), place.scale.fit_steps)
+    task = ViewLabels(place.labels(name), place.scale.fit_steps, point.temperature)
     codec, facts = fit_codec(fit, task, unit.directory / "fit")
     unseen = task.unseen_rows()
     facts["unseen"] = measure(codec, task, unseen)

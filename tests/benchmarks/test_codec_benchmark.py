@@ -21,6 +21,7 @@ from benchmarks.codec.contract import BenchmarkCodec, FitInput
 from benchmarks.codec.faiss_codecs import Method, fit_faiss
 from benchmarks.codec.features import Feature
 from benchmarks.codec.low_rank import fit_low_rank
+from benchmarks.codec.pca import fit_basis
 from benchmarks.codec.queue import Finished, Unit, missing, run, write_result
 from benchmarks.codec.task import Protocol, Task
 from benchmarks.codec.top_k import TopK
@@ -135,6 +136,22 @@ def test_features_lead_back_to_the_softmax(feature: Feature) -> None:
     assert abs(float(rows[:, 0].sum())) < 1e-4
 
 
+class _Softer(Task):
+    temperature = 4.0
+
+
+@pytest.mark.parametrize("feature", list(Feature))
+def test_features_of_softer_labels_lead_back_to_the_teachers_logits(
+    task: Task, feature: Feature
+) -> None:
+    basis = fit_basis(_Softer(task.protocol, task.directory), feature, CLASSES)
+    _, labels = next(task.labels(task.unseen_rows()))
+    decoded = basis.restore(basis.project(labels))
+    assert float(fidelity.compare(labels, decoded, LabelKind.LOGITS)[:, 0].mean()) < 0.01
+    softer = basis.feature.of(labels / np.float16(4))
+    np.testing.assert_allclose(basis.mean, softer.mean(axis=0), atol=0.3)
+
+
 def test_low_rank_keeps_labels_of_that_rank(task: Task) -> None:
     codec = fit_low_rank(FitInput(task, task.directory / "fit"), size=3)
     rows, labels = next(iter(task.labels(task.unseen_rows())))
@@ -177,6 +194,11 @@ def test_fidelity_against_a_divergence_worked_out_by_hand() -> None:
     assert kl == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75), abs=1e-6)
     assert reverse == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
     assert (top1, top5) == (0.0, 1.0)
+    twice, logits = 2 * teacher, 2 * np.log(decoded)
+    (softer,) = fidelity.compare(twice, logits, LabelKind.LOGITS, temperature=2.0).tolist()
+    assert softer == pytest.approx(row, abs=1e-6)
+    with pytest.raises(ValueError, match="probabilities at temperature 1 are none at 2"):
+        fidelity.compare(twice, decoded, LabelKind.PROBABILITIES, temperature=2.0)
 
 
 def test_the_interval_is_students() -> None:

@@ -39,6 +39,7 @@ def made(
     known: float | None = None,
     ours: bool = False,
     seeds: int = 3,
+    temperature: float = 1.0,
 ) -> Any:
     """A record as the work directory gives it; its students have one KL on all of a part."""
     by_part = {"held-out": compared(kl), "known-things": compared(kl if known is None else known)}
@@ -48,6 +49,7 @@ def made(
         "title": name,
         "ours": ours,
         "recipe": "sre2l",
+        "temperature": temperature,
         "decoded": name not in ("dense", "hard"),
         "bytes_per_label": size,
         "payload_bytes_per_label": 8,
@@ -78,6 +80,8 @@ def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
         made("rq-8", 8, 3.08, known=3.2),
         made("vqae-8-few", 1.5, 3.1),
         made("topk-renormalise-5", 20, 3.01),
+        made("vqae-8-t2", 8, 2.96, ours=True, temperature=2.0),
+        made("rq-8-t2", 8, 2.92, temperature=2.0),
     ]
     result = derived(points)
     at_8 = next(point for point in result["points"] if point["codec"] == "vqae-8")
@@ -85,13 +89,14 @@ def test_measures_take_the_best_rival_of_no_more_bytes() -> None:
     assert of_8["held-out"]["share_kept_of_mean"] == pytest.approx(0.96)
     assert of_8["known-things"]["share_kept"] == pytest.approx(1.0)
     measures = result["measures"]
-    kept, _, at_2, ahead_8, _, ahead_2, known_8, _, known_2, kl, labels, crops = measures
+    kept, _, at_2, ahead_8, _, ahead_2, softer, known_8, _, known_2, _, kl, labels, crops = measures
     assert (kept["ours"], kept["reached"]) == (pytest.approx(99.0), True)
     assert (at_2["ours"], at_2["reached"]) == (pytest.approx(95.0), True)
     assert (ahead_8["rival"], ahead_8["reached"]) == ("rq-8", True)
     assert ahead_8["ours"] == pytest.approx(1.0)
     assert (ahead_2["rival"], ahead_2["reached"]) == ("vqae-8-few", False)
     assert ahead_2["ours"] == pytest.approx(-2.5)
+    assert (softer["rival"], softer["ours"]) == ("rq-8-t2", pytest.approx(-1.0))
     assert (known_8["rival"], known_8["ours"]) == ("vqae-8-few", pytest.approx(2.5))
     assert (known_2["rival"], known_2["reached"]) == ("vqae-8-few", False)
     assert (kl["ours"], kl["reached"]) == (pytest.approx(100), True)

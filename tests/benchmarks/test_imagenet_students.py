@@ -23,6 +23,7 @@ from benchmarks.imagenet.results import collect, derive
 from benchmarks.imagenet.settings import CLASSES, QUICK, StudentSettings
 from benchmarks.imagenet.steps import count_steps, planned_steps
 from benchmarks.imagenet.student_views import views_path, write_views
+from benchmarks.imagenet.students import Teaching
 from benchmarks.imagenet.table import (
     fidelity_table,
     known_things_table,
@@ -233,6 +234,30 @@ def test_the_mean_label_is_that_of_all_training_views(place: Place) -> None:
 def test_students_have_a_logit_for_each_class(architecture: Architecture) -> None:
     network = student_network(architecture, SCALE.student)
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, CLASSES)
+
+
+def test_softer_labels_are_compared_with_softer_students(place: Place) -> None:
+    dense = place.teachers(Part.TRAIN)
+    labels = place.labels(Part.TRAIN) / LABELS_NAME
+    rows = np.arange(5)
+    taught = torch.from_numpy(dense.rows.gather(rows)).float()
+    for temperature in (1.0, 2.0):
+        teaching = Teaching(dense, Supervision.DENSE, labels, LabelKind.LOGITS, temperature)
+        assert float(teaching.loss(taught, rows, hard=False)) == pytest.approx(0, abs=1e-3)
+        soft = (taught / temperature).double().log_softmax(1)
+        expected = float((soft.exp() * (soft + np.log(CLASSES))).sum(dim=1).mean())
+        loss = teaching.loss(torch.zeros_like(taught), rows, hard=False)
+        assert float(loss) == pytest.approx(expected, abs=1e-3)
+
+
+def test_softer_points_differ_in_nothing_but_temperature() -> None:
+    points = all_points()
+    softer = [point for point in points.values() if point.temperature != 1]
+    assert [point.name for point in softer] == ["dense-t2", "vqae-8-t2", "rq-8-t2"]
+    for point in softer:
+        plain = points[point.name.removesuffix("-t2")]
+        assert (point.fit, point.supervision) == (plain.fit, plain.supervision)
+        assert (point.ours, point.temperature) == (plain.ours, 2.0)
 
 
 def test_a_point_goes_from_labels_to_a_share(place: Place) -> None:

@@ -1,6 +1,7 @@
 """Commands that make a label set from labels: fit, encode."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -282,9 +283,12 @@ def _few_labels_text(report: "FitReport") -> str:
     wanted = report.labels_wanted
     if wanted is None:
         return ""
+    # Rounded down, an estimate could be of fewer labels than there are.
+    unit = 10 ** (len(str(wanted)) - 1)
+    about = math.ceil(wanted / unit) * unit
     return (
         f"\nfitted rows are kept better, with KL {report.seen.kl_nats:.3f} nats: a codec of this"
-        f" size wants about {float(f'{wanted:.1g}'):,.0f} fitted labels instead of"
+        f" size wants about {about:,} fitted labels instead of"
         f" {report.fitted_rows:,}; relabel with more --seeds"
     )
 

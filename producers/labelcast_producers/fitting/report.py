@@ -115,7 +115,8 @@ class FitReport(BaseModel):
             return None
         small = max(_SMALL_SHARE * self.seen.kl_nats, _SMALL_NATS)
         gap = self.unseen.kl_nats - self.seen.kl_nats
-        return round(self.fitted_rows * gap / small) if gap > small else None
+        wanted = round(self.fitted_rows * gap / small)
+        return wanted if wanted > self.fitted_rows else None
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, no NaN."""

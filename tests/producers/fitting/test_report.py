@@ -34,6 +34,8 @@ def test_rows_that_were_fitted_are_counted(report: FitReport) -> None:
         (0.2, 0.4, 100_000),
         (0.2, 0.23, 15_000),
         (0.2, 0.219, None),
+        # So little more is no more.
+        (0.2, 0.2200001, None),
         (0.2, 0.1, None),
         # Where nothing is lost, a tenth of it is too little to ask for.
         (0.0, 0.005, None),

@@ -138,6 +138,11 @@ def reported_rows(split: Split, choice: ContextChoice | None) -> RowNumbers:
     return held_out if choice is None else held_out[held_out % _COMPARED_EVERY != 0]
 
 
+def tried_checkpoints(out: Path) -> list[Path]:
+    """Where `choose_context` keeps unfinished fits."""
+    return [_files(out, width)[0] for width in _TRIED_WIDTHS]
+
+
 def discard_tried(out: Path) -> None:
     """Remove what `choose_context` has left."""
     for width in _TRIED_WIDTHS:

@@ -27,6 +27,7 @@ from labelcast_producers.fitting.context_choice import (
     discard_tried,
     is_open,
     reported_rows,
+    tried_checkpoints,
 )
 from labelcast_producers.fitting.metrics import measure
 from labelcast_producers.fitting.parallel import ALONE, Workers
@@ -141,6 +142,12 @@ def fit(
     if workers.is_first and not resume:
         # If interrupted, this fit must not be taken for the earlier one.
         _discard(out)
+    decides = is_open(config, context, split)
+    if workers.any(workers.is_first and _holds_other_kind(out, decides=decides)):
+        raise InvalidRequestError(
+            f"{out} holds an unfinished fit that {'does not decide' if decides else 'decides'} on"
+            f" context; use another directory for --out, or {START_ANEW}"
+        )
     make = partial(
         Loop,
         labels=labels,
@@ -152,7 +159,7 @@ def fit(
         on_log=on_log,
     )
     choice: ContextChoice | None = None
-    if is_open(config, context, split):
+    if decides:
         loop, choice = choose_context(
             make,
             config,
@@ -262,9 +269,20 @@ def _naming_the_way_out() -> Iterator[None]:
         raise type(error)(f"{error.message}; {START_ANEW}") from None
 
 
+def _holds_other_kind(out: Path, *, decides: bool) -> bool:
+    """Whether an unfinished fit is there whose files this one would not find.
+
+    Args:
+        out: directory of both.
+        decides: whether this one decides on context; the other then does not.
+    """
+    other = [out / CHECKPOINT_FILE] if decides else tried_checkpoints(out)
+    return any(path.exists() for path in other)
+
+
 def _discard(out: Path) -> None:
     # The report first: without it, the other files are not a finished fit.
-    for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE):
+    for name in (REPORT_FILE, CODEC_FILE, ENCODER_FILE, CHECKPOINT_FILE):
         (out / name).unlink(missing_ok=True)
     discard_tried(out)
 

@@ -14,7 +14,7 @@ from labelcast_producers.dense.labels import TABLES_NAME, open_for_fitting
 from labelcast_producers.fitting import FitConfig, FittedCodec, fit, parse_fit_config
 from labelcast_producers.fitting.config import CLASS_WIDTH
 from labelcast_producers.fitting.context_choice import planned_steps
-from labelcast_producers.fitting.fit import LOG_FILE, split_of
+from labelcast_producers.fitting.fit import CHECKPOINT_FILE, LOG_FILE, split_of
 from labelcast_producers.fitting.report import FitReport, read_report
 from labelcast_producers.fitting.steps import Loop
 from labelcast_producers.neural.fitted_files import CODEC_FILE, ENCODER_FILE, REPORT_FILE
@@ -130,6 +130,26 @@ def test_what_another_fit_left_is_not_taken_up(tmp_path: Path, dense: Path) -> N
     with pytest.raises(InvalidRequestError, match="--fresh"):
         fit_openly(dense, out, steps=4)
     fit_openly(dense, out, steps=4, resume=False)
+    assert {path.name for path in out.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_an_unfinished_fit_of_the_other_kind_is_refused_and_kept(
+    tmp_path: Path, dense: Path, *, decided: bool
+) -> None:
+    """Neither is found where the other looks for what it left."""
+    out = tmp_path / "out"
+    told: dict[str, Any] = {"class_width": 0}
+    first, second = (told, {}) if decided else ({}, told)
+    left = out / (CHECKPOINT_FILE if decided else OTHER_FIRST)
+    interrupting = signalled_once_saved(left, signal.SIGINT)
+    with interrupting, pytest.raises(KeyboardInterrupt):
+        fit_openly(dense, out, steps=20, checkpoint_seconds=0, **first)
+    before = left.read_bytes()
+    with pytest.raises(InvalidRequestError, match=r"holds an unfinished fit that .*--fresh"):
+        fit_openly(dense, out, steps=4, **second)
+    assert left.read_bytes() == before
+    fit_openly(dense, out, steps=4, resume=False, **second)
     assert {path.name for path in out.iterdir()} == FILES
 
 

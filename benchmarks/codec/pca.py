@@ -1,6 +1,6 @@
 """Principal components of labels, from the moments of all fitted rows in one pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class Basis:
     def stored_bytes(self) -> int:
         """Of mean and directions in fp16."""
         return 2 * (self.mean.size + self.directions.size)
+
+    def first(self, size: int) -> "Basis":
+        """The same with so many directions."""
+        return replace(self, directions=self.directions[:size])
 
     def project(self, logits: NDArray[Any]) -> Values:
         """Coefficients (n, k) of logits (n, C)."""

@@ -51,8 +51,8 @@ def do_unit(place: Place, unit: Unit) -> dict[str, Any]:
 def _train(
     point: Point, place: Place, students: Students, directory: Path, *, seed: int
 ) -> dict[str, Any]:
+    codec = json.loads((directory / f"{CODEC_UNIT}.json").read_text())
     if point.supervision is Supervision.DECODED:
-        codec = json.loads((directory / f"{CODEC_UNIT}.json").read_text())
         labels, kind = directory / _LABELS_NAME, LabelKind(codec["label_kind"])
     else:
         dense = place.teachers(Part.TRAIN)
@@ -61,7 +61,9 @@ def _train(
     teaching = Teaching(
         place.teachers(Part.TRAIN), point.supervision, labels, kind, point.temperature
     )
-    return train(place, students, teaching, seed=seed)
+    # A later encoder may give other labels: what these were belongs to the student.
+    taught = {"kl_taught": codec["unseen"]["kl_nats"]}
+    return train(place, students, teaching, seed=seed) | taught
 
 
 def _yardstick(point: Point, place: Place) -> dict[str, Any]:

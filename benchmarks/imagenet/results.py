@@ -13,10 +13,11 @@ from benchmarks.codec.queue import read_results
 from benchmarks.imagenet.comparison import compare_mean_label, photographs_of
 from benchmarks.imagenet.measures import measures_of
 from benchmarks.imagenet.parts import TESTED, Part
+from benchmarks.imagenet.photographs import thing
 from benchmarks.imagenet.place import Place
 from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, all_points
 from benchmarks.imagenet.settings import FIRST_STUDENT, TEACHER_NAME
-from benchmarks.imagenet.shares import paired_sums, share_kept, sums_by_seed
+from benchmarks.imagenet.shares import paired_sums, share_kept, sums_by_seed, sums_of_things
 from benchmarks.imagenet.steps import kept_rows
 from benchmarks.imagenet.work import CODEC_UNIT, units_of
 
@@ -41,6 +42,7 @@ def collect(place: Place) -> Record:
         },
         "prepared": place.facts,
         "mean_label": compare_mean_label(place),
+        "things": {str(part): _things(place, part) for part in TESTED},
         "points": records,
     }
 
@@ -52,6 +54,13 @@ def _tested(place: Place, part: Part) -> Record:
         "crops": len(crops),
         "photographs": len(photographs),
     }
+
+
+def _things(place: Place, part: Part) -> list[int]:
+    """For each photograph, which thing it shows."""
+    shown = [thing(name) for name in photographs_of(place, part)[0]]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(shown))}
+    return [numbers[name] for name in shown]
 
 
 def _collected(point: Point, place: Place) -> list[Record]:
@@ -131,7 +140,7 @@ def derive(result: Record) -> Record:
     for point in result["points"]:
         figures = {
             architecture: {
-                str(part): _figures(students, architecture, part, by_name, result["mean_label"])
+                str(part): _figures(students, architecture, part, by_name, result)
                 for part in TESTED
             }
             for architecture, students in point["students"].items()
@@ -149,21 +158,22 @@ def _figures(
     architecture: str,
     part: Part,
     by_name: dict[str, Record],
-    mean_label: Record,
+    result: Record,
 ) -> Record:
     found: Record = {
         name: statistics.fmean(student[part][name] for student in students)
         for name in ("kl", "top1", "top5")
     }
     found["kl_by_seed"] = {str(student["seed"]): student[part]["kl"] for student in students}
-    sums = sums_by_seed(students, part)
+    things = result["things"][part]
+    sums = sums_by_seed(students, part, things)
     hard, smoothed, dense = (
-        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []), part)
+        sums_by_seed(by_name.get(name, {}).get("students", {}).get(architecture, []), part, things)
         for name in (HARD, HARD_SMOOTHED, DENSE)
     )
     # A student that has seen no image is the same whatever its seed.
-    by_photograph: list[float] = mean_label[part]["kl_by_photograph"]
-    mean = dict.fromkeys(sums, by_photograph)
+    untaught = sums_of_things(result["mean_label"][part]["kl_by_photograph"], things)
+    mean = dict.fromkeys(sums, untaught)
     for name, least in (
         ("share_kept", hard),
         ("share_kept_of_smoothed", smoothed),

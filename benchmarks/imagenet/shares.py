@@ -1,8 +1,9 @@
-"""How much of what dense labels gain over hard ones is kept, with intervals over photographs.
+"""How much of what dense labels gain over hard ones is kept, with intervals over things and seeds.
 
 share kept = (KL of hard − KL of x) / (KL of hard − KL of dense), each the divergence of a student
-from the teacher over all crops of a part. Crops of one photograph are alike: what is drawn anew for
-an interval is photographs, the same ones for all three students.
+from the teacher over all crops of a part. Crops of one photograph are alike, and so are photographs
+of one thing; and students of another seed are others. What is drawn anew for an interval is things
+and seeds, the same ones for all three students. Three seeds say little of how far others would lie.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ def share_kept(
     """The share, and its 95 % interval.
 
     Args:
-        sums: float64, shape (seeds, photographs): KL over the crops of each photograph, of one
-            student for each seed.
+        sums: float64, shape (seeds, things): KL over the crops of each thing, of one student for
+            each seed.
         hard: the same of students of hard labels, with the same seeds.
         dense: the same of students of dense labels.
 
@@ -51,27 +52,44 @@ def share_ahead(
 
 
 def _ratio(kept: Sums, gain: Sums) -> tuple[float, tuple[float, float]] | tuple[None, None]:
-    kept, gain = kept.sum(axis=0), gain.sum(axis=0)
     if gain.sum() <= 0:
         return None, None
-    photographs = len(gain)
     random = np.random.default_rng(0)
-    drawn = random.multinomial(photographs, np.full(photographs, 1 / photographs), size=DRAWS)
-    gained = drawn @ gain
-    # Where only photographs came up of which dense labels taught nothing there is no share.
-    ratios = (drawn @ kept)[gained > 0] / gained[gained > 0]
+    seeds, things = (
+        random.multinomial(count, np.full(count, 1 / count), size=DRAWS) for count in gain.shape
+    )
+    keeping, gained = (((seeds @ each) * things).sum(axis=1) for each in (kept, gain))
+    # Where only things came up of which dense labels taught nothing there is no share.
+    ratios = keeping[gained > 0] / gained[gained > 0]
     low, high = np.percentile(ratios, _ENDS).tolist()
     return float(kept.sum() / gain.sum()), (low, high)
 
 
-def sums_by_seed(students: Sequence[dict[str, Any]], part: Part) -> dict[int, list[float]]:
-    """KL over the crops of each photograph of a part, by seed, from the results of students."""
-    return {int(student["seed"]): student[part]["kl_by_photograph"] for student in students}
+def sums_by_seed(
+    students: Sequence[dict[str, Any]], part: Part, things: Sequence[int]
+) -> dict[int, Sums]:
+    """KL over the crops of each thing of a part, by seed, from the results of students.
+
+    Args:
+        students: results of `train`.
+        part: which crops.
+        things: for each photograph, which thing it shows.
+    """
+    return {
+        int(student["seed"]): sums_of_things(student[part]["kl_by_photograph"], things)
+        for student in students
+    }
 
 
-def paired_sums(*by_seed: dict[int, list[float]]) -> list[Sums] | None:
+def sums_of_things(by_photograph: Sequence[float], things: Sequence[int]) -> Sums:
+    """Sums over photographs to sums over things: shape (things,)."""
+    sums: Sums = np.bincount(things, weights=by_photograph).astype(np.float64)
+    return sums
+
+
+def paired_sums(*by_seed: dict[int, Sums]) -> list[Sums] | None:
     """Sums of several students for the seeds that all have; None where there is no such seed."""
     seeds = sorted(set.intersection(*(set(one) for one in by_seed)))
     if not seeds:
         return None
-    return [np.array([one[seed] for seed in seeds], dtype=np.float64) for one in by_seed]
+    return [np.stack([one[seed] for seed in seeds]) for one in by_seed]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.imagenet.budget_table import budget_table
-from benchmarks.imagenet.parts import TESTED
+from benchmarks.imagenet.parts import TESTED, Part
 from benchmarks.imagenet.plot import write_plot
 from benchmarks.imagenet.results import derive, merged
-from benchmarks.imagenet.shares import share_ahead, share_kept
+from benchmarks.imagenet.shares import share_ahead, share_kept, sums_by_seed
 
 
-def test_a_share_is_of_the_gain_and_its_interval_is_over_photographs() -> None:
+def test_a_share_is_of_the_gain_and_its_interval_is_over_things() -> None:
     hard, dense = np.array([[6.0, 2.0], [6.0, 2.0]]), np.array([[2.0, 2.0], [2.0, 2.0]])
     assert share_kept(dense, hard, dense) == (1.0, (1.0, 1.0))
     assert share_kept(hard, hard, dense) == (0.0, (0.0, 0.0))
@@ -25,6 +25,16 @@ def test_a_share_is_of_the_gain_and_its_interval_is_over_photographs() -> None:
     assert share_kept(uneven, hard, dense) == (0.75, (0.75, 1.0))
     assert share_kept(dense, dense, hard) == (None, None)
     assert share_ahead(dense, half, hard, dense) == (0.5, (0.5, 0.5))
+
+
+def test_an_interval_is_over_seeds_and_things() -> None:
+    hard, dense = np.full((3, 4), 6.0), np.full((3, 4), 2.0)
+    by_seed = np.array([[2.0], [4.0], [6.0]]).repeat(4, axis=1)
+    assert share_kept(by_seed, hard, dense) == (0.5, (0.0, 1.0))
+    # Two photographs of one thing are drawn together.
+    students = [{"seed": 0, "held-out": {"kl_by_photograph": [2.0, 6.0, 4.0]}}]
+    (sums,) = sums_by_seed(students, Part.HELD_OUT, [0, 0, 1]).values()
+    assert sums.tolist() == [8.0, 4.0]
 
 
 def compared(kl: float) -> dict[str, Any]:
@@ -68,7 +78,10 @@ def derived(points: list[Any]) -> Any:
     """The result of these points, and of a mean label at 4 nats."""
     protocol = {"labels": 75_000, "tested": {"held-out": {"crops": 9_000}}}
     mean_label = {str(part): compared(4.0) for part in TESTED}
-    return derive({"protocol": protocol, "mean_label": mean_label, "points": points})
+    things = {str(part): [0, 1] for part in TESTED}
+    return derive(
+        {"protocol": protocol, "mean_label": mean_label, "things": things, "points": points}
+    )
 
 
 def test_measures_take_the_best_rival_of_no_more_bytes() -> None:

@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelcast_producers.neural.search.decodings import LARGEST_EXPONENT, Decoded
+from labelcast_producers.neural.search.decodings import Decoded
 
 _LIKELIEST = 24
 _DIRECTIONS = 24
 _TINY = 1e-30
 _LEAST_POWER = 1e-6
+# The sum of a million exponentials of it is still finite in fp32.
+_LARGEST_EXPONENT = 70.0
 
 
 class LinearisedDecoder:
@@ -199,7 +201,7 @@ def _costs(exponents: Tensor, halves: Tensor) -> Tensor:
     wanted = exponents[..., -1, :]
     exponents = exponents[..., :-1, :]
     exponents[..., -1, :] += halves
-    return exponents.clamp_(max=LARGEST_EXPONENT).exp_().sum(dim=-2).log_().sub_(wanted)
+    return exponents.clamp_(max=_LARGEST_EXPONENT).exp_().sum(dim=-2).log_().sub_(wanted)
 
 
 def _take(values: Tensor, place: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from labelcast_producers.dense.labels import DenseLabels
 from labelcast_producers.encoding.label_set_writer import write_label_set
 from labelcast_producers.fitting import FitConfig, FittedCodec, fit, load_fitted
 from labelcast_producers.fitting.metrics import measure
+from labelcast_producers.neural.compute import Compute
 from labelcast_producers.neural.encoding import VqaeEncoder
 from labelcast_producers.neural.fitted_files import REPORT_FILE
 
@@ -42,6 +44,7 @@ POINTS = {
     "vqae-plain-8": "photographs, 8 bytes, no context",
 }
 CORES = (2, 1)
+CPU = torch.device("cpu")
 STEPS, QUICK_STEPS = 1500, 60
 KL_ROWS, QUICK_KL_ROWS = 2048, 256
 REPETITIONS = 5
@@ -60,8 +63,19 @@ def main() -> None:
     work = Path(os.environ.get("BENCH_DIR", ROOT / "bench-out"))
     out = work / "encode.json" if options.quick else RESULT
     work.mkdir(parents=True, exist_ok=True)
+    place = Place(FULL, work / FULL.name)
+    lacking = [] if options.quick else [name for name in POINTS if not _is_fitted(place, name)]
+    if lacking:
+        parser.error(
+            f"photographs are encoded with the codecs of make bench-imagenet"
+            f" POINT={','.join(lacking)}, which come first; --quick measures glyphs alone"
+        )
     result = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "arithmetic": {"ours": _arithmetic(), "peer": str(Compute.AUTO.resolve(CPU))},
+        },
         "versions": {"torch": torch.__version__},
         "measures": list(measures(work, quick=options.quick)),
     }
@@ -76,19 +90,14 @@ def measures(work: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
         codec = fitted(glyphs, size, work / protocol.name / f"glyphs-{size}", quick=quick)
         yield from of_codec(f"glyphs, {size} bytes", glyphs, codec, quick=quick)
     if not quick:
-        yield from of_photographs(Place(FULL, work / FULL.name))
-
-
-def of_photographs(place: Place) -> Iterator[dict[str, Any]]:
-    """Rows of the codecs that `make bench-imagenet` has fitted."""
-    for point, title in POINTS.items():
-        out = place.of(point) / "fit"
-        if (out / REPORT_FILE).is_file():
-            codec = load_fitted(out, device="cpu")
+        place = Place(FULL, work / FULL.name)
+        for point, title in POINTS.items():
+            codec = load_fitted(place.of(point) / "fit", device="cpu")
             yield from of_codec(title, place.teachers(Part.TRAIN), codec, quick=False)
-        else:
-            lacking = Measure(name=title, unit="labels/s", reach=REACH)
-            yield lacking.unrun("`make bench-imagenet` makes the labels and the codec")
+
+
+def _is_fitted(place: Place, point: str) -> bool:
+    return (place.of(point) / "fit" / REPORT_FILE).is_file()
 
 
 def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCodec:
@@ -106,24 +115,31 @@ def fitted(dense: DenseLabels, size: int, out: Path, *, quick: bool) -> FittedCo
     )
 
 
-def decoding_each_trial(codec: FittedCodec) -> VqaeEncoder:
-    """The encoder of before."""
-    config = codec.report.config.model_copy(update={"search_linearised": False})
+def encoder_of(
+    codec: FittedCodec, *, linearised: bool, compute: Compute = Compute.AUTO
+) -> VqaeEncoder:
+    """The codec's encoder with another search; that of before decodes each trial."""
+    config = codec.report.config.model_copy(update={"search_linearised": linearised})
     encoder = codec.encoder
     return VqaeEncoder(
         encoder.model,
         codec.codec,
         label_kind=encoder.label_kind,
         temperature=encoder.temperature,
-        search=config.search,
+        search=replace(config.search, compute=compute),
     )
+
+
+def _arithmetic() -> Compute:
+    """Of what our search only proposes."""
+    return Compute.AUTO.resolve_for_search(CPU)
 
 
 def of_codec(
     name: str, dense: DenseLabels, codec: FittedCodec, *, quick: bool
 ) -> Iterator[dict[str, Any]]:
     """KL and speed of one codec, beside those of before."""
-    before = decoding_each_trial(codec)
+    before = encoder_of(codec, linearised=False)
     context = dense.context() if codec.codec.context_stride else None
     rows = unseen_rows(dense, QUICK_KL_ROWS if quick else KL_ROWS)
     ours, theirs = (
@@ -132,20 +148,17 @@ def of_codec(
     kept = Measure(name=f"{name}: KL", unit="nats", reach=MOST_KL, lower_is_better=True)
     yield kept.figures(ours, theirs, ours / theirs)
     few = first_seeds(dense, 300 if quick else SPEED_ROWS)
-    for cores in CORES:
-        speed = Measure(
-            name=f"{name}, {cores} cores" if cores > 1 else f"{name}, one core",
-            unit="labels/s",
-            reach=REACH,
-            aim=AIM,
-        )
+    encoders = [(cores, "", codec.encoder) for cores in CORES]
+    if _arithmetic() is not Compute.FP32:
+        exact = encoder_of(codec, linearised=True, compute=Compute.FP32)
+        encoders.append((CORES[0], ", all in fp32", exact))
+    for cores, how, encoder in encoders:
+        where = f"{cores} cores" if cores > 1 else "one core"
+        speed = Measure(name=f"{name}, {where}{how}", unit="labels/s", reach=REACH, aim=AIM)
         if cores > (os.cpu_count() or 1):
             yield speed.unrun("this machine has fewer cores")
             continue
-        new, old = (
-            labels_a_second(few, encoder, codec.artifact, cores)
-            for encoder in (codec.encoder, before)
-        )
+        new, old = (labels_a_second(few, each, codec.artifact, cores) for each in (encoder, before))
         yield speed.compare(new, old, 1 if quick else REPETITIONS)
 
 

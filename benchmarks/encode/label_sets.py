@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.label_task import HOLDOUT_EVERY
 from benchmarks.codec.task import Protocol, label
 from labelcast.label_set import GridIndex, RowOrder
-from labelcast_producers.dense.files import LabelBlock
+from labelcast_producers.dense.files import LabelBlock, LabelRows
 from labelcast_producers.dense.labels import DESCRIPTION_NAME, DenseLabels
 from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
 
@@ -38,43 +38,43 @@ def unseen_rows(dense: DenseLabels, count: int) -> RowNumbers:
 
 
 def first_seeds(dense: DenseLabels, rows: int) -> DenseLabels:
-    """The labels of whole seeds, at least `rows` of them if there are as many, in memory."""
+    """The labels of whole seeds, at least `rows` of them if there are as many."""
     ids = dense.index.sample_ids
     seeds = dense.index.seeds[: -(-rows // len(ids))]
     return replace(
         dense,
         index=GridIndex(ids, seeds, RowOrder.SEED_MAJOR),
-        rows=HeldRows(dense.rows.read(0, len(ids) * len(seeds)), len(ids)),
+        rows=FirstRows(dense.rows, len(ids) * len(seeds)),
         control_images=None,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class HeldRows:
-    """Labels in memory.
+class FirstRows:
+    """The first rows of some labels.
 
     Attributes:
-        labels: shape (N, C).
-        rows_per_seed: rows of one augmentation seed.
+        labels: all of them.
+        num_rows: how many are the first.
     """
 
-    labels: LabelBlock
-    rows_per_seed: int | None
-
-    @property
-    def num_rows(self) -> int:
-        """N."""
-        return len(self.labels)
+    labels: LabelRows
+    num_rows: int
 
     @property
     def num_classes(self) -> int:
-        """C."""
-        return int(self.labels.shape[1])
+        """Values of a label."""
+        return self.labels.num_classes
+
+    @property
+    def rows_per_seed(self) -> int | None:
+        """Rows of one augmentation seed."""
+        return self.labels.rows_per_seed
 
     def read(self, start: int, stop: int) -> LabelBlock:
         """Rows start to stop - 1."""
-        return self.labels[start:stop].copy()
+        return self.labels.read(start, min(stop, self.num_rows))
 
     def gather(self, rows: NDArray[np.int64]) -> LabelBlock:
         """Rows in the order given."""
-        return self.labels[rows]
+        return self.labels.gather(rows)

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.fidelity import choose_best
-from benchmarks.codec.pca import Basis, fit_basis, project_fitted
+from benchmarks.codec.label_task import LabelTask
+from benchmarks.codec.pca import Basis, fit_basis
 from labelcast_producers.fitting.sampling import RowNumbers
 
-# What principal components leave out no code can bring back, and what they let in takes codewords:
-# on labels of glyphs 64 are enough, on those of photographs 16 bytes want more.
-COMPONENTS = (64, 128, 256)
+# What principal components leave out no code can bring back, and what they let in takes codewords.
+COMPONENTS = (64, 128, 256, 512, 1000)
+# The number that features are compared with.
+_COMPARED_COMPONENTS = 256
 _BITS = 8
-# faiss subsamples to 256 points a codeword for k-means; this is the same for the rest.
-_TRAIN_ROWS = 65_536
+# 64 a codeword.
+_TRAIN_ROWS = 16_384
 
 
 class Method(StrEnum):
@@ -43,6 +45,7 @@ class FaissCodec(BenchmarkCodec):
         self, basis: Basis, rotation: Values | None, quantizer: Any, codebook_values: int
     ) -> None:
         super().__init__()
+        self.feature = basis.feature
         self._basis = basis
         self._rotation = rotation
         self._quantizer = quantizer
@@ -64,18 +67,35 @@ class FaissCodec(BenchmarkCodec):
 
 
 def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
-    """The best of several features, and numbers of components, under one method and `codes`."""
-    sizes = sorted({min(size, given.task.num_classes) for size in COMPONENTS})
-    candidates: dict[str, BenchmarkCodec] = {}
+    """The best feature under one method at `codes` bytes, with its best number of components."""
+    task = given.task
+    # Product quantization splits components evenly.
+    compared, *sizes = (
+        min(size, task.num_classes) // codes * codes for size in (_COMPARED_COMPONENTS, *COMPONENTS)
+    )
+    candidates: dict[str, FaissCodec] = {}
+    vectors = {feature: _vectors(task, feature, max(sizes)) for feature in Feature}
+
+    def train(feature: Feature, size: int) -> None:
+        basis, few = vectors[feature]
+        trained = np.ascontiguousarray(few[:, :size])
+        name = f"{feature}, {size} components"
+        candidates[name] = _train(method, basis.first(size), trained, codes)
+
     for feature in Feature:
-        basis = fit_basis(given.task, feature, sizes[-1])
-        vectors = project_fitted(given.task, basis)
-        few = vectors[:: max(1, len(vectors) // _TRAIN_ROWS)]
-        for size in sizes:
-            name = f"{feature}, {size} components"
-            trained = np.ascontiguousarray(few[:, :size])
-            candidates[name] = _train(method, basis.first(size), trained, codes)
-    return choose_best(candidates, given.task)
+        train(feature, compared)
+    best = choose_best(candidates, task).feature
+    for size in sorted(set(sizes) - {compared}):
+        train(best, size)
+    return choose_best(candidates, task)
+
+
+def _vectors(task: LabelTask, feature: Feature, size: int) -> tuple[Basis, Values]:
+    """A basis, and coefficients of the rows that quantizers are trained on."""
+    basis = fit_basis(task, feature, size)
+    rows = task.fitted_rows(_TRAIN_ROWS)
+    few = [basis.project(labels) for _, labels in task.labels(rows)]
+    return basis, np.concatenate(few)
 
 
 def _train(method: Method, basis: Basis, vectors: Values, codes: int) -> FaissCodec:

@@ -1,7 +1,8 @@
 """How much of the teacher is left in decoded labels."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from benchmarks.codec.label_task import LabelTask
 from labelcast.codec import LabelKind
 from labelcast_producers.fitting.sampling import RowNumbers
 
+Chosen = TypeVar("Chosen", bound=BenchmarkCodec)
 # Codecs choose between settings on so many fitted rows.
 CHOICE_ROWS = 4096
 
@@ -66,7 +68,7 @@ def compare(
     return torch.stack([column.double() for column in columns], dim=1)
 
 
-def choose_best(candidates: dict[str, BenchmarkCodec], task: LabelTask) -> BenchmarkCodec:
+def choose_best(candidates: Mapping[str, Chosen], task: LabelTask) -> Chosen:
     """The candidate of the least KL on fitted rows, with what all of them reached in `choice`."""
     rows = task.fitted_rows(CHOICE_ROWS)
     reached: dict[str, float] = {}
@@ -75,5 +77,5 @@ def choose_best(candidates: dict[str, BenchmarkCodec], task: LabelTask) -> Bench
         reached[name] = math.inf if kl is None else kl
     best = min(reached, key=lambda name: reached[name])
     chosen = candidates[best]
-    chosen.choice = {"chosen": best, "kl_on_fitted_rows": reached} | chosen.choice
+    chosen.choice |= {"chosen": best, "kl_on_fitted_rows": reached}
     return chosen

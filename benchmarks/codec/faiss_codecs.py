@@ -1,6 +1,7 @@
 """Product, optimised product and residual quantization by faiss, over principal components."""
 
 from enum import StrEnum
+from itertools import product
 from typing import Any
 
 import faiss
@@ -16,8 +17,8 @@ from labelcast_producers.fitting.sampling import RowNumbers
 
 # What principal components leave out no code can bring back, and what they let in takes codewords.
 COMPONENTS = (64, 128, 256, 512, 1000)
-# The number that features are compared with.
-_COMPARED_COMPONENTS = 256
+# Features are compared with these: some are best with few of them, others with many.
+_COMPARED_COMPONENTS = (64, 256)
 _BITS = 8
 # 64 a codeword.
 _TRAIN_ROWS = 16_384
@@ -70,8 +71,9 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
     """The best feature under one method at `codes` bytes, with its best number of components."""
     task = given.task
     # Product quantization splits components evenly.
-    compared, *sizes = (
-        min(size, task.num_classes) // codes * codes for size in (_COMPARED_COMPONENTS, *COMPONENTS)
+    compared, sizes = (
+        {min(size, task.num_classes) // codes * codes for size in of}
+        for of in (_COMPARED_COMPONENTS, COMPONENTS)
     )
     candidates: dict[str, FaissCodec] = {}
     vectors = {feature: _vectors(task, feature, max(sizes)) for feature in Feature}
@@ -82,10 +84,10 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
         name = f"{feature}, {size} components"
         candidates[name] = _train(method, basis.first(size), trained, codes)
 
-    for feature in Feature:
-        train(feature, compared)
+    for feature, size in product(Feature, sorted(compared)):
+        train(feature, size)
     best = choose_best(candidates, task).feature
-    for size in sorted(set(sizes) - {compared}):
+    for size in sorted(sizes - compared):
         train(best, size)
     return choose_best(candidates, task)
 

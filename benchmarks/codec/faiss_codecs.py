@@ -20,8 +20,10 @@ COMPONENTS = (64, 128, 256, 512, 1000)
 # Features are compared with these: some are best with few of them, others with many.
 _COMPARED_COMPONENTS = (64, 256)
 _BITS = 8
-# 64 a codeword.
-_TRAIN_ROWS = 16_384
+# faiss subsamples to 256 points a codeword for k-means; this is the same for the rest.
+_TRAIN_ROWS = 65_536
+# 64 a codeword, to choose by.
+_CHOICE_TRAIN_ROWS = 16_384
 
 
 class Method(StrEnum):
@@ -46,15 +48,14 @@ class FaissCodec(BenchmarkCodec):
         self, basis: Basis, rotation: Values | None, quantizer: Any, codebook_values: int
     ) -> None:
         super().__init__()
-        self.feature = basis.feature
-        self._basis = basis
+        self.basis = basis
         self._rotation = rotation
         self._quantizer = quantizer
         rotation_values = 0 if rotation is None else rotation.size
         self.codec_bytes = basis.stored_bytes + 2 * (rotation_values + codebook_values)
 
     def encode(self, labels: NDArray[Any], rows: RowNumbers) -> Packed:
-        vectors = self._basis.project(labels)
+        vectors = self.basis.project(labels)
         if self._rotation is not None:
             vectors = np.ascontiguousarray(vectors @ self._rotation.T)
         codes: Packed = self._quantizer.compute_codes(vectors)
@@ -64,7 +65,7 @@ class FaissCodec(BenchmarkCodec):
         vectors: Values = self._quantizer.decode(np.ascontiguousarray(packed))
         if self._rotation is not None:
             vectors = vectors @ self._rotation
-        return self._basis.restore(vectors)
+        return self.basis.restore(vectors)
 
 
 def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
@@ -76,28 +77,31 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
         for of in (_COMPARED_COMPONENTS, COMPONENTS)
     )
     candidates: dict[str, FaissCodec] = {}
-    vectors = {feature: _vectors(task, feature, max(sizes)) for feature in Feature}
+    bases = {feature: fit_basis(task, feature, max(sizes)) for feature in Feature}
+    vectors = {
+        feature: _coefficients(task, basis, _CHOICE_TRAIN_ROWS) for feature, basis in bases.items()
+    }
 
     def train(feature: Feature, size: int) -> None:
-        basis, few = vectors[feature]
-        trained = np.ascontiguousarray(few[:, :size])
+        few = np.ascontiguousarray(vectors[feature][:, :size])
         name = f"{feature}, {size} components"
-        candidates[name] = _train(method, basis.first(size), trained, codes)
+        candidates[name] = _train(method, bases[feature].first(size), few, codes)
 
     for feature, size in product(Feature, sorted(compared)):
         train(feature, size)
-    best = choose_best(candidates, task).feature
+    best = choose_best(candidates, task).basis.feature
     for size in sorted(sizes - compared):
         train(best, size)
-    return choose_best(candidates, task)
+    chosen = choose_best(candidates, task)
+    trained = _train(method, chosen.basis, _coefficients(task, chosen.basis, _TRAIN_ROWS), codes)
+    trained.choice = chosen.choice
+    return trained
 
 
-def _vectors(task: LabelTask, feature: Feature, size: int) -> tuple[Basis, Values]:
-    """A basis, and coefficients of the rows that quantizers are trained on."""
-    basis = fit_basis(task, feature, size)
-    rows = task.fitted_rows(_TRAIN_ROWS)
-    few = [basis.project(labels) for _, labels in task.labels(rows)]
-    return basis, np.concatenate(few)
+def _coefficients(task: LabelTask, basis: Basis, rows: int) -> Values:
+    """Those of so many fitted rows: float32, shape (rows, k)."""
+    parts = [basis.project(labels) for _, labels in task.labels(task.fitted_rows(rows))]
+    return np.concatenate(parts)
 
 
 def _train(method: Method, basis: Basis, vectors: Values, codes: int) -> FaissCodec:

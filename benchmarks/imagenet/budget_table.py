@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.imagenet.parts import TESTED
+from benchmarks.imagenet.settings import FIRST_STUDENT
 from labelcast_producers.budget import IPCS, Samples, Setting, budget_of, ours, published
 from labelcast_producers.budget.published import samples_of
 
@@ -25,25 +27,24 @@ def budget_table(result: Result) -> str:
     lines = [
         (
             f"| labels | {' | '.join(f'{size} images per class' for size in SIZES)}"
-            " | KL reduction kept here |"
+            " | kept here of other things | of known things |"
         ),
-        f"|---|{'---|' * (len(SIZES) + 1)}",
+        f"|---|{'---|' * (len(SIZES) + 2)}",
     ]
-    shares = {point["codec"]: point["share_kept"] for point in result["points"]}
+    by_name = {point["codec"]: point for point in result["points"]}
     for name, title in _SHOWN.items():
-        kept = shares.get("dense") if name == "sre2l" else None
-        lines.append(_line(title, [published(name, ipc).counted_gib * 1024 for ipc in SIZES], kept))
+        measured = by_name.get("dense") if name == "sre2l" else None
+        sizes = [published(name, ipc).counted_gib * 1024 for ipc in SIZES]
+        lines.append(_line(title, sizes, measured))
     lines.append(_line("HALD: dense, 14 views", [_HALD_BYTES / _MIB], None))
     for point in result["points"]:
         if not point["ours"] or point["recipe"] != "sre2l" or point["share_kept"] is None:
             continue
-        lines.append(
-            _line(f"{point['title']}, 300 views", _sizes(point, ours), point["share_kept"])
-        )
-    few = [point for point in result["points"] if point["codec"] == "vqae-8-few"]
-    for point in few:
-        sizes = _sizes(point, lambda size, samples: ours(size, samples, _HALD_VIEWS))
-        lines.append(_line("ours, 8 B, 14 views", sizes, point["share_kept"]))
+        lines.append(_line(f"{point['title']}, 300 views", _sizes(point, ours), point))
+    few = by_name.get("vqae-8-few")
+    if few is not None:
+        sizes = _sizes(few, lambda size, samples: ours(size, samples, _HALD_VIEWS))
+        lines.append(_line("ours, 8 B, 14 views", sizes, few))
     return "\n".join(lines)
 
 
@@ -57,9 +58,13 @@ def _sizes(point: Result, setting: Callable[[int, Samples], Setting]) -> list[fl
     return found
 
 
-def _line(title: str, sizes: list[float], share: float | None) -> str:
+def _line(title: str, sizes: list[float], measured: Result | None) -> str:
     cells = [title, *(_mebibytes(size) for size in sizes), *["–"] * (len(SIZES) - len(sizes))]
-    return f"| {' | '.join([*cells, '–' if share is None else f'{share:.1%}'])} |"
+    for part in TESTED:
+        of_first = {} if measured is None else measured["by_architecture"].get(FIRST_STUDENT, {})
+        share = of_first.get(part, {}).get("share_kept")
+        cells.append("–" if share is None else f"{share:.1%}")
+    return f"| {' | '.join(cells)} |"
 
 
 def _mebibytes(value: float) -> str:

@@ -89,14 +89,15 @@ def _record(
 ) -> Record:
     share = kept_rows(kept, place.scale) / kept_rows(Kept.ALL, place.scale)
     whole = kept is Kept.ALL
+    payload = codec["payload_bytes_per_label"]
     return {
         "codec": point.name if whole else f"{point.name}-{kept}",
-        "title": point.title if whole else f"{point.title}, {_KEPT_TITLES[kept]}",
+        "title": point.title if whole else f"{_KEPT_TITLES[kept]}, our codes of {payload} B",
         "ours": point.ours and whole,
         "recipe": str(point.recipe),
         "temperature": point.temperature,
         "decoded": point.fit is not None,
-        "bytes_per_label": codec["payload_bytes_per_label"] * share,
+        "bytes_per_label": payload * share,
         "views_with_labels": share,
         **{name: value for name, value in codec.items() if name != "label_kind"},
         "kl_unseen": codec["unseen"]["kl_nats"],

@@ -1,8 +1,10 @@
 """Tables of imagenet.json."""
 
+import statistics
 from typing import Any
 
 from benchmarks.imagenet.parts import Part
+from benchmarks.imagenet.points import HARD
 from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT
 
 Result = dict[str, Any]
@@ -28,11 +30,11 @@ def known_things_table(result: Result) -> str:
 def _students_table(result: Result, part: Part) -> str:
     lines = [
         (
-            "| labels | bytes a view | KL of the student | KL reduction kept"
+            "| labels | bytes a view | their KL | KL of the student | KL reduction kept"
             " | over smoothed hard labels | over the mean label | by the second student"
             " | likeliest class as the teacher | among five | students |"
         ),
-        f"|---|{'---|' * 9}",
+        f"|---|{'---|' * 10}",
     ]
     for point in _by_size(result):
         figures = point["by_architecture"]
@@ -42,6 +44,7 @@ def _students_table(result: Result, part: Part) -> str:
         cells = [
             point["title"],
             _bytes(point["bytes_per_label"]),
+            _taught(point),
             f"{main['kl']:.3f}",
             _share(main["share_kept"], main["share_kept_95"]),
             _share(main["share_kept_of_smoothed"], main["share_kept_of_smoothed_95"]),
@@ -49,7 +52,7 @@ def _students_table(result: Result, part: Part) -> str:
             "–" if second is None else _share(second["share_kept"], second["share_kept_95"]),
             f"{main['top1']:.1%}",
             f"{main['top5']:.1%}",
-            str(sum(map(len, point["students"].values()))),
+            " + ".join(str(len(students)) for students in point["students"].values() if students),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -121,6 +124,14 @@ def _divergence(fidelity: Result) -> str:
         return f"{fidelity['kl_nats']:.3f}"
     # Agreement without a KL: a class of some probability was given none.
     return "–" if fidelity["top1_agreement"] is None else "∞"
+
+
+def _taught(point: Result) -> str:
+    """KL on unseen views of the labels that the first students were taught, if they were soft."""
+    if point["codec"].startswith(HARD):
+        return "–"
+    found = [student["kl_taught"] for student in point["students"][FIRST_STUDENT]]
+    return "∞" if None in found else f"{statistics.fmean(found):.3f}"
 
 
 def _bytes(value: float) -> str:

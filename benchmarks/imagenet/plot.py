@@ -9,6 +9,18 @@ from benchmarks.imagenet.settings import FIRST_STUDENT, SECOND_STUDENT, TEACHER_
 
 _MARKERS = {FIRST_STUDENT: "o", SECOND_STUDENT: "^"}
 _APART = 1.06
+_MORE_COLOURS = (
+    "black",
+    "gold",
+    "navy",
+    "lime",
+    "maroon",
+    "teal",
+    "violet",
+    "tan",
+    "indigo",
+    "coral",
+)
 _TITLES = {
     Part.HELD_OUT: "other things in other places",
     Part.KNOWN_THINGS: "known things in other places",
@@ -55,7 +67,7 @@ def _draw(axes: Any, part: Part, drawn: list[dict[str, Any]]) -> None:
                 100 * share,
                 yerr=[[100 * max(share - low, 0)], [100 * max(high - share, 0)]],
                 marker=_MARKERS[architecture],
-                color=f"C{families.index(family)}",
+                color=_colour(families.index(family)),
                 capsize=3,
                 label=None if family in named else family,
             )
@@ -65,6 +77,11 @@ def _draw(axes: Any, part: Part, drawn: list[dict[str, Any]]) -> None:
     axes.set_xlabel("bytes a view")
     axes.grid(alpha=0.3)
     axes.set_title(_TITLES[part])
+
+
+def _colour(number: int) -> str:
+    """Of a family: matplotlib's ten, and then another ten."""
+    return f"C{number}" if number < len(_MORE_COLOURS) else _MORE_COLOURS[number % 10]
 
 
 def _family(point: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Product, optimised product and residual quantization by faiss, over principal components."""
 
 from enum import StrEnum
-from itertools import product
 from typing import Any
 
 import faiss
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.fidelity import choose_best
-from benchmarks.codec.label_task import LabelTask
-from benchmarks.codec.pca import Basis, fit_basis
+from benchmarks.codec.pca import Basis, fit_basis, project_fitted
 from labelcast_producers.fitting.sampling import RowNumbers
 
 # What principal components leave out no code can bring back, and what they let in takes codewords.
@@ -79,7 +77,7 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
     candidates: dict[str, FaissCodec] = {}
     bases = {feature: fit_basis(task, feature, max(sizes)) for feature in Feature}
     vectors = {
-        feature: _coefficients(task, basis, _CHOICE_TRAIN_ROWS) for feature, basis in bases.items()
+        feature: project_fitted(task, basis, _CHOICE_TRAIN_ROWS) for feature, basis in bases.items()
     }
 
     def train(feature: Feature, size: int) -> None:
@@ -87,21 +85,16 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
         name = f"{feature}, {size} components"
         candidates[name] = _train(method, bases[feature].first(size), few, codes)
 
-    for feature, size in product(Feature, sorted(compared)):
-        train(feature, size)
+    for feature in Feature:
+        for size in sorted(compared):
+            train(feature, size)
     best = choose_best(candidates, task).basis.feature
     for size in sorted(sizes - compared):
         train(best, size)
     chosen = choose_best(candidates, task)
-    trained = _train(method, chosen.basis, _coefficients(task, chosen.basis, _TRAIN_ROWS), codes)
+    trained = _train(method, chosen.basis, project_fitted(task, chosen.basis, _TRAIN_ROWS), codes)
     trained.choice = chosen.choice
     return trained
-
-
-def _coefficients(task: LabelTask, basis: Basis, rows: int) -> Values:
-    """Those of so many fitted rows: float32, shape (rows, k)."""
-    parts = [basis.project(labels) for _, labels in task.labels(task.fitted_rows(rows))]
-    return np.concatenate(parts)
 
 
 def _train(method: Method, basis: Basis, vectors: Values, codes: int) -> FaissCodec:

@@ -64,11 +64,10 @@ def fit_basis(task: LabelTask, feature: Feature, size: int) -> Basis:
     return Basis(feature, task.temperature, _as_stored(mean), _as_stored(largest_first))
 
 
-def project_fitted(task: LabelTask, basis: Basis) -> Values:
-    """Coefficients of all fitted rows: float32, shape (rows, k)."""
-    return np.concatenate(
-        [basis.project(labels) for _, labels in task.labels(task.fitted_rows())], axis=0
-    )
+def project_fitted(task: LabelTask, basis: Basis, limit: int | None = None) -> Values:
+    """Coefficients of all fitted rows, or of `limit` of them: float32, shape (rows, k)."""
+    rows = task.fitted_rows(limit)
+    return np.concatenate([basis.project(labels) for _, labels in task.labels(rows)], axis=0)
 
 
 def _as_stored(values: NDArray[np.floating]) -> Values:

@@ -1,5 +1,6 @@
 """Product, optimised product and residual quantization by faiss, over principal components."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -66,8 +67,10 @@ class FaissCodec(BenchmarkCodec):
         return self.basis.restore(vectors)
 
 
-def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
-    """The best feature under one method at `codes` bytes, with its best number of components."""
+def fit_faiss(
+    given: FitInput, *, method: Method, codes: int, features: Sequence[Feature] = tuple(Feature)
+) -> BenchmarkCodec:
+    """The best of `features` under one method at `codes` bytes, with as many components as help."""
     task = given.task
     # Product quantization splits components evenly.
     compared, sizes = (
@@ -75,7 +78,7 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
         for of in (_COMPARED_COMPONENTS, COMPONENTS)
     )
     candidates: dict[str, FaissCodec] = {}
-    bases = {feature: fit_basis(task, feature, max(sizes)) for feature in Feature}
+    bases = {feature: fit_basis(task, feature, max(sizes)) for feature in features}
     vectors = {
         feature: project_fitted(task, basis, _CHOICE_TRAIN_ROWS) for feature, basis in bases.items()
     }
@@ -85,7 +88,7 @@ def fit_faiss(given: FitInput, *, method: Method, codes: int) -> BenchmarkCodec:
         name = f"{feature}, {size} components"
         candidates[name] = _train(method, bases[feature].first(size), few, codes)
 
-    for feature in Feature:
+    for feature in features:
         for size in sorted(compared):
             train(feature, size)
     best = choose_best(candidates, task).basis.feature

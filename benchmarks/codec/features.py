@@ -29,6 +29,11 @@ class Feature(StrEnum):
     CLIPPED = "clipped"
     ROOT = "root"
 
+    @classmethod
+    def of_logits(cls) -> "tuple[Feature, ...]":
+        """Those whose errors are errors of logits."""
+        return cls.CENTRED, cls.CLIPPED
+
     def of(self, logits: NDArray[Any]) -> Values:
         """Features of logits: (n, C) to float32 (n, C)."""
         values = np.asarray(logits, dtype=np.float32)

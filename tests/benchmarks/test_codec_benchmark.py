@@ -173,6 +173,14 @@ def test_faiss_codecs_come_back(task: Task, method: Method) -> None:
     assert unseen_kl(codec, task) < 0.5 * kl_of_the_mean_label(task)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_faiss_codec_is_chosen_from_the_features_that_it_is_allowed(task: Task) -> None:
+    given = FitInput(task, task.directory / "fit")
+    codec = fit_faiss(given, method=Method.PRODUCT, codes=2, features=(Feature.ROOT,))
+    assert {name.split(",")[0] for name in codec.choice["kl_on_fitted_rows"]} == {Feature.ROOT}
+    assert codec.choice["chosen"].startswith(Feature.ROOT)
+
+
 def test_the_library_vqae_learns(task: Task) -> None:
     # Imported for seconds, by every process that collects the tests.
     from benchmarks.codec.library_vqae import fit_library_vqae

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.table import chaos_table, faults_table
+from benchmarks.codec.arithmetic import points_of
 from benchmarks.control_views.table import clean_table
 from benchmarks.control_views.table import faults_table as control_faults_table
 from benchmarks.imagenet.budget_table import budget_table
@@ -106,8 +107,7 @@ def codec_table(result: Result, task: str = MAIN_TASK) -> str:
         ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    points = [point for point in result["points"] if point["task"] == task]
-    for point in sorted(points, key=lambda one: float(one["bytes_per_label"])):
+    for point in sorted(points_of(result, task), key=lambda one: float(one["bytes_per_label"])):
         speed, unseen = point["decode_labels_per_second"], point["unseen"]
         cells = [
             point["codec"],
@@ -127,7 +127,7 @@ def codec_table(result: Result, task: str = MAIN_TASK) -> str:
 
 def headline_table(result: Result) -> str:
     """What a few bytes keep, and how many a rival needs for as much."""
-    points = {p["codec"]: p for p in result["points"] if p["task"] == MAIN_TASK}
+    points = {point["codec"]: point for point in points_of(result, MAIN_TASK)}
     found = result["tasks"][MAIN_TASK]["catch_up"]
     lines = [
         (

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 SCALES = (3_000_000, 10_000_000, 100_000_000)
 _UPPER = 0.975
@@ -57,3 +58,16 @@ def total_bytes(
         labels: that share the codec.
     """
     return payload + sample_bytes / views + codec_bytes / labels
+
+
+def points_of(result: dict[str, Any], task: str) -> list[dict[str, Any]]:
+    """Points of one task under the teacher that speaks for it: others are not comparable.
+
+    Args:
+        result: a whole codec.json.
+        task: its name; an unknown one has no points.
+    """
+    teacher = result["tasks"].get(task, {}).get("teacher")
+    return [
+        point for point in result["points"] if (point["task"], point["teacher"]) == (task, teacher)
+    ]

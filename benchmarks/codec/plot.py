@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.codec.arithmetic import points_of
+
 _LEFT_EDGE = 0.5
 _AT_SCALE = "10000000"
 
@@ -15,11 +17,7 @@ def write_plot(result: dict[str, Any], task: str, path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    points = [
-        point
-        for point in result["points"]
-        if point["task"] == task and point["retention"] is not None
-    ]
+    points = [point for point in points_of(result, task) if point["retention"] is not None]
     figure, panels = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained", sharey=True)
     ceiling = result["tasks"].get(task, {}).get("ceiling") or {}
     for axes, title in zip(panels, ("payload", "total over 10 million labels"), strict=True):

@@ -128,8 +128,8 @@ def _ours(
     )
 
 
-def _faiss(
-    method: str,
+def _quantized(
+    family: str,
     codes: int,
     *,
     students: tuple[Students, ...] = (),
@@ -137,12 +137,15 @@ def _faiss(
 ) -> Point:
     # Imported here: names of points are needed where faiss is not.
     from benchmarks.codec.faiss_codecs import Method, fit_faiss
+    from benchmarks.codec.features import Feature
 
+    method, _, of = family.partition("-")
+    features = (Feature.ROOT,) if of else Feature.of_logits()
     title = {"pq": "product quantization", "rq": "residual quantization"}[method]
     return Point(
-        _named(f"{method}-{codes}", recipe),
-        f"{title}, {codes} B",
-        fit=partial(fit_faiss, method=Method(method), codes=codes),
+        _named(f"{family}-{codes}", recipe),
+        f"{title} of {'roots' if of else 'logits'}, {codes} B",
+        fit=partial(fit_faiss, method=Method(method), codes=codes, features=features),
         students=students,
         recipe=recipe,
     )
@@ -191,8 +194,9 @@ def all_points() -> dict[str, Point]:
         _ours(4, students=_BOTH),
         _ours(2, students=_BOTH),
         _ours(8, context=False, students=alone),
-        *(_faiss(method, codes, students=alone) for codes in (8, 4) for method in ("rq", "pq")),
-        _faiss("rq", 2, students=alone),
+        *(_quantized("rq-root", codes, students=alone) for codes in (8, 4, 2)),
+        *(_quantized("rq", codes, students=alone) for codes in (8, 4, 2)),
+        *(_quantized("pq-root", codes, students=alone) for codes in (8, 4)),
         _top_k(2, students=alone),
         _top_k(5, students=alone),
     ]
@@ -201,11 +205,11 @@ def all_points() -> dict[str, Point]:
         *(_softer(point) for point in taught if point.name in _SOFTENED),
         *(_ours(codes) for codes in (1, 16)),
         *(_ours(codes, context=False) for codes in (1, 2, 4, 16)),
-        *(_faiss(method, 16) for method in ("rq", "pq")),
+        *(_quantized(family, 16) for family in ("rq", "pq-root")),
         *(_top_k(k, spread=True) for k in (2, 5, 10, 20)),
         *(_ours(codes, recipe=Recipe.RDED) for codes in (8, 4, 2)),
         _ours(8, context=False, recipe=Recipe.RDED),
-        *(_faiss(method, 8, recipe=Recipe.RDED) for method in ("rq", "pq")),
+        *(_quantized(family, 8, recipe=Recipe.RDED) for family in ("rq-root", "pq-root")),
     ]
     return {point.name: point for point in points}
 

@@ -33,6 +33,12 @@ class Method(StrEnum):
     RESIDUAL = "rq"
 
 
+# Of roots of probabilities labels may be nearer by KL, and teach less: both have students.
+FAMILIES = {str(method): (method, Feature.of_logits()) for method in Method} | {
+    f"{method}-root": (method, (Feature.ROOT,)) for method in Method
+}
+
+
 class FaissCodec(BenchmarkCodec):
     """One byte a codebook.
 

@@ -48,8 +48,7 @@ def _yardsticks() -> list[Point]:
 
 def _rivals() -> list[Point]:
     # Imported here: names of points are needed where faiss is not.
-    from benchmarks.codec.faiss_codecs import Method, fit_faiss
-    from benchmarks.codec.features import Feature
+    from benchmarks.codec.faiss_codecs import FAMILIES, Method, fit_faiss
     from benchmarks.codec.library_vqae import fit_library_vqae
     from benchmarks.codec.low_rank import fit_low_rank
     from benchmarks.codec.top_k import fit_top_k
@@ -68,16 +67,13 @@ def _rivals() -> list[Point]:
     points += [
         Point(f"pca-{size}", "pca", fit=partial(fit_low_rank, size=size)) for size in (8, 16, 32)
     ]
-    # Of roots of probabilities labels may be nearer by KL, and teach less: both have students.
-    quantizers = [(str(method), method, Feature.of_logits()) for method in Method]
-    quantizers += [(f"{method}-root", method, (Feature.ROOT,)) for method in Method]
     points += [
         Point(
             f"{family}-{codes}",
             family,
             fit=partial(fit_faiss, method=method, codes=codes, features=features),
         )
-        for family, method, features in quantizers
+        for family, (method, features) in FAMILIES.items()
         # With one or two codes product and residual quantization hardly differ.
         for codes in ((1, 2, 4, 8, 16) if method is Method.RESIDUAL else (4, 8, 16))
     ]

@@ -136,16 +136,16 @@ def _quantized(
     recipe: Recipe = Recipe.SRE2L,
 ) -> Point:
     # Imported here: names of points are needed where faiss is not.
-    from benchmarks.codec.faiss_codecs import Method, fit_faiss
+    from benchmarks.codec.faiss_codecs import FAMILIES, fit_faiss
     from benchmarks.codec.features import Feature
 
-    method, _, of = family.partition("-")
-    features = (Feature.ROOT,) if of else Feature.of_logits()
+    method, features = FAMILIES[family]
     title = {"pq": "product quantization", "rq": "residual quantization"}[method]
+    of = "roots" if Feature.ROOT in features else "logits"
     return Point(
         _named(f"{family}-{codes}", recipe),
-        f"{title} of {'roots' if of else 'logits'}, {codes} B",
-        fit=partial(fit_faiss, method=Method(method), codes=codes, features=features),
+        f"{title} of {of}, {codes} B",
+        fit=partial(fit_faiss, method=method, codes=codes, features=features),
         students=students,
         recipe=recipe,
     )

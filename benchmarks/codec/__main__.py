@@ -96,6 +96,12 @@ def _write(task: Task, points: Sequence[Point], quick: Path | None) -> None:
     write_plot(result, name, plot)
     if any(point["retention"] is None for point in result["points"] if point["task"] == name):
         say("some points have no retention: run the point `dense` of the same task")
+    shown, mine = result["tasks"].get(name), task.dense.description.teacher
+    if shown is not None and shown["teacher"] != mine:
+        say(
+            f"tables and plot show the {shown['points']} points of another teacher,"
+            f" {shown['teacher']}; run more of {mine}, and they show those"
+        )
     say(f"{path} and {plot}")
 
 

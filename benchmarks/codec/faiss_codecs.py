@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.fidelity import choose_best
-from benchmarks.codec.pca import Basis, fit_basis, project_fitted
+from benchmarks.codec.pca import Basis, fit_basis, project
 from labelcast_producers.fitting.sampling import RowNumbers
 
 # What principal components leave out no code can bring back, and what they let in takes codewords.
@@ -74,7 +74,7 @@ class FaissCodec(BenchmarkCodec):
 
 
 def fit_faiss(
-    given: FitInput, *, method: Method, codes: int, features: Sequence[Feature] = tuple(Feature)
+    given: FitInput, *, method: Method, codes: int, features: Sequence[Feature]
 ) -> BenchmarkCodec:
     """The best of `features` under one method at `codes` bytes, with as many components as help."""
     task = given.task
@@ -85,9 +85,8 @@ def fit_faiss(
     )
     candidates: dict[str, FaissCodec] = {}
     bases = {feature: fit_basis(task, feature, max(sizes)) for feature in features}
-    vectors = {
-        feature: project_fitted(task, basis, _CHOICE_TRAIN_ROWS) for feature, basis in bases.items()
-    }
+    rows = task.rows_beside_choice(_CHOICE_TRAIN_ROWS)
+    vectors = {feature: project(task, basis, rows) for feature, basis in bases.items()}
 
     def train(feature: Feature, size: int) -> None:
         few = np.ascontiguousarray(vectors[feature][:, :size])
@@ -101,7 +100,8 @@ def fit_faiss(
     for size in sorted(sizes - compared):
         train(best, size)
     chosen = choose_best(candidates, task)
-    trained = _train(method, chosen.basis, project_fitted(task, chosen.basis, _TRAIN_ROWS), codes)
+    all_vectors = project(task, chosen.basis, task.fitted_rows(_TRAIN_ROWS))
+    trained = _train(method, chosen.basis, all_vectors, codes)
     trained.choice = chosen.choice
     return trained
 

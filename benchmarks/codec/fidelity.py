@@ -14,8 +14,6 @@ from labelcast.codec import LabelKind
 from labelcast_producers.fitting.sampling import RowNumbers
 
 Chosen = TypeVar("Chosen", bound=BenchmarkCodec)
-# Codecs choose between settings on so many fitted rows.
-CHOICE_ROWS = 4096
 
 
 def measure(codec: BenchmarkCodec, task: LabelTask, rows: RowNumbers) -> dict[str, float | None]:
@@ -69,8 +67,8 @@ def compare(
 
 
 def choose_best(candidates: Mapping[str, Chosen], task: LabelTask) -> Chosen:
-    """The candidate of the least KL on fitted rows, with what all of them reached in `choice`."""
-    rows = task.fitted_rows(CHOICE_ROWS)
+    """The candidate of the least KL on `choice_rows`, with what all of them reached in `choice`."""
+    rows = task.choice_rows()
     reached: dict[str, float] = {}
     for name, codec in candidates.items():
         kl = measure(codec, task, rows)["kl_nats"]

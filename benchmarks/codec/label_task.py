@@ -13,6 +13,8 @@ from labelcast_producers.fitting.sampling import RowNumbers, Split, spaced
 
 HOLDOUT_EVERY = 6
 _BLOCK_ROWS = 4096
+# Codecs choose between settings on so many fitted rows, or a quarter if there are few.
+_CHOICE_ROWS = 4096
 
 
 class LabelTask(ABC):
@@ -52,6 +54,19 @@ class LabelTask(ABC):
         """Rows that a codec may be fitted on: all, or `limit` of them evenly spaced."""
         count = self.split.seen_rows
         return self.split.seen(spaced(count, count if limit is None else limit))
+
+    def choice_rows(self) -> RowNumbers:
+        """Fitted rows by which a codec chooses between settings."""
+        return self.fitted_rows(min(_CHOICE_ROWS, self.split.seen_rows // 4))
+
+    def rows_beside_choice(self, limit: int) -> RowNumbers:
+        """At most `limit` fitted rows, evenly spaced, for what learns rows by heart and is chosen.
+
+        Codewords of many dimensions know the rows that they were trained on: by those, more
+        components would always be better.
+        """
+        others = np.setdiff1d(self.fitted_rows(), self.choice_rows(), assume_unique=True)
+        return others[spaced(len(others), limit)]
 
     def unseen_rows(self) -> RowNumbers:
         """Rows of the views that no codec is fitted on."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import BenchmarkCodec, FitInput, Packed, Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.fidelity import choose_best
-from benchmarks.codec.pca import Basis, fit_basis, project_fitted
+from benchmarks.codec.pca import Basis, fit_basis, project
 from labelcast_producers.fitting.sampling import RowNumbers
 
 # Beyond it a coefficient is clipped: a range that held every outlier would coarsen all others.
@@ -39,7 +39,8 @@ def fit_low_rank(given: FitInput, *, size: int) -> BenchmarkCodec:
     candidates: dict[str, BenchmarkCodec] = {}
     for feature in Feature:
         basis = fit_basis(given.task, feature, size)
-        reach = np.quantile(np.abs(project_fitted(given.task, basis)), _KEPT_SHARE, axis=0)
+        coefficients = project(given.task, basis, given.task.fitted_rows())
+        reach = np.quantile(np.abs(coefficients), _KEPT_SHARE, axis=0)
         steps = np.maximum(reach / _LEVELS, 1e-6).astype(np.float32)
         candidates[feature.value] = LowRank(basis, steps)
     return choose_best(candidates, given.task)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.codec.contract import Values
 from benchmarks.codec.features import Feature
 from benchmarks.codec.label_task import LabelTask
+from labelcast_producers.fitting.sampling import RowNumbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +65,8 @@ def fit_basis(task: LabelTask, feature: Feature, size: int) -> Basis:
     return Basis(feature, task.temperature, _as_stored(mean), _as_stored(largest_first))
 
 
-def project_fitted(task: LabelTask, basis: Basis, limit: int | None = None) -> Values:
-    """Coefficients of all fitted rows, or of `limit` of them: float32, shape (rows, k)."""
-    rows = task.fitted_rows(limit)
+def project(task: LabelTask, basis: Basis, rows: RowNumbers) -> Values:
+    """Coefficients of rows: float32, shape (rows, k)."""
     return np.concatenate([basis.project(labels) for _, labels in task.labels(rows)], axis=0)
 
 

@@ -98,6 +98,26 @@ def test_the_split_holds_out_whole_seeds(task: Task) -> None:
     assert len(task.fitted_rows()) + len(task.unseen_rows()) == SAMPLES * SEEDS
 
 
+@pytest.mark.parametrize("limit", [SAMPLES, 2 * SAMPLES * SEEDS])
+def test_what_learns_rows_by_heart_is_chosen_by_others(task: Task, limit: int) -> None:
+    by, learnt = task.choice_rows(), task.rows_beside_choice(limit)
+    assert len(by) == len(task.fitted_rows()) // 4
+    assert len(learnt) == min(limit, len(task.fitted_rows()) - len(by))
+    assert not set(by.tolist()) & set(learnt.tolist())
+    assert set(by.tolist()) | set(learnt.tolist()) <= set(task.fitted_rows().tolist())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_faiss_codec_is_not_chosen_by_what_its_codewords_know_by_heart(task: Task) -> None:
+    given = FitInput(task, task.directory / "fit")
+    codec = fit_faiss(given, method=Method.RESIDUAL, codes=2, features=(Feature.CENTRED,))
+    chosen_by = codec.choice["kl_on_fitted_rows"][codec.choice["chosen"]]
+    learnt = fidelity.measure(codec, task, task.choice_rows())["kl_nats"]
+    assert learnt is not None
+    # It was fitted to all rows in the end, those by which it was chosen among them.
+    assert chosen_by > 1.2 * learnt
+
+
 @pytest.mark.parametrize(("bits", "bound"), [(8, 1e-3), (4, 0.05), (2, 1.0)])
 def test_uniform_rows_have_their_size_and_come_back(task: Task, bits: int, bound: float) -> None:
     codec = Uniform(CLASSES, bits=bits, reach=math.inf)
@@ -162,7 +182,8 @@ def test_low_rank_keeps_labels_of_that_rank(task: Task) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("method", list(Method))
 def test_faiss_codecs_come_back(task: Task, method: Method) -> None:
-    codec = fit_faiss(FitInput(task, task.directory / "fit"), method=method, codes=2)
+    given = FitInput(task, task.directory / "fit")
+    codec = fit_faiss(given, method=method, codes=2, features=tuple(Feature))
     rows, labels = next(iter(task.labels(task.unseen_rows())))
     packed = codec.encode(labels, rows)
     assert packed.dtype == np.uint8

@@ -83,11 +83,14 @@ def _ahead(
         *(sums_by_seed(point["students"][FIRST_STUDENT], part, things) for point in compared)
     )
     ahead, interval = (None, None) if sums is None else share_ahead(*sums)
-    if ahead is None or interval is None:
+    if ahead is None:
         return measure.unrun("no seed in common")
-    low, high = (100 * end for end in interval)
-    named = replace(measure, name=f"{title} ({best['title']}; 95 %: {low:.1f} to {high:.1f})")
-    return named.alone(100 * ahead, interval_95=[low, high], rival=best["codec"])
+    if interval is None:
+        named, ends = replace(measure, name=f"{title} ({best['title']}; one seed)"), None
+    else:
+        low, high = ends = [100 * end for end in interval]
+        named = replace(measure, name=f"{title} ({best['title']}; 95 %: {low:.1f} to {high:.1f})")
+    return named.alone(100 * ahead, interval_95=ends, rival=best["codec"])
 
 
 def _share(point: Record, part: Part) -> float | None:

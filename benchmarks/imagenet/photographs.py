@@ -93,7 +93,10 @@ def wallpaper_names(root: Path) -> list[str]:
 
 
 def thing(name: str) -> str:
-    """What a stamp shows, roughly: photographs of one thing (cep-1, cep-2) stay in one part."""
+    """The first word of what a stamp shows: those that share it (cep-1, cep-2) stay in one part.
+
+    Kin whose names begin otherwise (penguin, magellanic_penguin) may be on both sides.
+    """
     return re.split(r"[_\-\d]", Path(name).stem.lower(), maxsplit=1)[0] or name
 
 

@@ -61,7 +61,8 @@ def _draw(axes: Any, part: Part, drawn: list[dict[str, Any]]) -> None:
             share = figures[part]["share_kept"]
             if share is None:
                 continue
-            low, high = figures[part]["share_kept_95"]
+            # A single seed has no interval, and no bar.
+            low, high = figures[part]["share_kept_95"] or (share, share)
             axes.errorbar(
                 _place(point, drawn),
                 100 * share,

@@ -139,6 +139,8 @@ def _bytes(value: float) -> str:
 
 
 def _share(value: float | None, interval: list[float] | None) -> str:
-    if value is None or interval is None:
+    if value is None:
         return "–"
+    if interval is None:
+        return f"{value:.1%}"
     return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

@@ -32,7 +32,18 @@ def test_a_share_is_of_the_gain_and_its_interval_is_over_things() -> None:
 def test_an_interval_is_over_seeds_and_things() -> None:
     hard, dense = np.full((3, 4), 6.0), np.full((3, 4), 2.0)
     by_seed = np.array([[2.0], [4.0], [6.0]]).repeat(4, axis=1)
-    assert share_kept(by_seed, hard, dense) == (0.5, (0.0, 1.0))
+    # Shares of 1, a half and 0: Student's t of three, 4.30, times their standard error.
+    share, interval = share_kept(by_seed, hard, dense)
+    assert share == 0.5
+    assert interval == pytest.approx((0.5 - 1.242, 0.5 + 1.242), abs=1e-3)
+    # Of things alone the interval is 0.75 to 1; what seeds add goes in quadrature.
+    uneven = np.array([[2.0, 3.0], [2.0, 5.0]])
+    both, dense_of_both = np.array([[6.0, 2.0]] * 2), np.full((2, 2), 2.0)
+    share, interval = share_kept(uneven, both, dense_of_both)
+    assert share == 0.5
+    assert interval is not None
+    assert interval[1] == pytest.approx(0.5 + np.hypot(0.5, 12.706 * 0.25), abs=1e-3)
+    assert share_kept(by_seed[:1], hard[:1], dense[:1]) == (1.0, None)
     # Two photographs of one thing are drawn together.
     students = [{"seed": 0, "held-out": {"kl_by_photograph": [2.0, 6.0, 4.0]}}]
     (sums,) = sums_by_seed(students, Part.HELD_OUT, [0, 0, 1]).values()

@@ -67,7 +67,9 @@ class LinearisedDecoder:
         self._first = first[:, : M * D].to(dtype)
         self._middle = [weight.to(dtype) for weight in hidden[1:]]
         # Of a row's largest array.
-        self.values_per_row = max(C, (self._likeliest + 2 + d) * width, len(one))
+        self.values_per_row = max(
+            C, (self._likeliest + 2 + d) * max(width, M * D), (M * D) ** 2, len(one)
+        )
 
     def wanted(self, teacher: Tensor) -> Tensor:
         """Mean weights of the classes under the teacher: (N, C) to (N, width)."""

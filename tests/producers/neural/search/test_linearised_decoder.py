@@ -138,3 +138,18 @@ def test_no_rows_are_no_trouble() -> None:
     about = decodings.about(None, 0)
     none = torch.zeros((0, 3), dtype=torch.int64)
     assert decodings.exactly(none, about).logits.shape == (0, 40)
+
+
+@pytest.mark.parametrize("codes", [1, 3, 40])
+@torch.no_grad()
+def test_blocks_are_as_large_as_the_largest_array_allows(codes: int) -> None:
+    task = given(classes=CLASSES, codes=codes)
+    decoder = LinearisedDecoder(
+        task.model.decoder.linears,
+        task.model.quantizer.codebooks,
+        temperature=task.temperature,
+        dtype=torch.float32,
+    )
+    _, tried = trials(task, drawn_steps(task, 1e-3))
+    for values in (tried.curvature, tried.changes):
+        assert values[0].numel() <= decoder.values_per_row

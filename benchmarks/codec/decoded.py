@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.codec.contract import BenchmarkCodec, Fit, FitInput
+from benchmarks.codec.contract import SAMPLE_BYTES, BenchmarkCodec, Fit, FitInput
 from benchmarks.codec.label_task import LabelTask
 from labelcast.files import whole_file
+
+# The unit of a point that fits and decodes, and the file of what it decoded.
+CODEC_UNIT = "codec"
+LABELS_NAME = "labels.npy"
+_NO_FIDELITY = dict.fromkeys(("kl_nats", "reverse_kl_nats", "top1_agreement", "top5_agreement"))
+_PERFECT = {"kl_nats": 0.0, "reverse_kl_nats": 0.0, "top1_agreement": 1.0, "top5_agreement": 1.0}
 
 
 def fit_codec(fit: Fit, task: LabelTask, out: Path) -> tuple[BenchmarkCodec, dict[str, Any]]:
@@ -33,6 +39,21 @@ def fit_codec(fit: Fit, task: LabelTask, out: Path) -> tuple[BenchmarkCodec, dic
         "sample_bytes": codec.sample_bytes,
         "fit_seconds": round(fit_seconds, 2),
         "choice": codec.choice,
+    }
+
+
+def yardstick(task: LabelTask, *, dense: bool) -> dict[str, Any]:
+    """The same report where nothing is fitted: of the teacher's own labels, or of hard ones."""
+    return {
+        "label_kind": str(task.dense.description.label_kind),
+        "payload_bytes_per_label": 2 * task.num_classes if dense else 0,
+        "codec_bytes": 0,
+        "sample_bytes": SAMPLE_BYTES,
+        "fit_seconds": 0.0,
+        "encode_labels_per_second": None,
+        "decode_labels_per_second": None,
+        "choice": {},
+        "unseen": _PERFECT if dense else _NO_FIDELITY,
     }
 
 

@@ -19,11 +19,12 @@ from benchmarks.codec.arithmetic import (
     total_bytes,
 )
 from benchmarks.codec.catch_up import catch_up
+from benchmarks.codec.decoded import CODEC_UNIT
 from benchmarks.codec.label_task import HOLDOUT_EVERY
 from benchmarks.codec.points import Point
 from benchmarks.codec.queue import read_results
 from benchmarks.codec.task import Task
-from benchmarks.codec.work import CODEC_UNIT, units_of
+from benchmarks.codec.work import units_of
 
 Record = dict[str, Any]
 HARD = ("hard-unmixed", "hard-mixed")

@@ -4,19 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.codec.contract import SAMPLE_BYTES, Fit
-from benchmarks.codec.decoded import decode_all, fit_codec
+from benchmarks.codec.contract import Fit
+from benchmarks.codec.decoded import CODEC_UNIT, LABELS_NAME, decode_all, fit_codec, yardstick
 from benchmarks.codec.fidelity import measure
 from benchmarks.codec.points import Point, Supervision, all_points
 from benchmarks.codec.queue import Unit, write_result
 from benchmarks.codec.task import Task
 from labelcast.codec import LabelKind
 from labelcast_producers.dense.files import LabelFile
-
-CODEC_UNIT = "codec"
-LABELS_NAME = "labels.npy"
-_NO_FIDELITY = dict.fromkeys(("kl_nats", "reverse_kl_nats", "top1_agreement", "top5_agreement"))
-_PERFECT = {"kl_nats": 0.0, "reverse_kl_nats": 0.0, "top1_agreement": 1.0, "top5_agreement": 1.0}
 
 
 def student_unit(seed: int) -> str:
@@ -45,7 +40,7 @@ def execute(point: Point, task: Task, unit: str) -> dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     if unit == CODEC_UNIT:
         if point.fit is None:
-            return _yardstick(point, task)
+            return yardstick(task, dense=point.supervision is Supervision.DENSE)
         return _fit_and_decode(point.fit, task, directory)
     seed = int(unit.rpartition("-")[2])
     if point.supervision is Supervision.DENSE:
@@ -60,21 +55,6 @@ def _train(task: Task, point: Point, labels: Path, kind: LabelKind, seed: int) -
     from benchmarks.codec.student import train
 
     return train(task, point.supervision, labels, kind, seed=seed)
-
-
-def _yardstick(point: Point, task: Task) -> dict[str, Any]:
-    dense = point.supervision is Supervision.DENSE
-    return {
-        "label_kind": str(task.dense.description.label_kind),
-        "payload_bytes_per_label": 2 * task.protocol.num_classes if dense else 0,
-        "codec_bytes": 0,
-        "sample_bytes": SAMPLE_BYTES,
-        "fit_seconds": 0.0,
-        "encode_labels_per_second": None,
-        "decode_labels_per_second": None,
-        "choice": {},
-        "unseen": _PERFECT if dense else _NO_FIDELITY,
-    }
 
 
 def _fit_and_decode(fit: Fit, task: Task, directory: Path) -> dict[str, Any]:

@@ -88,7 +88,9 @@ def measures(work: Path, *, quick: bool) -> Iterator[dict[str, Any]]:
     glyphs = label_glyphs(protocol, work)
     for size in SIZES[:1] if quick else SIZES:
         codec = fitted(glyphs, size, work / protocol.name / f"glyphs-{size}", quick=quick)
-        yield from of_codec(f"glyphs, {size} bytes", glyphs, codec, quick=quick)
+        # Whether to condition is the fit's own choice.
+        plain = "" if codec.codec.context_stride else ", no context"
+        yield from of_codec(f"glyphs, {size} bytes{plain}", glyphs, codec, quick=quick)
     if not quick:
         place = Place(FULL, work / FULL.name)
         for point, title in POINTS.items():

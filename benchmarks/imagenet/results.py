@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.codec.decoded import CODEC_UNIT
 from benchmarks.codec.queue import read_results
 from benchmarks.imagenet.comparison import compare_mean_label, photographs_of
 from benchmarks.imagenet.measures import measures_of
@@ -19,7 +20,7 @@ from benchmarks.imagenet.points import DENSE, HARD, HARD_SMOOTHED, Kept, Point, 
 from benchmarks.imagenet.settings import FIRST_STUDENT, TEACHER_NAME
 from benchmarks.imagenet.shares import paired_sums, share_kept, sums_by_seed, sums_of_things
 from benchmarks.imagenet.steps import kept_rows
-from benchmarks.imagenet.work import CODEC_UNIT, units_of
+from benchmarks.imagenet.work import units_of
 
 Record = dict[str, Any]
 _MAX_SEEDS = 16

@@ -60,8 +60,12 @@ def value_and_gradient(
 
 def assert_same(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
     for one, other in zip(ours, theirs, strict=True):
+        # Labels are decoded in fp32 whatever the student's precision, and in slices, whose products
+        # a processor may round otherwise than those of the whole.
+        relative = max(1e-5, 2 * torch.finfo(one.dtype).eps)
         # Entries that are nearly 0 are differences of shares: as exact as the shares are.
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+        absolute = 1e-5 * float(other.abs().max())
+        torch.testing.assert_close(one, other, rtol=relative, atol=absolute)
 
 
 @every_device
@@ -99,7 +103,7 @@ def test_students_of_any_precision(kind: str, dtype: torch.dtype) -> None:
     (expected_gradient,) = torch.autograd.grad(expected * 1024, student)
     assert (value.dtype, gradient.dtype) == (wide, dtype)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(gradient, expected_gradient)
+    assert_same((gradient,), (expected_gradient,))
 
 
 @pytest.mark.parametrize("kind", ["vqae", "topk-zero", "raw-fp32"])
@@ -161,7 +165,7 @@ def test_rows_of_a_buffer_that_is_filled_again() -> None:
     loss = coded_label_loss(student, codes, slice_bytes=ROW)
     expected = torch.autograd.grad(decoded_first(student, codes), student)
     buffer[:] = 0
-    torch.testing.assert_close(torch.autograd.grad(loss, student), expected)
+    assert_same(torch.autograd.grad(loss, student), expected)
     loss = coded_label_loss(student, codes, slice_bytes=ROW)
     codes.rows.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -85,11 +85,9 @@ def _ahead(
     ahead, interval = (None, None) if sums is None else share_ahead(*sums)
     if ahead is None:
         return measure.unrun("no seed in common")
-    if interval is None:
-        named, ends = replace(measure, name=f"{title} ({best['title']}; one seed)"), None
-    else:
-        low, high = ends = [100 * end for end in interval]
-        named = replace(measure, name=f"{title} ({best['title']}; 95 %: {low:.1f} to {high:.1f})")
+    ends = None if interval is None else [100 * end for end in interval]
+    sure = "one seed" if ends is None else f"95 %: {ends[0]:.1f} to {ends[1]:.1f}"
+    named = replace(measure, name=f"{title} ({best['title']}; {sure})")
     return named.alone(100 * ahead, interval_95=ends, rival=best["codec"])
 
 
